@@ -1,0 +1,53 @@
+"""The local guide, classical variational inference: each datum has parameters of its own, q_n(z) = family(table[n]).
+
+No network stands between a datum and its q, so that what remains of the inference gap after convergence is the family's
+alone. The price is an optimisation per datum, and nothing is known of a datum that was not optimised.
+"""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyro_vae.guides.families import Family
+from pyro_vae.naming import unique_name
+from pyro_vae.nets import check_sizes
+
+
+class Local(nn.Module):
+    """q_n(z) by a family whose parameters are row n of a table `(num_data, P)`, started at N(0, I).
+
+    Args:
+        family: the family over the latent.
+        num_data: number of rows N; `index` picks the rows of a minibatch, and without it the minibatch is the whole.
+
+    Example:
+        >>> from pyro_vae.guides.families import MeanField
+        >>> Local(MeanField(2), 10).q(torch.tensor([0, 3])).batch_shape
+        torch.Size([2])
+    """
+
+    def __init__(self, family: Family, num_data: int) -> None:
+        super().__init__()
+        (num_data,) = check_sizes("num_data", (num_data,))
+        self.family = family
+        self.table = nn.Parameter(family.standard().repeat(num_data, 1))
+
+    def q(self, index: Tensor) -> dist.TorchDistribution:
+        """q for the data of rows `index` `(B,)`, batch shape (B,), event shape (d,)."""
+        return self.family(self.table[index])
+
+    def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
+        """Run the guide on a minibatch `(B, *shape)` of rows `index` `(B,)`; returns the latent `(..., B, d)`."""
+        pyro.module(unique_name(self), self)
+        if index is None:
+            if len(x) != len(self.table):
+                raise ValueError(
+                    f"index: got none for {len(x)} data, but the guide has {len(self.table)} rows: say which rows these"
+                    " data are, guide(x, index)"
+                )
+            index = torch.arange(len(x), device=x.device)
+        with pyro.plate("data", x.shape[0], dim=-1):
+            return pyro.sample("latent", self.q(index))

@@ -1,0 +1,7 @@
+"""Models: Pyro programs `forward(x, index)` with the plate "data" and the sites "latent" and "obs"."""
+
+from pyro_vae.models.likelihoods import Bernoulli, Gaussian, Likelihood
+from pyro_vae.models.linear_gaussian import ExactGuide, LinearGaussian
+from pyro_vae.models.vae import VAE
+
+__all__ = ["VAE", "Bernoulli", "ExactGuide", "Gaussian", "Likelihood", "LinearGaussian"]

@@ -1,0 +1,138 @@
+"""The linear-Gaussian VAE, probabilistic PCA (Tipping and Bishop, 1999): the model in which everything has a closed form.
+
+    z ~ N(0, I_d),   x | z ~ N(W z + mu, s^2 I_D)
+    p(x)     = N(mu, W W' + s^2 I)
+    p(z | x) = N(m, L^-1),   L = I + W'W / s^2,   m = L^-1 W'(x - mu) / s^2
+
+The best mean-field Gaussian has the exact mean and the variances 1 / L_ii (Bishop 2006, eq. 10.13 and following), so
+that what the family loses is (sum_i log L_ii - log det L) / 2, whatever x is. Every estimator of the package is first
+held to these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyro_vae.naming import unique_name
+from pyro_vae.nets import check_sizes
+
+
+class LinearGaussian(nn.Module):
+    """Probabilistic PCA with a learnable loading matrix, mean and noise.
+
+    Args:
+        shape: shape of one datum; it is flattened to D values.
+        latent_dim: d.
+        sigma: initial standard deviation s of the noise.
+        seed: for the initial loadings, N(0, 1/d).
+
+    Example:
+        >>> model = LinearGaussian(5, 2)
+        >>> model.log_px(torch.zeros(3, 5)).shape
+        torch.Size([3])
+    """
+
+    def __init__(self, shape: int | Sequence[int], latent_dim: int = 2, sigma: float = 1.0, seed: int = 0) -> None:
+        super().__init__()
+        self.shape = check_sizes("shape", (shape,) if isinstance(shape, int) else shape)
+        (self.latent_dim,) = check_sizes("latent_dim", (latent_dim,))
+        if not (sigma > 0 and math.isfinite(sigma)):
+            raise ValueError(f"sigma: got {sigma}, expected a positive number")
+        size = math.prod(self.shape)
+        generator = torch.Generator().manual_seed(seed)
+        self.loading = nn.Parameter(torch.randn(size, latent_dim, generator=generator) / math.sqrt(latent_dim))
+        self.mean = nn.Parameter(torch.zeros(size))
+        self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma)))
+
+    @classmethod
+    def maximum_likelihood(cls, x: Tensor, latent_dim: int) -> LinearGaussian:
+        """The maximum-likelihood fit to `x` `(N, *shape)` from the sample covariance's eigenvectors, in x's dtype."""
+        flat = x.flatten(1)
+        size = flat.shape[1]
+        if not 1 <= latent_dim < size:
+            raise ValueError(f"latent_dim: got {latent_dim}, expected 1 <= latent_dim < {size}, the size of a datum")
+        model = cls(x.shape[1:], latent_dim).to(x)
+        mean = flat.mean(0)
+        eigenvalues, vectors = torch.linalg.eigh((flat - mean).T @ (flat - mean) / len(flat))
+        variance = eigenvalues[:-latent_dim].mean()
+        top, vectors = eigenvalues[-latent_dim:].flip(0), vectors[:, -latent_dim:].flip(1)
+        with torch.no_grad():
+            model.loading.copy_(vectors * (top - variance).clamp(min=0).sqrt())
+            model.mean.copy_(mean)
+            model.log_sigma.copy_(variance.log() / 2)
+        return model
+
+    def center(self, mean: Tensor) -> None:
+        """Start from the mean of the training data, `(*shape)`."""
+        with torch.no_grad():
+            self.mean.copy_(mean.flatten())
+
+    def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
+        """Run the program on a minibatch `(B, *shape)`; returns the latent `(..., B, d)`."""
+        pyro.module(unique_name(self), self)
+        with pyro.plate("data", x.shape[0], dim=-1):
+            z = pyro.sample("latent", dist.Normal(torch.zeros_like(self.loading[0]), 1.0).to_event(1))
+            mean = z @ self.loading.T + self.mean
+            pyro.sample("obs", dist.Normal(mean, self.log_sigma.exp()).to_event(1), obs=x.flatten(1))
+        return z
+
+    def check_data(self, x: Tensor) -> None:
+        """Raise a ValueError where `x` is not finite and of shape `(N, *shape)`."""
+        if tuple(x.shape[1:]) != self.shape or not torch.isfinite(x).all():
+            raise ValueError(f"x: got shape {tuple(x.shape)}, expected finite (N, {', '.join(map(str, self.shape))})")
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Mean of p(x | z) `(..., *shape)` for latents `(..., d)`."""
+        return (z @ self.loading.T + self.mean).unflatten(-1, self.shape)
+
+    @torch.no_grad()
+    def sample(self, num_samples: int) -> Tensor:
+        """Means of p(x | z) for z from the prior, `(num_samples, *shape)`."""
+        return self.decode(torch.randn(num_samples, self.latent_dim).to(self.loading))
+
+    @torch.no_grad()
+    def log_px(self, x: Tensor) -> Tensor:
+        """Exact log p(x), `(B,)` nats."""
+        variance = (2 * self.log_sigma).exp()
+        covariance = self.loading @ self.loading.T + variance * torch.eye(len(self.mean)).to(self.mean)
+        return dist.MultivariateNormal(self.mean, covariance).log_prob(x.flatten(1))
+
+    def precision(self) -> Tensor:
+        """The posterior's precision L `(d, d)`, the same for every x."""
+        return torch.eye(self.latent_dim).to(self.loading) + self.loading.T @ self.loading / (2 * self.log_sigma).exp()
+
+    def posterior(self, x: Tensor) -> dist.TorchDistribution:
+        """Exact p(z | x), batch shape (B,), event shape (d,)."""
+        precision = self.precision()
+        score = (x.flatten(1) - self.mean) @ self.loading / (2 * self.log_sigma).exp()
+        return dist.MultivariateNormal(torch.linalg.solve(precision, score.T).T, precision_matrix=precision)
+
+    def optimal_mean_field(self, x: Tensor) -> dist.TorchDistribution:
+        """The best mean-field Gaussian q(z | x): the exact mean, variances 1 / L_ii."""
+        return dist.Normal(self.posterior(x).mean, self.precision().diagonal().rsqrt()).to_event(1)
+
+    @torch.no_grad()
+    def mean_field_gap(self) -> Tensor:
+        """Approximation gap of the mean-field family, log p(x) - L[q*], in nats, the same for every x."""
+        precision = self.precision()
+        return (precision.diagonal().log().sum() - torch.logdet(precision)) / 2
+
+
+class ExactGuide(nn.Module):
+    """The guide that samples the exact posterior of a `LinearGaussian` model: its log-weights are log p(x), each one."""
+
+    def __init__(self, model: LinearGaussian) -> None:
+        super().__init__()
+        self.posterior = model.posterior  # a bound method: the parameters stay the model's
+
+    def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
+        """Run the guide on a minibatch `(B, *shape)`; returns the latent `(..., B, d)`."""
+        with pyro.plate("data", x.shape[0], dim=-1):
+            return pyro.sample("latent", self.posterior(x))

@@ -1,0 +1,96 @@
+"""The variational autoencoder's model (Kingma and Welling, 2014; Rezende et al., 2014) as a Pyro program.
+
+    z_n ~ N(0, I),    x_n | z_n ~ p(x | decoder(z_n)),    n = 1..B independently
+
+`forward(x, index)` is the stochastic function; `x` conditions the site "obs" and gives the size of the plate "data".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyro_vae.models.likelihoods import Bernoulli, Likelihood
+from pyro_vae.naming import unique_name
+from pyro_vae.nets import MLPDecoder, check_sizes
+
+Decoder = Callable[[int, Sequence[int], Sequence[int], int], nn.Module]
+
+
+class VAE(nn.Module):
+    """p(z) = N(0, I) and p(x | z) by a decoder network.
+
+    Args:
+        shape: shape of one datum, such as (1, 28, 28).
+        latent_dim: number of latent units d.
+        hidden: hidden units of the decoder, from the latent to the data.
+        likelihood: what the decoder's output parameterises; `Bernoulli()` unless given.
+        decoder: class of the decoder, called as `decoder(latent_dim, hidden, shape, num_outputs)`; options of its own
+            go in with `functools.partial`.
+        mean: mean of the training data `(*shape)`; sets the output bias (Burda et al., 2016).
+
+    Example:
+        >>> model = VAE((1, 8, 8), latent_dim=2, hidden=(16,))
+        >>> model.sample(3).shape
+        torch.Size([3, 1, 8, 8])
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        latent_dim: int = 50,
+        hidden: Sequence[int] = (200, 200),
+        likelihood: Likelihood | None = None,
+        decoder: Decoder = MLPDecoder,
+        mean: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.shape = check_sizes("shape", shape)
+        (self.latent_dim,) = check_sizes("latent_dim", (latent_dim,))
+        self.likelihood = Bernoulli() if likelihood is None else likelihood
+        self.likelihood.bind(self.shape)
+        self.decoder = decoder(self.latent_dim, tuple(hidden), self.shape, self.likelihood.num_outputs)
+        if mean is not None:
+            self.center(mean)
+
+    def center(self, mean: Tensor) -> None:
+        """Set the decoder's output bias so that it starts from the mean of the training data, `(*shape)`."""
+        bias = getattr(self.decoder, "bias", None)
+        if not isinstance(bias, Tensor) or tuple(mean.shape) != self.shape:
+            what = "a decoder without a `bias`" if bias is None else f"a mean of shape {tuple(mean.shape)}"
+            raise ValueError(f"mean: got {what}, expected a decoder with a bias and a mean of shape {self.shape}")
+        self.likelihood.center(bias, mean)
+
+    def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
+        """Run the program on a minibatch `(B, *shape)`; returns the latent `(..., B, d)`."""
+        pyro.module(unique_name(self), self)
+        with pyro.plate("data", x.shape[0], dim=-1):
+            z = pyro.sample("latent", self.prior(x))
+            pyro.sample("obs", self.likelihood(self.decoder(z)), obs=x)
+        return z
+
+    def prior(self, like: Tensor) -> dist.TorchDistribution:
+        """p(z) with event shape (d,), of the dtype and device of `like`."""
+        zero = torch.zeros(self.latent_dim, dtype=like.dtype, device=like.device)
+        return dist.Normal(zero, 1.0).to_event(1)
+
+    def check_data(self, x: Tensor) -> None:
+        """Raise a ValueError where `x` is not `(N, *shape)` with values that the likelihood can score."""
+        if tuple(x.shape[1:]) != self.shape:
+            raise ValueError(f"x: got shape {tuple(x.shape)}, expected (N, {', '.join(map(str, self.shape))})")
+        self.likelihood.check(x)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Mean of p(x | z) `(..., *shape)` for latents `(..., d)`."""
+        return self.likelihood(self.decoder(z)).mean
+
+    @torch.no_grad()
+    def sample(self, num_samples: int) -> Tensor:
+        """Means of p(x | z) for z from the prior, `(num_samples, *shape)`."""
+        weight = next(self.decoder.parameters())
+        return self.decode(self.prior(weight).sample((num_samples,)))

@@ -1,0 +1,234 @@
+"""Encoder and decoder networks, in plain torch: nothing here knows of probability.
+
+Two shapes of net are enough for every guide and model of the package, and a user's own may be of any make:
+
+* a *trunk* `trunk(shape, hidden, ...)` maps data `(..., *shape)` to features `(..., trunk.out_features)`;
+* a *decoder* `decoder(latent_dim, hidden, shape, num_outputs, ...)` maps a latent `(..., latent_dim)` to
+  `(..., num_outputs, *shape)`, one output per parameter of a pixel's likelihood, and has a `bias` of that shape.
+
+Any number of leading dimensions is allowed, so that particles `(S, B, ...)` need no loop. Weights start by Glorot's
+rule and biases at zero, as in Burda et al. (2016).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def glorot(module: nn.Module) -> None:
+    """Initialise one layer by Glorot and Bengio (2010): weights uniform, biases zero (for `Module.apply`)."""
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def check_sizes(name: str, sizes: Sequence[int]) -> tuple[int, ...]:
+    """Return `sizes` as a tuple of positive integers, or raise a ValueError that names the argument."""
+    sizes = (sizes,) if isinstance(sizes, int) else tuple(sizes)
+    if not all(isinstance(n, int) and n > 0 for n in sizes):
+        raise ValueError(f"{name}: got {list(sizes)}, expected positive integers such as [200, 200]")
+    return sizes
+
+
+class Gated(nn.Module):
+    """A gated linear layer, `(W x + b) * sigmoid(V x + c)` (Dauphin et al., 2017)."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_features, 2 * out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.glu(self.linear(x), dim=-1)
+
+
+def _dense(sizes: Sequence[int], activation: type[nn.Module] | None) -> nn.Sequential:
+    """Dense layers of the given sizes, gated where `activation` is None."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [Gated(n_in, n_out)] if activation is None else [nn.Linear(n_in, n_out), activation()]
+    return nn.Sequential(*layers)
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron over flattened data: `(..., *shape)` to `(..., hidden[-1])`.
+
+    Args:
+        shape: shape of one datum, or its number of values.
+        hidden: units of each hidden layer; empty gives the identity, so that a linear head on it is a linear encoder.
+        activation: class of the nonlinearity.
+
+    Example:
+        >>> MLP((1, 8, 8), (32,))(torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5, 32])
+    """
+
+    def __init__(
+        self,
+        shape: int | Sequence[int],
+        hidden: Sequence[int] = (200, 200),
+        activation: type[nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        self._build(shape, hidden, activation)
+
+    def _build(self, shape: int | Sequence[int], hidden: Sequence[int], activation: type[nn.Module] | None) -> None:
+        self.shape = check_sizes("shape", (shape,) if isinstance(shape, int) else shape)
+        sizes = (math.prod(self.shape), *check_sizes("hidden", hidden))
+        self.out_features = sizes[-1]
+        self.layers = _dense(sizes, activation)
+        self.apply(glorot)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(_flatten(x, self.shape))
+
+
+class GatedMLP(MLP):
+    """A multilayer perceptron of gated layers, `h * sigmoid(g)`; otherwise as `MLP`."""
+
+    def __init__(self, shape: int | Sequence[int], hidden: Sequence[int] = (300, 300)) -> None:
+        nn.Module.__init__(self)
+        self._build(shape, hidden, None)
+
+
+def _flatten(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`(..., *shape)` to `(..., prod(shape))`; data that is flat already passes."""
+    if x.shape[-len(shape) :] == shape:
+        return x.flatten(-len(shape)) if len(shape) > 1 else x
+    if x.shape[-1:] == (math.prod(shape),):
+        return x
+    raise ValueError(f"x: got shape {tuple(x.shape)}, expected (..., {', '.join(map(str, shape))})")
+
+
+class Conv(nn.Module):
+    """Strided convolutions, then dense layers: `(..., C, H, W)` to `(..., out_features)`.
+
+    Args:
+        shape: (channels, height, width) of an image.
+        hidden: units of the dense layers after the convolutions.
+        channels: channels of each convolution (kernel 3, stride 2).
+        activation: class of the nonlinearity.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        hidden: Sequence[int] = (256,),
+        channels: Sequence[int] = (32, 64),
+        activation: type[nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        self.shape = _image_shape(shape)
+        widths = (self.shape[0], *check_sizes("channels", channels))
+        layers: list[nn.Module] = []
+        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+            layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), activation()]
+        height, width = (_halved(n, len(widths) - 1) for n in self.shape[1:])
+        sizes = (widths[-1] * height * width, *check_sizes("hidden", hidden))
+        self.convolutions = nn.Sequential(*layers, nn.Flatten())
+        self.dense = _dense(sizes, activation)
+        self.out_features = sizes[-1]
+        self.apply(glorot)
+
+    def forward(self, x: Tensor) -> Tensor:
+        lead = x.shape[: x.dim() - 3]
+        if x.shape[-3:] != self.shape:
+            raise ValueError(f"x: got shape {tuple(x.shape)}, expected (..., {', '.join(map(str, self.shape))})")
+        return self.dense(self.convolutions(x.reshape(-1, *self.shape))).reshape(*lead, self.out_features)
+
+
+def _image_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
+    if isinstance(shape, int) or len(shape) != 3:
+        raise ValueError(f"shape: got {shape}, expected (channels, height, width): convolutions need images")
+    return check_sizes("shape", shape)
+
+
+def _halved(n: int, times: int) -> int:
+    """Length of a side after `times` convolutions of stride 2, kernel 3, padding 1."""
+    for _ in range(times):
+        n = (n + 1) // 2
+    return n
+
+
+class MLPDecoder(nn.Module):
+    """A multilayer perceptron from a latent `(..., latent_dim)` to `(..., num_outputs, *shape)`.
+
+    Example:
+        >>> MLPDecoder(2, (16,), (1, 8, 8), 1)(torch.zeros(3, 5, 2)).shape
+        torch.Size([3, 5, 1, 1, 8, 8])
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        hidden: Sequence[int],
+        shape: Sequence[int],
+        num_outputs: int,
+        activation: type[nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        self._build(MLP(latent_dim, hidden, activation), shape, num_outputs)
+
+    def _build(self, trunk: MLP, shape: Sequence[int], num_outputs: int) -> None:
+        self.out_shape = (num_outputs, *check_sizes("shape", shape))
+        self.trunk = trunk
+        self.head = nn.Linear(trunk.out_features, math.prod(self.out_shape))
+        glorot(self.head)
+
+    @property
+    def bias(self) -> Tensor:
+        """The output's bias as a view of shape (num_outputs, *shape)."""
+        return self.head.bias.view(self.out_shape)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.head(self.trunk(z)).unflatten(-1, self.out_shape)
+
+
+class GatedDecoder(MLPDecoder):
+    """As `MLPDecoder`, with gated layers."""
+
+    def __init__(self, latent_dim: int, hidden: Sequence[int], shape: Sequence[int], num_outputs: int) -> None:
+        nn.Module.__init__(self)
+        self._build(GatedMLP(latent_dim, hidden), shape, num_outputs)
+
+
+class ConvDecoder(nn.Module):
+    """Dense layers, then strided transposed convolutions, `(..., latent_dim)` to `(..., num_outputs, C, H, W)`.
+
+    Args:
+        channels: channels from the coarsest to the finest grid; sides need not be powers of two (the output is cropped).
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        hidden: Sequence[int],
+        shape: Sequence[int],
+        num_outputs: int,
+        channels: Sequence[int] = (64, 32),
+        activation: type[nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        self.shape = _image_shape(shape)
+        widths = (*check_sizes("channels", channels), num_outputs * self.shape[0])
+        self.grid = (widths[0], *(_halved(n, len(widths) - 1) for n in self.shape[1:]))
+        self.dense = _dense((latent_dim, *check_sizes("hidden", hidden), math.prod(self.grid)), activation)
+        layers: list[nn.Module] = []
+        for n_in, n_out in zip(widths[:-2], widths[1:-1], strict=True):
+            layers += [nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1), activation()]
+        layers += [nn.ConvTranspose2d(widths[-2], widths[-1], 4, stride=2, padding=1, bias=False)]
+        self.convolutions = nn.Sequential(*layers)
+        self.num_outputs = num_outputs
+        self.bias = nn.Parameter(torch.zeros(num_outputs, *self.shape))
+        self.apply(glorot)
+
+    def forward(self, z: Tensor) -> Tensor:
+        lead = z.shape[:-1]
+        _, height, width = self.shape
+        grid = self.dense(z).reshape(-1, *self.grid)
+        out = self.convolutions(grid)[..., :height, :width]
+        return out.reshape(*lead, self.num_outputs, *self.shape) + self.bias

@@ -1,0 +1,229 @@
+"""The one file that speaks poutine: log-densities of Pyro programs, per particle and per datum.
+
+A model and a guide are run under one more plate, of S particles, to the left of all of theirs. Whatever their sites are
+called, each site's log-density is then of shape (S, ..., B), and summed to (S, B):
+
+    log_weights = log p(x, z_s) - log q(z_s | x),   never scaled, never summed over the data.
+
+Their exponential has mean p(x) exactly, so the log of their average is a lower bound of log p(x) in expectation. Scales
+(`poutine.scale`, subsampling) are left out on purpose: they belong to an objective, not to a density.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from torch import Tensor, nn
+
+Program = Callable[..., Any]
+"""A Pyro program `program(x, index)`: x `(B, *shape)`, index `(B,)` the rows of the dataset, every choice of a datum
+inside a plate of size B at dim -1."""
+
+
+class Particles(NamedTuple):
+    """Log-densities of S particles of each datum, `(S, B)` nats each."""
+
+    log_prior: Tensor
+    log_likelihood: Tensor
+    log_guide: Tensor
+
+    @property
+    def log_weights(self) -> Tensor:
+        """log p(x, z) - log q(z | x), `(S, B)`."""
+        return self.log_prior + self.log_likelihood - self.log_guide
+
+
+class _Substitute(poutine.messenger.Messenger):
+    """Give the latent sites of a model their values, without calling them observed."""
+
+    def __init__(self, values: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.values and not msg["is_observed"]:
+            msg["value"] = self.values[msg["name"]]
+            msg["done"] = True
+
+
+def particles(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None = None, num_particles: int = 1
+) -> Particles:
+    """Draw `num_particles` latents per datum from the guide and score them, in one vectorised run of each program.
+
+    Args:
+        model, guide: Pyro programs `program(x, index)`.
+        x: data `(B, *shape)`.
+        index: rows of the dataset `(B,)`.
+        num_particles: S.
+
+    Returns:
+        Log-densities `(S, B)` in nats, differentiable where the programs are.
+
+    Raises:
+        ValueError: a site of one program has no counterpart in the other, or lies outside the data plate.
+    """
+    depth = plate_depth(model, guide, x, index)
+    latents, log_guide = sample_guide(guide, x, index, num_particles, depth)
+    return Particles(*log_joint(model, latents, x, index, depth), log_guide)
+
+
+def log_weights(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None = None, num_particles: int = 1
+) -> Tensor:
+    """log p(x, z_s) - log q(z_s | x) for S particles of each datum, `(S, B)` nats; see `particles`.
+
+    Example:
+        >>> from pyro_vae import ExactGuide, LinearGaussian
+        >>> model = LinearGaussian(5, 2)
+        >>> x = torch.randn(3, 5)
+        >>> torch.allclose(log_weights(model, ExactGuide(model), x)[0], model.log_px(x), atol=1e-4)
+        True
+    """
+    return particles(model, guide, x, index, num_particles).log_weights
+
+
+def sample_guide(
+    guide: Program, x: Tensor, index: Tensor | None, num_particles: int, depth: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Latents by site name, each `(S, ..., B, *event)`, and log q `(S, B)`; `depth` as `plate_depth` returns it."""
+    trace = _run(guide, x, index, num_particles, depth)
+    sites = _sample_sites(trace)
+    observed = [site["name"] for site in sites if site["is_observed"]]
+    if observed:
+        raise ValueError(f"guide: got observed sites {observed}, expected a guide to sample latents only")
+    latents = {s["name"]: s["value"] for s in sites if not s["infer"].get("is_auxiliary")}
+    return latents, _total(sites, x, num_particles, depth)
+
+
+def log_joint(
+    model: Program, latents: dict[str, Tensor], x: Tensor, index: Tensor | None, depth: int
+) -> tuple[Tensor, Tensor]:
+    """log p(z) and log p(x | z), `(S, B)` each, at latents `(S, ..., B, *event)` by site name."""
+    if not latents:
+        raise ValueError("guide: got no latent site, expected one for each latent of the model")
+    num_particles = next(iter(latents.values())).shape[0]
+    sites = _sample_sites(_run(_Substitute(latents)(model), x, index, num_particles, depth))
+    unobserved = {s["name"] for s in sites if not s["is_observed"]}
+    if unobserved != latents.keys():
+        raise ValueError(
+            f"guide: got latent sites {sorted(latents)}, expected the model's {sorted(unobserved)}: both programs must"
+            " use the same names"
+        )
+    prior = [s for s in sites if not s["is_observed"]]
+    likelihood = [s for s in sites if s["is_observed"]]
+    return _total(prior, x, num_particles, depth), _total(likelihood, x, num_particles, depth)
+
+
+@torch.no_grad()
+def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> int:
+    """Number of plate dimensions that the programs use, found by running them once on at most two data."""
+    x, index = x[:2], None if index is None else index[:2]
+    with _isolated_noise(x.device), poutine.block():
+        guide_trace = poutine.trace(guide).get_trace(x, index)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x, index)
+    frames = [
+        frame
+        for trace in (guide_trace, model_trace)
+        for site in _sample_sites(trace)
+        for frame in site["cond_indep_stack"]
+        if frame.vectorized
+    ]
+    return max((-frame.dim for frame in frames), default=1)
+
+
+def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:
+    """Run both programs once on a few data with Pyro's validation on; what is wrong with them is a ValueError."""
+    x, index = x[:8], None if index is None else index[:8]
+    with _isolated_noise(x.device), pyro.validation_enabled(True), torch.no_grad():
+        particles(model, guide, x, index, 2)
+
+
+def trainable_parameters(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> dict[str, Tensor]:
+    """The unconstrained parameters that SVI would train, by their names in Pyro's parameter store, sorted by name.
+
+    Raises:
+        ValueError: a `pyro.module` name is taken by another net (Pyro would silently train that one), or a module has
+            parameters that were never registered (Pyro would silently train none of them).
+    """
+    with _isolated_noise(x.device), torch.no_grad(), poutine.trace(param_only=True) as capture:
+        guide_trace = poutine.trace(guide).get_trace(x, index)
+        poutine.replay(model, trace=guide_trace)(x, index)
+    found: dict[str, Tensor] = {}
+    for name, site in capture.trace.nodes.items():
+        value = site["value"].unconstrained()
+        given = site["args"][1] if len(site["args"]) > 1 else None
+        if isinstance(given, nn.Parameter) and given is not value and "$$$" in name:
+            raise ValueError(
+                f"pyro.module: the name {name.split('$$$')[0]!r} is taken in Pyro's parameter store by another net, which"
+                " would be trained in its stead: give each net a name of its own or call pyro.clear_param_store()"
+            )
+        found[name] = value
+    registered = {id(value) for value in found.values()}
+    for program in (model, guide):
+        named = program.named_parameters() if isinstance(program, nn.Module) else ()
+        missing = [name for name, p in named if p.requires_grad and id(p) not in registered]
+        if missing:
+            raise ValueError(
+                f"{type(program).__name__}: its parameters {missing[:3]} are not registered with Pyro and would not be"
+                " trained: call pyro.module(name, net) in its forward, or freeze them with requires_grad_(False)"
+            )
+    return dict(sorted(found.items()))
+
+
+@contextmanager
+def evaluation(*programs: Program, device: torch.device | str = "cpu", seed: int | None = None) -> Iterator[None]:
+    """Evaluate programs: modules in eval mode, no gradients, no validation, and the caller's random state kept.
+
+    Args:
+        seed: seeds torch's generators inside the block.
+    """
+    modules = [m for p in programs if isinstance(p, nn.Module) for m in p.modules()]
+    training = [m for m in modules if m.training]
+    for module in training:
+        module.training = False
+    try:
+        with _isolated_noise(torch.device(device)), torch.no_grad(), pyro.validation_enabled(False):
+            if seed is not None:
+                torch.manual_seed(seed)
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _isolated_noise(device: torch.device) -> Any:
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+
+def _run(program: Program, x: Tensor, index: Tensor | None, num_particles: int, depth: int) -> poutine.Trace:
+    with poutine.block(), pyro.plate("_particles", num_particles, dim=-1 - depth):
+        return poutine.trace(program).get_trace(x, index)
+
+
+def _sample_sites(trace: poutine.Trace) -> list[Any]:
+    sites = [s for s in trace.nodes.values() if s["type"] == "sample"]
+    return [s for s in sites if type(s["fn"]).__name__ != "_Subsample"]
+
+
+def _total(sites: list[Any], x: Tensor, num_particles: int, depth: int) -> Tensor:
+    """Sum of the sites' unscaled log-densities over everything but particles and data, `(S, B)`."""
+    total = x.new_zeros((), dtype=torch.get_default_dtype() if not x.is_floating_point() else x.dtype)
+    for site in sites:
+        if not any(f.vectorized and f.dim == -1 and f.size == len(x) for f in site["cond_indep_stack"]):
+            raise ValueError(
+                f"site {site['name']!r}: not inside a plate of size {len(x)} at dim -1, expected every choice of a datum"
+                " inside `with pyro.plate('data', x.shape[0], dim=-1)`"
+            )
+        log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+        log_prob = scale_and_mask(log_prob, mask=site["mask"])
+        middle = (1,) * (depth + 1 - log_prob.dim())  # plates between particles and data that this site is not in
+        log_prob = log_prob.reshape(log_prob.shape[:1] + middle + log_prob.shape[1:])
+        total = total + (log_prob.sum(dim=tuple(range(1, depth))) if depth > 1 else log_prob)
+    return total.expand(num_particles, len(x))
