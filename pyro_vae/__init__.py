@@ -4,8 +4,44 @@ A *model* names the random choices that made the data, a *guide* answers the sam
 everything else is a function of `(model, guide, x)`. Swap the guide and nothing else changes.
 """
 
+from pyro_vae.data import Dataset, Split, fingerprint, load
 from pyro_vae.evidence import Evidence, log_evidence
-from pyro_vae.guides import Amortized, Family, Local, MeanField
+from pyro_vae.guides import Amortized, EncoderGuide, Family, Local, MeanField
+from pyro_vae.inference import NonFiniteLoss, Recipe, Run, fit, fit_local
 from pyro_vae.models import VAE, Bernoulli, ExactGuide, Gaussian, Likelihood, LinearGaussian
 from pyro_vae.nets import MLP, Conv, ConvDecoder, GatedDecoder, GatedMLP, MLPDecoder
 from pyro_vae.traces import Particles, log_weights, particles
+
+__all__ = [
+    "MLP",
+    "VAE",
+    "Amortized",
+    "Bernoulli",
+    "Conv",
+    "ConvDecoder",
+    "Dataset",
+    "EncoderGuide",
+    "Evidence",
+    "ExactGuide",
+    "Family",
+    "GatedDecoder",
+    "GatedMLP",
+    "Gaussian",
+    "Likelihood",
+    "LinearGaussian",
+    "Local",
+    "MLPDecoder",
+    "MeanField",
+    "NonFiniteLoss",
+    "Particles",
+    "Recipe",
+    "Run",
+    "Split",
+    "fingerprint",
+    "fit",
+    "fit_local",
+    "load",
+    "log_evidence",
+    "log_weights",
+    "particles",
+]

@@ -141,8 +141,12 @@ def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None 
 def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:
     """Run both programs once on a few data with Pyro's validation on; what is wrong with them is a ValueError."""
     x, index = x[:8], None if index is None else index[:8]
-    with _isolated_noise(x.device), pyro.validation_enabled(True), torch.no_grad():
-        particles(model, guide, x, index, 2)
+    try:
+        with _isolated_noise(x.device), pyro.validation_enabled(True), torch.no_grad():
+            particles(model, guide, x, index, 2)
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"model, guide: running them on x of shape {tuple(x.shape)} failed: {reason}") from error
 
 
 def trainable_parameters(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> dict[str, Tensor]:
@@ -175,6 +179,23 @@ def trainable_parameters(model: Program, guide: Program, x: Tensor, index: Tenso
                 " trained: call pyro.module(name, net) in its forward, or freeze them with requires_grad_(False)"
             )
     return dict(sorted(found.items()))
+
+
+def latent_means(guide: Program, x: Tensor, index: Tensor | None = None) -> Tensor:
+    """E_q[z | x] of all latent sites in a row, `(B, d)`, where the guide's distributions know their mean.
+
+    Raises:
+        ValueError: the distribution of a site has no mean in closed form.
+    """
+    with poutine.block():
+        trace = poutine.trace(guide).get_trace(x, index)
+    means = []
+    for site in _sample_sites(trace):
+        try:
+            means.append(site["fn"].mean.reshape(len(x), -1))
+        except NotImplementedError as error:
+            raise ValueError(f"guide: the distribution of site {site['name']!r} has no mean in closed form") from error
+    return torch.cat(means, 1)
 
 
 @contextmanager

@@ -35,6 +35,11 @@ class Amortized(nn.Module):
 
     def __init__(self, family: Family, encoder: nn.Module) -> None:
         super().__init__()
+        if not isinstance(family, Family):
+            raise ValueError(
+                f"family: got {family!r}, expected a Family such as MeanField(50); `EncoderGuide(shape, latent_dim)` is the"
+                " guide that is built from the shape of the data, as on the command line"
+            )
         features = getattr(encoder, "out_features", None)
         if not isinstance(features, int):
             raise ValueError(
@@ -48,18 +53,6 @@ class Amortized(nn.Module):
         with torch.no_grad():
             self.head.bias.copy_(family.standard())
 
-    @classmethod
-    def build(
-        cls,
-        shape: Sequence[int],
-        latent_dim: int,
-        hidden: Sequence[int] = (200, 200),
-        family: Callable[[int], Family] = MeanField,
-        encoder: Trunk = MLP,
-    ) -> Amortized:
-        """The guide for data of `shape` and `latent_dim` latent units, `cls(family(latent_dim), encoder(shape, hidden))`."""
-        return cls(family(latent_dim), encoder(tuple(shape), tuple(hidden)))
-
     def q(self, x: Tensor) -> dist.TorchDistribution:
         """q(z | x), batch shape (B,), event shape (d,), for data `(B, *shape)`."""
         return self.family(self.head(self.encoder(x)))
@@ -69,3 +62,29 @@ class Amortized(nn.Module):
         pyro.module(unique_name(self), self)
         with pyro.plate("data", x.shape[0], dim=-1):
             return pyro.sample("latent", self.q(x))
+
+
+class EncoderGuide(Amortized):
+    """`Amortized`, built from the shape of the data: the constructor that a command line or a config file can name.
+
+    Args:
+        shape: shape of one datum.
+        latent_dim: number of latent units.
+        hidden: hidden units of the encoder, from the data to the latent.
+        family: from a number of latent units to a family.
+        encoder: class of the trunk, called as `encoder(shape, hidden)`.
+
+    Example:
+        >>> EncoderGuide((1, 8, 8), 2, (16,)).family.num_params
+        4
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        latent_dim: int,
+        hidden: Sequence[int] = (200, 200),
+        family: Callable[[int], Family] = MeanField,
+        encoder: Trunk = MLP,
+    ) -> None:
+        super().__init__(family(latent_dim), encoder(tuple(shape), tuple(hidden)))

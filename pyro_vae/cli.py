@@ -1,0 +1,240 @@
+"""The command line, `pyro-vae train | resume | evidence | sample | reconstruct | info`.
+
+Options may be written with hyphens or underscores. Exit codes: 0; 1 for a run that failed (a non-finite loss); 2 for bad
+usage or input; 130 for Ctrl-C. A user's mistake gives one line on stderr and no traceback; PYRO_VAE_DEBUG=1 shows it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from torch import Tensor
+
+from pyro_vae.data import Split
+from pyro_vae.diagnostics import active_units
+from pyro_vae.evidence import log_evidence
+from pyro_vae.inference import NonFiniteLoss, fit
+from pyro_vae.report.images import interleave, save_grid
+from pyro_vae.report.tables import evidence_table, show
+from pyro_vae.runs import Parts, build, open_run, read_settings, settings_parser, write_settings, write_text
+
+_DESCRIPTION = """Train VAEs as Pyro programs, and measure what their guides cost.
+
+A first run: pyro-vae train --data digits --epochs 20 --folder runs/first; pyro-vae evidence runs/first"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    sys.path.insert(0, os.getcwd())  # a user's own classes, as `python -m` would find them
+    try:
+        parsed = _parser().parse_args([_normalise(a) for a in (sys.argv[1:] if arguments is None else arguments)])
+        _COMMANDS[parsed.command](parsed[parsed.command])
+    except KeyboardInterrupt:
+        print("pyro-vae: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, FileNotFoundError, NonFiniteLoss) as error:
+        if os.environ.get("PYRO_VAE_DEBUG"):
+            raise
+        print(f"pyro-vae: error: {error}", file=sys.stderr)
+        return 1 if isinstance(error, NonFiniteLoss) else 2
+    return 0
+
+
+def _normalise(argument: str) -> str:
+    """`--num-data=5` as `--num_data=5`; a value is left alone."""
+    return re.sub(r"^--[\w.-]+", lambda m: "--" + m[0][2:].replace("-", "_"), argument)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="pyro-vae", description=_DESCRIPTION)
+    commands = parser.add_subcommands(dest="command")
+    commands.add_subcommand("train", _train_parser(), help="train a model and a guide by SVI")
+    commands.add_subcommand("resume", _resume_parser(), help="go on with a run that was stopped")
+    evidence = _run_parser("Estimate log p(x) of held-out data by importance sampling; writes evidence.json.")
+    evidence.add_argument("--split", type=Literal["train", "valid", "test"], default="test", help="part of the data")
+    evidence.add_argument("--num_data", type=int | None, default=None, help="first rows only; all unless given")
+    evidence.add_argument("--num_particles", type=int, default=5000, help="particles per datum")
+    evidence.add_argument("--seed", type=int, default=0, help="of the particles")
+    evidence.add_argument("--max_bytes", type=int | None, default=None, help="memory for the largest tensors")
+    evidence.add_argument("--out", type=str | None, default=None, help="JSON file instead of RUN/evidence.json")
+    commands.add_subcommand("evidence", evidence, help="estimate log p(x) of held-out data")
+    sample = _run_parser("Draw from the model's prior and write a picture.")
+    sample.add_argument("--num_samples", type=int, default=64, help="images in the grid")
+    sample.add_argument("--seed", type=int, default=0, help="of the draws")
+    sample.add_argument("--out", type=str | None, default=None, help="PNG file instead of RUN/samples.png")
+    commands.add_subcommand("sample", sample, help="draw from the model, as a picture")
+    reconstruct = _run_parser("Pass test data through the guide and the decoder; data and means side by side.")
+    reconstruct.add_argument("--num_data", type=int, default=32, help="first rows of the test data")
+    reconstruct.add_argument("--seed", type=int, default=0, help="of the guide's draws")
+    reconstruct.add_argument("--out", type=str | None, default=None, help="PNG file instead of RUN/reconstructions.png")
+    commands.add_subcommand("reconstruct", reconstruct, help="data beside their reconstructions, as a picture")
+    commands.add_subcommand("info", _run_parser("Print what a run is and how it went."), help="print what a run is")
+    return parser
+
+
+def _train_parser() -> ArgumentParser:
+    parser = settings_parser(description="Train a model and a guide by SVI; the run is kept in a folder.")
+    parser.add_argument("--folder", type=str | None, default=None, help="run folder; runs/DATA-N unless given")
+    _add_device(parser)
+    parser.add_argument("--quiet", type=bool, default=False, help="no progress")
+    return parser
+
+
+def _resume_parser() -> ArgumentParser:
+    parser = _run_parser("Go on with a run from its checkpoint, exactly as if it had not been stopped.")
+    parser.add_argument("--epochs", type=int | None, default=None, help="train to this epoch instead")
+    parser.add_argument("--quiet", type=bool, default=False, help="no progress")
+    return parser
+
+
+def _run_parser(description: str) -> ArgumentParser:
+    parser = ArgumentParser(description=description)
+    parser.add_argument("run", type=str, help="run folder")
+    parser.add_argument("--data_root", type=str | None, default=None, help="folder of torchvision's datasets")
+    _add_device(parser)
+    return parser
+
+
+def _add_device(parser: ArgumentParser) -> None:
+    parser.add_argument("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="where to compute")
+
+
+def _train(options: Namespace) -> None:
+    parser = settings_parser()
+    parts = build(parser, options)
+    folder = Path(options.folder) if options.folder else _new_folder(options.data)
+    write_settings(folder, parser, options, options.device)
+    _fit(parts, folder, options, resume=False)
+
+
+def _resume(options: Namespace) -> None:
+    folder = Path(options.run)
+    parser, settings = read_settings(folder)
+    if not (folder / "checkpoint.pt").is_file():
+        raise FileNotFoundError(f"{folder}: no checkpoint.pt in it, so there is nothing to go on from: train it anew")
+    if options.epochs is not None:
+        settings.epochs = options.epochs
+        write_text(folder / "config.yaml", parser.dump(settings))
+    _fit(build(parser, settings, options.data_root), folder, options, resume=True)
+
+
+def _fit(parts: Parts, folder: Path, options: Namespace, resume: bool) -> None:
+    run = fit(
+        parts.model,
+        parts.guide,
+        parts.data,
+        parts.recipe,
+        folder=folder,
+        device=options.device,
+        resume=resume,
+        quiet=options.quiet,
+    )
+    print(f"{folder}: {len(run.history)} epochs")
+
+
+def _new_folder(data: str) -> Path:
+    """runs/DATA-N with the first free N."""
+    name = re.sub(r"\W+", "_", Path(data).stem)
+    return next(p for n in range(1, 10**6) if not (p := Path("runs") / f"{name}-{n}").exists())
+
+
+def _evidence(options: Namespace) -> None:
+    parts = open_run(options.run, options.data_root, options.device)
+    split = _split(parts, options.split, options.num_data)
+    started = time.monotonic()
+    estimate = log_evidence(
+        parts.model,
+        parts.guide,
+        split.x,
+        num_particles=options.num_particles,
+        seed=options.seed,
+        max_bytes=options.max_bytes,
+    )
+    seconds = time.monotonic() - started
+    summary = estimate.summary()
+    facts = {
+        "split": options.split,
+        "fingerprint": split.fingerprint,
+        "active_units": active_units(parts.guide, split.x) if len(split) > 1 else None,
+        "seconds": round(seconds, 1),
+    }
+    out = Path(options.out) if options.out else Path(options.run) / "evidence.json"
+    write_text(out, json.dumps(summary | facts, indent=2) + "\n")
+    show(evidence_table(f"{options.run}: {len(split)} {options.split} data, {options.num_particles} particles", [
+        (type(parts.guide).__name__, summary, seconds)
+    ]))  # fmt: skip
+    print(f"active units {facts['active_units']}, data fingerprint {split.fingerprint}; written to {out}")
+
+
+def _split(parts: Parts, name: str, num_data: int | None) -> Split:
+    split = getattr(parts.data, name)
+    if split is None:
+        raise ValueError(f"split: the data have no {name!r} split, expected one of the others")
+    return split if num_data is None else split.take(num_data)
+
+
+def _sample(options: Namespace) -> None:
+    parts = open_run(options.run, options.data_root, options.device)
+    if options.num_samples < 1:
+        raise ValueError(f"num_samples: got {options.num_samples}, expected a positive integer")
+    torch.manual_seed(options.seed)
+    images = _method(parts, "sample")(options.num_samples)
+    print(save_grid(images, options.out or Path(options.run) / "samples.png"))
+
+
+def _reconstruct(options: Namespace) -> None:
+    parts = open_run(options.run, options.data_root, options.device)
+    x = _split(parts, "test", options.num_data).x
+    torch.manual_seed(options.seed)
+    with torch.no_grad():
+        means = _method(parts, "decode")(parts.guide(x, torch.arange(len(x), device=x.device)))
+    print(save_grid(interleave(x, means), options.out or Path(options.run) / "reconstructions.png", columns=16))
+
+
+def _method(parts: Parts, name: str) -> Callable[..., Tensor]:
+    method = getattr(parts.model, name, None)
+    if method is None:
+        raise ValueError(f"model: {type(parts.model).__name__} has no method `{name}`, which this command needs")
+    return method  # type: ignore[no-any-return]
+
+
+def _info(options: Namespace) -> None:
+    folder = Path(options.run)
+    parts = open_run(folder, options.data_root, options.device)
+    count = {n: sum(p.numel() for p in getattr(parts, n).parameters()) for n in ("model", "guide")}
+    shape, train, test = parts.data.shape, len(parts.data.train), len(parts.data.test)
+    print(f"data    {parts.data.name} {shape}, binarise={parts.data.binarise}, {train} train, {test} test")
+    for name, number in count.items():
+        print(f"{name}   {type(getattr(parts, name)).__name__}, {number:,} parameters")
+    for name in ("versions.json", "evidence.json"):
+        if (folder / name).is_file():
+            facts = json.loads((folder / name).read_text())
+            print(f"{name}  " + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items()))
+    if (folder / "metrics.csv").is_file():
+        with (folder / "metrics.csv").open() as file:
+            last = list(csv.DictReader(file))[-1]
+        print("last epoch  " + ", ".join(f"{k} {float(v):.6g}" for k, v in last.items()))
+
+
+_COMMANDS: dict[str, Callable[[Namespace], None]] = {
+    "train": _train,
+    "resume": _resume,
+    "evidence": _evidence,
+    "sample": _sample,
+    "reconstruct": _reconstruct,
+    "info": _info,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

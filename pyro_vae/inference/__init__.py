@@ -1,0 +1,7 @@
+"""Inference: SVI on whole datasets, and on one datum's own parameters."""
+
+from pyro_vae.inference.local import fit_local
+from pyro_vae.inference.recipe import Recipe
+from pyro_vae.inference.svi import NonFiniteLoss, Run, fit
+
+__all__ = ["NonFiniteLoss", "Recipe", "Run", "fit", "fit_local"]

@@ -1,0 +1,86 @@
+"""Classical variational inference on a frozen model: each datum's own parameters, optimised by SVI.
+
+A simple version: all data in every step, Adam with a cosine schedule, a fixed number of steps.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TypeVar
+
+import pyro
+import torch
+from pyro.infer import SVI, ELBO, Trace_ELBO
+from torch import Tensor, nn
+
+from pyro_vae.evidence.importance import check_data
+from pyro_vae.inference.optim import JointOptim
+from pyro_vae.traces import Program, check_programs, trainable_parameters
+
+GuideT = TypeVar("GuideT", bound=nn.Module)
+
+
+def fit_local(
+    model: Program,
+    guide: GuideT,
+    x: Tensor,
+    *,
+    num_steps: int = 500,
+    learning_rate: float = 0.1,
+    loss: ELBO | None = None,
+    seed: int = 0,
+) -> GuideT:
+    """Optimise a guide's per-datum parameters for data `x` in place; the model is frozen and in eval mode.
+
+    Args:
+        model: Pyro program; its parameters do not change.
+        guide: such as `Local(MeanField(50), len(x))`, on the device of x.
+        x: data `(N, *shape)`, row n of the guide's table for datum n.
+        num_steps: steps of Adam, each on all of x with one particle.
+        learning_rate: at the first step; it falls to 0 by a cosine.
+        loss: a Pyro ELBO; Trace_ELBO unless given.
+        seed: of the guide's noise.
+
+    Returns:
+        The guide.
+
+    Raises:
+        ValueError: data that the model cannot score, programs that do not match, numbers out of range.
+
+    Example:
+        >>> from pyro_vae import LinearGaussian, Local, MeanField
+        >>> x = torch.randn(4, 5)
+        >>> guide = fit_local(LinearGaussian(5, 2), Local(MeanField(2), 4), x, num_steps=10)
+    """
+    if num_steps < 1 or not learning_rate > 0:
+        raise ValueError(f"num_steps, learning_rate: got {num_steps}, {learning_rate}, expected both positive")
+    check_data(model, x)
+    index = torch.arange(len(x), device=x.device)
+    frozen = list(model.parameters()) if isinstance(model, nn.Module) else []
+    before = [(p, p.requires_grad) for p in frozen]
+    training = isinstance(model, nn.Module) and model.training
+    devices = [x.device] if x.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        try:
+            _freeze(model)
+            check_programs(model, guide, x, index)
+            params = trainable_parameters(model, guide, x, index)
+            optim = JointOptim(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), params.values())
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim.optimizer, num_steps)
+            svi = SVI(model, guide, optim, loss or Trace_ELBO())
+            with pyro.validation_enabled(False):
+                for _ in range(num_steps):
+                    svi.step(x, index)
+                    schedule.step()
+        finally:
+            for p, required in before:
+                p.requires_grad_(required)
+            if training and isinstance(model, nn.Module):
+                model.train()
+    return guide
+
+
+def _freeze(model: Program) -> None:
+    if isinstance(model, nn.Module):
+        model.eval().requires_grad_(False)

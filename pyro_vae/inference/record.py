@@ -1,0 +1,90 @@
+"""What a run tells while it goes: a row per epoch in metrics.csv, a progress bar, TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pyro_vae.inference.checkpoint import write_atomically
+
+Row = dict[str, float]
+
+
+def write_metrics(path: Path, history: list[Row]) -> None:
+    """Write the history as a table, one row per epoch, atomically."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(history[0]))
+    writer.writeheader()
+    writer.writerows(history)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def tensorboard_writer(folder: Path | None) -> Any:
+    """A TensorBoard writer into `folder`, or None where there is no folder or TensorBoard is not installed."""
+    if folder is None:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))
+
+
+class Reporter:
+    """A progress bar on a terminal, a line per epoch elsewhere, on stderr; use as a context."""
+
+    def __init__(self, epochs: int, steps_per_epoch: int, done: int, quiet: bool) -> None:
+        self.console = Console(file=sys.stderr, quiet=quiet)
+        self.epochs = epochs
+        self.bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("fit", total=epochs * steps_per_epoch, completed=done, epoch=0, note="")
+
+    def __enter__(self) -> Reporter:
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def step(self, epoch: int) -> None:
+        self.bar.update(self.task, advance=1, epoch=epoch + 1)
+
+    def epoch(self, row: Row) -> None:
+        note = describe(row)
+        self.bar.update(self.task, note=note)
+        if not self.console.is_terminal:
+            self.console.print(f"epoch {int(row['epoch'])}/{self.epochs}  {note}", soft_wrap=True, highlight=False)
+
+
+def describe(row: Row) -> str:
+    """One line for an epoch: ELBOs in nats per datum and the rate of the work."""
+    train = f"train ELBO {-row['train_loss']:.2f}" if row["beta"] == 1 else f"train loss {row['train_loss']:.2f}"
+    valid = f"  valid ELBO {row['valid_elbo']:.2f}" if row["valid_elbo"] == row["valid_elbo"] else ""
+    return f"{train}{valid} nats  {row['data_per_second']:,.0f} data/s"
+
+
+@contextmanager
+def closing(writer: Any) -> Iterator[Any]:
+    """Close a TensorBoard writer, if there is one."""
+    try:
+        yield writer
+    finally:
+        if writer is not None:
+            writer.close()

@@ -1,0 +1,417 @@
+"""Stochastic variational inference: stock `pyro.infer.SVI` on a model and a guide, one epoch after another.
+
+    minimise over all parameters   sum_n  E_q(z | x_n) [ log q(z | x_n) - log p(x_n, z) ]
+
+The loop adds what a run needs around Pyro's step and nothing to its mathematics: data in memory, indexed on the device;
+one torch optimizer; a validation ELBO each epoch; checkpoints from which a killed run goes on bit for bit (on a CPU).
+All noise (the data order, the binarisation, the guide's samples) comes from generators seeded by the recipe whose states
+are in the checkpoint; the caller's random state is left as it was.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import SVI
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from pyro_vae.data import Dataset, Split
+from pyro_vae.evidence.importance import check_data, log_evidence
+from pyro_vae.inference.checkpoint import load, load_weights, save
+from pyro_vae.inference.optim import JointOptim
+from pyro_vae.inference.recipe import Recipe
+from pyro_vae.inference.record import Reporter, Row, closing, tensorboard_writer, write_metrics
+from pyro_vae.objectives import tempered, warmup
+from pyro_vae.traces import Program, check_programs, trainable_parameters
+
+_SAVE_EVERY = 300.0  # seconds between checkpoints inside a long epoch
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss became NaN or infinite; the message has the epoch, the step and the likely cause."""
+
+
+@dataclass
+class Run:
+    """A finished run: the trained programs and a row of metrics per epoch."""
+
+    model: Program
+    guide: Program
+    history: list[Row]
+    folder: Path | None
+
+
+@dataclass
+class _Position:
+    """Where a run stands; all of it is in the checkpoint."""
+
+    epoch: int = 0
+    step: int = 0
+    order: Tensor | None = None  # rows of the current epoch, None between epochs
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best: float = -math.inf
+    stale: int = 0
+    best_weights: dict[str, Any] | None = None
+    history: list[Row] = field(default_factory=list)
+
+
+@dataclass
+class _Job:
+    """What stays the same during a run, and the objects whose state changes."""
+
+    model: Program
+    guide: Program
+    train: Split
+    valid: Split | None
+    recipe: Recipe
+    folder: Path | None
+    params: dict[str, Tensor]
+    beta: Tensor
+    optim: JointOptim
+    schedule: Any
+    svi: SVI
+    noise: torch.Generator
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.train) / self.recipe.batch_size)
+
+
+def fit(
+    model: Program,
+    guide: Program,
+    data: Dataset | Tensor,
+    recipe: Recipe | None = None,
+    *,
+    folder: str | Path | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    quiet: bool = False,
+    **changes: Any,
+) -> Run:
+    """Train a model and a guide by SVI, in place.
+
+    Args:
+        model, guide: Pyro programs `program(x, index)` whose nets are registered by `pyro.module`.
+        data: a dataset, or a tensor `(N, *shape)` of training data without a validation set.
+        recipe: how to train; `changes` replace single fields of it, `fit(model, guide, data, epochs=20)`.
+        folder: keeps metrics.csv, checkpoint.pt and, at the end, weights.pt; None keeps nothing.
+        device: "auto" (CUDA where there is a GPU), "cpu" or "cuda".
+        resume: go on from the folder's checkpoint; the other arguments must be the same (epochs may grow).
+        quiet: no progress on stderr.
+
+    Returns:
+        The run, with its history: per epoch the train loss (minus the ELBO where beta is 1), validation ELBO, rate and
+        distortion, learning rate and beta; nats per datum.
+
+    Raises:
+        ValueError: programs, data or settings that cannot be trained; found before the first step.
+        NonFiniteLoss: the loss became NaN or infinite; the last good checkpoint stays.
+        KeyboardInterrupt: Ctrl-C, after the step in progress and a checkpoint.
+
+    Example:
+        >>> from pyro_vae import Amortized, LinearGaussian, MeanField, MLP
+        >>> x = torch.randn(64, 5)
+        >>> run = fit(LinearGaussian(5, 2), Amortized(MeanField(2), MLP(5, ())), x, epochs=2, quiet=True)
+        >>> len(run.history)
+        2
+    """
+    recipe = replace(recipe or Recipe(), **changes)
+    data = _as_dataset(data)
+    where = resolve_device(device)
+    path = _open_folder(folder, resume)
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng([where] if where.type == "cuda" else []))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", message="Encountered")  # Pyro's NaN warnings: the loop raises instead
+        torch.manual_seed(recipe.seed)
+        job = _prepare(model, guide, data.to(where), recipe, path)
+        position = _restore(job) if resume else _Position()
+        interrupted = stack.enter_context(_deferred_interrupt())
+        stack.enter_context(pyro.validation_enabled(False))
+        writer = stack.enter_context(closing(tensorboard_writer(path)))
+        done = position.epoch * job.steps_per_epoch + position.step
+        reporter = stack.enter_context(Reporter(recipe.epochs, job.steps_per_epoch, done, quiet))
+        _loop(job, position, reporter, writer, interrupted)
+    _finish(job, position)
+    return Run(model, guide, position.history, path)
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device for "auto", "cpu" or "cuda"; a ValueError where there is none such."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device: got {device!r}, expected 'auto', 'cpu' or 'cuda'")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: got 'cuda', but torch sees no CUDA device here: use device='auto' or 'cpu'")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _as_dataset(data: Dataset | Tensor) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
+    if not isinstance(data, Tensor):
+        raise TypeError(f"data: got {type(data).__name__}, expected a Dataset (pyro_vae.load) or a tensor (N, *shape)")
+    split = Split("train", data, "none")
+    return Dataset("tensor", split, None, split)
+
+
+def _open_folder(folder: str | Path | None, resume: bool) -> Path | None:
+    if folder is None:
+        if resume:
+            raise ValueError("resume: got no folder, expected the folder of the run to go on with")
+        return None
+    path = Path(folder)
+    if not resume and (path / "checkpoint.pt").exists():
+        raise ValueError(f"folder: {path} holds a run already: resume it, or choose another folder")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"folder: cannot make {path} ({error.strerror}): choose another folder") from error
+    return path
+
+
+def _prepare(model: Program, guide: Program, data: Dataset, recipe: Recipe, folder: Path | None) -> _Job:
+    """Check everything that can be checked before the first step, and build what a step needs."""
+    if recipe.patience is not None and data.valid is None:
+        raise ValueError("patience: early stopping needs a validation split, but the data has none")
+    device = data.train.pixels.device
+    modules = [p for p in (model, guide) if isinstance(p, nn.Module)]
+    for module in modules:
+        module.to(device).train()
+    check_data(model, data.train.x)
+    index = torch.arange(min(8, len(data.train)), device=device)
+    check_programs(model, guide, data.train.x[index], index)
+    params = trainable_parameters(model, guide, data.train.x[index], index)
+    if not params:
+        raise ValueError("fit: neither the model nor the guide has a parameter to train: register nets by pyro.module")
+    optim = JointOptim(recipe.optimizer, params.values(), recipe.clip_norm)
+    beta = torch.tensor(recipe.beta, device=device)
+    plain = recipe.beta == 1 and recipe.warmup_epochs == 0
+    programs = (model, guide) if plain else (tempered(model, beta), tempered(guide, beta))
+    return _Job(
+        model=model,
+        guide=guide,
+        train=data.train,
+        valid=data.valid,
+        recipe=recipe,
+        folder=folder,
+        params=params,
+        beta=beta,
+        optim=optim,
+        schedule=recipe.schedule(optim.optimizer) if recipe.schedule else None,
+        svi=SVI(*programs, optim, recipe.loss),
+        noise=torch.Generator(device=device).manual_seed(recipe.seed),
+    )
+
+
+def _loop(
+    job: _Job, at: _Position, reporter: Reporter, writer: Any, interrupted: threading.Event
+) -> None:
+    """Run epochs until the recipe is done, early stopping says so, or Ctrl-C was pressed."""
+    while at.epoch < job.recipe.epochs:
+        if job.recipe.patience is not None and at.stale >= job.recipe.patience:
+            break
+        _epoch(job, at, reporter, interrupted)
+        _close_epoch(job, at)
+        reporter.epoch(at.history[-1])
+        if writer is not None:
+            for name, value in at.history[-1].items():
+                writer.add_scalar(name, value, at.epoch)
+        _keep(job, at)
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+
+
+def _epoch(job: _Job, at: _Position, reporter: Reporter, interrupted: threading.Event) -> None:
+    """The steps of one epoch, from the step that the position names."""
+    if at.order is None:
+        at.order = torch.randperm(len(job.train), generator=job.noise, device=job.noise.device)
+    batches = at.order.split(job.recipe.batch_size)
+    started = saved = time.monotonic()
+    earlier = at.seconds
+    while at.step < len(batches):
+        index = batches[at.step]
+        job.beta.fill_(warmup(job.recipe.beta, at.epoch + at.step / len(batches), job.recipe.warmup_epochs))
+        x = job.train.batch(index, job.noise)
+        loss = job.svi.step(x, index)
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(_explain(job, at, x, loss))
+        at.loss_sum += loss
+        at.step += 1
+        at.seconds = earlier + time.monotonic() - started
+        reporter.step(at.epoch)
+        if interrupted.is_set() or time.monotonic() - saved > _SAVE_EVERY:
+            saved = time.monotonic()
+            _keep(job, at)
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+
+
+def _close_epoch(job: _Job, at: _Position) -> None:
+    """Score the validation data, add the epoch's row, step the schedule, and note the best parameters."""
+    bad = [name for name, value in job.params.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise NonFiniteLoss(f"the parameters {bad[:3]} became non-finite in epoch {at.epoch + 1}: {_advice(job)}")
+    row: Row = {
+        "epoch": at.epoch + 1,
+        "train_loss": at.loss_sum / len(job.train),
+        "valid_elbo": math.nan,
+        "valid_rate": math.nan,
+        "valid_distortion": math.nan,
+        "learning_rate": job.optim.optimizer.param_groups[0]["lr"],
+        "beta": job.beta.item(),
+        "seconds": at.seconds,
+        "data_per_second": len(job.train) * (at.epoch + 1) / max(at.seconds, 1e-9),
+    }
+    if job.valid is not None:
+        score = log_evidence(job.model, job.guide, job.valid.x, num_particles=1, seed=job.recipe.seed)
+        row |= {f"valid_{name}": getattr(score, name).mean().item() for name in ("elbo", "rate", "distortion")}
+    at.history.append(row)
+    if isinstance(job.schedule, ReduceLROnPlateau):
+        job.schedule.step(row["train_loss"] if job.valid is None else -row["valid_elbo"])
+    elif job.schedule is not None:
+        job.schedule.step()
+    if job.recipe.patience is not None:
+        at.stale += 1
+        if row["valid_elbo"] > at.best:
+            at.best, at.stale, at.best_weights = row["valid_elbo"], 0, weights(job.model, job.guide, job.params)
+    at.epoch, at.step, at.order, at.loss_sum = at.epoch + 1, 0, None, 0.0
+
+
+def weights(model: Program, guide: Program, params: dict[str, Tensor]) -> dict[str, Any]:
+    """A copy of all parameters: of the modules, and of `pyro.param` statements outside of them, unconstrained."""
+    modules = {n: m for n, m in (("model", model), ("guide", guide)) if isinstance(m, nn.Module)}
+    owned = {id(p) for module in modules.values() for p in module.parameters()}
+    state: dict[str, Any] = {
+        name: {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
+        for name, module in modules.items()
+    }
+    state["params"] = {name: p.detach().cpu().clone() for name, p in params.items() if id(p) not in owned}
+    return state
+
+
+def set_weights(model: Program, guide: Program, params: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Put back what `weights` copied, in place."""
+    for name, program in (("model", model), ("guide", guide)):
+        if isinstance(program, nn.Module):
+            load_weights(program, state.get(name, {}), name)
+    with torch.no_grad():
+        for name, value in state["params"].items():
+            if name not in params or params[name].shape != value.shape:
+                raise ValueError(f"checkpoint: its pyro.param {name!r} {tuple(value.shape)} is not in these programs")
+            params[name].copy_(value)
+
+
+def _keep(job: _Job, at: _Position) -> None:
+    """Write the checkpoint and the metrics."""
+    if job.folder is None:
+        return
+    state = {
+        "position": {name: getattr(at, name) for name in at.__dataclass_fields__},
+        "weights": weights(job.model, job.guide, job.params),
+        "optimizer": job.optim.get_state(),
+        "schedule": None if job.schedule is None else job.schedule.state_dict(),
+        "noise": job.noise.get_state(),
+        "torch_noise": _noise_state(job.noise.device),
+        "same": _same(job),
+    }
+    save(job.folder / "checkpoint.pt", state)
+    if at.history:
+        write_metrics(job.folder / "metrics.csv", at.history)
+
+
+def _restore(job: _Job) -> _Position:
+    """Load the folder's checkpoint into the job and return where it stood."""
+    assert job.folder is not None
+    state = load(job.folder / "checkpoint.pt", job.noise.device)
+    for name, value in _same(job).items():
+        if state["same"][name] != value:
+            raise ValueError(f"resume: the run was started with {name} = {state['same'][name]}, got {value}")
+    set_weights(job.model, job.guide, job.params, state["weights"])
+    try:
+        job.optim.set_state(state["optimizer"])
+        if job.schedule is not None:
+            job.schedule.load_state_dict(state["schedule"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"resume: the checkpoint's optimizer or schedule is another than the recipe's: {error}") from error
+    job.noise.set_state(state["noise"].cpu())
+    torch.set_rng_state(state["torch_noise"]["cpu"].cpu())
+    if job.noise.device.type == "cuda":
+        torch.cuda.set_rng_state(state["torch_noise"]["cuda"].cpu(), job.noise.device)
+    return _Position(**state["position"])
+
+
+def _same(job: _Job) -> dict[str, Any]:
+    """What must not differ between a run and its continuation."""
+    return {
+        "seed": job.recipe.seed,
+        "batch_size": job.recipe.batch_size,
+        "num_data": len(job.train),
+        "data fingerprint": job.train.fingerprint,
+    }
+
+
+def _noise_state(device: torch.device) -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    return state | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
+
+
+def _finish(job: _Job, at: _Position) -> None:
+    """Put the best parameters back where early stopping is on, and write the weights without the optimizer."""
+    if at.best_weights is not None:
+        set_weights(job.model, job.guide, job.params, at.best_weights)
+    if job.folder is not None:
+        save(job.folder / "weights.pt", weights(job.model, job.guide, job.params))
+
+
+def _explain(job: _Job, at: _Position, x: Tensor, loss: float) -> str:
+    """Epoch, step and likely cause of a non-finite loss."""
+    bad = [name for name, value in job.params.items() if not torch.isfinite(value).all()]
+    if not torch.isfinite(x).all():
+        cause = "the minibatch has NaN or infinite values: clean the data"
+    elif bad:
+        cause = f"the parameters {bad[:3]} became non-finite in the step before: {_advice(job)}"
+    else:
+        cause = f"a density overflowed at finite parameters (a scale near 0, or exp of a large output): {_advice(job)}"
+    kept = "" if job.folder is None else f"; the last good checkpoint is in {job.folder}"
+    return f"the loss is {loss} at epoch {at.epoch + 1}, step {at.step + 1}: {cause}{kept}"
+
+
+def _advice(job: _Job) -> str:
+    rate = job.optim.optimizer.param_groups[0]["lr"]
+    clip = "" if job.recipe.clip_norm else " or set clip_norm"
+    return f"lower the learning rate (now {rate:g}){clip}"
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into an event, so that a step is never cut in two; the second one raises at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: Any) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,46 @@
+"""Pictures: grids of data, and the small figures of a run."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.utils import save_image
+
+
+def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> Path:
+    """Write `images` `(N, *shape)`, values in [0, 1], as one PNG grid; flat data of a square size becomes an image.
+
+    Raises:
+        ValueError: data that are not images, or a path that cannot be written.
+    """
+    grid = as_images(images)
+    path = Path(path)
+    columns = columns or math.ceil(math.sqrt(len(grid)))
+    scale = max(1, 56 // grid.shape[-1])
+    grid = grid.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_image(grid, path, nrow=columns, padding=2, pad_value=0.5)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"out: cannot write {path} ({error}): choose another path that ends in .png") from error
+    return path
+
+
+def as_images(data: Tensor) -> Tensor:
+    """`(N, *shape)` as `(N, C, H, W)` in [0, 1] on the CPU, where the shape allows it."""
+    data = data.detach().float().cpu()
+    if data.dim() == 2:
+        side = math.isqrt(data.shape[1])
+        if side * side == data.shape[1]:
+            data = data.view(-1, 1, side, side)
+    if data.dim() != 4 or data.shape[1] not in (1, 3):
+        raise ValueError(f"images: got shape {tuple(data.shape)}, expected (N, C, H, W) with 1 or 3 channels")
+    return data.clamp(0, 1)
+
+
+def interleave(*rows: Tensor) -> Tensor:
+    """Sets of images `(N, *shape)` laid side by side: first of each, second of each, ..."""
+    return torch.stack([row.cpu() for row in rows], 1).flatten(0, 1)

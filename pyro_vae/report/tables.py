@@ -1,0 +1,38 @@
+"""Tables for a terminal, with standard errors beside the values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+Summary = dict[str, float]
+
+
+def with_error(value: float, error: float) -> str:
+    """A value and its standard error, such as `-85.21 +- 0.23`."""
+    return f"{value:.2f} +- {error:.2f}" if math.isfinite(error) else f"{value:.2f}"
+
+
+def share(value: float) -> str:
+    """A share as a percentage, or n/a where it is unknown."""
+    return f"{100 * value:.1f}%" if math.isfinite(value) else "n/a"
+
+
+def evidence_table(title: str, rows: Sequence[tuple[str, Summary, float]]) -> Table:
+    """One row per guide: name, summary of an `Evidence`, seconds; nats per datum, +- s.e. over the data."""
+    table = Table(title=title, caption="nats per datum, mean +- standard error over the data; log p(x) is a lower bound")
+    for name in ("guide", "ELBO", "rate", "distortion", "log p(x)", "k-hat above threshold", "seconds"):
+        table.add_column(name, justify="left" if name == "guide" else "right", no_wrap=True)
+    for name, s, seconds in rows:
+        cells = [with_error(s[key], s[f"{key}_error"]) for key in ("elbo", "rate", "distortion", "log_px")]
+        table.add_row(name, *cells, share(s["share_above_threshold"]), f"{seconds:.1f}")
+    return table
+
+
+def show(table: Table) -> None:
+    """Print a table to stdout, wide enough for its cells where stdout is no terminal."""
+    console = Console()
+    (console if console.is_terminal else Console(width=140)).print(table)

@@ -1,0 +1,168 @@
+"""A run folder: what a training left, and how to open it again.
+
+    config.yaml     the resolved settings; `pyro-vae train --config` repeats the run from it
+    versions.json   versions, device
+    metrics.csv     a row per epoch
+    checkpoint.pt   everything that is needed to go on (absent from a run that is only kept for its weights)
+    weights.pt      the parameters alone, written when the training ends
+
+Model, guide, optimizer and schedule are named by their classes in the config, a user's own included. A model's class is
+called as `Model(shape, ...)` with the shape of a datum, a guide's as `Guide(shape, latent_dim, ...)`.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from torch import Tensor, nn
+
+from pyro_vae.data import Binarise, Dataset, load
+from pyro_vae.inference import Recipe
+from pyro_vae.inference.checkpoint import load as load_file
+from pyro_vae.inference.checkpoint import write_atomically
+from pyro_vae.inference.svi import resolve_device, set_weights
+from pyro_vae.traces import trainable_parameters
+
+ModelClass = Callable[[Sequence[int]], nn.Module]
+GuideClass = Callable[[Sequence[int], int], nn.Module]
+
+_DEFAULTS = {
+    "model": {"class_path": "pyro_vae.VAE"},
+    "guide": {"class_path": "pyro_vae.EncoderGuide"},
+    "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 1e-3}},
+    "loss": {"class_path": "pyro.infer.Trace_ELBO"},
+}
+
+
+def settings_parser(**options: Any) -> ArgumentParser:
+    """The parser of everything that defines a run; what it parses is what config.yaml holds."""
+    parser = ArgumentParser(**options)
+    parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
+    parser.add_argument("--data", type=str, default="digits", help="digits, mnist, fashion_mnist, or a path")
+    parser.add_argument("--data_root", type=str | None, default=None, help="folder of torchvision's datasets")
+    parser.add_argument("--binarise", type=Binarise | None, default=None, help="how grey pixels become binary data")
+    parser.add_argument("--valid", type=int | None, default=None, help="number of validation data, 0 for none")
+    parser.add_argument("--model", type=ModelClass, help="class of the model, called as Model(shape, ...)")
+    parser.add_argument("--guide", type=GuideClass, help="class of the guide, called as Guide(shape, latent_dim, ...)")
+    parser.add_argument("--output_bias", type=bool, default=True, help="start the decoder at the mean of the train data")
+    parser.add_class_arguments(Recipe, None)
+    parser.set_defaults(_DEFAULTS)
+    return parser
+
+
+@dataclass
+class Parts:
+    """What a configuration describes, built."""
+
+    data: Dataset
+    model: nn.Module
+    guide: nn.Module
+    recipe: Recipe
+
+
+def build(parser: ArgumentParser, config: Namespace, data_root: str | None = None) -> Parts:
+    """Load the data and build model, guide and recipe; initial weights are drawn from the recipe's seed.
+
+    Raises:
+        ValueError: a class that cannot be called as a model or guide, or settings out of range.
+    """
+    objects = parser.instantiate(config)
+    fields = Recipe.__dataclass_fields__
+    recipe = Recipe(**{name: getattr(objects, name) for name in fields})
+    data = load(config.data, root=data_root or config.data_root, binarise=config.binarise, valid=config.valid)
+    torch.manual_seed(recipe.seed)
+    model = _call("model", objects.model, data.shape)
+    latent_dim = getattr(model, "latent_dim", None)
+    if not isinstance(latent_dim, int):
+        raise ValueError(f"model: {type(model).__name__} has no integer `latent_dim`, which the guide is built from")
+    guide = _call("guide", objects.guide, data.shape, latent_dim)
+    center = getattr(model, "center", None)
+    if config.output_bias and center is not None:
+        center(data.mean)
+    return Parts(data, model, guide, recipe)
+
+
+def _call(name: str, factory: Callable[..., nn.Module], *arguments: Any) -> nn.Module:
+    try:
+        return factory(*arguments)
+    except TypeError as error:
+        expected = "Model(shape, ...)" if name == "model" else "Guide(shape, latent_dim, ...)"
+        raise ValueError(f"{name}: cannot be built as {expected} ({error})") from error
+
+
+def write_settings(folder: Path, parser: ArgumentParser, config: Namespace, device: str) -> None:
+    """Write config.yaml and versions.json into a new run folder."""
+    if (folder / "config.yaml").exists():
+        raise ValueError(f"folder: {folder} holds a run already: resume it, or choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"folder: cannot make {folder} ({error.strerror}): choose another folder") from error
+    kept = config.clone()
+    for name in ("config", "folder", "device", "quiet"):
+        kept.pop(name, None)
+    write_text(folder / "config.yaml", parser.dump(kept))
+    packages = ("pyro-vae", "torch", "torchvision", "pyro-ppl", "arviz", "numpy")
+    versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    versions["device"] = torch.cuda.get_device_name() if resolve_device(device).type == "cuda" else "cpu"
+    write_text(folder / "versions.json", json.dumps(versions, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_settings(folder: str | Path) -> tuple[ArgumentParser, Namespace]:
+    """The settings of a run folder and the parser that understands them.
+
+    Raises:
+        FileNotFoundError: no such folder, or no config.yaml in it.
+        ValueError: a config.yaml that cannot be read.
+    """
+    path = Path(folder) / "config.yaml"
+    if not path.is_file():
+        what = "no config.yaml in it" if Path(folder).is_dir() else "no such folder"
+        raise FileNotFoundError(f"{folder}: {what}, expected the folder of a run made by `pyro-vae train`")
+    parser = settings_parser(exit_on_error=False)
+    try:
+        return parser, cast(Namespace, parser.parse_path(path))
+    except Exception as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())[:300]}") from error
+
+
+def open_run(folder: str | Path, data_root: str | None = None, device: str = "auto") -> Parts:
+    """Open a run folder: its data, and its model and guide with their trained weights, on the device, in eval mode.
+
+    Weights are taken from weights.pt, or from the checkpoint of a run that has not ended.
+
+    Raises:
+        FileNotFoundError: no such run.
+        ValueError: files that are torn or do not fit.
+    """
+    where = resolve_device(device)
+    parts = build(*read_settings(folder), data_root=data_root)
+    parts.data = parts.data.to(where)
+    for module in (parts.model, parts.guide):
+        module.to(where).eval()
+    path = Path(folder) / "weights.pt"
+    state = load_file(path, where) if path.is_file() else _checkpoint_weights(Path(folder), where)
+    params = trainable_parameters(parts.model, parts.guide, parts.data.test.x[:2], _first_rows(parts.data))
+    set_weights(parts.model, parts.guide, params, state)
+    return parts
+
+
+def _checkpoint_weights(folder: Path, device: torch.device) -> dict[str, Any]:
+    return cast(dict[str, Any], load_file(folder / "checkpoint.pt", device)["weights"])
+
+
+def _first_rows(data: Dataset) -> Tensor:
+    return torch.arange(len(data.test.pixels[:2]), device=data.test.pixels.device)
