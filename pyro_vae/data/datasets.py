@@ -1,0 +1,271 @@
+"""Splits and sets: pixels in memory, the rule that makes data of them, and the checksum of what came out.
+
+A grey pixel v in 0..255 stands for the probability p = v / 255. The four rules:
+
+    dynamic    x ~ Bernoulli(p), drawn again at every training visit; evaluation sees one fixed draw
+    static     x ~ Bernoulli(p), drawn once; training and evaluation see that draw
+    threshold  x = 1 if p > 1/2 else 0
+    none       x = p, or the raw real values of float data
+
+The fixed draw comes from a CPU generator seeded by (seed, name of the split) and is then moved, so it is the
+same whichever device the pixels lie on. Its fingerprint says whether two numbers were computed on the same
+data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Binarise = Literal["dynamic", "static", "threshold", "none"]
+RULES: tuple[str, ...] = get_args(Binarise)
+
+
+def fingerprint(x: Tensor) -> str:
+    """Checksum of a tensor: the first 16 hex digits of the SHA-256 of its dtype, shape and bytes.
+
+    Args:
+        x: any dense tensor, on any device; the device does not enter.
+
+    Returns:
+        16 hex digits.
+    """
+    flat = x.detach().cpu().contiguous().reshape(-1)
+    digest = hashlib.sha256(f"{x.dtype}{tuple(x.shape)}".encode())
+    digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def bernoulli_draw(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw x ~ Bernoulli(p) for every pixel, with p = pixel / 255 (uint8) or p = pixel (float in [0, 1]).
+
+    For uint8 an integer u, uniform on the 255 values 0..254, is compared with the pixel v. Exactly v of the
+    255 values are below v, so P(u < v) = v / 255; in particular v = 0 is never and v = 255 always one. (A
+    byte uniform on 0..255 would give v / 256, and a white pixel would flicker.) For floats u is uniform on
+    [0, 1), so p = 0 is never and p = 1 always one.
+
+    Args:
+        pixels: uint8 or float32, any shape.
+        generator: on the device of the pixels.
+
+    Returns:
+        float32 zeros and ones of the shape of `pixels`.
+    """
+    device = pixels.device
+    if pixels.dtype == torch.uint8:
+        noise = torch.randint(0, 255, pixels.shape, dtype=torch.uint8, generator=generator, device=device)
+    else:
+        noise = torch.rand(pixels.shape, dtype=pixels.dtype, generator=generator, device=device)
+    return (noise < pixels).to(torch.float32)
+
+
+def draw_seed(seed: int, name: str) -> int:
+    """The 63-bit seed of a split's evaluation draw: a hash, so that nearby seeds share nothing."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def evaluation_draw(pixels: Tensor, binarise: Binarise, seed: int, name: str) -> Tensor:
+    """The fixed draw of a split, made on the CPU and returned there: float32 of the shape of `pixels`."""
+    pixels = pixels.cpu()
+    whole = pixels.dtype == torch.uint8
+    if binarise == "threshold":
+        return (pixels > (127 if whole else 0.5)).to(torch.float32)  # v / 255 > 1/2 means v >= 128
+    if binarise == "none":
+        return pixels.to(torch.float32) / 255 if whole else pixels
+    return bernoulli_draw(pixels, torch.Generator().manual_seed(draw_seed(seed, name)))
+
+
+def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
+    """Raise unless the pixels can be used under the rule (see `Split`)."""
+    if binarise not in RULES:
+        raise ValueError(f"binarise={binarise!r}: expected one of {', '.join(map(repr, RULES))}")
+    if pixels.dtype not in (torch.uint8, torch.float32):
+        raise TypeError(
+            f"{name}: pixels have dtype {pixels.dtype}, expected torch.uint8 (0..255) or torch.float32"
+        )
+    if pixels.ndim < 2 or pixels.numel() == 0:
+        raise ValueError(
+            f"{name}: pixels have shape {tuple(pixels.shape)}, "
+            "expected (N, ...) with at least one row and one value a row"
+        )
+    if pixels.dtype == torch.uint8:
+        return
+    if not bool(torch.isfinite(pixels).all()):
+        raise ValueError(f"{name}: the values hold NaN or inf; drop or impute those rows first")
+    low, high = float(pixels.min()), float(pixels.max())
+    if binarise != "none" and (low < 0 or high > 1):
+        raise ValueError(
+            f"{name}: binarise={binarise!r} reads floats as probabilities in [0, 1], and the values lie in "
+            f"[{low:g}, {high:g}]; rescale them to [0, 1], save grey pixels as uint8, or use binarise='none'"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split:
+    """One part of a data set, with its rule of binarisation.
+
+    Attributes:
+        name: "train", "valid" or "test"; together with the seed it fixes the evaluation draw.
+        pixels: uint8 or float32, (N, *shape).
+        binarise: the rule, see the module's docstring.
+        seed: of the evaluation draw.
+        drawn: the evaluation draw where it is already known (`to` and `take` hand it on); leave it out.
+
+    Raises:
+        ValueError: an unknown rule, no rows, NaN or inf, floats outside [0, 1] under a rule that binarises.
+        TypeError: another dtype.
+    """
+
+    name: str
+    pixels: Tensor
+    binarise: Binarise
+    seed: int = 0
+    drawn: Tensor | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_pixels(self.name, self.pixels, self.binarise)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __repr__(self) -> str:
+        kind = str(self.pixels.dtype).removeprefix("torch.")
+        return (
+            f"Split({self.name!r}, {len(self)} x {tuple(self.pixels.shape[1:])} {kind}, "
+            f"binarise={self.binarise!r}, seed={self.seed}, device={str(self.pixels.device)!r})"
+        )
+
+    @cached_property
+    def x(self) -> Tensor:
+        """The evaluation draw, float32 (N, *shape), made once and kept; treat it as read-only."""
+        if self.drawn is not None:
+            return self.drawn
+        return evaluation_draw(self.pixels, self.binarise, self.seed, self.name).to(self.pixels.device)
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Mean over the rows, float32 (*shape): of pixel / 255, so in [0, 1], or of the float values."""
+        pixels = self.pixels.cpu()  # summed in integers or float64: the same on every device
+        if pixels.dtype == torch.uint8:
+            mean = pixels.sum(0, dtype=torch.int64).to(torch.float64) / (255 * len(self))
+        else:
+            mean = pixels.mean(0, dtype=torch.float64)
+        return mean.to(torch.float32).to(self.pixels.device)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Checksum of the evaluation draw `x`, 16 hex digits, the same on every device."""
+        return fingerprint(self.x)
+
+    def batch(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """The rows of one training visit.
+
+        Args:
+            index: (B,) int64, rows of this split, on the device of the pixels.
+            generator: on the same device; only the dynamic rule reads it.
+
+        Returns:
+            (B, *shape) float32: a fresh draw under the dynamic rule, else the evaluation draw's rows.
+
+        Raises:
+            ValueError: an index that is not (B,) int64, or a generator on another kind of device.
+        """
+        if index.dtype != torch.int64 or index.ndim != 1:
+            raise ValueError(
+                f"index: expected (B,) torch.int64 row numbers, got {tuple(index.shape)} {index.dtype}"
+            )
+        if self.binarise != "dynamic":
+            return self.x[index]
+        if generator.device.type != self.pixels.device.type:
+            raise ValueError(
+                f"generator: it is on {generator.device}, the pixels are on {self.pixels.device}; "
+                f"make it with torch.Generator(device={str(self.pixels.device)!r})"
+            )
+        return bernoulli_draw(self.pixels[index], generator)
+
+    def to(self, device: str | torch.device) -> Split:
+        """The same split on another device, with the same evaluation draw."""
+        known = self._known_draw()
+        return replace(self, pixels=self.pixels.to(device), drawn=None if known is None else known.to(device))
+
+    def take(self, n: int) -> Split:
+        """The first n rows; their evaluation draw is the first n rows of this one's.
+
+        Raises:
+            ValueError: unless 1 <= n <= len(self).
+        """
+        if not 1 <= n <= len(self):
+            raise ValueError(f"n={n}: expected 1 <= n <= {len(self)}, the number of rows in {self.name!r}")
+        drawn = self.x[:n].clone() if self._is_random() else None
+        return replace(self, pixels=self.pixels[:n], drawn=drawn)
+
+    def _is_random(self) -> bool:
+        return self.binarise in ("dynamic", "static")
+
+    def _known_draw(self) -> Tensor | None:
+        """The evaluation draw if it was made; under the other rules it is a function of the pixels."""
+        return self.__dict__.get("x", self.drawn) if self._is_random() else None
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Train, validation (or None) and test split of one set, all of one shape and one rule.
+
+    Attributes:
+        name: of the set, for titles and run folders.
+        train, valid, test: the splits.
+
+    Raises:
+        ValueError: splits of different shapes or rules.
+    """
+
+    name: str
+    train: Split
+    valid: Split | None
+    test: Split
+
+    def __post_init__(self) -> None:
+        for split in (self.valid, self.test):
+            if split is None:
+                continue
+            got, expected = tuple(split.pixels.shape[1:]), self.shape
+            if got != expected:
+                raise ValueError(
+                    f"{self.name}: a row of {split.name} has shape {got}, a row of train {expected}"
+                )
+            if split.binarise != self.binarise:
+                raise ValueError(
+                    f"{self.name}: {split.name} is {split.binarise!r}, train is {self.binarise!r}"
+                )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one datum, such as (1, 28, 28) or (D,)."""
+        return tuple(self.train.pixels.shape[1:])
+
+    @property
+    def size(self) -> int:
+        """Number of values in one datum."""
+        return math.prod(self.shape)
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of the training rows, float32 (*shape); see `Split.mean`."""
+        return self.train.mean
+
+    @property
+    def binarise(self) -> Binarise:
+        """The rule of the splits."""
+        return self.train.binarise
+
+    def to(self, device: str | torch.device) -> Dataset:
+        """The same set on another device; fingerprints do not change."""
+        valid = None if self.valid is None else self.valid.to(device)
+        return replace(self, train=self.train.to(device), valid=valid, test=self.test.to(device))

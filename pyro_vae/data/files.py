@@ -1,0 +1,156 @@
+"""A user's own data: a .npy or .npz file or a folder of images -> numpy arrays, still as they were saved.
+
+    x.npy             one array                                          -> {"all": x}
+    x.npz             one array of any name                              -> {"all": x}
+    x.npz             train and test, perhaps valid; also as x_train ... -> {"train": x, "test": y, ...}
+    folder of images  png, jpg, jpeg, bmp in the order of their names    -> {"all": (N, C, H, W) uint8}
+
+Labels and other arrays in an .npz that has train and test are left alone. Nothing is ever unpickled. Whether
+the numbers make sense is judged in `arrays`; here an error means that the file itself cannot be used.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+
+from pyro_vae.data.arrays import Array
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
+ARRAYS = (".npy", ".npz")
+PARTS = ("train", "valid", "test")
+MODES = {"1": "L", "L": "L", "RGB": "RGB", "P": "RGB"}  # how Pillow opens an image -> what we read it as
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
+
+
+def read_path(path: Path) -> dict[str, Array]:
+    """Read a user's file or folder.
+
+    Args:
+        path: a .npy or .npz file, or a folder of images.
+
+    Returns:
+        {"all": array} or the parts "train", "test" and perhaps "valid"; see the module's docstring.
+
+    Raises:
+        FileNotFoundError: no such path, or a folder without images.
+        ValueError: another kind of file; empty, torn or pickled files; an .npz without the expected arrays;
+            images that cannot be read or whose sizes or modes differ.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"source: there is no file or folder {path}, looked for from {Path.cwd()}")
+    if path.is_dir():
+        return {"all": read_images(path)}
+    if path.suffix.lower() not in ARRAYS:
+        raise ValueError(f"{path}: expected a .npy or .npz file or a folder of {', '.join(IMAGES)} images")
+    if path.stat().st_size == 0:
+        raise ValueError(
+            f"{path} is empty (0 bytes), expected saved arrays; write it again with numpy.save or savez"
+        )
+    return read_arrays(path)
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Read a .npy or .npz file, told apart by their content, without unpickling."""
+    with path.open("rb") as file:  # opened here, since numpy leaves torn files open
+        with torn_is_told(path):
+            saved = np.load(file, allow_pickle=False)
+        if not isinstance(saved, NpzFile):
+            return {"all": saved}
+        chosen = choose_arrays(saved.files, path)
+        with torn_is_told(path):
+            return {part: saved[key] for part, key in chosen.items()}
+
+
+@contextmanager
+def torn_is_told(path: Path) -> Iterator[None]:
+    """Turn whatever numpy and zipfile raise on a bad file into one ValueError that names the file."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise ValueError(
+            f"{path} cannot be read as numpy arrays: it is torn, no .npy/.npz file, or holds pickled objects "
+            f"({error}); write it again with numpy.save or numpy.savez from arrays of numbers"
+        ) from error
+
+
+def choose_arrays(keys: list[str], path: Path) -> dict[str, str]:
+    """Which array of an .npz is which part: part -> key; raise ValueError when that cannot be told."""
+    chosen: dict[str, str] = {}
+    for part in PARTS:
+        found = [key for key in (part, f"x_{part}") if key in keys]
+        if len(found) > 1:
+            raise ValueError(f"{path} holds both {found[0]!r} and {found[1]!r}; keep one of them")
+        if found:
+            chosen[part] = found[0]
+    if "train" in chosen and "test" in chosen:
+        return chosen
+    if len(keys) == 1:
+        return {"all": keys[0]}
+    raise ValueError(
+        f"{path} holds the arrays {sorted(keys)}, expected either one array, "
+        "or 'train' and 'test' and perhaps 'valid' (also as 'x_train', 'x_test', 'x_valid')"
+    )
+
+
+def read_images(folder: Path) -> Array:
+    """Read the images that lie directly in a folder, in the order of their names: (N, C, H, W) uint8."""
+    names = (
+        path for path in folder.iterdir() if path.suffix.lower() in IMAGES and not path.name.startswith(".")
+    )
+    paths = sorted(path for path in names if path.is_file())
+    if not paths:
+        raise FileNotFoundError(
+            f"{folder} holds no images, expected {', '.join(IMAGES)} files directly in it "
+            "(folders in it are not read)"
+        )
+    images: list[Array] = []
+    for path in paths:
+        images.append(read_image(path))
+        if images[-1].shape != images[0].shape:
+            raise ValueError(
+                f"{path} is {describe(images[-1])}, {paths[0].name} is {describe(images[0])}, "
+                "expected all of one size and all grey or all RGB; resize or convert them first"
+            )
+    return np.stack(images)
+
+
+def read_image(path: Path) -> Array:
+    """Read one image: (1, H, W) uint8 when grey, (3, H, W) when RGB."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            mode = image.mode + (" with transparency" if "transparency" in image.info else "")
+            pixels = np.array(image.convert(MODES[mode])) if mode in MODES else None
+    except (*UNREADABLE, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{path} cannot be read as an image, it is torn or of another kind ({error})"
+        ) from error
+    if pixels is None:
+        raise ValueError(
+            f"{path} has the mode {mode!r}, expected 8-bit grey or RGB; convert it first (no alpha, no CMYK)"
+        )
+    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
+
+
+def describe(image: Array) -> str:
+    """Size and colour of a (C, H, W) image in words."""
+    channels, height, width = image.shape
+    return f"{width} x {height} {'grey' if channels == 1 else 'RGB'}"

@@ -1,0 +1,108 @@
+"""The sets that have a name: scikit-learn's embedded digits; MNIST and Fashion-MNIST in torchvision's layout.
+
+torchvision fetches and checks what is not there; the images are then read from the idx files straight away,
+plain or gzipped, because a damaged file can be named that way, and a read-only folder of .gz files is enough.
+An idx file of images is four big-endian 32-bit integers (magic 2051, rows, height, width) and then the bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+KNOWN = ("digits", "mnist", "fashion_mnist")
+ROOT_VARIABLE = "PYRO_VAE_DATA"
+DEFAULT_ROOT = "~/.cache/pyro_vae"
+FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
+FILES = {"train": ("train-images-idx3-ubyte", 60_000), "test": ("t10k-images-idx3-ubyte", 10_000)}
+MAGIC, SIDE = 2051, 28
+
+
+def digits() -> Tensor:
+    """scikit-learn's handwritten digits: (1797, 1, 8, 8) uint8, its 0..16 rescaled so that 16 becomes 255."""
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+
+    images = np.asarray(load_digits().images).astype(np.int64)  # (1797, 8, 8)
+    return torch.from_numpy((images * 255 + 8) // 16).to(torch.uint8).unsqueeze(1)
+
+
+def data_root(root: str | Path | None) -> Path:
+    """The folder of torchvision's sets: `root`, else the variable PYRO_VAE_DATA, else ~/.cache/pyro_vae."""
+    return Path(root or os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT).expanduser()
+
+
+def idx_images(name: str, root: Path) -> dict[str, Tensor]:
+    """MNIST or Fashion-MNIST, fetched if it is not there.
+
+    Args:
+        name: "mnist" or "fashion_mnist".
+        root: the folder above MNIST/raw or FashionMNIST/raw.
+
+    Returns:
+        {"train": (60000, 1, 28, 28), "test": (10000, 1, 28, 28)}, uint8.
+
+    Raises:
+        FileNotFoundError: the files are not there and cannot be fetched.
+        ValueError: a file is torn.
+    """
+    raw = root / FOLDERS[name] / "raw"
+    if any(find_file(raw, file) is None for file, _ in FILES.values()):
+        fetch(name, root)
+    images = {}
+    for part, (file, rows) in FILES.items():
+        path = find_file(raw, file)
+        if path is None:
+            raise FileNotFoundError(f"{name}: {raw / file} is still missing after the download; {remedy()}")
+        images[part] = read_idx(path, rows)
+    return images
+
+
+def find_file(raw: Path, file: str) -> Path | None:
+    """The plain file, else the gzipped one, else None."""
+    return next((path for path in (raw / file, raw / f"{file}.gz") if path.is_file()), None)
+
+
+def fetch(name: str, root: Path) -> None:
+    """Let torchvision download the set into `root`; raise FileNotFoundError when that fails."""
+    from torchvision.datasets import MNIST, FashionMNIST  # type: ignore[import-untyped]
+
+    try:
+        (MNIST if name == "mnist" else FashionMNIST)(root, download=True)
+    except (OSError, RuntimeError, ValueError, EOFError, AssertionError) as error:
+        raise FileNotFoundError(
+            f"{name}: {root} does not hold {FOLDERS[name]}/raw/*-ubyte, and the download failed "
+            f"({type(error).__name__}: {error}); {remedy()}"
+        ) from error
+
+
+def read_idx(path: Path, rows: int) -> Tensor:
+    """Read an idx file of `rows` images of 28 x 28, plain or gzipped: (rows, 1, 28, 28) uint8."""
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read ({type(error).__name__}: {error}); {remedy()}") from error
+    header, size = struct.pack(">4i", MAGIC, rows, SIDE, SIDE), 16 + rows * SIDE * SIDE
+    if raw[:16] != header or len(raw) != size:
+        came = struct.unpack(f">{min(len(raw), 16) // 4}i", raw[: min(len(raw), 16) // 4 * 4])
+        raise ValueError(
+            f"{path} is torn or another file: {len(raw)} bytes with the header {came}, "
+            f"expected {size} bytes with {(MAGIC, rows, SIDE, SIDE)}; "
+            f"delete it so that it is fetched again, or {remedy()}"
+        )
+    pixels = np.frombuffer(raw, dtype=np.uint8, offset=16).copy()  # a copy, since torch wants it writable
+    return torch.from_numpy(pixels).view(rows, 1, SIDE, SIDE)
+
+
+def remedy() -> str:
+    """What to do about a bad root, for the end of an error."""
+    return (
+        f"point root= or the variable {ROOT_VARIABLE} (now {os.environ.get(ROOT_VARIABLE)!r}) "
+        "at a folder with a whole copy in torchvision's layout"
+    )

@@ -1,0 +1,163 @@
+"""`load`: from a name or a path to a `Dataset`.
+
+Whoever asks for the same source gets the same rows in the same splits, whatever the seed: the seed only moves
+the evaluation draw. Sets that come as one array are shuffled by a fixed permutation and lose their last rows
+to the test split; then, as for every other set, the last rows of train become the validation split.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_vae.data.arrays import as_tensors
+from pyro_vae.data.datasets import RULES, Binarise, Dataset, Split
+from pyro_vae.data.files import read_path
+from pyro_vae.data.named import KNOWN, data_root, digits, idx_images
+
+PERMUTATION_SEED = 20_131_220  # any constant will do; it must never change, the splits hang on it
+MIN_ROWS = 10
+
+
+def load(
+    source: str | Path,
+    *,
+    root: str | Path | None = None,
+    binarise: Binarise | None = None,
+    valid: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Load a data set into memory.
+
+    Splits (train / valid / test); `valid` moves the border between the first two, 0 means no validation:
+
+        mnist, fashion_mnist       50000 / 10000 / 10000: the last 10000 rows of train are the validation rows
+        digits                     1297 / 200 / 300 of a fixed permutation
+        a single array             80 / 10 / 10 per cent of a fixed permutation; it needs 10 rows or more
+        an .npz with train, test   validation rows are the file's own, else the last 10 per cent of train
+
+    Args:
+        source: "digits", "mnist", "fashion_mnist", or the path of a .npy file (N, ...), of an .npz file (one
+            array, or train, test and perhaps valid, also as x_train ...) or of a folder of images of one
+            size. Known names come first: a folder called mnist is reached as "./mnist".
+        root: where mnist and fashion_mnist lie or are downloaded to; else the variable PYRO_VAE_DATA, else
+            ~/.cache/pyro_vae. Not read for the other sources.
+        binarise: "dynamic", "static", "threshold" or "none", see `pyro_vae.data.datasets`. None means
+            "dynamic" for pixels (integers) and for data that are all 0 or 1, "none" for other floats.
+        valid: number of validation rows; None means the default above.
+        seed: of the evaluation draw.
+
+    Returns:
+        The set; images have the shape (C, H, W), rows of an (N, D) array the shape (D,).
+
+    Raises:
+        FileNotFoundError: no such path, a folder without images, or a download that failed.
+        ValueError: an unknown name or rule, files that are torn or hold the wrong thing, too few rows.
+        TypeError: arguments or arrays of the wrong type.
+
+    Example:
+        >>> data = load("digits")
+        >>> data.shape, len(data.train), data.test.x.shape
+        ((1, 8, 8), 1297, torch.Size([300, 1, 8, 8]))
+    """
+    check_options(source, binarise, valid, seed)
+    found = read_source(source, root)
+    rows = split_rows(found, valid)
+    if binarise is None:
+        binarise = "dynamic" if rows["train"].dtype == torch.uint8 else "none"
+    splits = {part: Split(part, pixels, binarise, seed) for part, pixels in rows.items()}
+    return Dataset(found.name, splits["train"], splits.get("valid"), splits["test"])
+
+
+def check_options(source: object, binarise: object, valid: object, seed: object) -> None:
+    """Raise on arguments that are wrong before anything is read."""
+    if not isinstance(source, str | Path):
+        raise TypeError(f"source: expected a name or a path, got {type(source).__name__}")
+    if binarise is not None and binarise not in RULES:
+        raise ValueError(f"binarise={binarise!r}: expected None or one of {', '.join(map(repr, RULES))}")
+    for name, value in (("valid", valid), ("seed", seed)):
+        optional = name == "valid" and value is None
+        if not optional and (not isinstance(value, int) or isinstance(value, bool)):
+            raise TypeError(f"{name}={value!r}: expected an int, got {type(value).__name__}")
+
+
+class Source(NamedTuple):
+    """What was read, "all" or "train", "test" and perhaps "valid"; and the default sizes of the splits."""
+
+    name: str
+    parts: dict[str, Tensor]
+    num_valid: int
+    num_test: int = 0
+
+
+def read_source(source: str | Path, root: str | Path | None) -> Source:
+    """Read a named set or a path."""
+    if source == "digits":
+        return Source("digits", {"all": digits()}, num_valid=200, num_test=300)
+    if isinstance(source, str) and source in KNOWN:
+        return Source(source, idx_images(source, data_root(root)), num_valid=10_000)
+    if isinstance(source, str) and not looks_like_path(source):
+        raise ValueError(unknown_name(source))
+    path = Path(source).expanduser()
+    parts = as_tensors(read_path(path), str(path))
+    tenth = max(1, len(parts["all"] if "all" in parts else parts["train"]) // 10)
+    name = path.resolve().name if path.is_dir() else path.stem
+    return Source(name, parts, num_valid=tenth, num_test=tenth)
+
+
+def looks_like_path(source: str) -> bool:
+    """Whether a string is meant as a path: something is there, or it has a separator or a suffix."""
+    if not source:
+        return False
+    return Path(source).exists() or bool(Path(source).suffix) or "/" in source or os.sep in source
+
+
+def unknown_name(source: str) -> str:
+    """The error for a name that is neither known nor a path."""
+    close = difflib.get_close_matches(source.lower().replace("-", "_"), KNOWN, n=2, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return (
+        f"source={source!r}: no such data set or path, expected {', '.join(map(repr, KNOWN))}, "
+        f"or a path of a .npy or .npz file or a folder of images{hint}"
+    )
+
+
+def split_rows(found: Source, valid: int | None) -> dict[str, Tensor]:
+    """Cut what was read into train, test and, unless there is to be none, valid."""
+    if "valid" in found.parts:
+        if valid is not None:
+            raise ValueError(f"valid={valid}: {found.name} brings its own validation rows; leave valid out")
+        return found.parts
+    parts = cut_test(found.parts["all"], found.num_test, found.name) if "all" in found.parts else found.parts
+    return hold_out(parts, found.num_valid if valid is None else valid, found.name)
+
+
+def cut_test(rows: Tensor, num_test: int, name: str) -> dict[str, Tensor]:
+    """Shuffle the rows by the fixed permutation and cut the last ones off as test."""
+    if len(rows) < MIN_ROWS:
+        raise ValueError(
+            f"{name}: {len(rows)} rows, expected at least {MIN_ROWS} to cut train, valid and test from; "
+            "add rows, or save an .npz with train and test"
+        )
+    frozen = np.random.RandomState(PERMUTATION_SEED)  # numpy promises never to change its streams
+    rows = rows[torch.from_numpy(frozen.permutation(len(rows)))]
+    return {"train": rows[:-num_test], "test": rows[-num_test:]}
+
+
+def hold_out(parts: dict[str, Tensor], num_valid: int, name: str) -> dict[str, Tensor]:
+    """Move the last `num_valid` rows of train to valid."""
+    total = len(parts["train"])
+    if not 0 <= num_valid < total:
+        raise ValueError(
+            f"valid={num_valid}: expected 0 <= valid < {total}, the rows of {name} that are not test rows"
+        )
+    if num_valid == 0:
+        return parts
+    cut = total - num_valid
+    return parts | {"train": parts["train"][:cut], "valid": parts["train"][cut:]}
