@@ -27,7 +27,7 @@ import pyro_vae as pv
 class Setting:
     """One published setting."""
 
-    binarise: str
+    binarise: pv.Binarise
     latent_dim: int
     activation: type[nn.Module]
     batch_size: int

@@ -4,7 +4,7 @@ A *model* names the random choices that made the data, a *guide* answers the sam
 everything else is a function of `(model, guide, x)`. Swap the guide and nothing else changes.
 """
 
-from pyro_vae.data import Dataset, Split, fingerprint, load
+from pyro_vae.data import Binarise, Dataset, Split, fingerprint, load
 from pyro_vae.evidence import Evidence, log_evidence
 from pyro_vae.guides import Amortized, EncoderGuide, Family, Local, MeanField
 from pyro_vae.inference import NonFiniteLoss, Recipe, Run, fit, fit_local
@@ -17,6 +17,7 @@ __all__ = [
     "VAE",
     "Amortized",
     "Bernoulli",
+    "Binarise",
     "Conv",
     "ConvDecoder",
     "Dataset",

@@ -219,7 +219,10 @@ def _info(options: Namespace) -> None:
     for name in ("versions.json", "evidence.json"):
         if (folder / name).is_file():
             facts = json.loads((folder / name).read_text())
-            print(f"{name}  " + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items()))
+            print(
+                f"{name}  "
+                + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
+            )
     if (folder / "metrics.csv").is_file():
         with (folder / "metrics.csv").open() as file:
             last = list(csv.DictReader(file))[-1]

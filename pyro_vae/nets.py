@@ -6,25 +6,17 @@ Two shapes of net are enough for every guide and model of the package, and a use
 * a *decoder* `decoder(latent_dim, hidden, shape, num_outputs, ...)` maps a latent `(..., latent_dim)` to
   `(..., num_outputs, *shape)`, one output per parameter of a pixel's likelihood, and has a `bias` of that shape.
 
-Any number of leading dimensions is allowed, so that particles `(S, B, ...)` need no loop. Weights start by Glorot's
-rule and biases at zero, as in Burda et al. (2016).
+Any number of leading dimensions is allowed, so that particles `(S, B, ...)` need no loop. Layers start as torch's do.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-
-
-def glorot(module: nn.Module) -> None:
-    """Initialise one layer by Glorot and Bengio (2010): weights uniform, biases zero (for `Module.apply`)."""
-    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def check_sizes(name: str, sizes: Sequence[int]) -> tuple[int, ...]:
@@ -49,7 +41,7 @@ class Gated(nn.Module):
 def _dense(sizes: Sequence[int], activation: type[nn.Module] | None) -> nn.Sequential:
     """Dense layers of the given sizes, gated where `activation` is None."""
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in pairwise(sizes):
         layers += [Gated(n_in, n_out)] if activation is None else [nn.Linear(n_in, n_out), activation()]
     return nn.Sequential(*layers)
 
@@ -81,7 +73,6 @@ class MLP(nn.Module):
         sizes = (math.prod(self.shape), *check_sizes("hidden", hidden))
         self.out_features = sizes[-1]
         self.layers = _dense(sizes, activation)
-        self.apply(glorot)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(_flatten(x, self.shape))
@@ -125,14 +116,13 @@ class Conv(nn.Module):
         self.shape = _image_shape(shape)
         widths = (self.shape[0], *check_sizes("channels", channels))
         layers: list[nn.Module] = []
-        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+        for n_in, n_out in pairwise(widths):
             layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), activation()]
         height, width = (_halved(n, len(widths) - 1) for n in self.shape[1:])
         sizes = (widths[-1] * height * width, *check_sizes("hidden", hidden))
         self.convolutions = nn.Sequential(*layers, nn.Flatten())
         self.dense = _dense(sizes, activation)
         self.out_features = sizes[-1]
-        self.apply(glorot)
 
     def forward(self, x: Tensor) -> Tensor:
         lead = x.shape[: x.dim() - 3]
@@ -177,7 +167,6 @@ class MLPDecoder(nn.Module):
         self.out_shape = (num_outputs, *check_sizes("shape", shape))
         self.trunk = trunk
         self.head = nn.Linear(trunk.out_features, math.prod(self.out_shape))
-        glorot(self.head)
 
     @property
     def bias(self) -> Tensor:
@@ -218,13 +207,12 @@ class ConvDecoder(nn.Module):
         self.grid = (widths[0], *(_halved(n, len(widths) - 1) for n in self.shape[1:]))
         self.dense = _dense((latent_dim, *check_sizes("hidden", hidden), math.prod(self.grid)), activation)
         layers: list[nn.Module] = []
-        for n_in, n_out in zip(widths[:-2], widths[1:-1], strict=True):
+        for n_in, n_out in pairwise(widths[:-1]):
             layers += [nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1), activation()]
         layers += [nn.ConvTranspose2d(widths[-2], widths[-1], 4, stride=2, padding=1, bias=False)]
         self.convolutions = nn.Sequential(*layers)
         self.num_outputs = num_outputs
         self.bias = nn.Parameter(torch.zeros(num_outputs, *self.shape))
-        self.apply(glorot)
 
     def forward(self, z: Tensor) -> Tensor:
         lead = z.shape[:-1]

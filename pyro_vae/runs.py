@@ -52,7 +52,9 @@ def settings_parser(**options: Any) -> ArgumentParser:
     parser.add_argument("--valid", type=int | None, default=None, help="number of validation data, 0 for none")
     parser.add_argument("--model", type=ModelClass, help="class of the model, called as Model(shape, ...)")
     parser.add_argument("--guide", type=GuideClass, help="class of the guide, called as Guide(shape, latent_dim, ...)")
-    parser.add_argument("--output_bias", type=bool, default=True, help="start the decoder at the mean of the train data")
+    parser.add_argument(
+        "--output_bias", type=bool, default=True, help="start the decoder at the mean of the train data"
+    )
     parser.add_class_arguments(Recipe, None)
     parser.set_defaults(_DEFAULTS)
     return parser

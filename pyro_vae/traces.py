@@ -161,6 +161,7 @@ def trainable_parameters(model: Program, guide: Program, x: Tensor, index: Tenso
         poutine.replay(model, trace=guide_trace)(x, index)
     found: dict[str, Tensor] = {}
     for name, site in capture.trace.nodes.items():
+        assert site["value"] is not None
         value = site["value"].unconstrained()
         given = site["args"][1] if len(site["args"]) > 1 else None
         if isinstance(given, nn.Parameter) and given is not value and "$$$" in name:

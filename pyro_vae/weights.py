@@ -67,13 +67,17 @@ def pareto_threshold(num_particles: int) -> float:
 
 def _check(log_w: Tensor) -> None:
     if log_w.dim() != 2 or len(log_w) == 0:
-        raise ValueError(f"log_w: got shape {tuple(log_w.shape)}, expected (particles, data) with at least one particle")
+        raise ValueError(
+            f"log_w: got shape {tuple(log_w.shape)}, expected (particles, data) with at least one particle"
+        )
 
 
 def _psis_khat(log_w: np.ndarray) -> np.ndarray:
     """k-hat of each row of `(B, S)`, from ArviZ 1.x (arviz_stats) or 0.23, whichever is installed."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ArviZ 0.23 announces its successor when imported; NumPy, a tail that overflows
+        warnings.simplefilter(
+            "ignore"
+        )  # ArviZ 0.23 announces its successor when imported; NumPy, a tail that overflows
         try:
             from arviz_stats.base import array_stats
         except ImportError:

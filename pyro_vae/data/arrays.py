@@ -52,8 +52,7 @@ def as_tensors(arrays: Mapping[str, Array], source: str) -> dict[str, Tensor]:
     check_same_shape(images, source)
     if all(is_binary(array) for array in images.values()):
         return {
-            part: torch.from_numpy(array.astype(np.uint8, order="C") * np.uint8(255))
-            for part, array in images.items()
+            part: torch.from_numpy(array.astype(np.uint8, order="C") * np.uint8(255)) for part, array in images.items()
         }
     check_same_kind(images, source)
     return {part: as_pixels(array, where[part]) for part, array in images.items()}
@@ -98,9 +97,7 @@ def check_same_kind(images: Mapping[str, Array], source: str) -> None:
     """Raise ValueError when integers and floats are mixed: their units cannot be the same."""
     if len({KINDS[array.dtype.kind] for array in images.values()}) > 1:
         told = ", ".join(f"{part} {array.dtype}" for part, array in images.items())
-        raise ValueError(
-            f"{source}: the parts mix kinds of numbers ({told}), expected one; save all in the same units"
-        )
+        raise ValueError(f"{source}: the parts mix kinds of numbers ({told}), expected one; save all in the same units")
 
 
 def is_binary(array: Array) -> bool:

@@ -87,9 +87,7 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
     if binarise not in RULES:
         raise ValueError(f"binarise={binarise!r}: expected one of {', '.join(map(repr, RULES))}")
     if pixels.dtype not in (torch.uint8, torch.float32):
-        raise TypeError(
-            f"{name}: pixels have dtype {pixels.dtype}, expected torch.uint8 (0..255) or torch.float32"
-        )
+        raise TypeError(f"{name}: pixels have dtype {pixels.dtype}, expected torch.uint8 (0..255) or torch.float32")
     if pixels.ndim < 2 or pixels.numel() == 0:
         raise ValueError(
             f"{name}: pixels have shape {tuple(pixels.shape)}, "
@@ -178,9 +176,7 @@ class Split:
             ValueError: an index that is not (B,) int64, or a generator on another kind of device.
         """
         if index.dtype != torch.int64 or index.ndim != 1:
-            raise ValueError(
-                f"index: expected (B,) torch.int64 row numbers, got {tuple(index.shape)} {index.dtype}"
-            )
+            raise ValueError(f"index: expected (B,) torch.int64 row numbers, got {tuple(index.shape)} {index.dtype}")
         if self.binarise != "dynamic":
             return self.x[index]
         if generator.device.type != self.pixels.device.type:
@@ -237,13 +233,9 @@ class Dataset:
                 continue
             got, expected = tuple(split.pixels.shape[1:]), self.shape
             if got != expected:
-                raise ValueError(
-                    f"{self.name}: a row of {split.name} has shape {got}, a row of train {expected}"
-                )
+                raise ValueError(f"{self.name}: a row of {split.name} has shape {got}, a row of train {expected}")
             if split.binarise != self.binarise:
-                raise ValueError(
-                    f"{self.name}: {split.name} is {split.binarise!r}, train is {self.binarise!r}"
-                )
+                raise ValueError(f"{self.name}: {split.name} is {split.binarise!r}, train is {self.binarise!r}")
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -60,9 +60,7 @@ def read_path(path: Path) -> dict[str, Array]:
     if path.suffix.lower() not in ARRAYS:
         raise ValueError(f"{path}: expected a .npy or .npz file or a folder of {', '.join(IMAGES)} images")
     if path.stat().st_size == 0:
-        raise ValueError(
-            f"{path} is empty (0 bytes), expected saved arrays; write it again with numpy.save or savez"
-        )
+        raise ValueError(f"{path} is empty (0 bytes), expected saved arrays; write it again with numpy.save or savez")
     return read_arrays(path)
 
 
@@ -111,14 +109,11 @@ def choose_arrays(keys: list[str], path: Path) -> dict[str, str]:
 
 def read_images(folder: Path) -> Array:
     """Read the images that lie directly in a folder, in the order of their names: (N, C, H, W) uint8."""
-    names = (
-        path for path in folder.iterdir() if path.suffix.lower() in IMAGES and not path.name.startswith(".")
-    )
+    names = (path for path in folder.iterdir() if path.suffix.lower() in IMAGES and not path.name.startswith("."))
     paths = sorted(path for path in names if path.is_file())
     if not paths:
         raise FileNotFoundError(
-            f"{folder} holds no images, expected {', '.join(IMAGES)} files directly in it "
-            "(folders in it are not read)"
+            f"{folder} holds no images, expected {', '.join(IMAGES)} files directly in it (folders in it are not read)"
         )
     images: list[Array] = []
     for path in paths:
@@ -140,9 +135,7 @@ def read_image(path: Path) -> Array:
             mode = image.mode + (" with transparency" if "transparency" in image.info else "")
             pixels = np.array(image.convert(MODES[mode])) if mode in MODES else None
     except (*UNREADABLE, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{path} cannot be read as an image, it is torn or of another kind ({error})"
-        ) from error
+        raise ValueError(f"{path} cannot be read as an image, it is torn or of another kind ({error})") from error
     if pixels is None:
         raise ValueError(
             f"{path} has the mode {mode!r}, expected 8-bit grey or RGB; convert it first (no alpha, no CMYK)"

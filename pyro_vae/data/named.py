@@ -27,7 +27,7 @@ MAGIC, SIDE = 2051, 28
 
 def digits() -> Tensor:
     """scikit-learn's handwritten digits: (1797, 1, 8, 8) uint8, its 0..16 rescaled so that 16 becomes 255."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     images = np.asarray(load_digits().images).astype(np.int64)  # (1797, 8, 8)
     return torch.from_numpy((images * 255 + 8) // 16).to(torch.uint8).unsqueeze(1)
@@ -71,14 +71,14 @@ def find_file(raw: Path, file: str) -> Path | None:
 
 def fetch(name: str, root: Path) -> None:
     """Let torchvision download the set into `root`; raise FileNotFoundError when that fails."""
-    from torchvision.datasets import MNIST, FashionMNIST  # type: ignore[import-untyped]
+    from torchvision.datasets import MNIST, FashionMNIST
 
     try:
         (MNIST if name == "mnist" else FashionMNIST)(root, download=True)
     except (OSError, RuntimeError, ValueError, EOFError, AssertionError) as error:
         raise FileNotFoundError(
             f"{name}: {root} does not hold {FOLDERS[name]}/raw/*-ubyte, and the download failed "
-            f"({type(error).__name__}: {error}); {remedy()}"
+            f"({' '.join(str(error).split())[:160]}); {remedy()}"
         ) from error
 
 

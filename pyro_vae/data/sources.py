@@ -154,9 +154,7 @@ def hold_out(parts: dict[str, Tensor], num_valid: int, name: str) -> dict[str, T
     """Move the last `num_valid` rows of train to valid."""
     total = len(parts["train"])
     if not 0 <= num_valid < total:
-        raise ValueError(
-            f"valid={num_valid}: expected 0 <= valid < {total}, the rows of {name} that are not test rows"
-        )
+        raise ValueError(f"valid={num_valid}: expected 0 <= valid < {total}, the rows of {name} that are not test rows")
     if num_valid == 0:
         return parts
     cut = total - num_valid

@@ -25,7 +25,10 @@ def unit_variances(guide: Program, x: Tensor, index: Tensor | None = None, batch
         raise ValueError(f"x: got {len(x)} data, expected at least two: a variance over the data is asked for")
     index = torch.arange(len(x), device=x.device) if index is None else index
     with evaluation(guide, device=x.device):
-        parts = [latent_means(guide, x[rows], index[rows]) for rows in torch.arange(len(x), device=x.device).split(batch_size)]
+        parts = [
+            latent_means(guide, x[rows], index[rows])
+            for rows in torch.arange(len(x), device=x.device).split(batch_size)
+        ]
     return torch.cat(parts).var(0)
 
 

@@ -49,7 +49,6 @@ class Amortized(nn.Module):
         self.family = family
         self.encoder = encoder
         self.head = nn.Linear(features, family.num_params)
-        nn.init.xavier_uniform_(self.head.weight)
         with torch.no_grad():
             self.head.bias.copy_(family.standard())
 

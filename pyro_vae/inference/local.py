@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pyro
 import torch
-from pyro.infer import SVI, ELBO, Trace_ELBO
+from pyro.infer import ELBO, SVI, Trace_ELBO
 from torch import Tensor, nn
 
 from pyro_vae.evidence.importance import check_data

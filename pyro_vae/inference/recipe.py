@@ -32,7 +32,7 @@ class Recipe:
 
     epochs: int = 100
     batch_size: int = 128
-    optimizer: OptimizerFactory = partial(torch.optim.Adam, lr=1e-3)
+    optimizer: OptimizerFactory = field(default=partial(torch.optim.Adam, lr=1e-3))
     schedule: ScheduleFactory | None = None
     loss: ELBO = field(default_factory=Trace_ELBO)
     beta: float = 1.0

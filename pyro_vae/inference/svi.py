@@ -217,9 +217,7 @@ def _prepare(model: Program, guide: Program, data: Dataset, recipe: Recipe, fold
     )
 
 
-def _loop(
-    job: _Job, at: _Position, reporter: Reporter, writer: Any, interrupted: threading.Event
-) -> None:
+def _loop(job: _Job, at: _Position, reporter: Reporter, writer: Any, interrupted: threading.Event) -> None:
     """Run epochs until the recipe is done, early stopping says so, or Ctrl-C was pressed."""
     while at.epoch < job.recipe.epochs:
         if job.recipe.patience is not None and at.stale >= job.recipe.patience:
@@ -346,7 +344,9 @@ def _restore(job: _Job) -> _Position:
         if job.schedule is not None:
             job.schedule.load_state_dict(state["schedule"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"resume: the checkpoint's optimizer or schedule is another than the recipe's: {error}") from error
+        raise ValueError(
+            f"resume: the checkpoint's optimizer or schedule is another than the recipe's: {error}"
+        ) from error
     job.noise.set_state(state["noise"].cpu())
     torch.set_rng_state(state["torch_noise"]["cpu"].cpu())
     if job.noise.device.type == "cuda":

@@ -23,7 +23,9 @@ def share(value: float) -> str:
 
 def evidence_table(title: str, rows: Sequence[tuple[str, Summary, float]]) -> Table:
     """One row per guide: name, summary of an `Evidence`, seconds; nats per datum, +- s.e. over the data."""
-    table = Table(title=title, caption="nats per datum, mean +- standard error over the data; log p(x) is a lower bound")
+    table = Table(
+        title=title, caption="nats per datum, mean +- standard error over the data; log p(x) is a lower bound"
+    )
     for name in ("guide", "ELBO", "rate", "distortion", "log p(x)", "k-hat above threshold", "seconds"):
         table.add_column(name, justify="left" if name == "guide" else "right", no_wrap=True)
     for name, s, seconds in rows:

@@ -38,12 +38,8 @@ def test_draw_has_the_probability_of_the_pixel(kind: str, device: str) -> None:
     print(f"largest error {(error / std_error)[1:-1].max():.2f} standard errors, n = {n}")
     assert (error <= 5 * std_error).all()  # 0 and 255 have no error at all
     total = math.sqrt(float((std_error**2).sum()))
-    print(
-        f"sum {float(x.double().mean(0).sum()):.4f}, truth {float(p.sum()):.4f}, standard error {total:.4f}"
-    )
-    assert (
-        abs(float(x.double().mean(0).sum() - p.sum())) <= 5 * total
-    )  # a bias common to all values would show
+    print(f"sum {float(x.double().mean(0).sum()):.4f}, truth {float(p.sum()):.4f}, standard error {total:.4f}")
+    assert abs(float(x.double().mean(0).sum() - p.sum())) <= 5 * total  # a bias common to all values would show
     assert x.dtype == torch.float32 and set(x.unique().tolist()) == {0.0, 1.0}
 
 

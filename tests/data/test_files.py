@@ -150,9 +150,7 @@ def test_bad_arrays(array: Any, error: type[Exception], message: str, tmp_path: 
 
 @pytest.mark.parametrize("rule", ["dynamic", "static", "threshold"])
 def test_floats_out_of_range_cannot_be_binarised(rule: Any, tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=f"train: binarise='{rule}' .* lie in \\[-[0-9.]+, [0-9.]+\\]; rescale"
-    ):
+    with pytest.raises(ValueError, match=f"train: binarise='{rule}' .* lie in \\[-[0-9.]+, [0-9.]+\\]; rescale"):
         load(npy(tmp_path, REAL), binarise=rule)
 
 
@@ -253,9 +251,7 @@ def test_bad_folders(tmp_path: Path) -> None:
     images(tmp_path, GREY)
     last = tmp_path / "999.png"
     Image.fromarray(GREY[0, 1:]).save(last)
-    with pytest.raises(
-        ValueError, match=r"999.png is 5 x 3 grey, 000.png is 5 x 4 grey, expected all of one size"
-    ):
+    with pytest.raises(ValueError, match=r"999.png is 5 x 3 grey, 000.png is 5 x 4 grey, expected all of one size"):
         load(tmp_path)
     Image.fromarray(np.stack([GREY[0]] * 3, 2)).save(last)
     with pytest.raises(ValueError, match=r"999.png is 5 x 4 RGB, 000.png is 5 x 4 grey"):

@@ -126,9 +126,7 @@ def test_root_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline:
 
 
 @pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
-def test_failed_download_names_root_and_variable(
-    name: str, folder: str, tmp_path: Path, offline: None
-) -> None:
+def test_failed_download_names_root_and_variable(name: str, folder: str, tmp_path: Path, offline: None) -> None:
     with pytest.raises(FileNotFoundError, match=f"{tmp_path} does not hold {folder}/raw") as caught:
         load(name, root=tmp_path)
     assert "PYRO_VAE_DATA" in str(caught.value) and "download failed" in str(caught.value)
@@ -175,16 +173,12 @@ WHOLE_TEST = idx_bytes(10_000)
 )
 def test_torn_idx_file_is_named(torn: bytes, tmp_path: Path, offline: None) -> None:
     root = write_set(tmp_path, torn, WHOLE_TEST)
-    with pytest.raises(
-        ValueError, match=f"MNIST/raw/{TRAIN} is torn or another file: {len(torn)} bytes"
-    ) as caught:
+    with pytest.raises(ValueError, match=f"MNIST/raw/{TRAIN} is torn or another file: {len(torn)} bytes") as caught:
         load("mnist", root=root)
     assert str(root) in str(caught.value) and "PYRO_VAE_DATA" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda data: data[:-20], lambda data: b"x" + data, lambda data: data[:400] + b"xx"]
-)
+@pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: b"x" + data, lambda data: data[:400] + b"xx"])
 def test_torn_gzip_file_is_named(damage: Any, tmp_path: Path, offline: None) -> None:
     root = write_set(tmp_path, b"", WHOLE_TEST, suffix=".gz")
     path = root / "MNIST" / "raw" / f"{TRAIN}.gz"
