@@ -37,7 +37,11 @@ class Local(nn.Module):
 
     def q(self, index: Tensor) -> dist.TorchDistribution:
         """q for the data of rows `index` `(B,)`, batch shape (B,), event shape (d,)."""
-        return self.family(self.table[index])
+        try:
+            rows = self.table[index]
+        except IndexError as error:
+            raise ValueError(f"index: {error}; the guide has {len(self.table)} rows, one per datum") from error
+        return self.family(rows)
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """Run the guide on a minibatch `(B, *shape)` of rows `index` `(B,)`; returns the latent `(..., B, d)`."""

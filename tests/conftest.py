@@ -1,0 +1,22 @@
+"""One torch thread (the nets of the tests are small, and the machine may be busy), and a clean parameter store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyro
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _clean_state() -> Iterator[None]:
+    pyro.clear_param_store()
+    torch.manual_seed(0)
+    yield
+    assert torch.get_default_dtype() == torch.float32, "a test left another default dtype"

@@ -1,0 +1,147 @@
+"""The contract of every guide: add a row to GUIDES and all of this runs on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyro
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import SVI, Trace_ELBO
+from torch import nn
+
+from pyro_vae import (
+    MLP,
+    Amortized,
+    EncoderGuide,
+    ExactGuide,
+    Family,
+    GatedMLP,
+    LinearGaussian,
+    Local,
+    MeanField,
+    log_evidence,
+    particles,
+)
+from pyro_vae.inference.optim import JointOptim
+
+SIZE, DIM, NUM = 6, 3, 7
+GUIDES: dict[str, Callable[[LinearGaussian], nn.Module]] = {
+    "amortized": lambda model: Amortized(MeanField(DIM), MLP(SIZE, (16,))),
+    "encoder": lambda model: EncoderGuide((SIZE,), DIM, (16,), encoder=GatedMLP),
+    "local": lambda model: Local(MeanField(DIM), NUM),
+    "exact": ExactGuide,
+}
+FAMILIES: dict[str, Callable[[int], Family]] = {"mean-field": MeanField}
+
+
+@pytest.fixture(params=GUIDES)
+def pair(request: pytest.FixtureRequest) -> tuple[LinearGaussian, nn.Module, torch.Tensor]:
+    model = LinearGaussian(SIZE, DIM)
+    return model, GUIDES[request.param](model), torch.randn(NUM, SIZE)
+
+
+def test_sites_and_shapes(pair: tuple[LinearGaussian, nn.Module, torch.Tensor]) -> None:
+    _, guide, x = pair
+    trace = poutine.trace(guide).get_trace(x, torch.arange(NUM))
+    trace.compute_log_prob()
+    assert trace.nodes["latent"]["value"].shape == (NUM, DIM)
+    assert trace.nodes["latent"]["log_prob"].shape == (NUM,)
+    assert trace.nodes["data"]["fn"].size == NUM
+
+
+def test_particles_are_those_of_the_datum(pair: tuple[LinearGaussian, nn.Module, torch.Tensor]) -> None:
+    model, guide, x = pair
+    index = torch.tensor([5, 2])
+    draws = particles(model, guide, x[index], index, 40_000)
+    assert draws.log_weights.shape == (40_000, 2)
+    alone = log_evidence(model, guide, x, num_particles=40_000, seed=1)
+    for name, whole in (("elbo", alone.elbo), ("rate", alone.rate)):
+        own = draws.log_weights if name == "elbo" else draws.log_guide - draws.log_prior
+        error = (own.var(0) * 2 / len(own)).sqrt() + 1e-5
+        assert ((own.double().mean(0) - whole[index]).abs() < 5 * error).all(), name
+
+
+def test_stock_svi_moves_every_parameter(pair: tuple[LinearGaussian, nn.Module, torch.Tensor]) -> None:
+    model, guide, x = pair
+    model.requires_grad_(not list(guide.parameters())).eval()
+    params = [p for m in (model, guide) for p in m.parameters() if p.requires_grad]
+    before = [p.detach().clone() for p in params]
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), Trace_ELBO())
+    for _ in range(3):
+        svi.step(x, torch.arange(NUM))
+    assert all(not torch.equal(a, b) for a, b in zip(before, params, strict=True))
+
+
+def test_float64_follows(pair: tuple[LinearGaussian, nn.Module, torch.Tensor]) -> None:
+    model, guide, x = pair
+    draws = particles(model.double(), guide.double(), x.double(), torch.arange(NUM), 2)
+    assert draws.log_weights.dtype == torch.float64
+
+
+def test_weights_average_to_the_evidence(pair: tuple[LinearGaussian, nn.Module, torch.Tensor]) -> None:
+    model, guide, x = pair
+    with torch.no_grad():
+        model.loading.mul_(0.3)  # healthy weights, so that the standard error can be believed
+    est = log_evidence(model, guide, x, num_particles=20_000)
+    z = (est.log_px - model.log_px(x)).abs() / (est.log_px_error + 1e-5)
+    assert z.max() < 5, (est.log_px, model.log_px(x), est.log_px_error)
+
+
+@pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)
+def test_family_starts_at_the_standard_normal_and_has_the_shapes(make: Callable[[int], Family]) -> None:
+    family = make(DIM)
+    q = family(family.standard())
+    z = torch.randn(100, DIM)
+    torch.testing.assert_close(q.log_prob(z), torch.distributions.Normal(0, 1).log_prob(z).sum(-1))
+    q = family(0.3 * torch.randn(4, 5, family.num_params))
+    assert q.batch_shape == (4, 5) and q.event_shape == (DIM,) and q.has_rsample
+
+
+@pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)
+def test_family_s_density_integrates_to_one(make: Callable[[int], Family]) -> None:
+    family = make(1)
+    q = family(0.5 * torch.randn(family.num_params).double())
+    grid = torch.linspace(-20, 20, 40_001, dtype=torch.double)
+    total = torch.trapezoid(q.log_prob(grid[:, None]).exp(), grid).item()
+    assert abs(total - 1) < 1e-6, total
+
+
+def test_gaussian_kl_closed_form_library_and_monte_carlo_agree() -> None:
+    q = MeanField(DIM)(0.5 * torch.randn(2 * DIM).double())
+    p = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(DIM).double(), 1.0), 1)
+    mean, scale = q.base_dist.loc, q.base_dist.scale
+    closed = 0.5 * (mean**2 + scale**2 - 1 - 2 * scale.log()).sum()
+    torch.testing.assert_close(torch.distributions.kl_divergence(q, p), closed)
+    z = q.sample((200_000,))
+    terms = q.log_prob(z) - p.log_prob(z)
+    error = (terms.std() / len(terms) ** 0.5).item()
+    assert abs(terms.mean() - closed).item() < 5 * error, (terms.mean(), closed, error)
+
+
+def test_local_guide_reads_its_rows() -> None:
+    guide = Local(MeanField(2), 10)
+    with torch.no_grad():
+        guide.table.copy_(torch.arange(10.0)[:, None].expand(10, 4))
+    assert guide.q(torch.tensor([7, 2])).mean[:, 0].tolist() == [7, 2]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MeanField(0), "dim: got"),
+        (lambda: Local(MeanField(2), 0), "num_data: got"),
+        (lambda: Amortized(MeanField(2), nn.Linear(3, 4)), None),
+        (lambda: Amortized(MeanField(2), nn.Sequential()), "without an integer `out_features`"),
+        (lambda: Amortized((1, 8, 8), MLP(3)), "expected a Family"),  # type: ignore[arg-type]
+        (lambda: Local(MeanField(2), 5)(torch.zeros(3, 4)), "index: got none for 3 data"),
+        (lambda: Local(MeanField(2), 5)(torch.zeros(2, 4), torch.tensor([4, 5])), "has 5 rows"),
+    ],
+)
+def test_bad_arguments(make: Callable[[], object], message: str | None) -> None:
+    if message is None:
+        make()
+        return
+    with pytest.raises(ValueError, match=message):
+        make()

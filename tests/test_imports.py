@@ -1,0 +1,55 @@
+"""The house's rule: imports run one way."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pyro
+import pytest
+import torch
+
+import pyro_vae
+
+ROOT = Path(pyro_vae.__file__).parent
+STAGES = [
+    {"data", "nets", "naming"},
+    {"models", "guides"},
+    {"traces", "weights"},
+    {"objectives", "evidence", "diagnostics"},
+    {"inference"},
+    {"report"},
+    {"runs"},
+    {"cli"},
+]
+LEVEL = {name: level for level, stage in enumerate(STAGES) for name in stage}
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level parts of pyro_vae that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        found |= {name.split(".")[1] for name in names if name.startswith("pyro_vae.")}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(p for p in ROOT.rglob("*.py") if p.parent != ROOT or p.stem in LEVEL), ids=str)
+def test_imports_run_one_way(path: Path) -> None:
+    part = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    for other in imports(path) - {part}:
+        assert LEVEL[other] < LEVEL[part], f"{path.name} ({part}) imports {other}"
+
+
+def test_from_traces_on_no_concrete_model_or_guide_is_imported() -> None:
+    for part in ("traces", "objectives", "evidence", "diagnostics", "inference"):
+        for path in [*(ROOT / part).rglob("*.py"), ROOT / f"{part}.py"]:
+            if path.is_file():
+                assert not imports(path) & {"models", "guides"}, path
+
+
+def test_importing_changed_no_global_state() -> None:
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.distributions.Distribution._validate_args == __debug__
+    assert len(pyro.get_param_store()) == 0

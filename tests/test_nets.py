@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pyro_vae.nets import MLP, Conv, ConvDecoder, GatedDecoder, GatedMLP, MLPDecoder
+
+IMAGE = (1, 9, 7)
+TRUNKS = [MLP, GatedMLP, Conv]
+DECODERS = [MLPDecoder, GatedDecoder, ConvDecoder]
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+@pytest.mark.parametrize("lead", [(), (5,), (3, 5)])
+def test_trunk_maps_any_leading_shape_datum_by_datum(trunk: type, lead: tuple[int, ...]) -> None:
+    net = trunk(IMAGE, (12, 6))
+    x = torch.rand(*lead, *IMAGE)
+    out = net(x)
+    assert out.shape == (*lead, 6) and net.out_features == 6
+    torch.testing.assert_close(out.reshape(-1, 6)[-1], net(x.reshape(-1, *IMAGE)[-1]))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("num_outputs", [1, 2])
+def test_decoder_shapes_and_bias(decoder: type, num_outputs: int) -> None:
+    net = decoder(4, (12,), (2, 9, 7), num_outputs)
+    z = torch.randn(3, 5, 4)
+    before = net(z)
+    assert before.shape == (3, 5, num_outputs, 2, 9, 7)
+    with torch.no_grad():
+        net.bias.add_(1.5)
+    torch.testing.assert_close(net(z), before + 1.5)
+
+
+def test_gated_layer_is_the_product_of_a_linear_and_a_sigmoid_map() -> None:
+    net = GatedMLP(3, (2,))
+    linear = net.layers[0].linear
+    x = torch.randn(4, 3)
+    a, b = linear(x).chunk(2, -1)
+    torch.testing.assert_close(net(x), a * torch.sigmoid(b))
+
+
+def test_no_hidden_layer_is_the_identity_on_flat_data() -> None:
+    x = torch.rand(5, *IMAGE)
+    torch.testing.assert_close(MLP(IMAGE, ())(x), x.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MLP((1, 8, 8), (0,)), "hidden: got"),
+        (lambda: MLP((1, 0), (4,)), "shape: got"),
+        (lambda: Conv(64), "convolutions need images"),
+        (lambda: ConvDecoder(2, (4,), (64,), 1), "convolutions need images"),
+        (lambda: MLP((1, 8, 8))(torch.zeros(5, 9)), r"x: got shape \(5, 9\)"),
+        (lambda: Conv((1, 8, 8))(torch.zeros(5, 1, 8, 9)), r"x: got shape"),
+    ],
+)
+def test_bad_sizes_are_refused(make: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()  # type: ignore[operator]

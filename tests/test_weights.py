@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from pyro.infer.importance import psis_diagnostic
+
+from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error, pareto_k, pareto_threshold
+
+
+def pareto_log_weights(shape: float, num: int, seed: int = 0) -> torch.Tensor:
+    """Weights with a Pareto tail of the given shape: U^-k."""
+    generator = torch.Generator().manual_seed(seed)
+    return -shape * torch.rand(num, 3, generator=generator, dtype=torch.double).log()
+
+
+def test_log_mean_exp_is_safe_at_any_size() -> None:
+    for offset in (-1e4, 0.0, 1e4):
+        log_w = torch.tensor([[0.0], [math.log(3.0)]]) + offset
+        torch.testing.assert_close(log_mean_exp(log_w), torch.tensor([math.log(2.0)], dtype=torch.double) + offset)
+
+
+def test_ess_between_one_and_all() -> None:
+    torch.testing.assert_close(ess(torch.zeros(50, 2)), torch.full((2,), 50.0, dtype=torch.double))
+    one = torch.full((50, 1), -1e3)
+    one[3] = 0
+    torch.testing.assert_close(ess(one), torch.ones(1, dtype=torch.double))
+
+
+def test_standard_error_is_the_spread_over_repetitions() -> None:
+    # Log-normal weights: log-mean-exp over 400 repetitions of 500 particles, against the reported error.
+    log_w = 0.5 * torch.randn(500, 4000, dtype=torch.double)
+    estimates, errors = log_mean_exp(log_w), log_mean_exp_error(log_w)
+    spread, reported = estimates.std().item(), errors.square().mean().sqrt().item()
+    relative = 1 / math.sqrt(2 * 4000)
+    assert abs(spread / reported - 1) < 5 * relative + 0.01, (spread, reported)
+
+
+def test_standard_error_of_one_particle_is_unknown() -> None:
+    assert log_mean_exp_error(torch.zeros(1, 3)).isnan().all()
+
+
+@pytest.mark.parametrize("shape", [0.2, 0.5, 0.9, 1.5])
+def test_pareto_k_finds_the_shape_of_a_pareto_tail(shape: float) -> None:
+    got = pareto_k(pareto_log_weights(shape, 50_000))
+    tail = 3 * math.sqrt(50_000)
+    error = (1 + shape) / math.sqrt(tail)  # asymptotic standard error of the fit
+    assert ((got - shape).abs() < 5 * error).all(), (got, shape, error)
+
+
+def test_pareto_k_is_pyro_s_psis_diagnostic_up_to_its_fit() -> None:
+    # Pyro fits the same tail by its own estimator; log-normal weights of one datum through a tiny program.
+    import pyro
+    import pyro.distributions as dist
+
+    def model() -> None:
+        pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    def guide() -> None:
+        pyro.sample("z", dist.Normal(0.0, 0.6))
+
+    pyro.set_rng_seed(0)
+    theirs = psis_diagnostic(model, guide, num_particles=20_000, max_simultaneous_particles=20_000)
+    z = 0.6 * torch.randn(20_000, 1, dtype=torch.double)
+    log_w = dist.Normal(0.0, 1.0).log_prob(z) - dist.Normal(0.0, 0.6).log_prob(z)
+    ours = pareto_k(log_w).item()
+    error = (1 + ours) / math.sqrt(3 * math.sqrt(20_000))
+    assert abs(theirs - ours) < 5 * math.sqrt(2) * error, (theirs, ours, error)
+
+
+def test_equal_weights_have_no_tail_and_few_say_nothing() -> None:
+    log_w = torch.randn(100, 3)
+    log_w[:, 1] = -5.0
+    assert pareto_k(log_w)[1] == 0
+    assert pareto_k(torch.randn(24, 2)).isnan().all()
+    ties = torch.zeros(100, 1)
+    ties[:2] = 3.0  # two weights above a flat body: fewer than five in the tail
+    assert pareto_k(ties).item() == math.inf
+
+
+def test_pareto_k_leaves_its_argument_alone_and_ignores_a_constant() -> None:
+    log_w = torch.randn(200, 2, dtype=torch.double)
+    kept = log_w.clone()
+    torch.testing.assert_close(pareto_k(log_w), pareto_k(log_w - 1e3), atol=1e-6, rtol=0)
+    assert torch.equal(log_w, kept)
+
+
+def test_threshold() -> None:
+    assert pareto_threshold(100) == pytest.approx(0.5)
+    assert pareto_threshold(2200) == pytest.approx(0.7, abs=1e-3)
+    assert pareto_threshold(10**6) == 0.7
+    assert np.isnan(pareto_threshold(10))
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(0, 3), torch.zeros(3)])
+def test_wrong_shape(bad: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"log_w: got shape"):
+        log_mean_exp(bad)
