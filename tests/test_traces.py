@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 from torch import nn
 
-from pyro_vae import VAE, Amortized, LinearGaussian, MeanField, MLP, log_weights, particles
+from pyro_vae import MLP, VAE, Amortized, LinearGaussian, MeanField, log_weights, particles
 from pyro_vae.traces import evaluation, latent_means, plate_depth, trainable_parameters
 
 X = torch.tensor([[0.3, -1.0, 0.5], [1.2, 0.1, -0.4]])

@@ -127,11 +127,11 @@ def log_evidence(
     """
     index = _check_arguments(model, x, index, num_particles, max_bytes)
     max_bytes = max_bytes or (2**30 if x.is_cuda else 2**25)
-    check_programs(model, guide, x, index)
-    depth = plate_depth(model, guide, x, index)
     num_block = max(16, min(_DATA, _DATA // num_particles))
     done: list[dict[str, Tensor]] = []
     with evaluation(model, guide, device=x.device):
+        check_programs(model, guide, x, index)
+        depth = plate_depth(model, guide, x, index)
         for block, rows in enumerate(torch.arange(len(x), device=x.device).split(num_block)):
             draws = _draws(model, guide, x[rows], index[rows], num_particles, depth, (seed, block), max_bytes)
             done.append(_summarise(Particles(*(torch.cat(parts) for parts in zip(*draws, strict=True)))))

@@ -137,6 +137,7 @@ def fit(
         stack.enter_context(torch.random.fork_rng([where] if where.type == "cuda" else []))
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", message="Encountered")  # Pyro's NaN warnings: the loop raises instead
+        warnings.filterwarnings("ignore", message=".*requires_grad=False")  # a frozen net is meant to be frozen
         torch.manual_seed(recipe.seed)
         job = _prepare(model, guide, data.to(where), recipe, path)
         position = _restore(job) if resume else _Position()

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pyro_vae import VAE, Amortized, ExactGuide, LinearGaussian, Local, MeanField, MLP, log_evidence
+from pyro_vae import MLP, VAE, Amortized, ExactGuide, LinearGaussian, Local, MeanField, log_evidence
 from pyro_vae.evidence import importance
 from pyro_vae.evidence.importance import standard_error
 

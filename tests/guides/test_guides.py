@@ -24,7 +24,6 @@ from pyro_vae import (
     log_evidence,
     particles,
 )
-from pyro_vae.inference.optim import JointOptim
 
 SIZE, DIM, NUM = 6, 3, 7
 GUIDES: dict[str, Callable[[LinearGaussian], nn.Module]] = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 from pyro import poutine
 
-from pyro_vae import VAE, Amortized, Bernoulli, ConvDecoder, Gaussian, GatedDecoder, MeanField, MLP, particles
+from pyro_vae import MLP, VAE, Amortized, Bernoulli, ConvDecoder, GatedDecoder, Gaussian, MeanField, particles
 
 SHAPE = (1, 6, 6)
 LIKELIHOODS = [

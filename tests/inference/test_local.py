@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from pyro.infer import TraceMeanField_ELBO
+
+from pyro_vae import VAE, LinearGaussian, Local, MeanField, fit_local
+
+
+def make() -> tuple[LinearGaussian, torch.Tensor]:
+    model = LinearGaussian(6, 3, sigma=0.7)
+    return model, model.sample(20) + 0.7 * torch.randn(20, 6)
+
+
+@pytest.mark.parametrize("loss", [None, TraceMeanField_ELBO()])
+def test_finds_the_optimal_mean_field_of_each_datum(loss: object) -> None:
+    model, x = make()
+    guide = fit_local(model, Local(MeanField(3), 20), x, num_steps=2000, loss=loss)  # type: ignore[arg-type]
+    q = guide.q(torch.arange(20))
+    full = torch.distributions.MultivariateNormal(q.mean, torch.diag_embed(q.variance))
+    excess = torch.distributions.kl_divergence(full, model.posterior(x)) - model.mean_field_gap()
+    assert excess.min() > -1e-4 and excess.mean() < 2e-2 and excess.max() < 0.1, excess
+
+
+def test_the_model_is_frozen_and_left_as_it_was() -> None:
+    model, x = make()
+    model.mean.requires_grad_(False)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    state = torch.get_rng_state()
+    fit_local(model, Local(MeanField(3), 20), x, num_steps=3)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    assert model.training and model.loading.requires_grad and not model.mean.requires_grad
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_dropout_is_off_in_the_frozen_model() -> None:
+    model = VAE((6,), 2, (8,))
+    modes: list[bool] = []
+    model.decoder.register_forward_hook(lambda module, inputs, out: modes.append(module.training))
+    fit_local(model, Local(MeanField(2), 4), torch.zeros(4, 6), num_steps=2)
+    assert not any(modes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_steps": 0}, "num_steps"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"x": torch.zeros(21, 6)}, "index: .*20 rows"),
+        ({"x": torch.zeros(20, 7)}, r"x: got shape \(20, 7\)"),
+    ],
+)
+def test_bad_input(change: dict[str, object], message: str) -> None:
+    model, x = make()
+    arguments = {"x": x} | change
+    with pytest.raises(ValueError, match=message):
+        fit_local(model, Local(MeanField(3), 20), **arguments)  # type: ignore[arg-type]

@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau, StepLR
+
+from pyro_vae import (
+    MLP,
+    VAE,
+    Amortized,
+    Dataset,
+    LinearGaussian,
+    MeanField,
+    NonFiniteLoss,
+    Recipe,
+    Split,
+    fit,
+    log_evidence,
+)
+from pyro_vae.inference.optim import JointOptim
+
+NUM, SIZE = 96, 5
+SGD = partial(torch.optim.SGD, lr=0.0)
+
+
+def make(num: int = NUM) -> tuple[LinearGaussian, Amortized, torch.Tensor]:
+    torch.manual_seed(0)
+    truth = LinearGaussian(SIZE, 2, sigma=0.5, seed=7)
+    x = truth.sample(num) + 0.5 * torch.randn(num, SIZE)
+    return LinearGaussian(SIZE, 2), Amortized(MeanField(2), MLP(SIZE, ())), x
+
+
+def with_valid(x: torch.Tensor) -> Dataset:
+    return Dataset("toy", Split("train", x[:64], "none"), Split("valid", x[64:], "none"), Split("test", x[64:], "none"))
+
+
+def adam(epochs: int, rate: float, batch_size: int = 32) -> Recipe:
+    """Adam whose rate falls to zero by a cosine, and the analytic KL."""
+    optimizer, schedule = partial(torch.optim.Adam, lr=rate), partial(CosineAnnealingLR, T_max=epochs)
+    return Recipe(epochs, batch_size, optimizer, schedule, TraceMeanField_ELBO())
+
+
+def test_trained_mean_field_approaches_its_closed_form_optimum() -> None:
+    # The decoder is known; a linear encoder can reach the optimum, whose scale is the same for all data.
+    _, guide, x = make(512)
+    model = LinearGaussian(SIZE, 2, sigma=0.5, seed=7).requires_grad_(False)
+    assert model.mean_field_gap() > 0.1  # its posterior is correlated: the family costs something
+    fit(model, guide, x, adam(200, 0.1, 64), quiet=True)
+    q = guide.q(x)
+    full = torch.distributions.MultivariateNormal(q.mean, torch.diag_embed(q.variance))
+    gap = torch.distributions.kl_divergence(full, model.posterior(x)).mean() - model.mean_field_gap()
+    assert -1e-5 < gap.item() < 2e-3, gap  # the amortization gap, in closed form
+    est = log_evidence(model, guide, x, num_particles=500)
+    error = est.elbo_error.square().sum().sqrt().item() / 512
+    assert abs((model.log_px(x).mean() - model.mean_field_gap() - gap - est.elbo.mean()).item()) < 5 * error
+
+
+def test_trained_model_approaches_maximum_likelihood() -> None:
+    model, guide, x = make(512)
+    fit(model, guide, x, adam(60, 0.05), quiet=True)
+    best = LinearGaussian.maximum_likelihood(x, 2)
+    # Mean-field training finds maximum likelihood all the same (Lucas et al., 2019): loadings can be orthogonal.
+    gap = (best.log_px(x) - model.log_px(x)).mean().item()
+    assert 0 <= gap < 2e-3, gap
+
+
+@pytest.mark.parametrize("loss", [Trace_ELBO(), TraceMeanField_ELBO(), Trace_ELBO(num_particles=3)])
+def test_train_loss_is_minus_the_elbo_per_datum(loss: Any) -> None:
+    model, guide, x = make(1000)
+    run = fit(model, guide, x, epochs=1, optimizer=SGD, loss=loss, quiet=True)
+    est = log_evidence(model, guide, x, num_particles=100)
+    error = (est.elbo_error * 10).square().sum().sqrt().item() / 1000  # one particle in the loss
+    assert abs(run.history[0]["train_loss"] + est.elbo.mean().item()) < 5 * error, (run.history, est.elbo.mean(), error)
+
+
+def test_beta_weighs_the_rate() -> None:
+    model, guide, x = make(1000)
+    est = log_evidence(model, guide, x, num_particles=100)
+    run = fit(model, guide, x, epochs=1, optimizer=SGD, loss=TraceMeanField_ELBO(), beta=3.0, quiet=True)
+    expected = (est.distortion + 3 * est.rate).mean().item()
+    error = (est.elbo_error * 10).square().sum().sqrt().item() / 1000
+    assert abs(run.history[0]["train_loss"] - expected) < 5 * error
+    run = fit(model, guide, x, epochs=1, optimizer=SGD, beta=0.0, quiet=True)
+    assert abs(run.history[0]["train_loss"] - est.distortion.mean().item()) < 5 * error
+
+
+def test_beta_collapses_a_dimension_exactly_below_its_eigenvalue() -> None:
+    # Linear VAE, fixed decoder noise s: dimension i collapses exactly when beta * s >= e_i (Dai et al.; Lucas et al.).
+    generator = torch.Generator().manual_seed(1)
+    scales = torch.tensor([3.0, 1.5, 0.5])
+    x = torch.linalg.qr(torch.randn(2000, 3, generator=generator)).Q * math.sqrt(2000) * scales  # e = scales ** 2
+
+    class Linear(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.decoder = nn.Linear(3, 3, bias=False)
+            self.latent_dim = 3
+
+        def forward(self, x: torch.Tensor, index: Any = None) -> None:
+            pyro.module("collapse", self)
+            with pyro.plate("data", len(x), dim=-1):
+                z = pyro.sample("latent", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+                pyro.sample("obs", dist.Normal(self.decoder(z), 1.0).to_event(1), obs=x)
+
+    model, guide = Linear(), Amortized(MeanField(3), MLP(3, ()))
+    beta = 1.5
+    fit(model, guide, x, replace(adam(60, 0.05, 100), beta=beta), quiet=True)
+    singular = torch.linalg.svdvals(model.decoder.weight.detach())
+    expected = (scales**2 - beta).clamp(min=0).sqrt()
+    torch.testing.assert_close(singular, expected, atol=0.03, rtol=0)
+
+
+def test_warm_up_rises_to_beta_by_step() -> None:
+    model, guide, x = make()
+    run = fit(model, guide, x, epochs=4, batch_size=32, beta=2.0, warmup_epochs=2, quiet=True)
+    # the last step of each epoch of three: 2/3 and 5/3 of two epochs, then all
+    assert [row["beta"] for row in run.history] == pytest.approx([2 / 3, 5 / 3, 2, 2])
+
+
+def test_every_datum_is_seen_once_an_epoch_with_its_row() -> None:
+    model, guide, x = make(50)
+    seen: list[torch.Tensor] = []
+
+    def spy(batch: torch.Tensor, index: torch.Tensor) -> Any:
+        assert torch.equal(batch, x[index])
+        seen.append(index)
+        return guide(batch, index)
+
+    fit(model, spy, x, epochs=1, batch_size=16, quiet=True)
+    assert [len(rows) for rows in seen[-4:]] == [16, 16, 16, 2]
+    assert torch.equal(torch.cat(seen[-4:]).sort().values, torch.arange(50))
+
+
+def test_same_seed_same_end_and_the_caller_s_noise_untouched() -> None:
+    ends = []
+    for seed, caller in ((1, 5), (1, 6), (2, 5)):
+        model, guide, x = make()
+        torch.manual_seed(caller)
+        state = torch.get_rng_state()
+        fit(model, guide, x, epochs=2, seed=seed, quiet=True)
+        assert torch.equal(torch.get_rng_state(), state)
+        ends.append(model.loading.detach().clone())
+    assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
+
+
+def test_one_optimizer_is_pyro_s_adam_per_parameter() -> None:
+    ends = []
+    for joint in (True, False):
+        model, guide, x = make()
+        pyro.clear_param_store()
+        params = [p for m in (guide, model) for p in m.parameters()]
+        optim = JointOptim(partial(torch.optim.Adam, lr=0.01), params) if joint else pyro.optim.Adam({"lr": 0.01})
+        svi = pyro.infer.SVI(model, guide, optim, Trace_ELBO())
+        torch.manual_seed(3)
+        for _ in range(10):
+            svi.step(x)
+        ends.append(model.loading.detach().clone())
+    torch.testing.assert_close(ends[0], ends[1], atol=1e-6, rtol=0)
+
+
+def test_clipping_is_by_the_global_norm() -> None:
+    a, b = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    optim = JointOptim(partial(torch.optim.SGD, lr=1.0), [a, b], clip_norm=1.0)
+    a.grad, b.grad = torch.tensor([3.0]), torch.tensor([4.0])
+    optim({a, b})
+    torch.testing.assert_close(torch.cat([a, b]).detach(), torch.tensor([-0.6, -0.8]))
+
+
+def test_a_parameter_that_appears_later_joins_the_optimizer() -> None:
+    a = nn.Parameter(torch.zeros(1))
+    optim = JointOptim(partial(torch.optim.SGD, lr=1.0), [a])
+    late = pyro.param("late", torch.zeros(1)).unconstrained()
+    a.grad, late.grad = torch.ones(1), torch.ones(1)
+    optim({a, late})
+    assert late.item() == -1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        (None, [0.1, 0.1, 0.1]),
+        (partial(StepLR, step_size=1, gamma=0.5), [0.1, 0.05, 0.025]),
+        (partial(ReduceLROnPlateau, patience=0, threshold=1e9, threshold_mode="abs", factor=0.1), [0.1, 0.1, 0.01]),
+    ],
+)
+def test_schedule_steps_once_an_epoch(schedule: Any, rates: list[float]) -> None:
+    model, guide, x = make()
+    optimizer = partial(torch.optim.Adam, lr=0.1)
+    run = fit(model, guide, with_valid(x), epochs=3, optimizer=optimizer, schedule=schedule, quiet=True)
+    assert [row["learning_rate"] for row in run.history] == pytest.approx(rates)
+
+
+def test_early_stopping_keeps_the_best_parameters() -> None:
+    model, guide, x = make()
+    data = with_valid(x)
+    recipe = Recipe(epochs=200, batch_size=8, optimizer=partial(torch.optim.Adam, lr=0.3), patience=3)
+    run = fit(model, guide, data, recipe, quiet=True)
+    scores = [row["valid_elbo"] for row in run.history]
+    assert len(scores) < 200 and len(scores) - 1 - scores.index(max(scores)) == 3
+    now = log_evidence(model, guide, data.valid.x, num_particles=1, seed=0).elbo.mean().item()  # type: ignore[union-attr]
+    assert now == max(scores)
+
+
+def test_non_finite_loss_names_epoch_step_and_cause(tmp_path: Path) -> None:
+    model, guide, x = make()
+    with pytest.raises(NonFiniteLoss, match=r"epoch \d+, step \d+.*lower the learning rate \(now 1e\+08\)"):
+        fit(model, guide, x, epochs=5, optimizer=partial(torch.optim.SGD, lr=1e8), folder=tmp_path / "run", quiet=True)
+
+
+def test_non_finite_loss_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    model, guide, x = make()
+    calls = iter(range(10**6))
+
+    def breaking(x: torch.Tensor, index: Any = None) -> Any:
+        if next(calls) > 12:
+            x = x * math.inf
+        return model(x, index)
+
+    with pytest.raises(NonFiniteLoss, match="last good checkpoint is in"):
+        fit(breaking, guide, x, epochs=50, batch_size=32, folder=tmp_path, quiet=True)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert all(torch.isfinite(v).all() for v in state["weights"]["guide"].values())
+    assert state["position"]["epoch"] >= 1
+
+
+def test_a_user_s_plain_functions_and_pyro_params_train(tmp_path: Path) -> None:
+    _, _, x = make()
+
+    def model(x: torch.Tensor, index: Any = None) -> None:
+        loc = pyro.param("loc", torch.zeros(SIZE))
+        scale = pyro.param("scale", torch.ones(()), constraint=dist.constraints.positive)
+        with pyro.plate("rows", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(loc + z[..., None], scale).to_event(1), obs=x)
+
+    def guide(x: torch.Tensor, index: Any = None) -> None:
+        weight = pyro.param("weight", torch.zeros(SIZE))
+        with pyro.plate("rows", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x @ weight, 0.5))
+
+    run = fit(model, guide, x, epochs=10, batch_size=16, folder=tmp_path, quiet=True)
+    assert run.history[-1]["train_loss"] < run.history[0]["train_loss"]
+    kept = torch.load(tmp_path / "weights.pt", weights_only=True)
+    assert kept["params"].keys() == {"loc", "scale", "weight"}
+    torch.testing.assert_close(kept["params"]["scale"].exp(), pyro.param("scale").detach())
+    torch.testing.assert_close(kept["params"]["weight"], pyro.param("weight").detach())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs: got 0"),
+        ({"batch_size": 1.5}, "batch_size: got 1.5"),
+        ({"beta": math.nan}, "beta: got nan"),
+        ({"clip_norm": 0.0}, "clip_norm: got 0.0"),
+        ({"seed": -1}, "seed: got -1"),
+        ({"loss": "elbo"}, "loss: got 'elbo'"),
+        ({"optimizer": 0.1}, "optimizer: got 0.1"),
+        ({"device": "tpu"}, "device: got 'tpu'"),
+        ({"resume": True}, "resume: got no folder"),
+        ({"patience": 3}, "patience: early stopping needs a validation split"),
+    ],
+)
+def test_bad_settings(change: dict[str, Any], message: str) -> None:
+    model, guide, x = make()
+    with pytest.raises(ValueError, match=message):
+        fit(model, guide, x, quiet=True, **change)
+
+
+def test_data_that_the_model_cannot_score() -> None:
+    guide = Amortized(MeanField(2), MLP(SIZE, ()))
+    with pytest.raises(ValueError, match="grey values"):
+        fit(VAE((SIZE,), 2, (4,)), guide, torch.rand(10, SIZE), quiet=True)
+    with pytest.raises(TypeError, match="data: got list"):
+        fit(LinearGaussian(SIZE, 2), guide, [1.0], quiet=True)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="failed"):
+        fit(LinearGaussian(SIZE, 3), guide, torch.rand(10, SIZE), quiet=True)
+
+
+def test_nothing_to_train() -> None:
+    model, guide, x = make()
+    model.requires_grad_(False), guide.requires_grad_(False)
+    with pytest.raises(ValueError, match="neither the model nor the guide has a parameter"):
+        fit(model.eval(), guide.eval(), x, quiet=True)
+
+
+def test_progress_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    model, guide, x = make()
+    fit(model, guide, with_valid(x), epochs=2)
+    out, err = capfd.readouterr()
+    assert out == "" and "epoch 2/2" in err and "valid ELBO" in err and "data/s" in err
+    fit(model, guide, x, epochs=1, beta=2.0)
+    assert "ELBO" not in capfd.readouterr().err  # what is minimised with beta is not minus the ELBO

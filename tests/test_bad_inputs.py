@@ -1,0 +1,449 @@
+"""A user's mistakes: each gets exit code 2, one clear error on stderr, no traceback, and leaves every file as it was.
+
+`python tests/test_bad_inputs.py > experiments/bad_inputs.md` writes the table of what is really printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import io
+import pickle
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from pyro_vae.cli import main
+
+MODEL = "--model.hidden [8] --model.latent_dim 3"
+RUN = f"train --quiet true --folder new --epochs 1 {MODEL}"
+TRAIN = f"{RUN} --guide.hidden [8]"
+
+GUIDES = '''
+import pyro, pyro.distributions as dist, torch
+from torch import nn
+
+
+class Guide(nn.Module):
+    """A good guide, which the others spoil in one way each."""
+
+    name, extra, event = "latent", 0, 1
+
+    def __init__(self, shape: tuple, latent_dim: int):
+        super().__init__()
+        self.net = nn.Linear(int(torch.tensor(shape).prod()), latent_dim + self.extra)
+
+    def register(self):
+        pyro.module(f"guide of mine {id(self)}", self)
+
+    def q(self, x):
+        return dist.Normal(self.net(x.flatten(1)), 1.0).to_event(1)
+
+    def forward(self, x, index=None):
+        self.register()
+        with pyro.plate("data", x.shape[0], dim=-1):
+            return pyro.sample(self.name, self.q(x))
+
+
+class NoArguments(nn.Module):
+    def __init__(self):
+        super().__init__()
+
+
+class OtherSite(Guide):
+    name = "z"
+
+
+class OtherSize(Guide):
+    extra = 2
+
+
+class Unregistered(Guide):
+    def register(self):
+        pass
+
+
+class NoPlate(Guide):
+    def forward(self, x, index=None):
+        self.register()
+        return pyro.sample("latent", self.q(x).to_event(1))
+
+
+class NegativeScale(Guide):
+    def q(self, x):
+        return dist.Normal(self.net(x.flatten(1)), -1.0).to_event(1)
+
+
+class Slip(Guide):
+    def forward(self, x, index=None):
+        return self.encoder(x)
+
+
+class SlipInInit(Guide):
+    def __init__(self, shape: tuple, latent_dim: int):
+        super().__init__(shape, latent_dim)
+        self.width = shape[7]
+
+
+def function(x, index=None):
+    pass
+'''
+
+
+@dataclass(frozen=True)
+class Case:
+    """A mistake: what it is, the command line, what the message must say, and the files that it takes."""
+
+    name: str
+    arguments: str
+    fragment: str
+    setup: Callable[[Path], object] = lambda folder: None
+
+
+def array(name: str, value: object) -> Callable[[Path], object]:
+    return lambda folder: np.save(folder / name, np.asarray(value))
+
+
+def text(name: str, content: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(content)
+
+
+def guides(folder: Path) -> None:
+    (folder / "my_guides.py").write_text(GUIDES)
+
+
+def torn_npz(folder: Path) -> None:
+    np.savez(folder / "torn.npz", train=np.eye(100), test=np.eye(100))
+    tear(folder / "torn.npz")
+
+
+def tear(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def torn(name: str) -> Callable[[Path], object]:
+    return lambda folder: tear(folder / "run" / name)
+
+
+def without(*names: str) -> Callable[[Path], object]:
+    return lambda folder: [(folder / "run" / name).unlink() for name in names]
+
+
+def edited(**changes: object) -> Callable[[Path], object]:
+    """Change settings of the run's config.yaml, `model__hidden` for the init argument of the model."""
+
+    def change(folder: Path) -> None:
+        path = folder / "run" / "config.yaml"
+        settings = yaml.safe_load(path.read_text())
+        for name, value in changes.items():
+            top, _, argument = name.partition("__")
+            (settings[top]["init_args"] if argument else settings)[argument or top] = value
+        path.write_text(yaml.safe_dump(settings))
+
+    return change
+
+
+class Harmful:
+    """What a malicious pickle would hold."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return Path.touch, (Path("harmed"),)  # type: ignore[return-value]
+
+
+def pickled(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "run" / name).write_bytes(pickle.dumps(Harmful()))
+
+
+def saved(name: str, state: object) -> Callable[[Path], object]:
+    return lambda folder: torch.save(state, folder / "run" / name)
+
+
+def misplaced(folder: Path) -> None:
+    shutil.copy(folder / "run" / "weights.pt", folder / "run" / "checkpoint.pt")
+
+
+GREY = np.linspace(0, 255, 20 * 16).reshape(20, 4, 4).astype(np.uint8)
+NAN = np.where(np.arange(80) == 33, np.nan, 0.5).reshape(20, 4)
+FLAT = np.random.default_rng(0).integers(0, 2, (20, 16))
+
+FLATS = array("flat.npy", FLAT)
+REAL = np.linspace(-3, 3, 320).reshape(20, 16)
+
+CASES = [
+    # usage
+    Case("no command", "", "command"),
+    Case("unknown command", "trian", "trian"),
+    Case("unknown option", f"{TRAIN} --epoch_s 3", "epoch_s"),
+    Case("a word where a number belongs", f"{TRAIN} --epochs many", "epochs"),
+    # data
+    Case("unknown data name", f"{TRAIN} --data mnits", "did you mean 'mnist'"),
+    Case("empty data name", f"{TRAIN} --data ''", "expected 'digits', 'mnist', 'fashion_mnist', or a path"),
+    Case("missing data path", f"{TRAIN} --data missing.npz", "there is no file or folder missing.npz"),
+    Case("torn .npz", f"{TRAIN} --data torn.npz", "torn.npz cannot be read as numpy arrays: it is torn", torn_npz),
+    Case("a text file as data", f"{TRAIN} --data notes.txt", "notes.txt", text("notes.txt", "hello")),
+    Case("a .npy of zero bytes", f"{TRAIN} --data empty.npy", "empty.npy", text("empty.npy", "")),
+    Case("an array without rows", f"{TRAIN} --data empty.npy", "at least one row", array("empty.npy", GREY[:0])),
+    Case("an array of one axis", f"{TRAIN} --data line.npy", "expected (N, D)", array("line.npy", GREY.ravel())),
+    Case("an array with NaN", f"{TRAIN} --data nan.npy", "holds NaN or inf", array("nan.npy", NAN)),
+    Case("an array of words", f"{TRAIN} --data words.npy", "dtype", array("words.npy", [["a", "b"]] * 20)),
+    Case("pixels above 255", f"{TRAIN} --data big.npy", "pixels in 0..255", array("big.npy", GREY.astype(int) * 2)),
+    Case("a folder without images", f"{TRAIN} --data ./run", "holds no images"),
+    Case("grey pixels under Bernoulli", f"{TRAIN} --binarise none", "grey values"),
+    Case("real values as probabilities", f"{TRAIN} --data r.npy --binarise static", "rescale", array("r.npy", REAL)),
+    Case("unknown binarisation", f"{TRAIN} --binarise sometimes", "binarise"),
+    Case("more validation data than there are", f"{TRAIN} --valid 99999", "valid=99999: expected 0 <= valid < 1497"),
+    Case("negative number of validation data", f"{TRAIN} --valid -1", "valid=-1: expected 0 <= valid"),
+    Case(
+        "convolutions on flat data", f"{TRAIN} --data flat.npy --guide.encoder Conv", "convolutions need images", FLATS
+    ),
+    # model, guide, optimizer by class
+    Case("unknown model class", f"{TRAIN} --model NoSuchModel", "NoSuchModel"),
+    Case("latent_dim 0", f"{TRAIN} --model.latent_dim 0", "latent_dim: got [0], expected positive integers"),
+    Case("a hidden layer of 0 units", f"{TRAIN} --model.hidden [0]", "hidden: got [0], expected positive integers"),
+    Case("unknown option of the model", f"{TRAIN} --model.depth 3", "depth"),
+    Case(
+        "sigma -1", f"{TRAIN} --binarise none --model.likelihood Gaussian --model.likelihood.sigma -1", "sigma: got -1"
+    ),
+    Case("a guide that cannot be imported", f"{RUN} --guide nowhere.MyGuide", "nowhere"),
+    Case("a guide that its module does not have", f"{RUN} --guide my_guides.MyGuide", "MyGuide", guides),
+    Case("a guide's file with a syntax error", f"{RUN} --guide slip.G", "slip", text("slip.py", "class G(:")),
+    Case("a guide that is built in another way", f"{RUN} --guide Local", "guide: "),
+    Case("a function as guide class", f"{RUN} --guide my_guides.function", "function", guides),
+    Case(
+        "a guide without (shape, latent_dim)",
+        f"{RUN} --guide my_guides.NoArguments",
+        "Guide(shape, latent_dim, ...)",
+        guides,
+    ),
+    Case("a guide whose __init__ fails", f"{RUN} --guide my_guides.SlipInInit", "guide: ", guides),
+    Case("a guide whose forward fails", f"{RUN} --guide my_guides.Slip", "encoder", guides),
+    Case(
+        "a guide with another site name",
+        f"{RUN} --guide my_guides.OtherSite",
+        "expected the model's ['latent']",
+        guides,
+    ),
+    Case("a guide of another latent size", f"{RUN} --guide my_guides.OtherSize", "failed", guides),
+    Case("a guide without pyro.module", f"{RUN} --guide my_guides.Unregistered", "call pyro.module(name, net)", guides),
+    Case("a guide outside the data plate", f"{RUN} --guide my_guides.NoPlate", "not inside a plate of size", guides),
+    Case("a guide with a negative scale", f"{RUN} --guide my_guides.NegativeScale", "scale", guides),
+    Case("unknown optimizer", f"{TRAIN} --optimizer torch.optim.Adamm", "Adamm"),
+    Case("learning rate -1", f"{TRAIN} --optimizer.lr -1", "learning rate: -1"),
+    Case("an optimizer that needs a closure", f"{TRAIN} --optimizer LBFGS", "LBFGS"),
+    Case("a schedule without its argument", f"{TRAIN} --schedule CosineAnnealingLR", "T_max"),
+    # recipe
+    Case("negative epochs", f"{TRAIN} --epochs -1", "epochs: got -1, expected a positive integer"),
+    Case("batch size 0", f"{TRAIN} --batch_size 0", "batch_size: got 0, expected a positive integer"),
+    Case("beta NaN", f"{TRAIN} --beta nan", "nan"),
+    Case("clip_norm 0", f"{TRAIN} --clip_norm 0", "clip_norm: got 0.0, expected a finite number > 0"),
+    Case("negative seed", f"{TRAIN} --seed -1", "seed: got -1, expected an integer >= 0"),
+    Case("patience without validation data", f"{TRAIN} --patience 2 --valid 0", "needs a validation split"),
+    Case("unknown device", f"{TRAIN} --device gpu", "device"),
+    Case("device cuda without a GPU", f"{TRAIN} --device cuda", "device: got 'cuda', but torch sees no CUDA device"),
+    # configuration and folder
+    Case("a folder that holds a run", f"{TRAIN} --folder run", "folder: run holds a run already: resume it"),
+    Case("a file as run folder", f"{TRAIN} --folder taken", "folder: cannot make taken", text("taken", "")),
+    Case("missing configuration", f"{TRAIN} --config no.yaml", "no.yaml"),
+    Case("broken YAML", f"{TRAIN} --config broken.yaml", "config", text("broken.yaml", "epochs: [1,\nmodel: }")),
+    Case("unknown key in the YAML", f"{TRAIN} --config odd.yaml", "epoch_s", text("odd.yaml", "epoch_s: 3\n")),
+    # resume
+    Case("resume a missing run", "resume nowhere", "nowhere: no such folder"),
+    Case("resume without a checkpoint", "resume run", "no checkpoint.pt in it", without("checkpoint.pt")),
+    Case(
+        "resume from a torn checkpoint", "resume run", "checkpoint.pt: not a readable checkpoint", torn("checkpoint.pt")
+    ),
+    Case("weights in the place of the checkpoint", "resume run", "checkpoint.pt", misplaced),
+    Case("resume with other data", "resume run", "the run was started with", edited(data="flat.npy")),
+    Case("resume with another binarisation", "resume run", "the run was started with", edited(binarise="threshold")),
+    Case("resume with another batch size", "resume run", "batch_size = 128, got 64", edited(batch_size=64)),
+    Case("resume with another optimizer", "resume run", "optimizer", edited(optimizer="torch.optim.SGD")),
+    Case("resume to fewer epochs than done", "resume run --epochs 1", "epochs"),
+    Case("resume to 0 epochs", "resume run --epochs 0", "epochs: got 0, expected a positive integer"),
+    # evidence, sample, reconstruct, info
+    Case("evidence on a missing run", "evidence nowhere", "nowhere: no such folder"),
+    Case(
+        "evidence on a folder without a configuration", "evidence run", "no config.yaml in it", without("config.yaml")
+    ),
+    Case("evidence on a run with a broken config.yaml", "evidence run", "config.yaml", torn("config.yaml")),
+    Case("evidence on torn weights", "evidence run", "weights.pt: not a readable checkpoint", torn("weights.pt")),
+    Case("evidence without any weights", "evidence run", "checkpoint", without("weights.pt", "checkpoint.pt")),
+    Case("weights of another architecture", "evidence run", "do not fit VAE", edited(model__hidden=[9])),
+    Case("a pickle that runs code as weights", "evidence run", "weights.pt: not a readable", pickled("weights.pt")),
+    Case("a file of another program as weights", "sample run", "format", saved("weights.pt", {"net": torch.ones(2)})),
+    Case("weights without their parts", "sample run", "do not fit VAE", saved("weights.pt", {"format": 1})),
+    Case("num_particles 0", "evidence run --num_particles 0", "num_particles: got 0, expected a positive integer"),
+    Case("max_bytes 0", "evidence run --max_bytes 0", "max_bytes: got 0, expected a positive integer"),
+    Case("negative seed of the particles", "evidence run --seed -1 --num_particles 2", "seed: got -1, expected"),
+    Case("more data than the split has", "evidence run --num_data 301", "num_data: got"),
+    Case("num_data 0", "reconstruct run --num_data 0", "num_data: got"),
+    Case("a validation split where there is none", "evidence run --split valid", "no 'valid' split", edited(valid=0)),
+    Case("unknown split", "evidence run --split holdout", "split"),
+    Case("no samples", "sample run --num_samples 0", "num_samples: got 0, expected a positive integer"),
+    Case("a picture that cannot be written", "sample run --out taken/x.png", "out: cannot write", text("taken", "")),
+    Case("a picture without a format", "sample run --out picture", "out: cannot write picture"),
+    Case(
+        "a JSON that cannot be written",
+        "evidence run --num_particles 2 --out taken/x.json",
+        "out: cannot write",
+        text("taken", ""),
+    ),
+    Case("info on an empty table of metrics", "info run", "metrics.csv", text("run/metrics.csv", "")),
+    Case("info on a torn evidence.json", "info run", "evidence.json", text("run/evidence.json", '{"elbo": -2')),
+]
+
+
+@contextlib.contextmanager
+def own_modules(folder: Path) -> Iterator[None]:
+    """Work in `folder`, and forget afterwards what was imported from it."""
+    path, modules = list(sys.path), set(sys.modules)
+    with contextlib.chdir(folder):
+        try:
+            yield
+        finally:
+            sys.path[:] = path
+            for name in set(sys.modules) - modules:
+                if str(getattr(sys.modules[name], "__file__", None)).startswith(str(folder)):
+                    del sys.modules[name]
+            importlib.invalidate_caches()
+
+
+def call(arguments: str, folder: Path) -> tuple[int, str]:
+    """Exit code and stderr of the command line, run in `folder`."""
+    error = io.StringIO()
+    with own_modules(folder), contextlib.redirect_stderr(error), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            code = main(shlex.split(arguments))
+        except SystemExit as stop:  # jsonargparse's own errors
+            code = int(stop.code or 0)
+    return code, error.getvalue()
+
+
+def train_run(folder: Path) -> Path:
+    """A finished run of two epochs."""
+    assert call(TRAIN.replace("new", "run").replace("--epochs 1", "--epochs 2"), folder) == (0, "")
+    return folder / "run"
+
+
+def prepare(case: Case, trained: Path, folder: Path) -> None:
+    shutil.copytree(trained, folder / "run", ignore=shutil.ignore_patterns("events*"))
+    np.save(folder / "flat.npy", FLAT)
+    case.setup(folder)
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    """Checksums of all files and folders by path, Python's caches left out."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        for path in sorted(folder.rglob("*"))
+        if "__pycache__" not in path.parts
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_run(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(autouse=True)
+def _no_debug(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYRO_VAE_DEBUG", raising=False)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
+def test_a_mistake_is_told_in_one_line(case: Case, trained: Path, tmp_path: Path) -> None:
+    if case.name == "device cuda without a GPU" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    prepare(case, trained, tmp_path)
+    before = snapshot(tmp_path)
+    code, error = call(case.arguments, tmp_path)
+    assert code == 2, error
+    assert "Traceback" not in error
+    assert len(re.findall(r"^(?:pyro-vae: )?error: ", error, re.MULTILINE)) == 1, error
+    if error.startswith("pyro-vae: error: "):
+        assert error.count("\n") == 1, error
+    assert case.fragment in " ".join(error.split())
+    assert snapshot(tmp_path) == before
+
+
+def test_a_mistake_leaves_the_folder_usable(tmp_path: Path) -> None:
+    assert call(f"{TRAIN} --optimizer.lr -1", tmp_path)[0] == 2
+    assert call(TRAIN, tmp_path) == (0, "")
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYRO_VAE_DEBUG", "1")
+    with pytest.raises(ValueError, match="no such data set"):
+        call(f"{TRAIN} --data nope", tmp_path)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    """The rate is 1e-5 in the first epoch and 1e6 in the second."""
+    exploding = "--optimizer torch.optim.SGD --optimizer.lr 1e-5 --schedule ExponentialLR --schedule.gamma 1e11"
+    code, error = call(f"{TRAIN} --epochs 3 {exploding}", tmp_path)
+    assert code == 1
+    assert re.fullmatch(r"pyro-vae: error: the loss is \S+ at epoch 2, step \d+: .*\n", error), error
+    assert "became non-finite in the step before: lower the learning rate (now 1e+06)" in error
+    assert "the last good checkpoint is in new" in error
+    state = torch.load(tmp_path / "new" / "checkpoint.pt", weights_only=True)
+    assert state["position"]["epoch"] == 1
+    tensors = [value for part in ("model", "guide") for value in state["weights"][part].values()]
+    assert tensors and all(torch.isfinite(value).all() for value in tensors)
+    assert not (tmp_path / "new" / "weights.pt").exists()
+    assert call("evidence new --num_particles 2", tmp_path) == (0, "")
+
+
+def test_a_loss_that_is_not_finite_at_once_promises_no_checkpoint_that_is_not_there(tmp_path: Path) -> None:
+    code, error = call(f"{TRAIN} --optimizer torch.optim.SGD --optimizer.lr 1e6", tmp_path)
+    assert code == 1
+    assert re.match(r"pyro-vae: error: the loss is \S+ at epoch 1, step \d+: ", error), error
+    assert ("checkpoint" in error) == (tmp_path / "new" / "checkpoint.pt").exists()
+
+
+def message(error: str, folder: Path, longest: int = 260) -> str:
+    """What follows `error: ` in one line, without the paths of this machine."""
+    told = " ".join(re.split(r"(?:^|\n)(?:pyro-vae: )?error: ", error)[-1].split())
+    for path in (str(folder.resolve()), str(folder)):
+        told = told.replace(path, ".")
+    return told if len(told) <= longest else told[:longest].rsplit(" ", 1)[0] + " ..."
+
+
+def table() -> str:
+    """The table of experiments/bad_inputs.md."""
+    lines = [
+        "# Bad inputs and what is printed",
+        "",
+        "Written by `python tests/test_bad_inputs.py > experiments/bad_inputs.md`; held by the same table in the tests.",
+        f"Each exits with code 2. `TINY` stands for `{MODEL}`, `run` is a finished run; long messages are cut at `...`.",
+        "",
+        "| mistake | input | message |",
+        "| --- | --- | --- |",
+    ]
+    with tempfile.TemporaryDirectory() as root:
+        trained = train_run(Path(root))
+        for case in CASES:
+            with tempfile.TemporaryDirectory() as name:
+                prepare(case, trained, Path(name))
+                code, error = call(case.arguments, Path(name))
+                assert code == 2, f"{case.name}: exit code {code}"
+                cells = (case.name, f"`pyro-vae {short(case.arguments)}`", message(error, Path(name)))
+                lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def short(arguments: str) -> str:
+    return arguments.replace("--quiet true --folder new --epochs 1 ", "").replace(MODEL, "TINY").strip()
+
+
+if __name__ == "__main__":
+    print(table())

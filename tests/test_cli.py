@@ -1,0 +1,450 @@
+"""The command line's main job, from `train` to pictures, in one process on the embedded digits."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyro
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from pyro_vae.cli import main
+
+TINY = "--quiet true --model.hidden [16] --model.latent_dim 4 --guide.hidden [16]"
+SIZE = "--quiet true --model.hidden [16] --model.latent_dim 4"  # for guides that have no `hidden`
+GREY = "--binarise none --model.likelihood Bernoulli"
+FILES = ["checkpoint.pt", "config.yaml", "metrics.csv", "versions.json", "weights.pt"]
+
+PROGRAMS = '''
+import math
+from collections.abc import Sequence
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import nn
+
+
+class MyGuide(nn.Module):
+    """As in a Pyro tutorial: no type hints."""
+
+    def __init__(self, shape, latent_dim, width=8):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(math.prod(shape), width), nn.Tanh(), nn.Linear(width, latent_dim))
+
+    def forward(self, x, index=None):
+        pyro.module(f"my guide {id(self)}", self)
+        with pyro.plate("data", x.shape[0], dim=-1):
+            return pyro.sample("latent", dist.Normal(self.net(x.flatten(1)), 0.5).to_event(1))
+
+
+class TypedGuide(MyGuide):
+    def __init__(self, shape: Sequence[int], latent_dim: int, width: int = 8):
+        super().__init__(shape, latent_dim, width)
+
+
+class ScaleGuide(TypedGuide):
+    """With a `pyro.param` outside of the module."""
+
+    def forward(self, x, index=None):
+        pyro.module(f"my guide {id(self)}", self)
+        scale = pyro.param("my scale", torch.ones(()), constraint=dist.constraints.positive)
+        with pyro.plate("data", x.shape[0], dim=-1):
+            return pyro.sample("latent", dist.Normal(self.net(x.flatten(1)), scale).to_event(1))
+
+
+class MyModel(nn.Module):
+    """Two latent units and a linear decoder; neither `sample` nor `decode`."""
+
+    latent_dim = 2
+
+    def __init__(self, shape: Sequence[int], scale: float = 1.0):
+        super().__init__()
+        self.shape, self.scale = shape, scale
+        self.net = nn.Linear(2, math.prod(shape))
+
+    def forward(self, x, index=None):
+        pyro.module(f"my model {id(self)}", self)
+        with pyro.plate("data", x.shape[0], dim=-1):
+            z = pyro.sample("latent", dist.Normal(torch.zeros(2), self.scale).to_event(1))
+            logits = self.net(z).unflatten(-1, self.shape)
+            pyro.sample("obs", dist.Bernoulli(logits=logits).to_event(len(self.shape)), obs=x)
+'''
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Work in `tmp_path`, with a user's file in it, and forget afterwards what was imported from it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("PYRO_VAE_DEBUG", raising=False)
+    (tmp_path / "my_guides.py").write_text(PROGRAMS)
+    yield tmp_path
+    sys.modules.pop("my_guides", None)
+
+
+def call(arguments: str) -> int:
+    pyro.clear_param_store()  # as in a new process
+    return main(arguments.split())
+
+
+def train(folder: str, options: str = "", base: str = TINY) -> Path:
+    assert call(f"train --folder {folder} --epochs 1 {base} {options}") == 0
+    return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(str(tmp_path_factory.mktemp("trained") / "run"), "--epochs 2")
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run, `run` in the working directory."""
+    shutil.copytree(trained, tmp_path / "run")
+    return Path("run")
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    """The rows of metrics.csv without what depends on the clock."""
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{k: float(v) for k, v in row.items() if k not in ("seconds", "data_per_second")} for row in rows]
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(folder / "weights.pt", weights_only=True)
+    return {f"{part}.{name}": value for part in ("model", "guide", "params") for name, value in state[part].items()}
+
+
+def same_run(a: Path, b: Path) -> bool:
+    x, y = tensors(a), tensors(b)
+    return x.keys() == y.keys() and all(torch.equal(x[n], y[n]) for n in x) and metrics(a) == metrics(b)
+
+
+def settings(folder: Path) -> dict:
+    return yaml.safe_load((folder / "config.yaml").read_text())
+
+
+def evidence(folder: Path, options: str = "") -> dict[str, float]:
+    assert call(f"evidence {folder} --num_particles 30 {options}") == 0
+    facts = json.loads((folder / "evidence.json").read_text())
+    del facts["seconds"]
+    return facts
+
+
+# train
+
+
+def test_train_leaves_a_run_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sorted(p.name for p in run.iterdir() if not p.name.startswith("events.")) == FILES
+    assert settings(run)["epochs"] == 2
+    assert settings(run)["model"]["init_args"]["latent_dim"] == 4
+    assert {"python", "torch", "pyro-ppl", "device"} <= json.loads((run / "versions.json").read_text()).keys()
+    rows = metrics(run)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[1]["train_loss"] < rows[0]["train_loss"]
+    assert all(math.isclose(r["valid_elbo"], -(r["valid_rate"] + r["valid_distortion"]), rel_tol=1e-6) for r in rows)
+
+
+def test_train_says_where_the_run_is(capsys: pytest.CaptureFixture[str]) -> None:
+    train("somewhere/deep", "--quiet false")
+    out, error = capsys.readouterr()
+    assert out == "somewhere/deep: 1 epochs\n"
+    assert re.match(r"epoch 1/1  train ELBO -\d+\.\d+  valid ELBO -\d+\.\d+ nats  [\d,]+ data/s", error)
+
+
+def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    train("a")
+    assert capsys.readouterr().err == ""
+
+
+def test_hyphens_and_underscores_are_one() -> None:
+    a = train("a", "--batch_size 64 --warmup_epochs=1 --optimizer.weight_decay 0.01")
+    b = train("b", "--batch-size 64 --warmup-epochs=1 --optimizer.weight-decay 0.01".replace("_", "-"))
+    assert same_run(a, b)
+    assert settings(b)["optimizer"]["init_args"]["weight_decay"] == 0.01
+
+
+@pytest.mark.parametrize("option", ["--data my-own_data.npy", "--data=my-own_data.npy"])
+def test_hyphens_in_values_stay(option: str) -> None:
+    np.save("my-own_data.npy", np.random.default_rng(0).integers(0, 2, (40, 16)))
+    assert settings(train("a", option))["data"] == "my-own_data.npy"
+
+
+def test_config_repeats_a_run_bit_for_bit(run: Path) -> None:
+    assert call(f"train --config {run}/config.yaml --folder other --quiet true") == 0
+    assert same_run(run, Path("other"))
+    assert (run / "config.yaml").read_text() == Path("other/config.yaml").read_text()
+
+
+def test_an_option_wins_over_the_configuration(run: Path) -> None:
+    assert call(f"train --config {run}/config.yaml --folder other --epochs 1 --quiet true") == 0
+    assert settings(Path("other")) == settings(run) | {"epochs": 1}
+    assert metrics(Path("other")) == metrics(run)[:1]
+
+
+def test_the_seed_decides(run: Path) -> None:
+    assert not same_run(train("a"), train("b", "--seed 1"))
+
+
+def test_default_folders_are_counted() -> None:
+    for _ in range(2):
+        assert call(f"train --epochs 1 {TINY}") == 0
+    assert all(Path(f"runs/digits-{n}/weights.pt").is_file() for n in (1, 2))
+
+
+def test_the_data_options_are_kept() -> None:
+    folder = train("a", "--binarise threshold --valid 0")
+    assert settings(folder)["binarise"] == "threshold"
+    assert settings(folder)["valid"] == 0
+    assert math.isnan(metrics(folder)[0]["valid_elbo"])
+
+
+# model, guide, optimizer, schedule by class
+
+
+@pytest.mark.parametrize("name", ["MyGuide", "TypedGuide", "ScaleGuide"])
+def test_a_guide_from_a_file_outside_the_package(name: str) -> None:
+    folder = train("a", f"--guide my_guides.{name} --guide.width 5", SIZE)
+    assert settings(folder)["guide"]["class_path"] == f"my_guides.{name}"
+    assert tensors(folder)["guide.net.0.weight"].shape == (5, 64)
+    assert math.isfinite(evidence(folder)["log_px"])
+    assert call("reconstruct a --num_data 4") == 0
+    assert call("train --config a/config.yaml --folder b --quiet true") == 0
+    assert same_run(folder, Path("b"))
+
+
+def test_a_parameter_outside_of_modules_is_kept() -> None:
+    folder = train("a", "--guide my_guides.ScaleGuide", SIZE)
+    assert tensors(folder)["params.my scale"] != 0  # the logarithm of 1 when it started
+
+
+def test_a_model_from_a_file_outside_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = train("a", "--model my_guides.MyModel --model.scale 2 --guide.hidden [8]", "--quiet true")
+    assert settings(folder)["model"]["init_args"] == {"scale": 2.0}
+    assert math.isfinite(evidence(folder)["log_px"])
+    assert call("sample a") == 2
+    assert "MyModel has no method `sample`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ("--optimizer torch.optim.SGD --optimizer.lr 1e-4 --optimizer.momentum 0.9", {"lr": 1e-4, "momentum": 0.9}),
+        ("--optimizer RMSprop --optimizer.alpha 0.9", {"alpha": 0.9, "lr": 0.01}),
+        ("--optimizer.lr 0.01", {"lr": 0.01}),
+    ],
+)
+def test_an_optimizer_by_class(options: str, kept: dict[str, float]) -> None:
+    folder = train("a", options)
+    assert settings(folder)["optimizer"]["init_args"].items() >= kept.items()
+    assert metrics(folder)[0]["learning_rate"] == kept["lr"] if "lr" in kept else True
+
+
+@pytest.mark.parametrize(
+    ("options", "rates"),
+    [
+        ("--schedule ExponentialLR --schedule.gamma 0.5", [1e-3, 5e-4, 2.5e-4]),
+        ("--schedule torch.optim.lr_scheduler.CosineAnnealingLR --schedule.T_max 2", [1e-3, 5e-4, 0]),
+        ("--schedule MultiStepLR --schedule.milestones [1,2]", [1e-3, 1e-4, 1e-5]),
+        ("--optimizer.lr 0 --schedule ReduceLROnPlateau --schedule.patience 0", [0, 0, 0]),
+    ],
+)
+def test_a_schedule_by_class(options: str, rates: list[float]) -> None:
+    folder = train("a", f"--epochs 3 {options}")
+    assert [row["learning_rate"] for row in metrics(folder)] == pytest.approx(rates, abs=1e-12)
+
+
+def test_gaussian_likelihood_by_name() -> None:
+    folder = train("a", "--model.likelihood Gaussian --binarise none --model.likelihood.learn shared")
+    assert "model.likelihood.log_sigma" in tensors(folder)
+    assert math.isfinite(evidence(folder)["log_px"])
+    assert call("sample a --num_samples 4") == 0
+
+
+def test_grey_pixels_under_bernoulli_only_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(f"train --folder no --epochs 1 {TINY} {GREY}") == 2
+    assert "grey=True" in capsys.readouterr().err
+    folder = train("yes", f"{GREY} --model.likelihood.grey true")
+    assert math.isfinite(evidence(folder)["elbo"])
+
+
+def test_convolutions() -> None:
+    small = "--model.decoder.channels [6,4] --guide.encoder.channels [4,6]"
+    folder = train("a", f"--model.decoder ConvDecoder --guide.encoder Conv {small}")
+    assert tensors(folder)["guide.encoder.convolutions.2.weight"].shape == (6, 4, 3, 3)
+    assert math.isfinite(evidence(folder)["log_px"])
+
+
+def test_gated_nets() -> None:
+    folder = train("a", "--model.decoder GatedDecoder --guide.encoder GatedMLP")
+    assert tensors(folder)["guide.encoder.layers.0.linear.weight"].shape == (32, 64)
+
+
+# the recipe
+
+
+def test_analytic_kl() -> None:
+    a, b = train("a"), train("b", "--loss TraceMeanField_ELBO")
+    assert settings(b)["loss"]["class_path"] == "pyro.infer.TraceMeanField_ELBO"
+    x, y = metrics(a)[0]["train_loss"], metrics(b)[0]["train_loss"]
+    assert x != y
+    assert x == pytest.approx(y, rel=0.01)
+
+
+def test_beta_weighs_the_rate() -> None:
+    a, b = train("a", "--epochs 3"), train("b", "--epochs 3 --beta 0")
+    assert [row["beta"] for row in metrics(b)] == [0, 0, 0]
+    assert metrics(b)[-1]["valid_rate"] > metrics(a)[-1]["valid_rate"]
+
+
+@pytest.mark.parametrize("option", ["--warmup_epochs", "--warmup-epochs"])
+def test_warmup(option: str) -> None:
+    folder = train("a", f"--epochs 3 --batch_size 512 --beta 2 {option} 2")  # 3 steps an epoch: 0, 1/3, 2/3, ...
+    assert [row["beta"] for row in metrics(folder)] == pytest.approx([2 / 3, 5 / 3, 2])
+
+
+def test_clip_norm_bounds_the_step() -> None:
+    sgd = "--optimizer torch.optim.SGD --batch_size 2000"  # one step
+    start, end = (tensors(train(n, f"{sgd} --optimizer.lr {lr} --clip_norm 0.5")) for n, lr in (("a", 0), ("b", 0.1)))
+    moved = sum((end[name] - start[name]).square().sum() for name in start).sqrt()
+    assert moved.item() == pytest.approx(0.1 * 0.5, rel=1e-3)
+
+
+def test_patience_stops_and_keeps_the_best() -> None:
+    folder = train("a", "--epochs 9 --patience 2 --optimizer torch.optim.SGD --optimizer.lr 0")
+    assert len(metrics(folder)) == 3  # the first is the best, then two without a better one
+    folder = train("b", "--epochs 4 --patience 4 --optimizer.lr 0.5")
+    best = max(row["valid_elbo"] for row in metrics(folder))
+    assert best > metrics(folder)[-1]["valid_elbo"]
+    facts = evidence(folder, "--split valid")
+    assert facts["elbo"] == pytest.approx(best, abs=5 * facts["elbo_error"])
+    assert facts["elbo"] > metrics(folder)[-1]["valid_elbo"]
+
+
+# evidence
+
+
+def test_evidence_holds_what_a_table_needs(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = evidence(run)
+    assert {"elbo", "rate", "distortion", "log_px", "active_units", "fingerprint"} <= facts.keys()
+    assert {"elbo_error", "rate_error", "distortion_error", "log_px_error", "pareto_k_max"} <= facts.keys()
+    assert facts["elbo"] == pytest.approx(-(facts["rate"] + facts["distortion"]), abs=1e-9)
+    assert facts["log_px"] > facts["elbo"]
+    assert (facts["num_data"], facts["num_particles"], facts["split"]) == (300, 30, "test")
+    out = capsys.readouterr().out
+    assert f"{facts['log_px']:.2f} +- {facts['log_px_error']:.2f}" in out
+    assert str(facts["fingerprint"]) in out
+
+
+def test_evidence_does_not_depend_on_the_memory(run: Path) -> None:
+    assert evidence(run) == evidence(run, "--max-bytes 5000")
+
+
+def test_evidence_depends_on_seed_split_and_number(run: Path) -> None:
+    whole, seed = evidence(run), evidence(run, "--seed 1")
+    assert seed["log_px"] != whole["log_px"]
+    assert seed["fingerprint"] == whole["fingerprint"]
+    part, valid = evidence(run, "--num-data 20"), evidence(run, "--split valid")
+    assert (part["num_data"], valid["num_data"], valid["split"]) == (20, 200, "valid")
+    assert len({whole["fingerprint"], part["fingerprint"], valid["fingerprint"]}) == 3
+
+
+def test_evidence_is_strict_json(run: Path) -> None:
+    """Few particles have no k-hat and one datum has no error; NaN is not JSON."""
+    evidence(run, "--num_particles 1 --num_data 1")
+    text = (run / "evidence.json").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"evidence.json holds {name}"))
+
+
+@pytest.mark.parametrize("command", ["evidence run --num_particles 5", "sample run", "reconstruct run"])
+def test_out_makes_its_folder(command: str, run: Path) -> None:
+    name = "made/here.json" if command.startswith("evidence") else "made/here.png"
+    assert call(f"{command} --out {name}") == 0
+    assert Path(name).stat().st_size > 0
+
+
+# pictures and facts
+
+
+def test_sample_writes_a_picture(run: Path) -> None:
+    pictures = []
+    for seed in (0, 0, 1):
+        assert call(f"sample {run} --num_samples 9 --seed {seed}") == 0
+        pictures.append((run / "samples.png").read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+    with Image.open(run / "samples.png") as image:
+        image.load()
+        assert image.size == (3 * 58 + 2, 3 * 58 + 2)  # 8 x 8 pixels, 7 times as large, 2 between
+
+
+def test_reconstruct_writes_a_picture(run: Path) -> None:
+    assert call(f"reconstruct {run} --num-data 12 --out pairs.png") == 0
+    with Image.open("pairs.png") as image:
+        image.load()
+        assert image.size == (16 * 58 + 2, 2 * 58 + 2)
+        assert image.getextrema()[0] == (0, 255)  # the data are black and white
+    assert not (run / "reconstructions.png").exists()
+
+
+def test_info_tells_the_facts(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = evidence(run)
+    capsys.readouterr()
+    assert call(f"info {run}") == 0
+    out = capsys.readouterr().out
+    for fact in ("digits (1, 8, 8)", "1297 train", "300 test", "VAE", "EncoderGuide", "parameters", torch.__version__):
+        assert fact in out
+    assert f"log_px {facts['log_px']:.4g}" in out
+    assert "epoch 2," in out
+
+
+def test_a_kept_run_needs_three_files(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = evidence(run)
+    Path("kept").mkdir()
+    for name in ("config.yaml", "weights.pt", "metrics.csv"):
+        shutil.copy(run / name, "kept")
+    assert evidence(Path("kept")) == whole
+    assert all(call(f"{command} kept") == 0 for command in ("sample", "reconstruct", "info"))
+    capsys.readouterr()
+    assert call("resume kept") == 2
+    assert "no checkpoint.pt in it" in capsys.readouterr().err
+
+
+def test_a_run_that_has_not_ended_is_served_from_its_checkpoint(run: Path) -> None:
+    whole = evidence(run)
+    (run / "weights.pt").unlink()
+    assert evidence(run) == whole
+
+
+# help
+
+OPTIONS = {
+    "": "train resume evidence sample reconstruct info",
+    "train": "--config --data --binarise --valid --model --guide --epochs --batch_size --optimizer --schedule --loss"
+    " --beta --warmup_epochs --clip_norm --patience --seed --folder --device --quiet",
+    "resume": "run --epochs --device --quiet --data_root",
+    "evidence": "run --split --num_data --num_particles --seed --max_bytes --out --device",
+    "sample": "run --num_samples --seed --out",
+    "reconstruct": "run --num_data --seed --out",
+    "info": "run --data_root --device",
+}
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        call(f"{command} --help")
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert [option for option in OPTIONS[command].split() if option not in out] == []
