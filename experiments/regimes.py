@@ -1,8 +1,9 @@
 """Do the field's quick MNIST figures come out? Two published settings, each in its own regime (never compare the two).
 
     grey      Pyro's tutorial network: 784-400-50 softplus, Adam 1e-3, batch 256; grey pixels in a Bernoulli
-              cross-entropy, which is *not* a likelihood. Its figure shows a test ELBO of -107.8 at epoch 10. Ours starts at
-              the best constant model; from torch's usual start (--usual-start) it is about a nat behind at 10 epochs.
+              cross-entropy, which is *not* a likelihood. Its figure shows a test ELBO of -107.8 at epoch 10. Ours has
+              the same network and optimizer, starts at the best constant model and uses the analytic KL; without
+              these two (--as-published) it is a nat behind at 10 epochs.
     dynamic   784-400-20 ReLU, Adam 1e-3, batch 128, dynamic binarisation. Published: test -ELBO 101.07 and L_50 96.87
               after 15 epochs (appleweiping/stat8201-dgm).
 
@@ -19,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 
 import pyro_vae as pv
@@ -33,7 +35,7 @@ class Setting:
     activation: type[nn.Module]
     batch_size: int
     epochs: int
-    start_at_mean: bool
+    improved: bool
 
 
 SETTINGS = {
@@ -45,13 +47,14 @@ SETTINGS = {
 def start_at_mean(model: pv.VAE, guide: pv.Amortized, data: pv.Dataset) -> None:
     """Start from the best constant model: q = p(z), and a decoder that gives the training mean but for a little."""
     model.center(data.mean)
+    assert isinstance(model.decoder, pv.MLPDecoder)
     with torch.no_grad():
         guide.head.weight.zero_()
         model.decoder.head.weight.mul_(0.1)
 
 
 def run(
-    name: str, epochs: int | None, num_train: int | None, source: str, seed: int, usual_start: bool = False
+    name: str, epochs: int | None, num_train: int | None, source: str, seed: int, as_published: bool = False
 ) -> dict[str, float | str]:
     """Train on all training images, score the test images, and return the figures."""
     setting = SETTINGS[name]
@@ -67,10 +70,12 @@ def run(
         partial(pv.MLPDecoder, activation=setting.activation),
     )
     guide = pv.Amortized(pv.MeanField(setting.latent_dim), pv.MLP(data.shape, (400,), setting.activation))
-    if setting.start_at_mean and not usual_start:
+    improved = setting.improved and not as_published
+    if improved:
         start_at_mean(model, guide, data)
     started = time.monotonic()
-    pv.fit(model, guide, data, epochs=epochs or setting.epochs, batch_size=setting.batch_size, seed=seed)
+    loss = TraceMeanField_ELBO() if improved else Trace_ELBO()
+    pv.fit(model, guide, data, epochs=epochs or setting.epochs, batch_size=setting.batch_size, loss=loss, seed=seed)
     seconds = time.monotonic() - started
     test = pv.log_evidence(model, guide, data.test.x, num_particles=50, seed=seed)
     kept = ("elbo", "elbo_error", "rate", "distortion", "log_px", "log_px_error", "num_data", "num_particles", "seed")
@@ -86,10 +91,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--num-train", type=int, help="first rows of the training data only")
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--usual-start", action="store_true", help="start the grey setting as torch's layers do")
+    parser.add_argument(
+        "--as-published", action="store_true", help="the grey setting without our start and analytic KL"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    figures = run(options.regime, options.epochs, options.num_train, options.data, options.seed, options.usual_start)
+    figures = run(options.regime, options.epochs, options.num_train, options.data, options.seed, options.as_published)
     print(json.dumps(figures, indent=2))
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")

@@ -205,7 +205,7 @@ def _method(parts: Parts, name: str) -> Callable[..., Tensor]:
     method = getattr(parts.model, name, None)
     if method is None:
         raise ValueError(f"model: {type(parts.model).__name__} has no method `{name}`, which this command needs")
-    return method  # type: ignore[no-any-return]
+    return method
 
 
 def _info(options: Namespace) -> None:

@@ -28,7 +28,8 @@ from pyro_vae.data import Binarise, Dataset, load
 from pyro_vae.inference import Recipe
 from pyro_vae.inference.checkpoint import load as load_file
 from pyro_vae.inference.checkpoint import write_atomically
-from pyro_vae.inference.svi import resolve_device, set_weights
+from pyro_vae.inference.job import set_weights
+from pyro_vae.inference.svi import resolve_device
 from pyro_vae.traces import trainable_parameters
 
 ModelClass = Callable[[Sequence[int]], nn.Module]

@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pyro_vae.data import Dataset, Split
 from pyro_vae.evidence.importance import check_data, log_evidence
-from pyro_vae.inference.checkpoint import load, load_weights, save
+from pyro_vae.inference.job import Job, Position, finish, keep, restore, weights
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Recipe
-from pyro_vae.inference.record import Reporter, Row, closing, tensorboard_writer, write_metrics
+from pyro_vae.inference.record import Reporter, Row, closing, tensorboard_writer
 from pyro_vae.objectives import tempered, warmup
 from pyro_vae.traces import Program, check_programs, trainable_parameters
 
@@ -51,43 +51,6 @@ class Run:
     guide: Program
     history: list[Row]
     folder: Path | None
-
-
-@dataclass
-class _Position:
-    """Where a run stands; all of it is in the checkpoint."""
-
-    epoch: int = 0
-    step: int = 0
-    order: Tensor | None = None  # rows of the current epoch, None between epochs
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    best: float = -math.inf
-    stale: int = 0
-    best_weights: dict[str, Any] | None = None
-    history: list[Row] = field(default_factory=list)
-
-
-@dataclass
-class _Job:
-    """What stays the same during a run, and the objects whose state changes."""
-
-    model: Program
-    guide: Program
-    train: Split
-    valid: Split | None
-    recipe: Recipe
-    folder: Path | None
-    params: dict[str, Tensor]
-    beta: Tensor
-    optim: JointOptim
-    schedule: Any
-    svi: SVI
-    noise: torch.Generator
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return math.ceil(len(self.train) / self.recipe.batch_size)
 
 
 def fit(
@@ -140,14 +103,14 @@ def fit(
         warnings.filterwarnings("ignore", message=".*requires_grad=False")  # a frozen net is meant to be frozen
         torch.manual_seed(recipe.seed)
         job = _prepare(model, guide, data.to(where), recipe, path)
-        position = _restore(job) if resume else _Position()
+        position = restore(job) if resume else Position()
         interrupted = stack.enter_context(_deferred_interrupt())
         stack.enter_context(pyro.validation_enabled(False))
         writer = stack.enter_context(closing(tensorboard_writer(path)))
         done = position.epoch * job.steps_per_epoch + position.step
         reporter = stack.enter_context(Reporter(recipe.epochs, job.steps_per_epoch, done, quiet))
         _loop(job, position, reporter, writer, interrupted)
-    _finish(job, position)
+    finish(job, position)
     return Run(model, guide, position.history, path)
 
 
@@ -184,7 +147,7 @@ def _open_folder(folder: str | Path | None, resume: bool) -> Path | None:
     return path
 
 
-def _prepare(model: Program, guide: Program, data: Dataset, recipe: Recipe, folder: Path | None) -> _Job:
+def _prepare(model: Program, guide: Program, data: Dataset, recipe: Recipe, folder: Path | None) -> Job:
     """Check everything that can be checked before the first step, and build what a step needs."""
     if recipe.patience is not None and data.valid is None:
         raise ValueError("patience: early stopping needs a validation split, but the data has none")
@@ -202,7 +165,7 @@ def _prepare(model: Program, guide: Program, data: Dataset, recipe: Recipe, fold
     beta = torch.tensor(recipe.beta, device=device)
     plain = recipe.beta == 1 and recipe.warmup_epochs == 0
     programs = (model, guide) if plain else (tempered(model, beta), tempered(guide, beta))
-    return _Job(
+    return Job(
         model=model,
         guide=guide,
         train=data.train,
@@ -218,7 +181,7 @@ def _prepare(model: Program, guide: Program, data: Dataset, recipe: Recipe, fold
     )
 
 
-def _loop(job: _Job, at: _Position, reporter: Reporter, writer: Any, interrupted: threading.Event) -> None:
+def _loop(job: Job, at: Position, reporter: Reporter, writer: Any, interrupted: threading.Event) -> None:
     """Run epochs until the recipe is done, early stopping says so, or Ctrl-C was pressed."""
     while at.epoch < job.recipe.epochs:
         if job.recipe.patience is not None and at.stale >= job.recipe.patience:
@@ -229,12 +192,12 @@ def _loop(job: _Job, at: _Position, reporter: Reporter, writer: Any, interrupted
         if writer is not None:
             for name, value in at.history[-1].items():
                 writer.add_scalar(name, value, at.epoch)
-        _keep(job, at)
+        keep(job, at)
         if interrupted.is_set():
             raise KeyboardInterrupt
 
 
-def _epoch(job: _Job, at: _Position, reporter: Reporter, interrupted: threading.Event) -> None:
+def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Event) -> None:
     """The steps of one epoch, from the step that the position names."""
     if at.order is None:
         at.order = torch.randperm(len(job.train), generator=job.noise, device=job.noise.device)
@@ -254,12 +217,12 @@ def _epoch(job: _Job, at: _Position, reporter: Reporter, interrupted: threading.
         reporter.step(at.epoch)
         if interrupted.is_set() or time.monotonic() - saved > _SAVE_EVERY:
             saved = time.monotonic()
-            _keep(job, at)
+            keep(job, at)
         if interrupted.is_set():
             raise KeyboardInterrupt
 
 
-def _close_epoch(job: _Job, at: _Position) -> None:
+def _close_epoch(job: Job, at: Position) -> None:
     """Score the validation data, add the epoch's row, step the schedule, and note the best parameters."""
     bad = [name for name, value in job.params.items() if not torch.isfinite(value).all()]
     if bad:
@@ -290,95 +253,7 @@ def _close_epoch(job: _Job, at: _Position) -> None:
     at.epoch, at.step, at.order, at.loss_sum = at.epoch + 1, 0, None, 0.0
 
 
-def weights(model: Program, guide: Program, params: dict[str, Tensor]) -> dict[str, Any]:
-    """A copy of all parameters: of the modules, and of `pyro.param` statements outside of them, unconstrained."""
-    modules = {n: m for n, m in (("model", model), ("guide", guide)) if isinstance(m, nn.Module)}
-    owned = {id(p) for module in modules.values() for p in module.parameters()}
-    state: dict[str, Any] = {
-        name: {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
-        for name, module in modules.items()
-    }
-    state["params"] = {name: p.detach().cpu().clone() for name, p in params.items() if id(p) not in owned}
-    return state
-
-
-def set_weights(model: Program, guide: Program, params: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Put back what `weights` copied, in place."""
-    for name, program in (("model", model), ("guide", guide)):
-        if isinstance(program, nn.Module):
-            load_weights(program, state.get(name, {}), name)
-    with torch.no_grad():
-        for name, value in state["params"].items():
-            if name not in params or params[name].shape != value.shape:
-                raise ValueError(f"checkpoint: its pyro.param {name!r} {tuple(value.shape)} is not in these programs")
-            params[name].copy_(value)
-
-
-def _keep(job: _Job, at: _Position) -> None:
-    """Write the checkpoint and the metrics."""
-    if job.folder is None:
-        return
-    state = {
-        "position": {name: getattr(at, name) for name in at.__dataclass_fields__},
-        "weights": weights(job.model, job.guide, job.params),
-        "optimizer": job.optim.get_state(),
-        "schedule": None if job.schedule is None else job.schedule.state_dict(),
-        "noise": job.noise.get_state(),
-        "torch_noise": _noise_state(job.noise.device),
-        "same": _same(job),
-    }
-    save(job.folder / "checkpoint.pt", state)
-    if at.history:
-        write_metrics(job.folder / "metrics.csv", at.history)
-
-
-def _restore(job: _Job) -> _Position:
-    """Load the folder's checkpoint into the job and return where it stood."""
-    assert job.folder is not None
-    state = load(job.folder / "checkpoint.pt", job.noise.device)
-    for name, value in _same(job).items():
-        if state["same"][name] != value:
-            raise ValueError(f"resume: the run was started with {name} = {state['same'][name]}, got {value}")
-    set_weights(job.model, job.guide, job.params, state["weights"])
-    try:
-        job.optim.set_state(state["optimizer"])
-        if job.schedule is not None:
-            job.schedule.load_state_dict(state["schedule"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"resume: the checkpoint's optimizer or schedule is another than the recipe's: {error}"
-        ) from error
-    job.noise.set_state(state["noise"].cpu())
-    torch.set_rng_state(state["torch_noise"]["cpu"].cpu())
-    if job.noise.device.type == "cuda":
-        torch.cuda.set_rng_state(state["torch_noise"]["cuda"].cpu(), job.noise.device)
-    return _Position(**state["position"])
-
-
-def _same(job: _Job) -> dict[str, Any]:
-    """What must not differ between a run and its continuation."""
-    return {
-        "seed": job.recipe.seed,
-        "batch_size": job.recipe.batch_size,
-        "num_data": len(job.train),
-        "data fingerprint": job.train.fingerprint,
-    }
-
-
-def _noise_state(device: torch.device) -> dict[str, Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    return state | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
-
-
-def _finish(job: _Job, at: _Position) -> None:
-    """Put the best parameters back where early stopping is on, and write the weights without the optimizer."""
-    if at.best_weights is not None:
-        set_weights(job.model, job.guide, job.params, at.best_weights)
-    if job.folder is not None:
-        save(job.folder / "weights.pt", weights(job.model, job.guide, job.params))
-
-
-def _explain(job: _Job, at: _Position, x: Tensor, loss: float) -> str:
+def _explain(job: Job, at: Position, x: Tensor, loss: float) -> str:
     """Epoch, step and likely cause of a non-finite loss."""
     bad = [name for name, value in job.params.items() if not torch.isfinite(value).all()]
     if not torch.isfinite(x).all():
@@ -391,7 +266,7 @@ def _explain(job: _Job, at: _Position, x: Tensor, loss: float) -> str:
     return f"the loss is {loss} at epoch {at.epoch + 1}, step {at.step + 1}: {cause}{kept}"
 
 
-def _advice(job: _Job) -> str:
+def _advice(job: Job) -> str:
     rate = job.optim.optimizer.param_groups[0]["lr"]
     clip = "" if job.recipe.clip_norm else " or set clip_norm"
     return f"lower the learning rate (now {rate:g}){clip}"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -81,7 +82,7 @@ def test_bounds_rise_with_the_number_of_particles() -> None:
     model, guide, x = make(400)
     estimates = [log_evidence(model, guide, x, num_particles=s) for s in (1, 10, 100)]
     values = [estimates[0].elbo, *(e.log_px for e in estimates[1:]), model.log_px(x).detach().double()]
-    for low, high in zip(values[:-1], values[1:], strict=True):
+    for low, high in pairwise(values):
         difference = high - low
         assert difference.mean() > -5 * standard_error(difference), (low.mean(), high.mean())
     assert (values[2] - values[0]).mean() > 5 * standard_error(values[2] - values[0])

@@ -1,0 +1,148 @@
+"""The state of a training run, and its way to and from a checkpoint.
+
+A `Position` says where the run stands, a `Job` holds what stays the same and the objects whose state changes. Together
+with the parameters and the states of the random generators they are all that a killed run needs to go on bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pyro.infer import SVI
+from torch import Tensor, nn
+
+from pyro_vae.data import Split
+from pyro_vae.inference.checkpoint import load, load_weights, save
+from pyro_vae.inference.optim import JointOptim
+from pyro_vae.inference.recipe import Recipe
+from pyro_vae.inference.record import Row, write_metrics
+from pyro_vae.traces import Program
+
+
+@dataclass
+class Position:
+    """Where a run stands; all of it is in the checkpoint."""
+
+    epoch: int = 0
+    step: int = 0
+    order: Tensor | None = None  # rows of the current epoch, None between epochs
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best: float = -math.inf
+    stale: int = 0
+    best_weights: dict[str, Any] | None = None
+    history: list[Row] = field(default_factory=list)
+
+
+@dataclass
+class Job:
+    """What stays the same during a run, and the objects whose state changes."""
+
+    model: Program
+    guide: Program
+    train: Split
+    valid: Split | None
+    recipe: Recipe
+    folder: Path | None
+    params: dict[str, Tensor]
+    beta: Tensor
+    optim: JointOptim
+    schedule: Any
+    svi: SVI
+    noise: torch.Generator
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.train) / self.recipe.batch_size)
+
+
+def weights(model: Program, guide: Program, params: dict[str, Tensor]) -> dict[str, Any]:
+    """A copy of all parameters: of the modules, and of `pyro.param` statements outside of them, unconstrained."""
+    modules = {n: m for n, m in (("model", model), ("guide", guide)) if isinstance(m, nn.Module)}
+    owned = {id(p) for module in modules.values() for p in module.parameters()}
+    state: dict[str, Any] = {
+        name: {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
+        for name, module in modules.items()
+    }
+    state["params"] = {name: p.detach().cpu().clone() for name, p in params.items() if id(p) not in owned}
+    return state
+
+
+def set_weights(model: Program, guide: Program, params: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Put back what `weights` copied, in place."""
+    for name, program in (("model", model), ("guide", guide)):
+        if isinstance(program, nn.Module):
+            load_weights(program, state.get(name, {}), name)
+    with torch.no_grad():
+        for name, value in state["params"].items():
+            if name not in params or params[name].shape != value.shape:
+                raise ValueError(f"checkpoint: its pyro.param {name!r} {tuple(value.shape)} is not in these programs")
+            params[name].copy_(value)
+
+
+def keep(job: Job, at: Position) -> None:
+    """Write the checkpoint and the metrics."""
+    if job.folder is None:
+        return
+    state = {
+        "position": {name: getattr(at, name) for name in at.__dataclass_fields__},
+        "weights": weights(job.model, job.guide, job.params),
+        "optimizer": job.optim.get_state(),
+        "schedule": None if job.schedule is None else job.schedule.state_dict(),
+        "noise": job.noise.get_state(),
+        "torch_noise": _noise_state(job.noise.device),
+        "same": _same(job),
+    }
+    save(job.folder / "checkpoint.pt", state)
+    if at.history:
+        write_metrics(job.folder / "metrics.csv", at.history)
+
+
+def restore(job: Job) -> Position:
+    """Load the folder's checkpoint into the job and return where it stood."""
+    assert job.folder is not None
+    state = load(job.folder / "checkpoint.pt", job.noise.device)
+    for name, value in _same(job).items():
+        if state["same"][name] != value:
+            raise ValueError(f"resume: the run was started with {name} = {state['same'][name]}, got {value}")
+    set_weights(job.model, job.guide, job.params, state["weights"])
+    try:
+        job.optim.set_state(state["optimizer"])
+        if job.schedule is not None:
+            job.schedule.load_state_dict(state["schedule"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"resume: the checkpoint's optimizer or schedule is another than the recipe's: {error}"
+        ) from error
+    job.noise.set_state(state["noise"].cpu())
+    torch.set_rng_state(state["torch_noise"]["cpu"].cpu())
+    if job.noise.device.type == "cuda":
+        torch.cuda.set_rng_state(state["torch_noise"]["cuda"].cpu(), job.noise.device)
+    return Position(**state["position"])
+
+
+def _same(job: Job) -> dict[str, Any]:
+    """What must not differ between a run and its continuation."""
+    return {
+        "seed": job.recipe.seed,
+        "batch_size": job.recipe.batch_size,
+        "num_data": len(job.train),
+        "data fingerprint": job.train.fingerprint,
+    }
+
+
+def _noise_state(device: torch.device) -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    return state | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
+
+
+def finish(job: Job, at: Position) -> None:
+    """Put the best parameters back where early stopping is on, and write the weights without the optimizer."""
+    if at.best_weights is not None:
+        set_weights(job.model, job.guide, job.params, at.best_weights)
+    if job.folder is not None:
+        save(job.folder / "weights.pt", weights(job.model, job.guide, job.params))

@@ -1,0 +1,47 @@
+"""Each script in experiments/ runs, with tiny arguments."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"experiments_{name}", ROOT / "experiments" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for annotations
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script("demo").main(["--epochs=2", "--local-steps=5", "--num-particles=30", f"--out={tmp_path}"])
+    out = capsys.readouterr().out
+    assert "amortized" in out and "classical (per datum)" in out and "log p(x)" in out
+    assert {p.name for p in tmp_path.iterdir()} == {"reconstructions.png", "samples.png"}
+
+
+@pytest.mark.parametrize("arguments", [["grey"], ["dynamic"], ["grey", "--as-published"]])
+def test_regimes(arguments: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    script("regimes").main([*arguments, "--data=digits", "--epochs=1", "--num-train=100", f"--json={out}"])
+    figures = json.loads(out.read_text())
+    assert figures["regime"] == arguments[0] and figures["elbo"] < figures["log_px"] < 0
+
+
+@pytest.mark.parametrize("run", sorted(p.parent.name for p in (ROOT / "experiments").glob("*/config.yaml")))
+def test_kept_runs_are_small_and_open(run: str) -> None:
+    folder = ROOT / "experiments" / run
+    assert {"config.yaml", "weights.pt", "metrics.csv", "evidence.json", "versions.json"} <= {
+        p.name for p in folder.iterdir()
+    }
+    assert (folder / "weights.pt").stat().st_size < 3_000_000
+    assert not (folder / "checkpoint.pt").exists()

@@ -1,0 +1,33 @@
+"""The README's code runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+import pyro_vae as pv
+from pyro_vae.naming import unique_name
+
+BLOCKS = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "README.md").read_text(), re.DOTALL)
+
+
+def test_swap_a_guide(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(BLOCKS[0].strip().splitlines()) <= 20
+    exec(BLOCKS[0].replace("epochs=20", "epochs=2").replace("num_particles=1000", "num_particles=50"), {})
+    out = capsys.readouterr().out
+    assert "amortized: ELBO -" in out and "classical: ELBO -" in out and "k-hat above threshold" in out
+
+
+def test_add_a_guide() -> None:
+    names = {"nn": nn, "pv": pv, "pyro": pyro, "dist": dist, "unique_name": unique_name}
+    exec(BLOCKS[1], names)
+    guide = names["HeavyTailedGuide"]((6,), 2)  # type: ignore[operator]
+    model, x = pv.VAE((6,), 2, (8,)), torch.zeros(20, 6)
+    pv.fit(model, guide, x, epochs=1, quiet=True)
+    assert pv.log_evidence(model, guide, x, num_particles=10).log_px.isfinite().all()
