@@ -47,17 +47,26 @@ def pareto_k(log_w: Tensor) -> Tensor:
 
     Below 0.5 the weights have a finite variance, up to `pareto_threshold(S)` the estimate is usable, above it is not.
     Weights that are all equal have no tail: 0 by definition. With fewer than 25 particles there is nothing to fit: NaN.
+    Where ties, or one weight that dwarfs the rest, leave fewer than five in the tail: infinite, as in ArviZ 0.23. The tail
+    has ceil(min(S / 5, 3 sqrt S)) weights in 0.23 and the floor of that in 1.x, so k-hat differs by about 0.001.
 
     References: Vehtari, Simpson, Gelman, Yao, Gabry (2024); Yao, Vehtari, Simpson, Gelman (2018).
     """
     _check(log_w)
     if len(log_w) < MIN_PARTICLES:
         return torch.full_like(log_w[0], math.nan, dtype=torch.double)
-    log_w = log_w.double()
-    spread = log_w.max(0).values - log_w.min(0).values
-    khat = torch.from_numpy(np.array(_psis_khat(log_w.T.contiguous().cpu().numpy()), dtype=np.float64))
+    device, log_w = log_w.device, log_w.double().cpu()
+    size = math.ceil(min(len(log_w) / 5, 3 * math.sqrt(len(log_w))))
+    ordered = log_w.sort(0, descending=True).values
+    spread = ordered[0] - ordered[-1]
     equal = spread <= 1e-9 * (1 + log_w.abs().max(0).values)
-    return torch.where(equal, 0.0, khat.to(log_w.device))
+    cutoff = torch.maximum(ordered[size], ordered[0] + math.log(np.finfo(float).tiny))  # below, weights underflow to 0
+    short = (ordered > cutoff).sum(0) < 5
+    khat = torch.where(equal, 0.0, torch.full_like(spread, math.inf))
+    fitted = ~equal & ~short
+    if fitted.any():
+        khat[fitted] = torch.from_numpy(_psis_khat(log_w[:, fitted].T.contiguous().numpy()))
+    return khat.to(device)
 
 
 def pareto_threshold(num_particles: int) -> float:
@@ -75,13 +84,15 @@ def _check(log_w: Tensor) -> None:
 def _psis_khat(log_w: np.ndarray) -> np.ndarray:
     """k-hat of each row of `(B, S)`, from ArviZ 1.x (arviz_stats) or 0.23, whichever is installed."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # ArviZ 0.23 announces its successor when imported; NumPy, a tail that overflows
+        warnings.simplefilter("ignore")  # ArviZ 0.23 announces its successor when imported; NumPy, an overflowing tail
         try:
             from arviz_stats.base import array_stats
         except ImportError:
             import arviz
 
-            return arviz.psislw(log_w)[1]
-        return array_stats.psislw(log_w, axis=-1)[1]
+            return np.array(arviz.psislw(log_w)[1], dtype=np.float64)
+        # Its psislw takes log-likelihoods and changes their sign, and its pareto_khat forgets log_weights=True on the way
+        # (1.3): so it gets plain weights.
+        weights = np.exp(log_w - log_w.max(1, keepdims=True))
+        options = {"chain_axis": None, "draw_axis": -1, "r_eff": 1.0, "tail": "right"}
+        return np.array([array_stats.pareto_khat(row, **options) for row in weights], dtype=np.float64)

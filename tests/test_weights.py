@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -8,6 +9,10 @@ import torch
 from pyro.infer.importance import psis_diagnostic
 
 from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error, pareto_k, pareto_threshold
+
+
+ARVIZ = version("arviz").split(".")[0]
+REFERENCE = {"0": [0.670657768, 0.290753024, -0.819211249], "1": [0.669900412, 0.290492428, -0.817816334]}
 
 
 def pareto_log_weights(shape: float, num: int, seed: int = 0) -> torch.Tensor:
@@ -50,6 +55,14 @@ def test_pareto_k_finds_the_shape_of_a_pareto_tail(shape: float) -> None:
     assert ((got - shape).abs() < 5 * error).all(), (got, shape, error)
 
 
+def test_reference_values() -> None:
+    # k-hat of ArviZ 0.23.4 and 1.3.0 on quantiles of Pareto, log-normal and uniform weights.
+    u = (torch.arange(1000, dtype=torch.double) + 0.5) / 1000
+    normal = torch.distributions.Normal(torch.tensor(0.0).double(), 1.0).icdf(u)
+    log_w = torch.stack([-0.7 * (1 - u).log(), normal, u.log()], 1)
+    torch.testing.assert_close(pareto_k(log_w), torch.tensor(REFERENCE[ARVIZ], dtype=torch.double), atol=1e-6, rtol=0)
+
+
 def test_pareto_k_is_pyro_s_psis_diagnostic_up_to_its_fit() -> None:
     # Pyro fits the same tail by its own estimator; log-normal weights of one datum through a tiny program.
     import pyro
@@ -78,6 +91,9 @@ def test_equal_weights_have_no_tail_and_few_say_nothing() -> None:
     ties = torch.zeros(100, 1)
     ties[:2] = 3.0  # two weights above a flat body: fewer than five in the tail
     assert pareto_k(ties).item() == math.inf
+    dwarfed = -1000 * torch.ones(100, 1) - torch.rand(100, 1)
+    dwarfed[0] = 0.0
+    assert pareto_k(dwarfed).item() == math.inf
 
 
 def test_pareto_k_leaves_its_argument_alone_and_ignores_a_constant() -> None:
