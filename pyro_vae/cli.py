@@ -26,7 +26,17 @@ from pyro_vae.evidence import log_evidence
 from pyro_vae.inference import NonFiniteLoss, fit
 from pyro_vae.report.images import interleave, save_grid
 from pyro_vae.report.tables import evidence_table, show
-from pyro_vae.runs import Parts, build, open_run, read_settings, settings_parser, write_settings, write_text
+from pyro_vae.runs import (
+    Parts,
+    ShortHelp,
+    build,
+    open_run,
+    read_settings,
+    settings_parser,
+    write_json,
+    write_settings,
+    write_text,
+)
 
 _DESCRIPTION = """Train VAEs as Pyro programs, and measure what their guides cost.
 
@@ -56,7 +66,7 @@ def _normalise(argument: str) -> str:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="pyro-vae", description=_DESCRIPTION)
+    parser = ArgumentParser(prog="pyro-vae", description=_DESCRIPTION, formatter_class=ShortHelp)
     commands = parser.add_subcommands(dest="command")
     commands.add_subcommand("train", _train_parser(), help="train a model and a guide by SVI")
     commands.add_subcommand("resume", _resume_parser(), help="go on with a run that was stopped")
@@ -169,7 +179,7 @@ def _evidence(options: Namespace) -> None:
         "seconds": round(seconds, 1),
     }
     out = Path(options.out) if options.out else Path(options.run) / "evidence.json"
-    write_text(out, json.dumps(summary | facts, indent=2) + "\n")
+    write_json(out, summary | facts)
     show(evidence_table(f"{options.run}: {len(split)} {options.split} data, {options.num_particles} particles", [
         (type(parts.guide).__name__, summary, seconds)
     ]))  # fmt: skip

@@ -13,7 +13,9 @@ called as `Model(shape, ...)` with the shape of a datum, a guide's as `Guide(sha
 from __future__ import annotations
 
 import json
+import math
 import platform
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,15 +23,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from torch import Tensor, nn
 
 from pyro_vae.data import Binarise, Dataset, load
+from pyro_vae.guides import EncoderGuide
 from pyro_vae.inference import Recipe
 from pyro_vae.inference.checkpoint import load as load_file
 from pyro_vae.inference.checkpoint import write_atomically
 from pyro_vae.inference.job import set_weights
 from pyro_vae.inference.svi import resolve_device
+from pyro_vae.models import VAE
 from pyro_vae.traces import trainable_parameters
 
 ModelClass = Callable[[Sequence[int]], nn.Module]
@@ -43,19 +47,42 @@ _DEFAULTS = {
 }
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What is trained on what; with a `Recipe`, all that config.yaml holds.
+
+    Attributes:
+        data: digits, mnist, fashion_mnist, or a path to a .npy, an .npz or a folder of images
+        data_root: folder of torchvision's datasets; PYRO_VAE_DATA unless given
+        binarise: how grey pixels become binary data
+        valid: number of validation data, 0 for none
+        model: class of the model, called as Model(shape, ...)
+        guide: class of the guide, called as Guide(shape, latent_dim, ...)
+        output_bias: start the decoder at the mean of the train data
+    """
+
+    data: str = "digits"
+    data_root: str | None = None
+    binarise: Binarise | None = None
+    valid: int | None = None
+    model: ModelClass = VAE
+    guide: GuideClass = EncoderGuide
+    output_bias: bool = True
+
+
+class ShortHelp(DefaultHelpFormatter):
+    """Leaves the hundreds of known subclasses of torch's Module out of the help."""
+
+    def _expand_help(self, action: Any) -> str:
+        text = super()._expand_help(action)
+        return re.sub(r", known subclasses: [^()]{600,}", "", text)
+
+
 def settings_parser(**options: Any) -> ArgumentParser:
     """The parser of everything that defines a run; what it parses is what config.yaml holds."""
-    parser = ArgumentParser(**options)
+    parser = ArgumentParser(formatter_class=ShortHelp, **options)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
-    parser.add_argument("--data", type=str, default="digits", help="digits, mnist, fashion_mnist, or a path")
-    parser.add_argument("--data_root", type=str | None, default=None, help="folder of torchvision's datasets")
-    parser.add_argument("--binarise", type=Binarise | None, default=None, help="how grey pixels become binary data")
-    parser.add_argument("--valid", type=int | None, default=None, help="number of validation data, 0 for none")
-    parser.add_argument("--model", type=ModelClass, help="class of the model, called as Model(shape, ...)")
-    parser.add_argument("--guide", type=GuideClass, help="class of the guide, called as Guide(shape, latent_dim, ...)")
-    parser.add_argument(
-        "--output_bias", type=bool, default=True, help="start the decoder at the mean of the train data"
-    )
+    parser.add_class_arguments(Settings, None, fail_untyped=False)  # a user's own class may have no annotations
     parser.add_class_arguments(Recipe, None)
     parser.set_defaults(_DEFAULTS)
     return parser
@@ -116,11 +143,21 @@ def write_settings(folder: Path, parser: ArgumentParser, config: Namespace, devi
     packages = ("pyro-vae", "torch", "torchvision", "pyro-ppl", "arviz", "numpy")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
     versions["device"] = torch.cuda.get_device_name() if resolve_device(device).type == "cuda" else "cpu"
-    write_text(folder / "versions.json", json.dumps(versions, indent=2) + "\n")
+    write_json(folder / "versions.json", versions)
+
+
+def write_json(path: Path, facts: dict[str, Any]) -> None:
+    """Write a JSON file atomically; numbers that are not finite become null, since JSON has none."""
+    strict = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in facts.items()}
+    write_text(path, json.dumps(strict, indent=2, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file atomically, in a folder that is made where it is missing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"out: cannot write {path} ({error.strerror}): choose another path") from error
     write_atomically(path, lambda file: file.write(text.encode()))
 
 

@@ -7,6 +7,7 @@ schedule acts on it as in plain torch, and clipping is by the global norm. Stock
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -33,6 +34,11 @@ class JointOptim(PyroOptim):
         self.params = list(params)
         self.clip_norm = clip_norm
         self.optimizer = constructor(self.params)
+        if inspect.signature(type(self.optimizer).step).parameters["closure"].default is inspect.Parameter.empty:
+            raise ValueError(
+                f"optimizer: {type(self.optimizer).__name__} evaluates the loss several times in a step, which a noisy ELBO"
+                " does not allow: use another, such as torch.optim.Adam"
+            )
         self._known = set(self.params)
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:

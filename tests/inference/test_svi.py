@@ -168,6 +168,14 @@ def test_one_optimizer_is_pyro_s_adam_per_parameter() -> None:
     torch.testing.assert_close(ends[0], ends[1], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD"])
+def test_any_torch_optimizer_trains(name: str) -> None:
+    model, guide, x = make()
+    before = model.loading.detach().clone()
+    fit(model, guide, x, epochs=1, optimizer=getattr(torch.optim, name), quiet=True)
+    assert not torch.equal(model.loading, before)
+
+
 def test_clipping_is_by_the_global_norm() -> None:
     a, b = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
     optim = JointOptim(partial(torch.optim.SGD, lr=1.0), [a, b], clip_norm=1.0)
@@ -266,6 +274,7 @@ def test_a_user_s_plain_functions_and_pyro_params_train(tmp_path: Path) -> None:
         ({"seed": -1}, "seed: got -1"),
         ({"loss": "elbo"}, "loss: got 'elbo'"),
         ({"optimizer": 0.1}, "optimizer: got 0.1"),
+        ({"optimizer": torch.optim.LBFGS}, "optimizer: LBFGS evaluates the loss several times"),
         ({"device": "tpu"}, "device: got 'tpu'"),
         ({"resume": True}, "resume: got no folder"),
         ({"patience": 3}, "patience: early stopping needs a validation split"),
