@@ -14,22 +14,27 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+from rich.progress import Progress
 from torch import Tensor
 
 from pyro_vae.data import Split
 from pyro_vae.diagnostics import active_units
 from pyro_vae.evidence import log_evidence
 from pyro_vae.inference import NonFiniteLoss, fit
+from pyro_vae.inference.checkpoint import load as load_checkpoint
 from pyro_vae.report.images import interleave, save_grid
 from pyro_vae.report.tables import evidence_table, show
 from pyro_vae.runs import (
     Parts,
     ShortHelp,
     build,
+    forget_settings,
+    make_folder,
     open_run,
     read_settings,
     settings_parser,
@@ -47,17 +52,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     sys.path.insert(0, os.getcwd())  # a user's own classes, as `python -m` would find them
     try:
-        parsed = _parser().parse_args([_normalise(a) for a in (sys.argv[1:] if arguments is None else arguments)])
+        parsed = _parse(sys.argv[1:] if arguments is None else arguments)
         _COMMANDS[parsed.command](parsed[parsed.command])
     except KeyboardInterrupt:
         print("pyro-vae: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, FileNotFoundError, NonFiniteLoss) as error:
+    except (ValueError, OSError, NonFiniteLoss) as error:
         if os.environ.get("PYRO_VAE_DEBUG"):
             raise
-        print(f"pyro-vae: error: {error}", file=sys.stderr)
+        print(f"pyro-vae: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1 if isinstance(error, NonFiniteLoss) else 2
     return 0
+
+
+def _parse(arguments: Sequence[str]) -> Namespace:
+    try:
+        return _parser().parse_args([_normalise(a) for a in arguments])
+    except ValueError:
+        raise
+    except Exception as error:  # the file of a user's class runs while it is imported
+        raise ValueError(f"a class that was named cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _normalise(argument: str) -> str:
@@ -124,7 +138,12 @@ def _train(options: Namespace) -> None:
     parts = build(parser, options)
     folder = Path(options.folder) if options.folder else _new_folder(options.data)
     write_settings(folder, parser, options, options.device)
-    _fit(parts, folder, options, resume=False)
+    try:
+        _fit(parts, folder, options, resume=False)
+    except BaseException:
+        if not (folder / "checkpoint.pt").exists():  # refused before the first step: leave no run behind
+            forget_settings(folder)
+        raise
 
 
 def _resume(options: Namespace) -> None:
@@ -134,8 +153,13 @@ def _resume(options: Namespace) -> None:
         raise FileNotFoundError(f"{folder}: no checkpoint.pt in it, so there is nothing to go on from: train it anew")
     if options.epochs is not None:
         settings.epochs = options.epochs
+    parts = build(parser, settings, options.data_root)
+    if options.epochs is not None:
+        done = load_checkpoint(folder / "checkpoint.pt")["position"]["epoch"]
+        if options.epochs < done:
+            raise ValueError(f"epochs: got {options.epochs}, but {done} are done already: expected at least as many")
         write_text(folder / "config.yaml", parser.dump(settings))
-    _fit(build(parser, settings, options.data_root), folder, options, resume=True)
+    _fit(parts, folder, options, resume=True)
 
 
 def _fit(parts: Parts, folder: Path, options: Namespace, resume: bool) -> None:
@@ -159,17 +183,23 @@ def _new_folder(data: str) -> Path:
 
 
 def _evidence(options: Namespace) -> None:
+    out = Path(options.out) if options.out else Path(options.run) / "evidence.json"
     parts = open_run(options.run, options.data_root, options.device)
+    make_folder("out", out.parent)  # before the work, not after it
     split = _split(parts, options.split, options.num_data)
     started = time.monotonic()
-    estimate = log_evidence(
-        parts.model,
-        parts.guide,
-        split.x,
-        num_particles=options.num_particles,
-        seed=options.seed,
-        max_bytes=options.max_bytes,
-    )
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("log p(x)", total=len(split))
+        estimate = log_evidence(
+            parts.model,
+            parts.guide,
+            split.x,
+            num_particles=options.num_particles,
+            seed=options.seed,
+            max_bytes=options.max_bytes,
+            progress=lambda done: bar.advance(task, done),
+        )
     seconds = time.monotonic() - started
     summary = estimate.summary()
     facts = {
@@ -178,7 +208,6 @@ def _evidence(options: Namespace) -> None:
         "active_units": active_units(parts.guide, split.x) if len(split) > 1 else None,
         "seconds": round(seconds, 1),
     }
-    out = Path(options.out) if options.out else Path(options.run) / "evidence.json"
     write_json(out, summary | facts)
     show(evidence_table(f"{options.run}: {len(split)} {options.split} data, {options.num_particles} particles", [
         (type(parts.guide).__name__, summary, seconds)
@@ -190,7 +219,11 @@ def _split(parts: Parts, name: str, num_data: int | None) -> Split:
     split = getattr(parts.data, name)
     if split is None:
         raise ValueError(f"split: the data have no {name!r} split, expected one of the others")
-    return split if num_data is None else split.take(num_data)
+    if num_data is None:
+        return split
+    if not 1 <= num_data <= len(split):
+        raise ValueError(f"num_data: got {num_data}, expected 1 to {len(split)}, the {name} data")
+    return split.take(num_data)
 
 
 def _sample(options: Namespace) -> None:
@@ -228,15 +261,24 @@ def _info(options: Namespace) -> None:
         print(f"{name}   {type(getattr(parts, name)).__name__}, {number:,} parameters")
     for name in ("versions.json", "evidence.json"):
         if (folder / name).is_file():
-            facts = json.loads((folder / name).read_text())
+            facts = _read_json(folder / name)
             print(
                 f"{name}  "
                 + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
             )
     if (folder / "metrics.csv").is_file():
         with (folder / "metrics.csv").open() as file:
-            last = list(csv.DictReader(file))[-1]
-        print("last epoch  " + ", ".join(f"{k} {float(v):.6g}" for k, v in last.items()))
+            rows = list(csv.DictReader(file))
+        if not rows or None in rows[-1].values():
+            raise ValueError(f"{folder / 'metrics.csv'}: got no whole row, expected one per epoch: the file is torn")
+        print("last epoch  " + ", ".join(f"{k} {float(v):.6g}" for k, v in rows[-1].items()))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: cannot be read as JSON ({error}): delete it and run the command again") from error
 
 
 _COMMANDS: dict[str, Callable[[Namespace], None]] = {

@@ -107,7 +107,10 @@ def build(parser: ArgumentParser, config: Namespace, data_root: str | None = Non
     objects = parser.instantiate(config)
     fields = Recipe.__dataclass_fields__
     recipe = Recipe(**{name: getattr(objects, name) for name in fields})
-    data = load(config.data, root=data_root or config.data_root, binarise=config.binarise, valid=config.valid)
+    try:
+        data = load(config.data, root=data_root or config.data_root, binarise=config.binarise, valid=config.valid)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
     torch.manual_seed(recipe.seed)
     model = _call("model", objects.model, data.shape)
     latent_dim = getattr(model, "latent_dim", None)
@@ -123,27 +126,43 @@ def build(parser: ArgumentParser, config: Namespace, data_root: str | None = Non
 def _call(name: str, factory: Callable[..., nn.Module], *arguments: Any) -> nn.Module:
     try:
         return factory(*arguments)
-    except TypeError as error:
+    except ValueError:
+        raise
+    except Exception as error:  # whatever a user's __init__ raises
         expected = "Model(shape, ...)" if name == "model" else "Guide(shape, latent_dim, ...)"
-        raise ValueError(f"{name}: cannot be built as {expected} ({error})") from error
+        raise ValueError(f"{name}: cannot be built as {expected} ({type(error).__name__}: {error})") from error
 
 
 def write_settings(folder: Path, parser: ArgumentParser, config: Namespace, device: str) -> None:
     """Write config.yaml and versions.json into a new run folder."""
     if (folder / "config.yaml").exists():
         raise ValueError(f"folder: {folder} holds a run already: resume it, or choose another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"folder: cannot make {folder} ({error.strerror}): choose another folder") from error
+    where = resolve_device(device)
+    make_folder("folder", folder)
     kept = config.clone()
     for name in ("config", "folder", "device", "quiet"):
         kept.pop(name, None)
     write_text(folder / "config.yaml", parser.dump(kept))
     packages = ("pyro-vae", "torch", "torchvision", "pyro-ppl", "arviz", "numpy")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
-    versions["device"] = torch.cuda.get_device_name() if resolve_device(device).type == "cuda" else "cpu"
+    versions["device"] = torch.cuda.get_device_name() if where.type == "cuda" else "cpu"
     write_json(folder / "versions.json", versions)
+
+
+def forget_settings(folder: Path) -> None:
+    """Take back what `write_settings` wrote, and the folder if nothing else is in it."""
+    for name in ("config.yaml", "versions.json"):
+        (folder / name).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def make_folder(name: str, folder: Path) -> None:
+    """Make a folder and its parents where they are missing; a ValueError names the option `name` that asked for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{name}: cannot make {folder} ({error.strerror}): choose another folder") from error
 
 
 def write_json(path: Path, facts: dict[str, Any]) -> None:
@@ -153,11 +172,7 @@ def write_json(path: Path, facts: dict[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, in a folder that is made where it is missing."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"out: cannot write {path} ({error.strerror}): choose another path") from error
+    """Write a text file atomically."""
     write_atomically(path, lambda file: file.write(text.encode()))
 
 

@@ -144,8 +144,10 @@ def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | No
     try:
         with _isolated_noise(x.device), pyro.validation_enabled(True), torch.no_grad():
             particles(model, guide, x, index, 2)
-    except (RuntimeError, TypeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # whatever a user's program raises
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if isinstance(error, ValueError) and reason == str(error):
+            raise  # one of our own, or as short
         raise ValueError(f"model, guide: running them on x of shape {tuple(x.shape)} failed: {reason}") from error
 
 

@@ -185,25 +185,19 @@ CASES = [
     Case("no command", "", "command"),
     Case("unknown command", "trian", "trian"),
     Case("unknown option", f"{TRAIN} --epoch_s 3", "epoch_s"),
-    Case("a word where a number belongs", f"{TRAIN} --epochs many", "epochs"),
     # data
     Case("unknown data name", f"{TRAIN} --data mnits", "did you mean 'mnist'"),
-    Case("empty data name", f"{TRAIN} --data ''", "expected 'digits', 'mnist', 'fashion_mnist', or a path"),
     Case("missing data path", f"{TRAIN} --data missing.npz", "there is no file or folder missing.npz"),
     Case("torn .npz", f"{TRAIN} --data torn.npz", "torn.npz cannot be read as numpy arrays: it is torn", torn_npz),
-    Case("a text file as data", f"{TRAIN} --data notes.txt", "notes.txt", text("notes.txt", "hello")),
     Case("a .npy of zero bytes", f"{TRAIN} --data empty.npy", "empty.npy", text("empty.npy", "")),
     Case("an array without rows", f"{TRAIN} --data empty.npy", "at least one row", array("empty.npy", GREY[:0])),
-    Case("an array of one axis", f"{TRAIN} --data line.npy", "expected (N, D)", array("line.npy", GREY.ravel())),
     Case("an array with NaN", f"{TRAIN} --data nan.npy", "holds NaN or inf", array("nan.npy", NAN)),
     Case("an array of words", f"{TRAIN} --data words.npy", "dtype", array("words.npy", [["a", "b"]] * 20)),
-    Case("pixels above 255", f"{TRAIN} --data big.npy", "pixels in 0..255", array("big.npy", GREY.astype(int) * 2)),
     Case("a folder without images", f"{TRAIN} --data ./run", "holds no images"),
     Case("grey pixels under Bernoulli", f"{TRAIN} --binarise none", "grey values"),
     Case("real values as probabilities", f"{TRAIN} --data r.npy --binarise static", "rescale", array("r.npy", REAL)),
     Case("unknown binarisation", f"{TRAIN} --binarise sometimes", "binarise"),
     Case("more validation data than there are", f"{TRAIN} --valid 99999", "valid=99999: expected 0 <= valid < 1497"),
-    Case("negative number of validation data", f"{TRAIN} --valid -1", "valid=-1: expected 0 <= valid"),
     Case(
         "convolutions on flat data", f"{TRAIN} --data flat.npy --guide.encoder Conv", "convolutions need images", FLATS
     ),
@@ -211,7 +205,6 @@ CASES = [
     Case("unknown model class", f"{TRAIN} --model NoSuchModel", "NoSuchModel"),
     Case("latent_dim 0", f"{TRAIN} --model.latent_dim 0", "latent_dim: got [0], expected positive integers"),
     Case("a hidden layer of 0 units", f"{TRAIN} --model.hidden [0]", "hidden: got [0], expected positive integers"),
-    Case("unknown option of the model", f"{TRAIN} --model.depth 3", "depth"),
     Case(
         "sigma -1", f"{TRAIN} --binarise none --model.likelihood Gaussian --model.likelihood.sigma -1", "sigma: got -1"
     ),
@@ -234,7 +227,7 @@ CASES = [
         "expected the model's ['latent']",
         guides,
     ),
-    Case("a guide of another latent size", f"{RUN} --guide my_guides.OtherSize", "failed", guides),
+    Case("a guide of another latent size", f"{RUN} --guide my_guides.OtherSize", "expected (..., 3)", guides),
     Case("a guide without pyro.module", f"{RUN} --guide my_guides.Unregistered", "call pyro.module(name, net)", guides),
     Case("a guide outside the data plate", f"{RUN} --guide my_guides.NoPlate", "not inside a plate of size", guides),
     Case("a guide with a negative scale", f"{RUN} --guide my_guides.NegativeScale", "scale", guides),
@@ -246,10 +239,8 @@ CASES = [
     Case("negative epochs", f"{TRAIN} --epochs -1", "epochs: got -1, expected a positive integer"),
     Case("batch size 0", f"{TRAIN} --batch_size 0", "batch_size: got 0, expected a positive integer"),
     Case("beta NaN", f"{TRAIN} --beta nan", "nan"),
-    Case("clip_norm 0", f"{TRAIN} --clip_norm 0", "clip_norm: got 0.0, expected a finite number > 0"),
     Case("negative seed", f"{TRAIN} --seed -1", "seed: got -1, expected an integer >= 0"),
     Case("patience without validation data", f"{TRAIN} --patience 2 --valid 0", "needs a validation split"),
-    Case("unknown device", f"{TRAIN} --device gpu", "device"),
     Case("device cuda without a GPU", f"{TRAIN} --device cuda", "device: got 'cuda', but torch sees no CUDA device"),
     # configuration and folder
     Case("a folder that holds a run", f"{TRAIN} --folder run", "folder: run holds a run already: resume it"),
@@ -275,7 +266,6 @@ CASES = [
     Case(
         "evidence on a folder without a configuration", "evidence run", "no config.yaml in it", without("config.yaml")
     ),
-    Case("evidence on a run with a broken config.yaml", "evidence run", "config.yaml", torn("config.yaml")),
     Case("evidence on torn weights", "evidence run", "weights.pt: not a readable checkpoint", torn("weights.pt")),
     Case("evidence without any weights", "evidence run", "checkpoint", without("weights.pt", "checkpoint.pt")),
     Case("weights of another architecture", "evidence run", "do not fit VAE", edited(model__hidden=[9])),
@@ -288,14 +278,13 @@ CASES = [
     Case("more data than the split has", "evidence run --num_data 301", "num_data: got"),
     Case("num_data 0", "reconstruct run --num_data 0", "num_data: got"),
     Case("a validation split where there is none", "evidence run --split valid", "no 'valid' split", edited(valid=0)),
-    Case("unknown split", "evidence run --split holdout", "split"),
     Case("no samples", "sample run --num_samples 0", "num_samples: got 0, expected a positive integer"),
     Case("a picture that cannot be written", "sample run --out taken/x.png", "out: cannot write", text("taken", "")),
     Case("a picture without a format", "sample run --out picture", "out: cannot write picture"),
     Case(
         "a JSON that cannot be written",
         "evidence run --num_particles 2 --out taken/x.json",
-        "out: cannot write",
+        "out: cannot make",
         text("taken", ""),
     ),
     Case("info on an empty table of metrics", "info run", "metrics.csv", text("run/metrics.csv", "")),
@@ -360,9 +349,13 @@ def _no_debug(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYRO_VAE_DEBUG", raising=False)
 
 
+def possible(case: Case) -> bool:
+    return case.name != "device cuda without a GPU" or not torch.cuda.is_available()
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
 def test_a_mistake_is_told_in_one_line(case: Case, trained: Path, tmp_path: Path) -> None:
-    if case.name == "device cuda without a GPU" and torch.cuda.is_available():
+    if not possible(case):
         pytest.skip("there is a GPU")
     prepare(case, trained, tmp_path)
     before = snapshot(tmp_path)
@@ -424,25 +417,27 @@ def table() -> str:
         "# Bad inputs and what is printed",
         "",
         "Written by `python tests/test_bad_inputs.py > experiments/bad_inputs.md`; held by the same table in the tests.",
-        f"Each exits with code 2. `TINY` stands for `{MODEL}`, `run` is a finished run; long messages are cut at `...`.",
+        "Each exits with code 2. `TINY` stands for options of small nets, `run` is a finished run, what else is named was"
+        " made for the case; long messages are cut at `...`.",
         "",
         "| mistake | input | message |",
         "| --- | --- | --- |",
     ]
     with tempfile.TemporaryDirectory() as root:
         trained = train_run(Path(root))
-        for case in CASES:
+        for case in filter(possible, CASES):
             with tempfile.TemporaryDirectory() as name:
                 prepare(case, trained, Path(name))
                 code, error = call(case.arguments, Path(name))
                 assert code == 2, f"{case.name}: exit code {code}"
-                cells = (case.name, f"`pyro-vae {short(case.arguments)}`", message(error, Path(name)))
+                cells = (case.name, f"`{short(case.arguments)}`", message(error, Path(name)))
                 lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
 
 def short(arguments: str) -> str:
-    return arguments.replace("--quiet true --folder new --epochs 1 ", "").replace(MODEL, "TINY").strip()
+    told = f"pyro-vae {arguments}".replace("--quiet true --folder new --epochs 1 ", "")
+    return told.replace(f"{MODEL} --guide.hidden [8]", "TINY").replace(MODEL, "TINY").strip()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.metadata
 import json
 import math
 import re
@@ -48,13 +49,11 @@ class MyGuide(nn.Module):
             return pyro.sample("latent", dist.Normal(self.net(x.flatten(1)), 0.5).to_event(1))
 
 
-class TypedGuide(MyGuide):
+class ScaleGuide(MyGuide):
+    """With type hints, and a `pyro.param` outside of the module."""
+
     def __init__(self, shape: Sequence[int], latent_dim: int, width: int = 8):
         super().__init__(shape, latent_dim, width)
-
-
-class ScaleGuide(TypedGuide):
-    """With a `pyro.param` outside of the module."""
 
     def forward(self, x, index=None):
         pyro.module(f"my guide {id(self)}", self)
@@ -122,9 +121,12 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [{k: float(v) for k, v in row.items() if k not in ("seconds", "data_per_second")} for row in rows]
 
 
+def parts(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "weights.pt", weights_only=True)[name]
+
+
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
-    state = torch.load(folder / "weights.pt", weights_only=True)
-    return {f"{part}.{name}": value for part in ("model", "guide", "params") for name, value in state[part].items()}
+    return {f"{name}.{key}": x for name in ("model", "guide", "params") for key, x in parts(folder, name).items()}
 
 
 def same_run(a: Path, b: Path) -> bool:
@@ -164,11 +166,6 @@ def test_train_says_where_the_run_is(capsys: pytest.CaptureFixture[str]) -> None
     assert re.match(r"epoch 1/1  train ELBO -\d+\.\d+  valid ELBO -\d+\.\d+ nats  [\d,]+ data/s", error)
 
 
-def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
-    train("a")
-    assert capsys.readouterr().err == ""
-
-
 def test_hyphens_and_underscores_are_one() -> None:
     a = train("a", "--batch_size 64 --warmup_epochs=1 --optimizer.weight_decay 0.01")
     b = train("b", "--batch-size 64 --warmup-epochs=1 --optimizer.weight-decay 0.01".replace("_", "-"))
@@ -176,26 +173,21 @@ def test_hyphens_and_underscores_are_one() -> None:
     assert settings(b)["optimizer"]["init_args"]["weight_decay"] == 0.01
 
 
-@pytest.mark.parametrize("option", ["--data my-own_data.npy", "--data=my-own_data.npy"])
-def test_hyphens_in_values_stay(option: str) -> None:
+def test_hyphens_in_values_stay() -> None:
     np.save("my-own_data.npy", np.random.default_rng(0).integers(0, 2, (40, 16)))
-    assert settings(train("a", option))["data"] == "my-own_data.npy"
+    assert settings(train("a", "--data=my-own_data.npy"))["data"] == "my-own_data.npy"
 
 
 def test_config_repeats_a_run_bit_for_bit(run: Path) -> None:
     assert call(f"train --config {run}/config.yaml --folder other --quiet true") == 0
     assert same_run(run, Path("other"))
-    assert (run / "config.yaml").read_text() == Path("other/config.yaml").read_text()
+    assert settings(run) == settings(Path("other"))
 
 
 def test_an_option_wins_over_the_configuration(run: Path) -> None:
-    assert call(f"train --config {run}/config.yaml --folder other --epochs 1 --quiet true") == 0
-    assert settings(Path("other")) == settings(run) | {"epochs": 1}
-    assert metrics(Path("other")) == metrics(run)[:1]
-
-
-def test_the_seed_decides(run: Path) -> None:
-    assert not same_run(train("a"), train("b", "--seed 1"))
+    assert call(f"train --config {run}/config.yaml --folder other --epochs 1 --seed 1 --quiet true") == 0
+    assert settings(Path("other")) == settings(run) | {"epochs": 1, "seed": 1}
+    assert metrics(Path("other")) != metrics(run)[:1]
 
 
 def test_default_folders_are_counted() -> None:
@@ -214,10 +206,9 @@ def test_the_data_options_are_kept() -> None:
 # model, guide, optimizer, schedule by class
 
 
-@pytest.mark.parametrize("name", ["MyGuide", "TypedGuide", "ScaleGuide"])
-def test_a_guide_from_a_file_outside_the_package(name: str) -> None:
-    folder = train("a", f"--guide my_guides.{name} --guide.width 5", SIZE)
-    assert settings(folder)["guide"]["class_path"] == f"my_guides.{name}"
+def test_a_guide_from_a_file_outside_the_package() -> None:
+    folder = train("a", "--guide my_guides.MyGuide --guide.width 5", SIZE)
+    assert settings(folder)["guide"] == {"class_path": "my_guides.MyGuide", "init_args": {"width": 5}}
     assert tensors(folder)["guide.net.0.weight"].shape == (5, 64)
     assert math.isfinite(evidence(folder)["log_px"])
     assert call("reconstruct a --num_data 4") == 0
@@ -225,9 +216,10 @@ def test_a_guide_from_a_file_outside_the_package(name: str) -> None:
     assert same_run(folder, Path("b"))
 
 
-def test_a_parameter_outside_of_modules_is_kept() -> None:
+def test_a_guide_with_a_parameter_outside_of_modules() -> None:
     folder = train("a", "--guide my_guides.ScaleGuide", SIZE)
     assert tensors(folder)["params.my scale"] != 0  # the logarithm of 1 when it started
+    assert math.isfinite(evidence(folder)["log_px"])
 
 
 def test_a_model_from_a_file_outside_the_package(capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,14 +234,13 @@ def test_a_model_from_a_file_outside_the_package(capsys: pytest.CaptureFixture[s
     ("options", "kept"),
     [
         ("--optimizer torch.optim.SGD --optimizer.lr 1e-4 --optimizer.momentum 0.9", {"lr": 1e-4, "momentum": 0.9}),
-        ("--optimizer RMSprop --optimizer.alpha 0.9", {"alpha": 0.9, "lr": 0.01}),
-        ("--optimizer.lr 0.01", {"lr": 0.01}),
+        ("--optimizer RMSprop --optimizer.alpha 0.9", {"alpha": 0.9, "lr": 1e-3}),
     ],
 )
 def test_an_optimizer_by_class(options: str, kept: dict[str, float]) -> None:
     folder = train("a", options)
     assert settings(folder)["optimizer"]["init_args"].items() >= kept.items()
-    assert metrics(folder)[0]["learning_rate"] == kept["lr"] if "lr" in kept else True
+    assert metrics(folder)[0]["learning_rate"] == kept["lr"]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +248,6 @@ def test_an_optimizer_by_class(options: str, kept: dict[str, float]) -> None:
     [
         ("--schedule ExponentialLR --schedule.gamma 0.5", [1e-3, 5e-4, 2.5e-4]),
         ("--schedule torch.optim.lr_scheduler.CosineAnnealingLR --schedule.T_max 2", [1e-3, 5e-4, 0]),
-        ("--schedule MultiStepLR --schedule.milestones [1,2]", [1e-3, 1e-4, 1e-5]),
         ("--optimizer.lr 0 --schedule ReduceLROnPlateau --schedule.patience 0", [0, 0, 0]),
     ],
 )
@@ -287,31 +277,25 @@ def test_convolutions() -> None:
     assert math.isfinite(evidence(folder)["log_px"])
 
 
-def test_gated_nets() -> None:
-    folder = train("a", "--model.decoder GatedDecoder --guide.encoder GatedMLP")
-    assert tensors(folder)["guide.encoder.layers.0.linear.weight"].shape == (32, 64)
-
-
 # the recipe
 
 
-def test_analytic_kl() -> None:
-    a, b = train("a"), train("b", "--loss TraceMeanField_ELBO")
-    assert settings(b)["loss"]["class_path"] == "pyro.infer.TraceMeanField_ELBO"
-    x, y = metrics(a)[0]["train_loss"], metrics(b)[0]["train_loss"]
-    assert x != y
-    assert x == pytest.approx(y, rel=0.01)
+def test_analytic_kl(run: Path) -> None:
+    folder = train("a", "--loss TraceMeanField_ELBO")
+    assert settings(folder)["loss"]["class_path"] == "pyro.infer.TraceMeanField_ELBO"
+    sampled, analytic = metrics(run)[0]["train_loss"], metrics(folder)[0]["train_loss"]
+    assert sampled != analytic
+    assert sampled == pytest.approx(analytic, rel=0.01)
 
 
-def test_beta_weighs_the_rate() -> None:
-    a, b = train("a", "--epochs 3"), train("b", "--epochs 3 --beta 0")
-    assert [row["beta"] for row in metrics(b)] == [0, 0, 0]
-    assert metrics(b)[-1]["valid_rate"] > metrics(a)[-1]["valid_rate"]
+def test_beta_weighs_the_rate(run: Path) -> None:
+    folder = train("a", "--epochs 2 --beta 0")
+    assert [row["beta"] for row in metrics(folder)] == [0, 0]
+    assert metrics(folder)[1]["valid_rate"] > metrics(run)[1]["valid_rate"]
 
 
-@pytest.mark.parametrize("option", ["--warmup_epochs", "--warmup-epochs"])
-def test_warmup(option: str) -> None:
-    folder = train("a", f"--epochs 3 --batch_size 512 --beta 2 {option} 2")  # 3 steps an epoch: 0, 1/3, 2/3, ...
+def test_warmup() -> None:
+    folder = train("a", "--epochs 3 --batch-size 512 --beta 2 --warmup-epochs 2")  # 3 steps an epoch: 0, 1/3, 2/3, ...
     assert [row["beta"] for row in metrics(folder)] == pytest.approx([2 / 3, 5 / 3, 2])
 
 
@@ -323,14 +307,14 @@ def test_clip_norm_bounds_the_step() -> None:
 
 
 def test_patience_stops_and_keeps_the_best() -> None:
-    folder = train("a", "--epochs 9 --patience 2 --optimizer torch.optim.SGD --optimizer.lr 0")
-    assert len(metrics(folder)) == 3  # the first is the best, then two without a better one
-    folder = train("b", "--epochs 4 --patience 4 --optimizer.lr 0.5")
-    best = max(row["valid_elbo"] for row in metrics(folder))
-    assert best > metrics(folder)[-1]["valid_elbo"]
-    facts = evidence(folder, "--split valid")
-    assert facts["elbo"] == pytest.approx(best, abs=5 * facts["elbo_error"])
-    assert facts["elbo"] > metrics(folder)[-1]["valid_elbo"]
+    folder = train("a", "--epochs 9 --patience 2 --optimizer.lr 0.05 --batch_size 64")
+    scores = [row["valid_elbo"] for row in metrics(folder)]
+    best = max(range(len(scores)), key=scores.__getitem__)
+    assert len(scores) == best + 3 < 9
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    kept, last = state["position"]["best_weights"], state["weights"]
+    assert all(torch.equal(value, kept["model"][name]) for name, value in parts(folder, "model").items())
+    assert not all(torch.equal(value, last["model"][name]) for name, value in parts(folder, "model").items())
 
 
 # evidence
@@ -403,7 +387,8 @@ def test_info_tells_the_facts(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     capsys.readouterr()
     assert call(f"info {run}") == 0
     out = capsys.readouterr().out
-    for fact in ("digits (1, 8, 8)", "1297 train", "300 test", "VAE", "EncoderGuide", "parameters", torch.__version__):
+    torch_version = f"torch {importlib.metadata.version('torch')}"
+    for fact in ("digits (1, 8, 8)", "1297 train", "300 test", "VAE", "EncoderGuide", "parameters", torch_version):
         assert fact in out
     assert f"log_px {facts['log_px']:.4g}" in out
     assert "epoch 2," in out

@@ -10,7 +10,6 @@ from pyro.infer.importance import psis_diagnostic
 
 from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error, pareto_k, pareto_threshold
 
-
 ARVIZ = version("arviz").split(".")[0]
 REFERENCE = {"0": [0.670657768, 0.290753024, -0.819211249], "1": [0.669900412, 0.290492428, -0.817816334]}
 

@@ -125,6 +125,8 @@ def log_evidence(
         >>> log_evidence(model, ExactGuide(model), torch.randn(3, 5), num_particles=10).log_px.shape
         torch.Size([3])
     """
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed: got {seed!r}, expected an integer >= 0")
     index = _check_arguments(model, x, index, num_particles, max_bytes)
     max_bytes = max_bytes or (2**30 if x.is_cuda else 2**25)
     num_block = max(16, min(_DATA, _DATA // num_particles))

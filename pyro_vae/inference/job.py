@@ -105,7 +105,11 @@ def keep(job: Job, at: Position) -> None:
 def restore(job: Job) -> Position:
     """Load the folder's checkpoint into the job and return where it stood."""
     assert job.folder is not None
+    for torn in job.folder.glob(".*.pt.*"):  # what a killed process was writing
+        torn.unlink()
     state = load(job.folder / "checkpoint.pt", job.noise.device)
+    if "same" not in state:
+        raise ValueError(f"{job.folder / 'checkpoint.pt'}: holds weights alone, expected the checkpoint of a training")
     for name, value in _same(job).items():
         if state["same"][name] != value:
             raise ValueError(f"resume: the run was started with {name} = {state['same'][name]}, got {value}")
@@ -127,7 +131,11 @@ def restore(job: Job) -> Position:
 
 def _same(job: Job) -> dict[str, Any]:
     """What must not differ between a run and its continuation."""
-    return {
+    optimizer, names = job.optim.optimizer, ("beta", "warmup_epochs", "clip_norm")
+    return {name: getattr(job.recipe, name) for name in names} | {
+        "optimizer": f"{type(optimizer).__name__} {optimizer.defaults}",
+        "schedule": type(job.schedule).__name__,
+        "loss": type(job.recipe.loss).__name__,
         "seed": job.recipe.seed,
         "batch_size": job.recipe.batch_size,
         "num_data": len(job.train),

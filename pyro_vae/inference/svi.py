@@ -103,7 +103,14 @@ def fit(
         warnings.filterwarnings("ignore", message=".*requires_grad=False")  # a frozen net is meant to be frozen
         torch.manual_seed(recipe.seed)
         job = _prepare(model, guide, data.to(where), recipe, path)
+        warnings.filterwarnings(
+            "ignore", message="Detected call of .lr_scheduler"
+        )  # a resumed schedule is not at its start
         position = restore(job) if resume else Position()
+        if resume and path is not None and position.epoch < recipe.epochs:
+            (path / "weights.pt").unlink(missing_ok=True)  # of an earlier end
+        if not resume:
+            keep(job, position)  # from here on there is something to go on from
         interrupted = stack.enter_context(_deferred_interrupt())
         stack.enter_context(pyro.validation_enabled(False))
         writer = stack.enter_context(closing(tensorboard_writer(path)))

@@ -1,0 +1,270 @@
+"""Stopped and resumed equals uninterrupted, bit for bit: killed, interrupted by Ctrl-C, or failed in the middle."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyro
+import pytest
+import torch
+import yaml
+from pyro.infer import SVI
+
+from pyro_vae.cli import main
+from pyro_vae.inference import svi
+
+TINY = "--quiet true --model.hidden [16] --model.latent_dim 4 --guide.hidden [16]"
+LONG = f"{TINY} --epochs 8 --batch_size 32 --device cpu"  # 41 steps an epoch
+PROGRAM = Path(sys.executable).with_name("pyro-vae")
+
+
+def call(arguments: str) -> int:
+    pyro.clear_param_store()  # as in a new process
+    return main(arguments.split())
+
+
+def train(folder: Path, options: str) -> Path:
+    assert call(f"train --folder {folder} {TINY} {options}") == 0
+    return folder
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv without what depends on the clock."""
+    with (folder / "metrics.csv").open() as file:
+        return [{k: v for k, v in r.items() if k not in ("seconds", "data_per_second")} for r in csv.DictReader(file)]
+
+
+def position(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "checkpoint.pt", weights_only=True)["position"]
+
+
+def check_same(resumed: Path, uninterrupted: Path) -> None:
+    """Weights, optimizer and generators equal bit for bit, and all metrics but timings."""
+    for name in ("weights.pt", "checkpoint.pt"):
+        x, y = (torch.load(folder / name, weights_only=True) for folder in (resumed, uninterrupted))
+        assert differences(x, y, name) == []
+    assert rows(resumed) == rows(uninterrupted)
+    assert not [p.name for p in resumed.iterdir() if p.name.startswith(".")], "a temporary file was left"
+
+
+def differences(x: Any, y: Any, name: str) -> list[str]:
+    """Names of what differs between two states, timings left out."""
+    if isinstance(x, dict) and isinstance(y, dict):
+        if x.keys() != y.keys():
+            return [f"{name}: {sorted(map(str, x.keys() ^ y.keys()))}"]
+        skip = {"seconds", "data_per_second"}
+        return [d for key in x if key not in skip for d in differences(x[key], y[key], f"{name}/{key}")]
+    if isinstance(x, list | tuple) and isinstance(y, list | tuple):
+        if len(x) != len(y):
+            return [f"{name}: length {len(x)} against {len(y)}"]
+        return [d for i, (a, b) in enumerate(zip(x, y, strict=True)) for d in differences(a, b, f"{name}/{i}")]
+    if isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor):
+        return [] if torch.equal(x, y) else [name]
+    return [] if x == y or (x != x and y != y) else [f"{name}: {x!r} against {y!r}"]
+
+
+# a process that is stopped
+
+
+@dataclass
+class Stopped:
+    """What a stopped process left."""
+
+    folder: Path
+    code: int
+    error: str
+    before: dict[str, Any]
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    command = [str(PROGRAM)] if PROGRAM.exists() else [sys.executable, "-m", "pyro_vae.cli"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*command, "train", "--folder", str(folder), *LONG.split()],
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def stop(process: subprocess.Popen[str], folder: Path, number: int) -> Stopped:
+    """Send the signal half an epoch after the second one ended."""
+    deadline = time.monotonic() + 120
+    while not ((folder / "metrics.csv").exists() and len(rows(folder)) >= 2):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no epoch was done"
+        time.sleep(0.002)
+    with (folder / "metrics.csv").open() as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    time.sleep(seconds[-1] / len(seconds) / 2)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    return Stopped(folder, process.returncode, error, position(folder))
+
+
+@dataclass
+class Story:
+    """The same training three times."""
+
+    killed: Stopped
+    interrupted: Stopped
+    uninterrupted: Path
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """Two processes of the console script that are stopped; the third runs here while they are still importing."""
+    root = tmp_path_factory.mktemp("story")
+    processes = {name: start(root / name) for name in ("killed", "interrupted")}
+    try:
+        whole = train(root / "whole", LONG)
+        killed = stop(processes["killed"], root / "killed", signal.SIGKILL)
+        yield Story(killed, stop(processes["interrupted"], root / "interrupted", signal.SIGINT), whole)
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.wait()
+
+
+def test_killed_and_resumed_equals_uninterrupted(story: Story) -> None:
+    run = story.killed
+    assert run.code == -signal.SIGKILL
+    assert 2 <= run.before["epoch"] < 8
+    assert not (run.folder / "weights.pt").exists()
+    for left in run.folder.glob(".*"):  # a kill in the middle of writing may leave a temporary file
+        left.unlink()
+    assert call(f"resume {run.folder} --quiet true --device cpu") == 0
+    check_same(run.folder, story.uninterrupted)
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(story: Story) -> None:
+    run = story.interrupted
+    assert run.code == 130
+    assert run.error == "pyro-vae: interrupted\n"
+    assert 2 <= run.before["epoch"] < 8
+    assert not (run.folder / "weights.pt").exists()
+    assert call(f"resume {run.folder} --quiet true --device cpu") == 0
+    check_same(run.folder, story.uninterrupted)
+
+
+# a failure in this process, at a chosen step
+
+
+class Failure(Exception):
+    """Stands for anything that stops a run."""
+
+
+Failing = Callable[[str, int], None]
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
+    """Run a command, with a checkpoint after every step, that fails after `number` steps."""
+
+    def run(arguments: str, number: int) -> None:
+        step, left = SVI.step, iter(range(number))
+
+        def limited(self: SVI, *args: Any, **kwargs: Any) -> Any:
+            if next(left, None) is None:
+                raise Failure
+            return step(self, *args, **kwargs)
+
+        with monkeypatch.context() as patch, pytest.raises(Failure):
+            patch.setattr(svi, "_SAVE_EVERY", -1.0)
+            patch.setattr(SVI, "step", limited)
+            call(arguments)
+
+    return run
+
+
+MOMENTUM = "--optimizer torch.optim.SGD --optimizer.momentum 0.9 --optimizer.lr 1e-4"
+RECIPES = {
+    "cosine, warm-up, clipping": f"{MOMENTUM} --schedule CosineAnnealingLR --schedule.T_max 3 --warmup_epochs 2.5"
+    " --clip_norm 5 --beta 0.7",
+    "one cycle, patience": "--schedule OneCycleLR --schedule.max_lr 0.01 --schedule.total_steps 3 --patience 2",
+    "plateau, static, analytic": "--optimizer torch.optim.AdamW --binarise static --loss TraceMeanField_ELBO"
+    " --schedule ReduceLROnPlateau --schedule.patience 0 --schedule.threshold 10",
+    "milestones, no validation": "--valid 0 --optimizer RMSprop --schedule MultiStepLR --schedule.milestones [1,2]",
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_failed_in_an_epoch_and_resumed(recipe: str, tmp_path: Path, failing: Failing) -> None:
+    options = f"--epochs 3 --batch_size 200 {RECIPES[recipe]}"  # 7 or 8 steps an epoch
+    whole = train(tmp_path / "whole", options)
+    failing(f"train --folder {tmp_path / 'run'} {TINY} {options}", 11)
+    at = position(tmp_path / "run")
+    assert at["epoch"] == 1 and 0 < at["step"] < 7 and len(at["history"]) == 1
+    assert call(f"resume {tmp_path / 'run'} --quiet true") == 0
+    check_same(tmp_path / "run", whole)
+
+
+def test_stopped_after_the_last_step_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All steps are done and the epoch is not closed: the validation and the schedule are still to come."""
+
+    def fail(*arguments: Any) -> None:
+        raise Failure
+
+    options = "--epochs 2 --batch_size 200 --schedule ExponentialLR --schedule.gamma 0.5"
+    whole = train(tmp_path / "whole", options)
+    with monkeypatch.context() as patch, pytest.raises(Failure):
+        patch.setattr(svi, "_SAVE_EVERY", -1.0)
+        patch.setattr(svi, "_close_epoch", fail)
+        train(tmp_path / "run", options)
+    assert (position(tmp_path / "run")["epoch"], position(tmp_path / "run")["step"]) == (0, 7)
+    assert call(f"resume {tmp_path / 'run'} --quiet true") == 0
+    check_same(tmp_path / "run", whole)
+
+
+def test_stopped_twice(tmp_path: Path, failing: Failing) -> None:
+    options = "--epochs 3 --batch_size 200"
+    whole = train(tmp_path / "whole", options)
+    failing(f"train --folder {tmp_path / 'run'} {TINY} {options}", 3)
+    failing(f"resume {tmp_path / 'run'} --quiet true", 9)
+    assert position(tmp_path / "run")["epoch"] == 1
+    assert call(f"resume {tmp_path / 'run'} --quiet true") == 0
+    check_same(tmp_path / "run", whole)
+
+
+def test_patience_survives(tmp_path: Path, failing: Failing) -> None:
+    """At rate 0 the first epoch is the best; the run stops after the third, wherever it was resumed."""
+    options = "--epochs 9 --batch_size 200 --patience 2 --optimizer torch.optim.SGD --optimizer.lr 0"
+    whole = train(tmp_path / "whole", options)
+    assert len(rows(whole)) == 3
+    failing(f"train --folder {tmp_path / 'run'} {TINY} {options}", 17)
+    assert position(tmp_path / "run")["stale"] == 1
+    assert call(f"resume {tmp_path / 'run'} --quiet true") == 0
+    check_same(tmp_path / "run", whole)
+
+
+# a run that has ended
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train(tmp_path / "run", "--epochs 2")
+    names = ("config.yaml", "metrics.csv", "versions.json", "checkpoint.pt")
+    before = [(run / name).read_bytes() for name in names]
+    weights = torch.load(run / "weights.pt", weights_only=True)
+    assert call(f"resume {run} --quiet true") == 0
+    assert [(run / name).read_bytes() for name in names] == before
+    assert differences(torch.load(run / "weights.pt", weights_only=True), weights, "weights.pt") == []
+    assert capsys.readouterr().out.endswith(": 2 epochs\n")
+
+
+def test_more_epochs_equal_all_epochs_at_once(tmp_path: Path) -> None:
+    options = "--warmup_epochs 3 --beta 0.5"
+    whole = train(tmp_path / "whole", f"--epochs 4 {options}")
+    run = train(tmp_path / "run", f"--epochs 2 {options}")
+    assert call(f"resume {run} --epochs 4 --quiet true") == 0
+    check_same(run, whole)
+    assert yaml.safe_load((run / "config.yaml").read_text())["epochs"] == 4
