@@ -17,6 +17,7 @@ import json
 import time
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 
 import pyro_vae as pv
+from pyro_vae.inference.svi import resolve_device
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def start_at_mean(model: pv.VAE, guide: pv.Amortized, data: pv.Dataset) -> None:
 
 def run(
     name: str, epochs: int | None, num_train: int | None, source: str, seed: int, as_published: bool = False
-) -> dict[str, float | str]:
+) -> dict[str, object]:
     """Train on all training images, score the test images, and return the figures."""
     setting = SETTINGS[name]
     data = pv.load(source, binarise=setting.binarise, valid=0)
@@ -80,7 +82,9 @@ def run(
     test = pv.log_evidence(model, guide, data.test.x, num_particles=50, seed=seed)
     kept = ("elbo", "elbo_error", "rate", "distortion", "log_px", "log_px_error", "num_data", "num_particles", "seed")
     figures = {key: value for key, value in test.summary().items() if key in kept}
-    return {"regime": name, "epochs": epochs or setting.epochs, "train_seconds": round(seconds, 1), **figures}
+    facts = {"regime": name, "epochs": epochs or setting.epochs, "as_published": not improved}
+    machine = {"device": resolve_device("auto").type, "threads": torch.get_num_threads(), "torch": version("torch")}
+    return {**facts, "train_seconds": round(seconds, 1), **figures, "pyro-ppl": version("pyro-ppl"), **machine}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,14 +7,13 @@ usage or input; 130 for Ctrl-C. A user's mistake gives one line on stderr and no
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
@@ -36,12 +35,14 @@ from pyro_vae.runs import (
     forget_settings,
     make_folder,
     open_run,
+    read_json,
     read_settings,
     settings_parser,
     write_json,
     write_settings,
     write_text,
 )
+from pyro_vae.traces import evaluation, plate_depth, sample_guide
 
 _DESCRIPTION = """Train VAEs as Pyro programs, and measure what their guides cost.
 
@@ -137,7 +138,8 @@ def _train(options: Namespace) -> None:
     parser = settings_parser()
     parts = build(parser, options)
     folder = Path(options.folder) if options.folder else _new_folder(options.data)
-    write_settings(folder, parser, options, options.device)
+    assert parts.data is not None
+    write_settings(folder, parser, options, parts.data, options.device)
     try:
         _fit(parts, folder, options, resume=False)
     except BaseException:
@@ -163,6 +165,7 @@ def _resume(options: Namespace) -> None:
 
 
 def _fit(parts: Parts, folder: Path, options: Namespace, resume: bool) -> None:
+    assert parts.data is not None
     run = fit(
         parts.model,
         parts.guide,
@@ -227,7 +230,7 @@ def _split(parts: Parts, name: str, num_data: int | None) -> Split:
 
 
 def _sample(options: Namespace) -> None:
-    parts = open_run(options.run, options.data_root, options.device)
+    parts = open_run(options.run, options.data_root, options.device, need_data=False)
     if options.num_samples < 1:
         raise ValueError(f"num_samples: got {options.num_samples}, expected a positive integer")
     torch.manual_seed(options.seed)
@@ -238,9 +241,13 @@ def _sample(options: Namespace) -> None:
 def _reconstruct(options: Namespace) -> None:
     parts = open_run(options.run, options.data_root, options.device)
     x = _split(parts, "test", options.num_data).x
-    torch.manual_seed(options.seed)
-    with torch.no_grad():
-        means = _method(parts, "decode")(parts.guide(x, torch.arange(len(x), device=x.device)))
+    index = torch.arange(len(x), device=x.device)
+    with evaluation(parts.model, parts.guide, device=x.device, seed=options.seed):
+        depth = plate_depth(parts.model, parts.guide, x, index)
+        latents, _ = sample_guide(parts.guide, x, index, 1, depth)
+        if len(latents) != 1:
+            raise ValueError(f"guide: got latent sites {sorted(latents)}, this command decodes exactly one")
+        means = _method(parts, "decode")(next(iter(latents.values()))[0])
     print(save_grid(interleave(x, means), options.out or Path(options.run) / "reconstructions.png", columns=16))
 
 
@@ -253,32 +260,20 @@ def _method(parts: Parts, name: str) -> Callable[..., Tensor]:
 
 def _info(options: Namespace) -> None:
     folder = Path(options.run)
-    parts = open_run(folder, options.data_root, options.device)
-    count = {n: sum(p.numel() for p in getattr(parts, n).parameters()) for n in ("model", "guide")}
-    shape, train, test = parts.data.shape, len(parts.data.train), len(parts.data.test)
-    print(f"data    {parts.data.name} {shape}, binarise={parts.data.binarise}, {train} train, {test} test")
-    for name, number in count.items():
-        print(f"{name}   {type(getattr(parts, name)).__name__}, {number:,} parameters")
-    for name in ("versions.json", "evidence.json"):
+    parts = open_run(folder, options.data_root, options.device, need_data=False)
+    for name in ("model", "guide"):
+        part = getattr(parts, name)
+        print(f"{name}  {type(part).__name__}, {sum(p.numel() for p in part.parameters()):,} parameters")
+    for name in ("data.json", "versions.json", "evidence.json"):
         if (folder / name).is_file():
-            facts = _read_json(folder / name)
-            print(
-                f"{name}  "
-                + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
-            )
+            facts = read_json(folder / name).items()
+            print(f"{name}  " + ", ".join(f"{k} {v:.6g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts))
     if (folder / "metrics.csv").is_file():
         with (folder / "metrics.csv").open() as file:
             rows = list(csv.DictReader(file))
         if not rows or None in rows[-1].values():
             raise ValueError(f"{folder / 'metrics.csv'}: got no whole row, expected one per epoch: the file is torn")
         print("last epoch  " + ", ".join(f"{k} {float(v):.6g}" for k, v in rows[-1].items()))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: cannot be read as JSON ({error}): delete it and run the command again") from error
 
 
 _COMMANDS: dict[str, Callable[[Namespace], None]] = {

@@ -1,6 +1,7 @@
 """A run folder: what a training left, and how to open it again.
 
     config.yaml     the resolved settings; `pyro-vae train --config` repeats the run from it
+    data.json       shape, sizes and fingerprint of the data, so that sampling needs no data
     versions.json   versions, device
     metrics.csv     a row per epoch
     checkpoint.pt   everything that is needed to go on (absent from a run that is only kept for its weights)
@@ -24,7 +25,7 @@ from typing import Any, cast
 
 import torch
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
-from torch import Tensor, nn
+from torch import nn
 
 from pyro_vae.data import Binarise, Dataset, load
 from pyro_vae.guides import EncoderGuide
@@ -92,14 +93,18 @@ def settings_parser(**options: Any) -> ArgumentParser:
 class Parts:
     """What a configuration describes, built."""
 
-    data: Dataset
+    data: Dataset | None  # None where it was not asked for
     model: nn.Module
     guide: nn.Module
     recipe: Recipe
 
 
-def build(parser: ArgumentParser, config: Namespace, data_root: str | None = None) -> Parts:
+def build(
+    parser: ArgumentParser, config: Namespace, data_root: str | None = None, shape: Sequence[int] | None = None
+) -> Parts:
     """Load the data and build model, guide and recipe; initial weights are drawn from the recipe's seed.
+
+    With the `shape` of a datum given, the data are not loaded.
 
     Raises:
         ValueError: a class that cannot be called as a model or guide, or settings out of range.
@@ -107,20 +112,25 @@ def build(parser: ArgumentParser, config: Namespace, data_root: str | None = Non
     objects = parser.instantiate(config)
     fields = Recipe.__dataclass_fields__
     recipe = Recipe(**{name: getattr(objects, name) for name in fields})
-    try:
-        data = load(config.data, root=data_root or config.data_root, binarise=config.binarise, valid=config.valid)
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+    data = None if shape is not None else _load(config, data_root)
+    shape = data.shape if data is not None else tuple(shape or ())
     torch.manual_seed(recipe.seed)
-    model = _call("model", objects.model, data.shape)
+    model = _call("model", objects.model, shape)
     latent_dim = getattr(model, "latent_dim", None)
     if not isinstance(latent_dim, int):
         raise ValueError(f"model: {type(model).__name__} has no integer `latent_dim`, which the guide is built from")
-    guide = _call("guide", objects.guide, data.shape, latent_dim)
+    guide = _call("guide", objects.guide, shape, latent_dim)
     center = getattr(model, "center", None)
-    if config.output_bias and center is not None:
+    if config.output_bias and center is not None and data is not None:
         center(data.mean)
     return Parts(data, model, guide, recipe)
+
+
+def _load(config: Namespace, data_root: str | None) -> Dataset:
+    try:
+        return load(config.data, root=data_root or config.data_root, binarise=config.binarise, valid=config.valid)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def _call(name: str, factory: Callable[..., nn.Module], *arguments: Any) -> nn.Module:
@@ -133,8 +143,8 @@ def _call(name: str, factory: Callable[..., nn.Module], *arguments: Any) -> nn.M
         raise ValueError(f"{name}: cannot be built as {expected} ({type(error).__name__}: {error})") from error
 
 
-def write_settings(folder: Path, parser: ArgumentParser, config: Namespace, device: str) -> None:
-    """Write config.yaml and versions.json into a new run folder."""
+def write_settings(folder: Path, parser: ArgumentParser, config: Namespace, data: Dataset, device: str) -> None:
+    """Write config.yaml, data.json and versions.json into a new run folder."""
     if (folder / "config.yaml").exists():
         raise ValueError(f"folder: {folder} holds a run already: resume it, or choose another folder")
     where = resolve_device(device)
@@ -143,15 +153,28 @@ def write_settings(folder: Path, parser: ArgumentParser, config: Namespace, devi
     for name in ("config", "folder", "device", "quiet"):
         kept.pop(name, None)
     write_text(folder / "config.yaml", parser.dump(kept))
+    write_json(folder / "data.json", describe_data(data))
     packages = ("pyro-vae", "torch", "torchvision", "pyro-ppl", "arviz", "numpy")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
     versions["device"] = torch.cuda.get_device_name() if where.type == "cuda" else "cpu"
     write_json(folder / "versions.json", versions)
 
 
+def describe_data(data: Dataset) -> dict[str, Any]:
+    """What data.json holds."""
+    sizes = {s.name: len(s) for s in (data.train, data.valid, data.test) if s is not None}
+    return {
+        "name": data.name,
+        "shape": list(data.shape),
+        "binarise": data.binarise,
+        **sizes,
+        "test_fingerprint": data.test.fingerprint,
+    }
+
+
 def forget_settings(folder: Path) -> None:
     """Take back what `write_settings` wrote, and the folder if nothing else is in it."""
-    for name in ("config.yaml", "versions.json"):
+    for name in ("config.yaml", "data.json", "versions.json"):
         (folder / name).unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()
@@ -166,9 +189,21 @@ def make_folder(name: str, folder: Path) -> None:
 
 
 def write_json(path: Path, facts: dict[str, Any]) -> None:
-    """Write a JSON file atomically; numbers that are not finite become null, since JSON has none."""
-    strict = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in facts.items()}
+    """Write a JSON file atomically; NaN becomes null and infinity "inf", since JSON has neither."""
+    strict = {k: v if not isinstance(v, float) or math.isfinite(v) else _not_finite(v) for k, v in facts.items()}
     write_text(path, json.dumps(strict, indent=2, allow_nan=False) + "\n")
+
+
+def _not_finite(value: float) -> str | None:
+    return None if math.isnan(value) else str(value)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run folder; a ValueError where it is torn."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: cannot be read as JSON ({error}): delete it and run the command again") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -194,30 +229,33 @@ def read_settings(folder: str | Path) -> tuple[ArgumentParser, Namespace]:
         raise ValueError(f"{path}: {' '.join(str(error).split())[:300]}") from error
 
 
-def open_run(folder: str | Path, data_root: str | None = None, device: str = "auto") -> Parts:
+def open_run(folder: str | Path, data_root: str | None = None, device: str = "auto", need_data: bool = True) -> Parts:
     """Open a run folder: its data, and its model and guide with their trained weights, on the device, in eval mode.
 
-    Weights are taken from weights.pt, or from the checkpoint of a run that has not ended.
+    Weights are taken from weights.pt, or from the checkpoint of a run that has not ended. Without `need_data` the data
+    are not loaded where data.json tells their shape.
 
     Raises:
         FileNotFoundError: no such run.
         ValueError: files that are torn or do not fit.
     """
-    where = resolve_device(device)
-    parts = build(*read_settings(folder), data_root=data_root)
-    parts.data = parts.data.to(where)
+    where, path = resolve_device(device), Path(folder)
+    settings = read_settings(folder)
+    known = path / "data.json"
+    shape = read_json(known).get("shape") if not need_data and known.is_file() else None
+    parts = build(*settings, data_root=data_root, shape=shape)
+    if parts.data is not None:
+        parts.data = parts.data.to(where)
     for module in (parts.model, parts.guide):
         module.to(where).eval()
-    path = Path(folder) / "weights.pt"
-    state = load_file(path, where) if path.is_file() else _checkpoint_weights(Path(folder), where)
-    params = trainable_parameters(parts.model, parts.guide, parts.data.test.x[:2], _first_rows(parts.data))
+    state = (
+        load_file(path / "weights.pt", where) if (path / "weights.pt").is_file() else _checkpoint_weights(path, where)
+    )
+    x = parts.data.test.x[:2] if parts.data is not None else torch.zeros(2, *(shape or ()), device=where)
+    params = trainable_parameters(parts.model, parts.guide, x, torch.arange(len(x), device=where))
     set_weights(parts.model, parts.guide, params, state)
     return parts
 
 
 def _checkpoint_weights(folder: Path, device: torch.device) -> dict[str, Any]:
     return cast(dict[str, Any], load_file(folder / "checkpoint.pt", device)["weights"])
-
-
-def _first_rows(data: Dataset) -> Tensor:
-    return torch.arange(len(data.test.pixels[:2]), device=data.test.pixels.device)

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
@@ -23,7 +24,8 @@ from torch import Tensor, nn
 
 Program = Callable[..., Any]
 """A Pyro program `program(x, index)`: x `(B, *shape)`, index `(B,)` the rows of the dataset, every choice of a datum
-inside a plate of size B at dim -1."""
+inside a plate of size B at dim -1. It is run with S particles at once, so its nets must take leading dimensions: a
+latent has shape (S, B, d) then."""
 
 
 class Particles(NamedTuple):
@@ -95,6 +97,9 @@ def sample_guide(
     """Latents by site name, each `(S, ..., B, *event)`, and log q `(S, B)`; `depth` as `plate_depth` returns it."""
     trace = _run(guide, x, index, num_particles, depth)
     sites = _sample_sites(trace)
+    exact = [s["name"] for s in sites if _is_point(s["fn"])]
+    if exact and not any(s["infer"].get("is_auxiliary") for s in sites):
+        raise ValueError(f"guide: the sites {exact} are Delta, a point has no density to weigh: use a distribution")
     observed = [site["name"] for site in sites if site["is_observed"]]
     if observed:
         raise ValueError(f"guide: got observed sites {observed}, expected a guide to sample latents only")
@@ -148,7 +153,10 @@ def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | No
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         if isinstance(error, ValueError) and reason == str(error):
             raise  # one of our own, or as short
-        raise ValueError(f"model, guide: running them on x of shape {tuple(x.shape)} failed: {reason}") from error
+        raise ValueError(
+            f"model, guide: running them with 2 particles on x of shape {tuple(x.shape)} failed: {reason} (latents have"
+            " shape (2, B, ...) there; nets must take leading dimensions)"
+        ) from error
 
 
 def trainable_parameters(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> dict[str, Tensor]:
@@ -176,6 +184,11 @@ def trainable_parameters(model: Program, guide: Program, x: Tensor, index: Tenso
     for program in (model, guide):
         named = program.named_parameters() if isinstance(program, nn.Module) else ()
         missing = [name for name, p in named if p.requires_grad and id(p) not in registered]
+        if any(name in pyro.get_param_store() for name in missing):
+            raise ValueError(
+                f"{type(program).__name__}: the names {missing[:3]} are taken in Pyro's parameter store by another module,"
+                " which would be trained in its stead: give it a name of its own or call pyro.clear_param_store()"
+            )
         if missing:
             raise ValueError(
                 f"{type(program).__name__}: its parameters {missing[:3]} are not registered with Pyro and would not be"
@@ -184,21 +197,55 @@ def trainable_parameters(model: Program, guide: Program, x: Tensor, index: Tenso
     return dict(sorted(found.items()))
 
 
-def latent_means(guide: Program, x: Tensor, index: Tensor | None = None) -> Tensor:
-    """E_q[z | x] of all latent sites in a row, `(B, d)`, where the guide's distributions know their mean.
+def guide_parameters(guide: Program, x: Tensor, index: Tensor | None = None) -> dict[str, Tensor]:
+    """The unconstrained parameters that the guide alone reads, by their names in Pyro's parameter store."""
+    with _isolated_noise(x.device), torch.no_grad(), poutine.trace(param_only=True) as capture:
+        guide(x, index)
+    return {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}  # type: ignore[union-attr]
 
-    Raises:
-        ValueError: the distribution of a site has no mean in closed form.
+
+def without_parameters(program: Program) -> Program:
+    """The program with its `pyro.param` and `pyro.module` statements hidden from SVI, which then trains none of them."""
+    return poutine.block(program, hide_types=["param"])
+
+
+def is_scaled(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> bool:
+    """Whether a site of the programs is scaled, by subsampling or `poutine.scale`; a loss is then no sum over the data."""
+    with _isolated_noise(x.device), torch.no_grad(), poutine.block():
+        guide_trace = poutine.trace(guide).get_trace(x, index)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x, index)
+    sites = _sample_sites(guide_trace) + _sample_sites(model_trace)
+    return any(bool((torch.as_tensor(site["scale"]) != 1).any()) for site in sites)
+
+
+def device_of(*programs: Program) -> torch.device | None:
+    """Where the parameters of the programs lie; None where they have none."""
+    modules = (p for p in programs if isinstance(p, nn.Module))
+    return next((parameter.device for module in modules for parameter in module.parameters()), None)
+
+
+def latent_moments(
+    guide: Program, x: Tensor, index: Tensor | None = None, num_particles: int = 100
+) -> tuple[Tensor, Tensor]:
+    """E_q[z | x] of all latent units in a row, `(B, d)`, and the variance `(B, d)` of its Monte Carlo error.
+
+    In closed form, with an error of zero, where the guide has one site whose distribution knows its mean; else the mean
+    of `num_particles` draws.
     """
     with poutine.block():
-        trace = poutine.trace(guide).get_trace(x, index)
-    means = []
-    for site in _sample_sites(trace):
+        sites = _sample_sites(poutine.trace(guide).get_trace(x, index))
+    if len(sites) == 1 and not _is_point(sites[0]["fn"]):
+        fn = sites[0]["fn"]
         try:
-            means.append(site["fn"].mean.reshape(len(x), -1))
-        except NotImplementedError as error:
-            raise ValueError(f"guide: the distribution of site {site['name']!r} has no mean in closed form") from error
-    return torch.cat(means, 1)
+            mean = fn.mean.movedim(-1 - fn.event_dim, 0).reshape(len(x), -1)
+            return mean, torch.zeros_like(mean)
+        except NotImplementedError:
+            pass  # a flow, say
+    depth = plate_depth(guide, guide, x, index)
+    latents, _ = sample_guide(guide, x, index, num_particles, depth)
+    rows = [z.movedim(depth, 1).reshape(num_particles, len(x), -1) for z in latents.values()]
+    draws = torch.cat(rows, -1)  # (S, B, d)
+    return draws.mean(0), draws.var(0) / num_particles
 
 
 @contextmanager
@@ -222,6 +269,12 @@ def evaluation(*programs: Program, device: torch.device | str = "cpu", seed: int
             module.training = True
 
 
+def _is_point(fn: Any) -> bool:
+    while isinstance(fn, torch.distributions.Independent):
+        fn = fn.base_dist
+    return isinstance(fn, dist.Delta)
+
+
 def _isolated_noise(device: torch.device) -> Any:
     return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
@@ -233,7 +286,7 @@ def _run(program: Program, x: Tensor, index: Tensor | None, num_particles: int, 
 
 def _sample_sites(trace: poutine.Trace) -> list[Any]:
     sites = [s for s in trace.nodes.values() if s["type"] == "sample"]
-    return [s for s in sites if type(s["fn"]).__name__ != "_Subsample"]
+    return [s for s in sites if type(s["fn"]).__name__ != "_Subsample" and not (s["infer"] or {}).get("_deterministic")]
 
 
 def _total(sites: list[Any], x: Tensor, num_particles: int, depth: int) -> Tensor:

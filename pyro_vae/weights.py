@@ -46,7 +46,8 @@ def pareto_k(log_w: Tensor) -> Tensor:
     """Shape k-hat of the weights' upper tail by ArviZ's Pareto-smoothed importance sampling, `(B,)`.
 
     Below 0.5 the weights have a finite variance, up to `pareto_threshold(S)` the estimate is usable, above it is not.
-    Weights that are all equal have no tail: 0 by definition. With fewer than 25 particles there is nothing to fit: NaN.
+    Weights that are all equal have no tail: 0 by definition. NaN or infinite weights: NaN, and so with fewer than 25
+    particles, where there is nothing to fit.
     Where ties, or one weight that dwarfs the rest, leave fewer than five in the tail: infinite, as in ArviZ 0.23. The tail
     has ceil(min(S / 5, 3 sqrt S)) weights in 0.23 and the floor of that in 1.x, so k-hat differs by about 0.001.
 
@@ -59,11 +60,13 @@ def pareto_k(log_w: Tensor) -> Tensor:
     size = math.ceil(min(len(log_w) / 5, 3 * math.sqrt(len(log_w))))
     ordered = log_w.sort(0, descending=True).values
     spread = ordered[0] - ordered[-1]
-    equal = spread <= 1e-9 * (1 + log_w.abs().max(0).values)
+    broken = ordered[0].isnan() | ordered[-1].isnan() | ordered[0].isinf()
+    equal = spread <= 1e-9 * (1 + ordered[0].abs())  # weights of zero are weights: with one of them, spread is infinite
     cutoff = torch.maximum(ordered[size], ordered[0] + math.log(np.finfo(float).tiny))  # below, weights underflow to 0
     short = (ordered > cutoff).sum(0) < 5
     khat = torch.where(equal, 0.0, torch.full_like(spread, math.inf))
-    fitted = ~equal & ~short
+    khat[broken] = math.nan
+    fitted = ~equal & ~short & ~broken
     if fitted.any():
         khat[fitted] = torch.from_numpy(_psis_khat(log_w[:, fitted].T.contiguous().numpy()))
     return khat.to(device)

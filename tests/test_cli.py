@@ -24,7 +24,7 @@ from pyro_vae.cli import main
 TINY = "--quiet true --model.hidden [16] --model.latent_dim 4 --guide.hidden [16]"
 SIZE = "--quiet true --model.hidden [16] --model.latent_dim 4"  # for guides that have no `hidden`
 GREY = "--binarise none --model.likelihood Bernoulli"
-FILES = ["checkpoint.pt", "config.yaml", "metrics.csv", "versions.json", "weights.pt"]
+FILES = ["checkpoint.pt", "config.yaml", "data.json", "metrics.csv", "versions.json", "weights.pt"]
 
 PROGRAMS = '''
 import math
@@ -388,7 +388,15 @@ def test_info_tells_the_facts(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert call(f"info {run}") == 0
     out = capsys.readouterr().out
     torch_version = f"torch {importlib.metadata.version('torch')}"
-    for fact in ("digits (1, 8, 8)", "1297 train", "300 test", "VAE", "EncoderGuide", "parameters", torch_version):
+    for fact in (
+        "name digits, shape [1, 8, 8]",
+        "train 1297",
+        "test 300",
+        "VAE",
+        "EncoderGuide",
+        "parameters",
+        torch_version,
+    ):
         assert fact in out
     assert f"log_px {facts['log_px']:.4g}" in out
     assert "epoch 2," in out

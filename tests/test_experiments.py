@@ -10,7 +10,10 @@ from types import ModuleType
 
 import pytest
 
+from pyro_vae import cli
+
 ROOT = Path(__file__).parents[1]
+KEPT = sorted(p.parent.name for p in (ROOT / "experiments").glob("*/config.yaml"))
 
 
 def script(name: str) -> ModuleType:
@@ -37,11 +40,20 @@ def test_regimes(arguments: list[str], tmp_path: Path) -> None:
     assert figures["regime"] == arguments[0] and figures["elbo"] < figures["log_px"] < 0
 
 
-@pytest.mark.parametrize("run", sorted(p.parent.name for p in (ROOT / "experiments").glob("*/config.yaml")))
+@pytest.mark.parametrize("run", KEPT)
 def test_kept_runs_are_small_and_open(run: str) -> None:
     folder = ROOT / "experiments" / run
-    assert {"config.yaml", "weights.pt", "metrics.csv", "evidence.json", "versions.json"} <= {
+    assert {"config.yaml", "data.json", "weights.pt", "metrics.csv", "evidence.json", "versions.json"} <= {
         p.name for p in folder.iterdir()
     }
     assert (folder / "weights.pt").stat().st_size < 3_000_000
     assert not (folder / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("run", KEPT)
+def test_kept_runs_need_no_data_to_be_sampled(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYRO_VAE_DATA", str(tmp_path / "nothing"))
+    folder = str(ROOT / "experiments" / run)
+    assert cli.main(["sample", folder, "--num_samples=4", f"--out={tmp_path}/s.png"]) == 0
+    assert (tmp_path / "s.png").stat().st_size > 0
+    assert cli.main(["info", folder]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pyro
@@ -12,7 +13,7 @@ from pyro import poutine
 from torch import nn
 
 from pyro_vae import MLP, VAE, Amortized, LinearGaussian, MeanField, log_weights, particles
-from pyro_vae.traces import evaluation, latent_means, plate_depth, trainable_parameters
+from pyro_vae.traces import check_programs, evaluation, latent_moments, plate_depth, trainable_parameters
 
 X = torch.tensor([[0.3, -1.0, 0.5], [1.2, 0.1, -0.4]])
 
@@ -179,6 +180,58 @@ def test_parameters_that_were_never_registered_are_refused() -> None:
         trainable_parameters(LinearGaussian(3, 2), Silent(), X)
 
 
-def test_latent_means() -> None:
+def test_latent_moments_in_closed_form() -> None:
     guide = Amortized(MeanField(2), MLP(3, ()))
-    torch.testing.assert_close(latent_means(guide, X), guide.q(X).mean)
+    means, errors = latent_moments(guide, X)
+    torch.testing.assert_close(means, guide.q(X).mean)
+    assert (errors == 0).all()
+
+
+def test_latent_moments_of_an_inner_plate_and_of_several_sites() -> None:
+    def plated(x: torch.Tensor, index: Any = None) -> None:
+        with pyro.plate("rows", len(x), dim=-1), pyro.plate("columns", 3, dim=-2):
+            pyro.sample("z", dist.Normal(100 * torch.arange(3.0)[:, None] + x[:, 0], 1.0))
+
+    expected = 100 * torch.arange(3.0) + X[:, :1]
+    torch.testing.assert_close(latent_moments(plated, X)[0], expected)
+    means, errors = latent_moments(two_site_guide, X, num_particles=4000)
+    truth = torch.stack([X.mean(-1), torch.full((2,), math.exp(0.045))], 1)
+    assert ((means - truth).abs() < 5 * errors.sqrt()).all(), (means, truth, errors)
+
+
+def test_a_deterministic_site_has_no_density() -> None:
+    model, guide = LinearGaussian(3, 2), Amortized(MeanField(2), MLP(3, ()))
+
+    def noted(x: torch.Tensor, index: Any = None) -> None:
+        pyro.deterministic("note", torch.ones(()))
+        model(x, index)
+
+    torch.manual_seed(1)
+    plain = log_weights(model, guide, X, None, 3)
+    torch.manual_seed(1)
+    torch.testing.assert_close(log_weights(noted, guide, X, None, 3), plain)
+
+
+def test_a_point_is_no_guide() -> None:
+    def point(x: torch.Tensor, index: Any = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("latent", dist.Delta(torch.zeros(len(x), 2)).to_event(1))
+
+    with pytest.raises(ValueError, match=r"\['latent'\] are Delta"):
+        log_weights(LinearGaussian(3, 2), point, X)
+
+
+def test_nets_without_leading_dimensions_are_told_of() -> None:
+    class Normed(LinearGaussian):
+        def __init__(self) -> None:
+            super().__init__(3, 2)
+            self.norm = nn.BatchNorm1d(2)
+
+        def forward(self, x: torch.Tensor, index: Any = None) -> Any:
+            with pyro.plate("data", len(x), dim=-1):
+                z = pyro.sample("latent", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+                pyro.sample("obs", dist.Normal(self.norm(z) @ torch.ones(2, 3), 1.0).to_event(1), obs=x)
+
+    x = torch.randn(7, 3)
+    with pytest.raises(ValueError, match="nets must take leading dimensions"):
+        check_programs(Normed(), Amortized(MeanField(2), MLP(3, ())), x)

@@ -102,6 +102,21 @@ def test_pareto_k_leaves_its_argument_alone_and_ignores_a_constant() -> None:
     assert torch.equal(log_w, kept)
 
 
+def test_a_weight_of_zero_does_not_hide_a_heavy_tail() -> None:
+    log_w = pareto_log_weights(1.5, 2000)
+    before = pareto_k(log_w)
+    log_w[log_w.argmin(0), torch.arange(3)] = -math.inf
+    torch.testing.assert_close(pareto_k(log_w), before, atol=1e-9, rtol=0)
+    assert (before > 1).all()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_broken_weights_are_not_called_healthy(bad: float) -> None:
+    log_w = torch.randn(100, 2)
+    log_w[3, 0] = bad
+    assert pareto_k(log_w)[0].isnan() and pareto_k(log_w)[1].isfinite()
+
+
 def test_threshold() -> None:
     assert pareto_threshold(100) == pytest.approx(0.5)
     assert pareto_threshold(2200) == pytest.approx(0.7, abs=1e-3)

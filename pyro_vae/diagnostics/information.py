@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyro_vae.traces import Program, evaluation, latent_means
+from pyro_vae.traces import Program, device_of, evaluation, latent_moments
 
 THRESHOLD = 0.01
 
@@ -16,20 +16,21 @@ THRESHOLD = 0.01
 def unit_variances(guide: Program, x: Tensor, index: Tensor | None = None, batch_size: int = 4096) -> Tensor:
     """Var_x(E_q[z_u | x]) of each latent unit u `(d,)`, over the data `(N, *shape)`; the units of all sites in a row.
 
-    The guide's distributions must know their mean, as Gaussians do.
+    Where the guide's means have no closed form they are averages over draws, and the variance that the draws add is taken
+    off again.
 
     Raises:
-        ValueError: fewer than two data, or a site whose distribution has no mean.
+        ValueError: fewer than two data.
     """
     if len(x) < 2:
         raise ValueError(f"x: got {len(x)} data, expected at least two: a variance over the data is asked for")
-    index = torch.arange(len(x), device=x.device) if index is None else index
-    with evaluation(guide, device=x.device):
-        parts = [
-            latent_means(guide, x[rows], index[rows])
-            for rows in torch.arange(len(x), device=x.device).split(batch_size)
-        ]
-    return torch.cat(parts).var(0)
+    x = x.to(device_of(guide) or x.device)
+    index = torch.arange(len(x), device=x.device) if index is None else index.to(x.device)
+    with evaluation(guide, device=x.device, seed=0):
+        batches = torch.arange(len(x), device=x.device).split(batch_size)
+        parts = [latent_moments(guide, x[rows], index[rows]) for rows in batches]
+    means, errors = (torch.cat(part) for part in zip(*parts, strict=True))
+    return means.var(0) - errors.mean(0)
 
 
 def active_units(guide: Program, x: Tensor, index: Tensor | None = None) -> int:

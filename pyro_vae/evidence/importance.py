@@ -7,7 +7,8 @@ squared error. The same draws give the ELBO, the rate and the distortion.
 
 Memory and noise have different blocks. The guide draws its latents, which are small, in blocks fixed by the number of
 particles, each with a seed of its own; the model then scores them in chunks as large as the byte budget allows. So a
-result depends on the seed and not on the budget, and only S log-weights of a block of data are ever held at once.
+result depends on the seed and not on the budget. What is held for all S particles are the log-densities of one block of
+data (16 where S is in the thousands), which k-hat needs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.traces import Particles, Program, check_programs, evaluation, log_joint, plate_depth, sample_guide
+from pyro_vae.traces import (
+    Particles,
+    Program,
+    check_programs,
+    device_of,
+    evaluation,
+    log_joint,
+    plate_depth,
+    sample_guide,
+)
 from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error, pareto_k, pareto_threshold
 
 _ROWS = 65_536  # latents drawn in one run of the guide
@@ -127,9 +137,11 @@ def log_evidence(
     """
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed: got {seed!r}, expected an integer >= 0")
-    index = _check_arguments(model, x, index, num_particles, max_bytes)
+    index = _check_arguments(model, guide, x, index, num_particles, max_bytes)
+    x = x.to(device_of(model, guide) or x.device)
+    index = index.to(x.device)
     max_bytes = max_bytes or (2**30 if x.is_cuda else 2**25)
-    num_block = max(16, min(_DATA, _DATA // num_particles))
+    num_block = max(16, _DATA // num_particles) if num_particles <= _ROWS else max(1, 16 * _ROWS // num_particles)
     done: list[dict[str, Tensor]] = []
     with evaluation(model, guide, device=x.device):
         check_programs(model, guide, x, index)
@@ -144,7 +156,7 @@ def log_evidence(
 
 
 def _check_arguments(
-    model: Program, x: Tensor, index: Tensor | None, num_particles: int, max_bytes: int | None
+    model: Program, guide: Program, x: Tensor, index: Tensor | None, num_particles: int, max_bytes: int | None
 ) -> Tensor:
     if not isinstance(x, Tensor) or x.dim() < 2 or len(x) == 0:
         what = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
@@ -153,10 +165,17 @@ def _check_arguments(
         if (not isinstance(value, int) or value < 1) and not (name == "max_bytes" and value is None):
             raise ValueError(f"{name}: got {value!r}, expected a positive integer")
     check_data(model, x)
+    rows = getattr(guide, "num_data", None)
     if index is None:
+        if rows not in (None, len(x)):
+            raise ValueError(
+                f"index: got none for {len(x)} data, but the guide has parameters for {rows}: say which rows these are"
+            )
         return torch.arange(len(x), device=x.device)
     if index.shape != (len(x),) or index.is_floating_point():
         raise ValueError(f"index: got {index.dtype} {tuple(index.shape)}, expected integers of shape ({len(x)},)")
+    if index.min() < 0 or (rows is not None and index.max() >= rows):
+        raise ValueError(f"index: got rows {index.min()} to {index.max()}, expected 0 to {rows or 'N'} - 1")
     return index.to(x.device)
 
 
@@ -181,13 +200,19 @@ def _draws(
 ) -> Iterator[Particles]:
     """The log-densities of a block of data, some particles at a time: noise blocks, then chunks within the budget."""
     per_block = max(1, _ROWS // len(x))
-    chunk = max(1, max_bytes // (4 * x.numel() * max(4, x.element_size())))  # about four tensors (S, B, *shape) live
+    budget = max(1, max_bytes // (4 * x[0].numel() * x.element_size()))  # rows: about four tensors (S, B, *shape) live
+    columns = torch.arange(len(x), device=x.device).split(budget)
+    chunk = max(1, budget // len(x))
     for number, start in enumerate(range(0, num_particles, per_block)):
         torch.manual_seed(int(np.random.SeedSequence([*seed, number]).generate_state(1, np.uint64)[0]))
         latents, log_guide = sample_guide(guide, x, index, min(per_block, num_particles - start), depth)
         for s in range(0, len(log_guide), chunk):
-            part = {name: z[s : s + chunk] for name, z in latents.items()}
-            yield Particles(*log_joint(model, part, x, index, depth), log_guide[s : s + chunk])
+            scores = []
+            for rows in columns:
+                part = {name: z[s : s + chunk].index_select(depth, rows) for name, z in latents.items()}
+                scores.append(log_joint(model, part, x[rows], index[rows], depth))
+            log_prior, log_likelihood = (torch.cat(parts, 1) for parts in zip(*scores, strict=True))
+            yield Particles(log_prior, log_likelihood, log_guide[s : s + chunk])
 
 
 def _summarise(draws: Particles) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ class Local(nn.Module):
         super().__init__()
         (num_data,) = check_sizes("num_data", (num_data,))
         self.family = family
+        self.num_data = num_data
         self.table = nn.Parameter(family.standard().repeat(num_data, 1))
 
     def q(self, index: Tensor) -> dist.TorchDistribution:

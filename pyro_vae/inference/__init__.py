@@ -1,7 +1,8 @@
 """Inference: SVI on whole datasets, and on one datum's own parameters."""
 
+from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.local import fit_local
 from pyro_vae.inference.recipe import Recipe
-from pyro_vae.inference.svi import NonFiniteLoss, Run, fit
+from pyro_vae.inference.svi import Run, fit
 
 __all__ = ["NonFiniteLoss", "Recipe", "Run", "fit", "fit_local"]

@@ -22,6 +22,8 @@ from pyro_vae.inference.recipe import Recipe
 from pyro_vae.inference.record import Row, write_metrics
 from pyro_vae.traces import Program
 
+FILES = ("checkpoint.pt", "weights.pt", "metrics.csv", "config.yaml")
+
 
 @dataclass
 class Position:
@@ -49,6 +51,7 @@ class Job:
     recipe: Recipe
     folder: Path | None
     params: dict[str, Tensor]
+    loss_is_elbo: bool  # minus the ELBO, that is, once warm-up is over
     beta: Tensor
     optim: JointOptim
     schedule: Any
@@ -105,7 +108,7 @@ def keep(job: Job, at: Position) -> None:
 def restore(job: Job) -> Position:
     """Load the folder's checkpoint into the job and return where it stood."""
     assert job.folder is not None
-    for torn in job.folder.glob(".*.pt.*"):  # what a killed process was writing
+    for torn in [f for name in FILES for f in job.folder.glob(f".{name}.*")]:  # what a killed process was writing
         torn.unlink()
     state = load(job.folder / "checkpoint.pt", job.noise.device)
     if "same" not in state:

@@ -5,6 +5,9 @@ A simple version: all data in every step, Adam with a cosine schedule, a fixed n
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -15,7 +18,14 @@ from torch import Tensor, nn
 
 from pyro_vae.evidence.importance import check_data
 from pyro_vae.inference.optim import JointOptim
-from pyro_vae.traces import Program, check_programs, trainable_parameters
+from pyro_vae.traces import (
+    Program,
+    check_programs,
+    device_of,
+    guide_parameters,
+    trainable_parameters,
+    without_parameters,
+)
 
 GuideT = TypeVar("GuideT", bound=nn.Module)
 
@@ -54,33 +64,45 @@ def fit_local(
     """
     if num_steps < 1 or not learning_rate > 0:
         raise ValueError(f"num_steps, learning_rate: got {num_steps}, {learning_rate}, expected both positive")
+    x = x.to(device_of(model) or x.device)
     check_data(model, x)
+    guide.to(x.device)
     index = torch.arange(len(x), device=x.device)
-    frozen = list(model.parameters()) if isinstance(model, nn.Module) else []
-    before = [(p, p.requires_grad) for p in frozen]
-    training = isinstance(model, nn.Module) and model.training
-    devices = [x.device] if x.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    with torch.random.fork_rng([x.device] if x.is_cuda else []), _frozen(model, guide, x, index) as (fixed, params):
         torch.manual_seed(seed)
-        try:
-            _freeze(model)
-            check_programs(model, guide, x, index)
-            params = trainable_parameters(model, guide, x, index)
-            optim = JointOptim(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), params.values())
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim.optimizer, num_steps)
-            svi = SVI(model, guide, optim, loss or Trace_ELBO())
-            with pyro.validation_enabled(False):
-                for _ in range(num_steps):
-                    svi.step(x, index)
-                    schedule.step()
-        finally:
-            for p, required in before:
-                p.requires_grad_(required)
-            if training and isinstance(model, nn.Module):
-                model.train()
+        check_programs(fixed, guide, x, index)
+        optim = JointOptim(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), params)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim.optimizer, num_steps)
+        svi = SVI(fixed, guide, optim, loss or Trace_ELBO())
+        with pyro.validation_enabled(False):
+            for _ in range(num_steps):
+                svi.step(x, index)
+                schedule.step()
     return guide
 
 
-def _freeze(model: Program) -> None:
-    if isinstance(model, nn.Module):
-        model.eval().requires_grad_(False)
+@contextmanager
+def _frozen(model: Program, guide: Program, x: Tensor, index: Tensor) -> Iterator[tuple[Program, list[Tensor]]]:
+    """The model with none of its parameters trained, modules in eval mode, and the guide's own parameters."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    training = [m for m in modules if m.training]
+    others: list[Tensor] = []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*requires_grad=False")
+        try:
+            for module in training:
+                module.training = False
+            own = guide_parameters(guide, x, index)
+            if not own:
+                raise ValueError(
+                    f"guide: {type(guide).__name__} has no parameter to optimise, expected one such as Local"
+                )
+            others += [p for name, p in trainable_parameters(model, guide, x, index).items() if name not in own]
+            for p in others:
+                p.requires_grad_(False)
+            yield without_parameters(model), list(own.values())
+        finally:
+            for p in others:
+                p.requires_grad_(True)
+            for module in training:
+                module.training = True

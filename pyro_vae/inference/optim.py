@@ -25,7 +25,7 @@ class JointOptim(PyroOptim):
 
     Args:
         constructor: from parameters to an optimizer, such as `functools.partial(torch.optim.Adam, lr=1e-3)`.
-        params: the parameters, in a fixed order; those met later join as they come.
+        params: the parameters, in a fixed order. One that is met only later is refused: a checkpoint could not hold it.
         clip_norm: largest norm of the gradient of all parameters together; None for no clipping.
     """
 
@@ -34,7 +34,8 @@ class JointOptim(PyroOptim):
         self.params = list(params)
         self.clip_norm = clip_norm
         self.optimizer = constructor(self.params)
-        if inspect.signature(type(self.optimizer).step).parameters["closure"].default is inspect.Parameter.empty:
+        closure = inspect.signature(self.optimizer.step).parameters.get("closure")
+        if closure is not None and closure.default is closure.empty:
             raise ValueError(
                 f"optimizer: {type(self.optimizer).__name__} evaluates the loss several times in a step, which a noisy ELBO"
                 " does not allow: use another, such as torch.optim.Adam"
@@ -43,11 +44,12 @@ class JointOptim(PyroOptim):
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         """Step on the gradients of `params`, which SVI hands over as a set."""
-        new = sorted(set(params) - self._known, key=lambda p: pyro.get_param_store().param_name(p) or "")
+        new = [pyro.get_param_store().param_name(p) for p in set(params) - self._known]
         if new:
-            self.params += new
-            self._known.update(new)
-            self.optimizer.add_param_group({"params": new})
+            raise ValueError(
+                f"parameters {sorted(map(str, new))} appeared during training, after the first run of the programs:"
+                " run every pyro.param and pyro.module statement each time"
+            )
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.params, self.clip_norm)
         self.optimizer.step()

@@ -54,6 +54,11 @@ class Recipe:
             raise ValueError(f"seed: got {self.seed!r}, expected an integer >= 0")
         if not isinstance(self.loss, ELBO):
             raise ValueError(f"loss: got {self.loss!r}, expected a Pyro ELBO such as pyro.infer.Trace_ELBO()")
+        if self.schedule is not None and not callable(self.schedule):
+            raise ValueError(
+                f"schedule: got {self.schedule!r}, expected a function from an optimizer to a torch schedule such as"
+                " functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=100)"
+            )
         if not callable(self.optimizer):
             raise ValueError(
                 f"optimizer: got {self.optimizer!r}, expected a function from parameters to a torch optimizer such as"

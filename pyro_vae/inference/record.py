@@ -68,16 +68,16 @@ class Reporter:
     def step(self, epoch: int) -> None:
         self.bar.update(self.task, advance=1, epoch=epoch + 1)
 
-    def epoch(self, row: Row) -> None:
-        note = describe(row)
+    def epoch(self, row: Row, loss_is_elbo: bool) -> None:
+        note = describe(row, loss_is_elbo)
         self.bar.update(self.task, note=note)
         if not self.console.is_terminal:
             self.console.print(f"epoch {int(row['epoch'])}/{self.epochs}  {note}", soft_wrap=True, highlight=False)
 
 
-def describe(row: Row) -> str:
-    """One line for an epoch: ELBOs in nats per datum and the rate of the work."""
-    train = f"train ELBO {-row['train_loss']:.2f}" if row["beta"] == 1 else f"train loss {row['train_loss']:.2f}"
+def describe(row: Row, loss_is_elbo: bool) -> str:
+    """One line for an epoch: ELBOs in nats per datum and the rate of the work; only minus the ELBO is called so."""
+    train = f"train ELBO {-row['train_loss']:.2f}" if loss_is_elbo else f"train loss {row['train_loss']:.2f}"
     valid = f"  valid ELBO {row['valid_elbo']:.2f}" if row["valid_elbo"] == row["valid_elbo"] else ""
     return f"{train}{valid} nats  {row['data_per_second']:,.0f} data/s"
 

@@ -23,24 +23,21 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.infer import SVI
+from pyro.infer import SVI, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pyro_vae.data import Dataset, Split
 from pyro_vae.evidence.importance import check_data, log_evidence
+from pyro_vae.inference.failure import NonFiniteLoss, check_finite, explain
 from pyro_vae.inference.job import Job, Position, finish, keep, restore, weights
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Recipe
 from pyro_vae.inference.record import Reporter, Row, closing, tensorboard_writer
 from pyro_vae.objectives import tempered, warmup
-from pyro_vae.traces import Program, check_programs, trainable_parameters
+from pyro_vae.traces import Program, check_programs, is_scaled, trainable_parameters
 
 _SAVE_EVERY = 300.0  # seconds between checkpoints inside a long epoch
-
-
-class NonFiniteLoss(ArithmeticError):
-    """The loss became NaN or infinite; the message has the epoch, the step and the likely cause."""
 
 
 @dataclass
@@ -135,6 +132,11 @@ def _as_dataset(data: Dataset | Tensor) -> Dataset:
         return data
     if not isinstance(data, Tensor):
         raise TypeError(f"data: got {type(data).__name__}, expected a Dataset (pyro_vae.load) or a tensor (N, *shape)")
+    if data.dtype != torch.float32:
+        raise ValueError(
+            f"data: got a tensor of {data.dtype}, expected float32: data.float() for counts and real values;"
+            " Split('train', pixels, 'dynamic') in a Dataset for uint8 pixels"
+        )
     split = Split("train", data, "none")
     return Dataset("tensor", split, None, split)
 
@@ -145,7 +147,7 @@ def _open_folder(folder: str | Path | None, resume: bool) -> Path | None:
             raise ValueError("resume: got no folder, expected the folder of the run to go on with")
         return None
     path = Path(folder)
-    if not resume and (path / "checkpoint.pt").exists():
+    if not resume and any((path / name).exists() for name in ("checkpoint.pt", "weights.pt")):
         raise ValueError(f"folder: {path} holds a run already: resume it, or choose another folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -160,17 +162,26 @@ def _prepare(model: Program, guide: Program, data: Dataset, recipe: Recipe, fold
         raise ValueError("patience: early stopping needs a validation split, but the data has none")
     device = data.train.pixels.device
     modules = [p for p in (model, guide) if isinstance(p, nn.Module)]
+    if data.valid is not None and hasattr(guide, "num_data"):
+        raise ValueError(
+            f"data: {type(guide).__name__} has parameters for {guide.num_data} data and knows nothing of validation data:"
+            " load the data with valid=0"
+        )
     for module in modules:
-        module.to(device).train()
+        module.to(device).eval()  # the checks must leave no trace in the nets' statistics
     check_data(model, data.train.x)
     index = torch.arange(min(8, len(data.train)), device=device)
     check_programs(model, guide, data.train.x[index], index)
+    scaled = is_scaled(model, guide, data.train.x[index], index)
+    for module in modules:
+        module.train()
     params = trainable_parameters(model, guide, data.train.x[index], index)
     if not params:
         raise ValueError("fit: neither the model nor the guide has a parameter to train: register nets by pyro.module")
     optim = JointOptim(recipe.optimizer, params.values(), recipe.clip_norm)
     beta = torch.tensor(recipe.beta, device=device)
     plain = recipe.beta == 1 and recipe.warmup_epochs == 0
+    elbo = type(recipe.loss) in (Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO) and not scaled
     programs = (model, guide) if plain else (tempered(model, beta), tempered(guide, beta))
     return Job(
         model=model,
@@ -180,6 +191,7 @@ def _prepare(model: Program, guide: Program, data: Dataset, recipe: Recipe, fold
         recipe=recipe,
         folder=folder,
         params=params,
+        loss_is_elbo=elbo and recipe.beta == 1,
         beta=beta,
         optim=optim,
         schedule=recipe.schedule(optim.optimizer) if recipe.schedule else None,
@@ -195,7 +207,7 @@ def _loop(job: Job, at: Position, reporter: Reporter, writer: Any, interrupted: 
             break
         _epoch(job, at, reporter, interrupted)
         _close_epoch(job, at)
-        reporter.epoch(at.history[-1])
+        reporter.epoch(at.history[-1], job.loss_is_elbo and at.epoch - 1 >= job.recipe.warmup_epochs)
         if writer is not None:
             for name, value in at.history[-1].items():
                 writer.add_scalar(name, value, at.epoch)
@@ -217,13 +229,14 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
         x = job.train.batch(index, job.noise)
         loss = job.svi.step(x, index)
         if not math.isfinite(loss):
-            raise NonFiniteLoss(_explain(job, at, x, loss))
+            raise NonFiniteLoss(explain(job, at, x, loss))
         at.loss_sum += loss
         at.step += 1
         at.seconds = earlier + time.monotonic() - started
         reporter.step(at.epoch)
         if interrupted.is_set() or time.monotonic() - saved > _SAVE_EVERY:
             saved = time.monotonic()
+            check_finite(job, at)
             keep(job, at)
         if interrupted.is_set():
             raise KeyboardInterrupt
@@ -231,9 +244,7 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
 
 def _close_epoch(job: Job, at: Position) -> None:
     """Score the validation data, add the epoch's row, step the schedule, and note the best parameters."""
-    bad = [name for name, value in job.params.items() if not torch.isfinite(value).all()]
-    if bad:
-        raise NonFiniteLoss(f"the parameters {bad[:3]} became non-finite in epoch {at.epoch + 1}: {_advice(job)}")
+    check_finite(job, at)
     row: Row = {
         "epoch": at.epoch + 1,
         "train_loss": at.loss_sum / len(job.train),
@@ -258,25 +269,6 @@ def _close_epoch(job: Job, at: Position) -> None:
         if row["valid_elbo"] > at.best:
             at.best, at.stale, at.best_weights = row["valid_elbo"], 0, weights(job.model, job.guide, job.params)
     at.epoch, at.step, at.order, at.loss_sum = at.epoch + 1, 0, None, 0.0
-
-
-def _explain(job: Job, at: Position, x: Tensor, loss: float) -> str:
-    """Epoch, step and likely cause of a non-finite loss."""
-    bad = [name for name, value in job.params.items() if not torch.isfinite(value).all()]
-    if not torch.isfinite(x).all():
-        cause = "the minibatch has NaN or infinite values: clean the data"
-    elif bad:
-        cause = f"the parameters {bad[:3]} became non-finite in the step before: {_advice(job)}"
-    else:
-        cause = f"a density overflowed at finite parameters (a scale near 0, or exp of a large output): {_advice(job)}"
-    kept = "" if job.folder is None else f"; the last good checkpoint is in {job.folder}"
-    return f"the loss is {loss} at epoch {at.epoch + 1}, step {at.step + 1}: {cause}{kept}"
-
-
-def _advice(job: Job) -> str:
-    rate = job.optim.optimizer.param_groups[0]["lr"]
-    clip = "" if job.recipe.clip_norm else " or set clip_norm"
-    return f"lower the learning rate (now {rate:g}){clip}"
 
 
 @contextmanager

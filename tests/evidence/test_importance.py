@@ -56,9 +56,11 @@ def test_memory_is_bounded_by_the_budget() -> None:
     model, guide, x = VAE((64,), 2, (8,)), Amortized(MeanField(2), MLP(64, (8,))), torch.zeros(40, 64)
     rows: list[int] = []
     model.decoder.register_forward_hook(lambda module, inputs, out: rows.append(out.numel() * 4))
-    log_evidence(model, guide, x, num_particles=1000, max_bytes=2**20)
-    assert max(rows) * 4 <= 2**20, max(rows)
-    assert len(rows) > 10
+    for num_particles, budget in ((1000, 2**20), (1, 2**12)):
+        rows.clear()
+        log_evidence(model, guide, x, num_particles=num_particles, max_bytes=budget)
+        assert max(rows[3:]) * 4 <= budget, max(rows)  # the first runs are the checks, on a few data
+        assert len(rows) > 10
 
 
 def test_seeded_and_the_caller_s_noise_is_untouched() -> None:
@@ -110,6 +112,15 @@ def test_a_local_guide_s_rows_follow_the_index() -> None:
     assert (own.elbo > wrong.elbo).all()
 
 
+def test_rows_are_never_guessed_for_other_data() -> None:
+    model, _, x = make(40)
+    guide = near_posterior(model, x, 1.0)
+    with pytest.raises(ValueError, match="got none for 3 data, but the guide has parameters for 40"):
+        log_evidence(model, guide, x[:3], num_particles=5)
+    with pytest.raises(ValueError, match="got rows 5 to 40, expected 0 to 40 - 1"):
+        log_evidence(model, guide, x[:2], torch.tensor([5, 40]), num_particles=5)
+
+
 def test_dropout_is_off_during_evaluation_and_on_again_after() -> None:
     model, _, x = make()
     guide = Amortized(MeanField(3), MLP(8, (20,)))
@@ -155,6 +166,8 @@ def test_progress_counts_the_data() -> None:
         ({"num_particles": 2.5}, "num_particles: got 2.5"),
         ({"max_bytes": -1}, "max_bytes: got -1"),
         ({"index": torch.arange(4)}, "index: got torch.int64"),
+        ({"index": torch.tensor([0, -1, 2])}, "index: got rows -1 to 2"),
+        ({"seed": -1}, "seed: got -1"),
     ],
 )
 def test_bad_input(change: dict[str, object], message: str) -> None:

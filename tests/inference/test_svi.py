@@ -10,7 +10,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau, StepLR
 
@@ -20,6 +20,7 @@ from pyro_vae import (
     Amortized,
     Dataset,
     LinearGaussian,
+    Local,
     MeanField,
     NonFiniteLoss,
     Recipe,
@@ -168,6 +169,15 @@ def test_one_optimizer_is_pyro_s_adam_per_parameter() -> None:
     torch.testing.assert_close(ends[0], ends[1], atol=1e-6, rtol=0)
 
 
+def test_an_optimizer_of_one_s_own_needs_no_closure() -> None:
+    class Plain(torch.optim.SGD):
+        def step(self) -> None:  # type: ignore[override]
+            super().step()
+
+    model, guide, x = make()
+    fit(model, guide, x, epochs=1, optimizer=partial(Plain, lr=1e-4), quiet=True)
+
+
 @pytest.mark.parametrize("name", ["Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD"])
 def test_any_torch_optimizer_trains(name: str) -> None:
     model, guide, x = make()
@@ -184,13 +194,12 @@ def test_clipping_is_by_the_global_norm() -> None:
     torch.testing.assert_close(torch.cat([a, b]).detach(), torch.tensor([-0.6, -0.8]))
 
 
-def test_a_parameter_that_appears_later_joins_the_optimizer() -> None:
+def test_a_parameter_that_appears_later_is_refused() -> None:
     a = nn.Parameter(torch.zeros(1))
     optim = JointOptim(partial(torch.optim.SGD, lr=1.0), [a])
     late = pyro.param("late", torch.zeros(1)).unconstrained()
-    a.grad, late.grad = torch.ones(1), torch.ones(1)
-    optim({a, late})
-    assert late.item() == -1
+    with pytest.raises(ValueError, match=r"\['late'\] appeared during training"):
+        optim({a, late})
 
 
 @pytest.mark.parametrize(
@@ -241,6 +250,58 @@ def test_non_finite_loss_leaves_the_last_good_checkpoint(tmp_path: Path) -> None
     assert state["position"]["epoch"] >= 1
 
 
+def test_a_checkpoint_within_an_epoch_is_never_of_broken_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyro_vae.inference.svi._SAVE_EVERY", -1.0)
+
+    class Breaking(Amortized):
+        calls = 0
+
+        def forward(self, x: torch.Tensor, index: Any = None) -> Any:
+            self.calls += 1
+            z = super().forward(x, index)
+            if self.calls > 12:  # a finite loss with a gradient that is not
+                pyro.factor(
+                    "nothing", (self.head.bias - self.head.bias.detach()).square().sum().sqrt(), has_rsample=True
+                )
+            return z
+
+    model, _, x = make()
+
+    def scored(x: torch.Tensor, index: Any = None) -> Any:
+        return model(x, index)
+
+    guide = Breaking(MeanField(2), MLP(SIZE, ()))
+    with pytest.raises((NonFiniteLoss, ValueError)):
+        fit(scored, guide, x, epochs=20, batch_size=8, folder=tmp_path, quiet=True)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert all(torch.isfinite(v).all() for v in state["weights"]["guide"].values())
+
+
+def test_checks_leave_batch_statistics_alone() -> None:
+    model, guide, x = make()
+    guide.encoder.layers.append(nn.BatchNorm1d(SIZE))
+    fit(model, guide, x, epochs=1, batch_size=NUM, quiet=True)
+    assert guide.encoder.layers[0].num_batches_tracked <= 2  # one for the step, one for the search for parameters
+
+
+def test_a_guide_with_rows_knows_nothing_of_validation_data() -> None:
+    model, _, x = make()
+    with pytest.raises(ValueError, match="load the data with valid=0"):
+        fit(model, Local(MeanField(2), 64), with_valid(x), quiet=True)
+    run = fit(model, Local(MeanField(2), NUM), x, epochs=2, quiet=True)
+    assert len(run.history) == 2
+
+
+def test_a_folder_with_weights_is_not_overwritten(tmp_path: Path) -> None:
+    model, guide, x = make()
+    (tmp_path / "weights.pt").write_bytes(b"kept")
+    with pytest.raises(ValueError, match="holds a run already"):
+        fit(model, guide, x, folder=tmp_path, quiet=True)
+    assert (tmp_path / "weights.pt").read_bytes() == b"kept"
+
+
 def test_a_user_s_plain_functions_and_pyro_params_train(tmp_path: Path) -> None:
     _, _, x = make()
 
@@ -274,6 +335,7 @@ def test_a_user_s_plain_functions_and_pyro_params_train(tmp_path: Path) -> None:
         ({"seed": -1}, "seed: got -1"),
         ({"loss": "elbo"}, "loss: got 'elbo'"),
         ({"optimizer": 0.1}, "optimizer: got 0.1"),
+        ({"schedule": "cosine"}, "schedule: got 'cosine'"),
         ({"optimizer": torch.optim.LBFGS}, "optimizer: LBFGS evaluates the loss several times"),
         ({"device": "tpu"}, "device: got 'tpu'"),
         ({"resume": True}, "resume: got no folder"),
@@ -290,6 +352,8 @@ def test_data_that_the_model_cannot_score() -> None:
     guide = Amortized(MeanField(2), MLP(SIZE, ()))
     with pytest.raises(ValueError, match="grey values"):
         fit(VAE((SIZE,), 2, (4,)), guide, torch.rand(10, SIZE), quiet=True)
+    with pytest.raises(ValueError, match=r"data: got a tensor of torch\.uint8"):
+        fit(LinearGaussian(SIZE, 2), guide, torch.zeros(10, SIZE, dtype=torch.uint8), quiet=True)
     with pytest.raises(TypeError, match="data: got list"):
         fit(LinearGaussian(SIZE, 2), guide, [1.0], quiet=True)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="failed"):
@@ -308,5 +372,12 @@ def test_progress_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     fit(model, guide, with_valid(x), epochs=2)
     out, err = capfd.readouterr()
     assert out == "" and "epoch 2/2" in err and "valid ELBO" in err and "data/s" in err
-    fit(model, guide, x, epochs=1, beta=2.0)
-    assert "ELBO" not in capfd.readouterr().err  # what is minimised with beta is not minus the ELBO
+    for options in ({"beta": 2.0}, {"warmup_epochs": 0.9}, {"loss": RenyiELBO(num_particles=2)}):
+        fit(model, guide, x, epochs=1, **options)  # type: ignore[arg-type]
+        assert "ELBO" not in capfd.readouterr().err, options  # what is minimised is not minus the ELBO
+
+    def subsampled(program: Any) -> Any:
+        return lambda x, index: pyro.poutine.scale(program, scale=12.0)(x, index)
+
+    fit(subsampled(model), subsampled(guide), x, epochs=1)
+    assert "ELBO" not in capfd.readouterr().err

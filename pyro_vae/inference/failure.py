@@ -1,0 +1,46 @@
+"""When a run breaks: find out where and why a loss or a parameter became NaN or infinite, and say what to do."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyro_vae.inference.job import Job, Position
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss became NaN or infinite; the message has the epoch, the step and the likely cause."""
+
+
+def check_finite(job: Job, at: Position) -> None:
+    """Raise before a checkpoint of parameters that are NaN or infinite would take the place of a good one."""
+    bad = _non_finite(job)
+    if bad:
+        where = f"epoch {at.epoch + 1}, step {at.step}"
+        raise NonFiniteLoss(f"the parameters {bad[:3]} became non-finite in {where}: {_advice(job)}{_kept(job)}")
+
+
+def _non_finite(job: Job) -> list[str]:
+    return [name for name, value in job.params.items() if not torch.isfinite(value).all()]
+
+
+def _kept(job: Job) -> str:
+    return "" if job.folder is None else f"; the last good checkpoint is in {job.folder}"
+
+
+def explain(job: Job, at: Position, x: Tensor, loss: float) -> str:
+    """Epoch, step and likely cause of a non-finite loss."""
+    bad = _non_finite(job)
+    if not torch.isfinite(x).all():
+        cause = "the minibatch has NaN or infinite values: clean the data"
+    elif bad:
+        cause = f"the parameters {bad[:3]} became non-finite in the step before: {_advice(job)}"
+    else:
+        cause = f"a density overflowed at finite parameters (a scale near 0, or exp of a large output): {_advice(job)}"
+    return f"the loss is {loss} at epoch {at.epoch + 1}, step {at.step + 1}: {cause}{_kept(job)}"
+
+
+def _advice(job: Job) -> str:
+    rate = job.optim.optimizer.param_groups[0]["lr"]
+    clip = "" if job.recipe.clip_norm else " or set clip_norm"
+    return f"lower the learning rate (now {rate:g}){clip}"
