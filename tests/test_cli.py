@@ -398,7 +398,7 @@ def test_info_tells_the_facts(run: Path, capsys: pytest.CaptureFixture[str]) -> 
         torch_version,
     ):
         assert fact in out
-    assert f"log_px {facts['log_px']:.4g}" in out
+    assert f"log_px {facts['log_px']:.6g}" in out
     assert "epoch 2," in out
 
 

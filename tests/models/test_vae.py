@@ -9,6 +9,7 @@ import torch
 from pyro import poutine
 
 from pyro_vae import VAE, Bernoulli, ConvDecoder, GatedDecoder, Gaussian
+from pyro_vae.traces import log_joint
 
 SHAPE = (1, 6, 6)
 LIKELIHOODS = [
