@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -191,9 +192,7 @@ def _evidence(options: Namespace) -> None:
     make_folder("out", out.parent)  # before the work, not after it
     split = _split(parts, options.split, options.num_data)
     started = time.monotonic()
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("log p(x)", total=len(split))
+    with ExitStack() as stack:
         estimate = log_evidence(
             parts.model,
             parts.guide,
@@ -201,7 +200,7 @@ def _evidence(options: Namespace) -> None:
             num_particles=options.num_particles,
             seed=options.seed,
             max_bytes=options.max_bytes,
-            progress=lambda done: bar.advance(task, done),
+            progress=_progress(stack, len(split)),
         )
     seconds = time.monotonic() - started
     summary = estimate.summary()
@@ -216,6 +215,16 @@ def _evidence(options: Namespace) -> None:
         (type(parts.guide).__name__, summary, seconds)
     ]))  # fmt: skip
     print(f"active units {facts['active_units']}, data fingerprint {split.fingerprint}; written to {out}")
+
+
+def _progress(stack: ExitStack, total: int) -> Callable[[int], None] | None:
+    """A bar on stderr that counts data, where stderr is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return None
+    bar = stack.enter_context(Progress(console=console, transient=True))
+    task = bar.add_task("log p(x)", total=total)
+    return lambda done: bar.advance(task, done)
 
 
 def _split(parts: Parts, name: str, num_data: int | None) -> Split:

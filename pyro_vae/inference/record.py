@@ -52,18 +52,20 @@ class Reporter:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=self.console,
-            disable=quiet or not self.console.is_terminal,
         )
+        self.live = self.console.is_terminal and not quiet
         self.task = self.bar.add_task("fit", total=epochs * steps_per_epoch, completed=done, epoch=0, note="")
 
     def __enter__(self) -> Reporter:
-        self.bar.start()
+        if self.live:
+            self.bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bar.stop()
+        if self.live:
+            self.bar.stop()
 
     def step(self, epoch: int) -> None:
         self.bar.update(self.task, advance=1, epoch=epoch + 1)
