@@ -126,20 +126,10 @@ def log_joint(
     return _total(prior, x, num_particles, depth), _total(likelihood, x, num_particles, depth)
 
 
-@torch.no_grad()
 def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> int:
     """Number of plate dimensions that the programs use, found by running them once on at most two data."""
-    x, index = x[:2], None if index is None else index[:2]
-    with _isolated_noise(x.device), poutine.block():
-        guide_trace = poutine.trace(guide).get_trace(x, index)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x, index)
-    frames = [
-        frame
-        for trace in (guide_trace, model_trace)
-        for site in _sample_sites(trace)
-        for frame in site["cond_indep_stack"]
-        if frame.vectorized
-    ]
+    sites = _all_sites(model, guide, x[:2], None if index is None else index[:2])
+    frames = [frame for site in sites for frame in site["cond_indep_stack"] if frame.vectorized]
     return max((-frame.dim for frame in frames), default=1)
 
 
@@ -211,11 +201,7 @@ def without_parameters(program: Program) -> Program:
 
 def is_scaled(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> bool:
     """Whether a site of the programs is scaled, by subsampling or `poutine.scale`; a loss is then no sum over the data."""
-    with _isolated_noise(x.device), torch.no_grad(), poutine.block():
-        guide_trace = poutine.trace(guide).get_trace(x, index)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x, index)
-    sites = _sample_sites(guide_trace) + _sample_sites(model_trace)
-    return any(bool((torch.as_tensor(site["scale"]) != 1).any()) for site in sites)
+    return any(bool((torch.as_tensor(s["scale"]) != 1).any()) for s in _all_sites(model, guide, x, index))
 
 
 def device_of(*programs: Program) -> torch.device | None:
@@ -282,6 +268,14 @@ def _isolated_noise(device: torch.device) -> Any:
 def _run(program: Program, x: Tensor, index: Tensor | None, num_particles: int, depth: int) -> poutine.Trace:
     with poutine.block(), pyro.plate("_particles", num_particles, dim=-1 - depth):
         return poutine.trace(program).get_trace(x, index)
+
+
+def _all_sites(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> list[Any]:
+    """The sites of one run of the guide and of the model on its latents, leaving no trace in noise and parameters."""
+    with _isolated_noise(x.device), torch.no_grad(), poutine.block():
+        guide_trace = poutine.trace(guide).get_trace(x, index)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x, index)
+    return _sample_sites(guide_trace) + _sample_sites(model_trace)
 
 
 def _sample_sites(trace: poutine.Trace) -> list[Any]:

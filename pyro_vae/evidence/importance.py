@@ -165,7 +165,7 @@ def _check_arguments(
         if (not isinstance(value, int) or value < 1) and not (name == "max_bytes" and value is None):
             raise ValueError(f"{name}: got {value!r}, expected a positive integer")
     check_data(model, x)
-    rows = getattr(guide, "num_data", None)
+    rows = getattr(guide, "num_rows", None)
     if index is None:
         if rows not in (None, len(x)):
             raise ValueError(

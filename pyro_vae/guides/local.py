@@ -33,7 +33,7 @@ class Local(nn.Module):
         super().__init__()
         (num_data,) = check_sizes("num_data", (num_data,))
         self.family = family
-        self.num_data = num_data
+        self.num_rows = num_data  # tells estimators that rows of other data mean nothing here
         self.table = nn.Parameter(family.standard().repeat(num_data, 1))
 
     def q(self, index: Tensor) -> dist.TorchDistribution:

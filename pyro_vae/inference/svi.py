@@ -100,9 +100,7 @@ def fit(
         warnings.filterwarnings("ignore", message=".*requires_grad=False")  # a frozen net is meant to be frozen
         torch.manual_seed(recipe.seed)
         job = _prepare(model, guide, data.to(where), recipe, path)
-        warnings.filterwarnings(
-            "ignore", message="Detected call of .lr_scheduler"
-        )  # a resumed schedule is not at its start
+        warnings.filterwarnings("ignore", message="Detected call of .lr_scheduler")  # one that is resumed, not new
         position = restore(job) if resume else Position()
         if resume and path is not None and position.epoch < recipe.epochs:
             (path / "weights.pt").unlink(missing_ok=True)  # of an earlier end
@@ -162,9 +160,9 @@ def _prepare(model: Program, guide: Program, data: Dataset, recipe: Recipe, fold
         raise ValueError("patience: early stopping needs a validation split, but the data has none")
     device = data.train.pixels.device
     modules = [p for p in (model, guide) if isinstance(p, nn.Module)]
-    if data.valid is not None and hasattr(guide, "num_data"):
+    if data.valid is not None and hasattr(guide, "num_rows"):
         raise ValueError(
-            f"data: {type(guide).__name__} has parameters for {guide.num_data} data and knows nothing of validation data:"
+            f"data: {type(guide).__name__} has parameters for {guide.num_rows} data and knows nothing of validation data:"
             " load the data with valid=0"
         )
     for module in modules:
@@ -173,9 +171,9 @@ def _prepare(model: Program, guide: Program, data: Dataset, recipe: Recipe, fold
     index = torch.arange(min(8, len(data.train)), device=device)
     check_programs(model, guide, data.train.x[index], index)
     scaled = is_scaled(model, guide, data.train.x[index], index)
+    params = trainable_parameters(model, guide, data.train.x[index], index)
     for module in modules:
         module.train()
-    params = trainable_parameters(model, guide, data.train.x[index], index)
     if not params:
         raise ValueError("fit: neither the model nor the guide has a parameter to train: register nets by pyro.module")
     optim = JointOptim(recipe.optimizer, params.values(), recipe.clip_norm)
