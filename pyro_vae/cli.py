@@ -26,7 +26,7 @@ from pyro_vae.data import Split
 from pyro_vae.diagnostics import active_units
 from pyro_vae.evidence import log_evidence
 from pyro_vae.inference import NonFiniteLoss, fit
-from pyro_vae.inference.checkpoint import load as load_checkpoint
+from pyro_vae.inference.job import read_checkpoint
 from pyro_vae.report.images import interleave, save_grid
 from pyro_vae.report.tables import evidence_table, show
 from pyro_vae.runs import (
@@ -158,7 +158,7 @@ def _resume(options: Namespace) -> None:
         settings.epochs = options.epochs
     parts = build(parser, settings, options.data_root)
     if options.epochs is not None:
-        done = load_checkpoint(folder / "checkpoint.pt")["position"]["epoch"]
+        done = read_checkpoint(folder)["position"]["epoch"]
         if options.epochs < done:
             raise ValueError(f"epochs: got {options.epochs}, but {done} are done already: expected at least as many")
         write_text(folder / "config.yaml", parser.dump(settings))

@@ -32,7 +32,7 @@ from pyro_vae.guides import EncoderGuide
 from pyro_vae.inference import Recipe
 from pyro_vae.inference.checkpoint import load as load_file
 from pyro_vae.inference.checkpoint import write_atomically
-from pyro_vae.inference.job import set_weights
+from pyro_vae.inference.job import read_checkpoint, set_weights
 from pyro_vae.inference.svi import resolve_device
 from pyro_vae.models import VAE
 from pyro_vae.traces import trainable_parameters
@@ -248,14 +248,9 @@ def open_run(folder: str | Path, data_root: str | None = None, device: str = "au
         parts.data = parts.data.to(where)
     for module in (parts.model, parts.guide):
         module.to(where).eval()
-    state = (
-        load_file(path / "weights.pt", where) if (path / "weights.pt").is_file() else _checkpoint_weights(path, where)
-    )
+    ended = path / "weights.pt"
+    state = load_file(ended, where) if ended.is_file() else read_checkpoint(path, where)["weights"]
     x = parts.data.test.x[:2] if parts.data is not None else torch.zeros(2, *(shape or ()), device=where)
     params = trainable_parameters(parts.model, parts.guide, x, torch.arange(len(x), device=where))
     set_weights(parts.model, parts.guide, params, state)
     return parts
-
-
-def _checkpoint_weights(folder: Path, device: torch.device) -> dict[str, Any]:
-    return cast(dict[str, Any], load_file(folder / "checkpoint.pt", device)["weights"])

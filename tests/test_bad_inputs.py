@@ -173,6 +173,12 @@ def misplaced(folder: Path) -> None:
     shutil.copy(folder / "run" / "weights.pt", folder / "run" / "checkpoint.pt")
 
 
+def moved(folder: Path) -> None:
+    """A run that has only its weights, under the wrong name."""
+    misplaced(folder)
+    (folder / "run" / "weights.pt").unlink()
+
+
 GREY = np.linspace(0, 255, 20 * 16).reshape(20, 4, 4).astype(np.uint8)
 NAN = np.where(np.arange(80) == 33, np.nan, 0.5).reshape(20, 4)
 FLAT = np.random.default_rng(0).integers(0, 2, (20, 16))
@@ -254,7 +260,9 @@ CASES = [
     Case(
         "resume from a torn checkpoint", "resume run", "checkpoint.pt: not a readable checkpoint", torn("checkpoint.pt")
     ),
-    Case("weights in the place of the checkpoint", "resume run", "checkpoint.pt", misplaced),
+    Case("weights in the place of the checkpoint", "resume run", "holds weights alone", misplaced),
+    Case("the same, with epochs", "resume run --epochs 9", "holds weights alone", misplaced),
+    Case("the same, to be sampled", "sample run", "holds weights alone", moved),
     Case("resume with other data", "resume run", "the run was started with", edited(data="flat.npy")),
     Case("resume with another binarisation", "resume run", "the run was started with", edited(binarise="threshold")),
     Case("resume with another batch size", "resume run", "batch_size = 128, got 64", edited(batch_size=64)),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
-import pyro
 import pytest
-import torch
 
 import pyro_vae
 
@@ -49,7 +49,16 @@ def test_from_traces_on_no_concrete_model_or_guide_is_imported() -> None:
                 assert not imports(path) & {"models", "guides"}, path
 
 
-def test_importing_changed_no_global_state() -> None:
-    assert torch.get_default_dtype() == torch.float32
-    assert torch.distributions.Distribution._validate_args == __debug__
-    assert len(pyro.get_param_store()) == 0
+STATE = """
+import pyro, torch
+def state():
+    return (torch.get_default_dtype(), torch.distributions.Distribution._validate_args, torch.is_grad_enabled(),
+            torch.get_num_threads(), pyro.settings.get(), len(pyro.get_param_store()), torch.get_rng_state().tolist())
+before = state()
+import pyro_vae, pyro_vae.cli
+assert state() == before
+"""
+
+
+def test_importing_changes_no_global_state() -> None:
+    subprocess.run([sys.executable, "-c", STATE], check=True)  # a new process: here the package is imported already

@@ -24,6 +24,21 @@ from pyro_vae.inference import svi
 
 TINY = "--quiet true --model.hidden [16] --model.latent_dim 4 --guide.hidden [16]"
 LONG = f"{TINY} --epochs 8 --batch_size 32 --device cpu"  # 41 steps an epoch
+FATAL = f"{LONG} --guide fatal_guide.Fatal --guide.hidden [16]"
+FATAL_STEP = 2 * 41 + 20  # in the middle of the third epoch
+FATAL_GUIDE = """
+import os, signal
+from pyro_vae import EncoderGuide
+
+class Fatal(EncoderGuide):
+    steps = 0
+
+    def forward(self, x, index=None):
+        self.steps += self.training  # training steps alone: checks and validation run in eval mode
+        if self.steps == int(os.environ.get("FATAL_STEP", -1)):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(x, index)
+"""
 PROGRAM = Path(sys.executable).with_name("pyro-vae")
 
 
@@ -85,11 +100,12 @@ class Stopped:
     before: dict[str, Any]
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, options: str, **variables: str) -> subprocess.Popen[str]:
     command = [str(PROGRAM)] if PROGRAM.exists() else [sys.executable, "-m", "pyro_vae.cli"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
     return subprocess.Popen(
-        [*command, "train", "--folder", str(folder), *LONG.split()],
+        [*command, "train", "--folder", str(folder), *options.split()],
+        cwd=folder.parent,
         env=environment,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -114,37 +130,38 @@ def stop(process: subprocess.Popen[str], folder: Path, number: int) -> Stopped:
 
 @dataclass
 class Story:
-    """The same training three times."""
+    """The same training twice."""
 
-    killed: Stopped
     interrupted: Stopped
     uninterrupted: Path
 
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    """Two processes of the console script that are stopped; the third runs here while they are still importing."""
+    """A process of the console script that is stopped; the other runs here while it is still importing."""
     root = tmp_path_factory.mktemp("story")
-    processes = {name: start(root / name) for name in ("killed", "interrupted")}
+    process = start(root / "interrupted", LONG)
     try:
         whole = train(root / "whole", LONG)
-        killed = stop(processes["killed"], root / "killed", signal.SIGKILL)
-        yield Story(killed, stop(processes["interrupted"], root / "interrupted", signal.SIGINT), whole)
+        yield Story(stop(process, root / "interrupted", signal.SIGINT), whole)
     finally:
-        for process in processes.values():
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
 
 
-def test_killed_and_resumed_equals_uninterrupted(story: Story) -> None:
-    run = story.killed
-    assert run.code == -signal.SIGKILL
-    assert 2 <= run.before["epoch"] < 8
-    assert not (run.folder / "weights.pt").exists()
-    for left in run.folder.glob(".*"):  # a kill in the middle of writing may leave a temporary file
-        left.unlink()
-    assert call(f"resume {run.folder} --quiet true --device cpu") == 0
-    check_same(run.folder, story.uninterrupted)
+def test_killed_within_an_epoch_and_resumed_equals_uninterrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fatal_guide.py").write_text(FATAL_GUIDE)
+    monkeypatch.syspath_prepend(tmp_path)
+    process = start(tmp_path / "killed", FATAL, FATAL_STEP=str(FATAL_STEP))
+    whole = train(tmp_path / "whole", FATAL)
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    assert position(tmp_path / "killed")["epoch"] == 2 and not (tmp_path / "killed" / "weights.pt").exists()
+    (tmp_path / "killed" / ".checkpoint.pt.torn").write_bytes(b"what a kill in the middle of writing leaves")
+    assert call(f"resume {tmp_path / 'killed'} --quiet true --device cpu") == 0
+    check_same(tmp_path / "killed", whole)
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(story: Story) -> None:

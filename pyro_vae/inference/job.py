@@ -105,14 +105,21 @@ def keep(job: Job, at: Position) -> None:
         write_metrics(job.folder / "metrics.csv", at.history)
 
 
+def read_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """What `keep` wrote into a run folder; a ValueError where checkpoint.pt is something else."""
+    path = folder / "checkpoint.pt"
+    state = load(path, device)
+    if not state.keys() >= {"position", "weights", "same"}:
+        raise ValueError(f"{path}: holds weights alone, expected the checkpoint of a training")
+    return state
+
+
 def restore(job: Job) -> Position:
     """Load the folder's checkpoint into the job and return where it stood."""
     assert job.folder is not None
     for torn in [f for name in FILES for f in job.folder.glob(f".{name}.*")]:  # what a killed process was writing
         torn.unlink()
-    state = load(job.folder / "checkpoint.pt", job.noise.device)
-    if "same" not in state:
-        raise ValueError(f"{job.folder / 'checkpoint.pt'}: holds weights alone, expected the checkpoint of a training")
+    state = read_checkpoint(job.folder, job.noise.device)
     for name, value in _same(job).items():
         if state["same"][name] != value:
             raise ValueError(f"resume: the run was started with {name} = {state['same'][name]}, got {value}")

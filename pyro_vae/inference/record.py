@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -82,13 +80,3 @@ def describe(row: Row, loss_is_elbo: bool) -> str:
     train = f"train ELBO {-row['train_loss']:.2f}" if loss_is_elbo else f"train loss {row['train_loss']:.2f}"
     valid = f"  valid ELBO {row['valid_elbo']:.2f}" if row["valid_elbo"] == row["valid_elbo"] else ""
     return f"{train}{valid} nats  {row['data_per_second']:,.0f} data/s"
-
-
-@contextmanager
-def closing(writer: Any) -> Iterator[Any]:
-    """Close a TensorBoard writer, if there is one."""
-    try:
-        yield writer
-    finally:
-        if writer is not None:
-            writer.close()

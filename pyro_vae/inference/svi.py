@@ -33,7 +33,7 @@ from pyro_vae.inference.failure import NonFiniteLoss, check_finite, explain
 from pyro_vae.inference.job import Job, Position, finish, keep, restore, weights
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Recipe
-from pyro_vae.inference.record import Reporter, Row, closing, tensorboard_writer
+from pyro_vae.inference.record import Reporter, Row, tensorboard_writer
 from pyro_vae.objectives import tempered, warmup
 from pyro_vae.traces import Program, check_programs, is_scaled, trainable_parameters
 
@@ -108,7 +108,9 @@ def fit(
             keep(job, position)  # from here on there is something to go on from
         interrupted = stack.enter_context(_deferred_interrupt())
         stack.enter_context(pyro.validation_enabled(False))
-        writer = stack.enter_context(closing(tensorboard_writer(path)))
+        writer = tensorboard_writer(path)
+        if writer is not None:
+            stack.callback(writer.close)
         done = position.epoch * job.steps_per_epoch + position.step
         reporter = stack.enter_context(Reporter(recipe.epochs, job.steps_per_epoch, done, quiet))
         _loop(job, position, reporter, writer, interrupted)
