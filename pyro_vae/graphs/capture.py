@@ -1,0 +1,142 @@
+"""Capture: run a Python function of tensors once and keep what it did to tensors as one graph.
+
+`make_fx` records every tensor operation of the run, those of autograd included. What is not a tensor operation (poutine,
+plates, distribution objects, the loops of a network) is over when the run is, and costs nothing afterwards. Two things
+are done to the record:
+
+* A tensor that the function read without being given it (a weight, a buffer, a table of data) becomes an input of the
+  graph, by identity: changing it in place, by an optimizer or `load_state_dict`, changes what the graph computes.
+* A number that the function made a tensor of on the way (`torch.tensor(1.0)`) becomes a literal.
+
+`Tensor.item` gives a scalar tensor during the run, so that a loss that is only read, as Pyro's are, stays in the graph.
+Control flow on such a value, which one record cannot hold, is a `CaptureError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
+
+Function = Callable[..., Sequence[Tensor | None]]
+"""A function of tensors that returns a sequence of tensors."""
+
+_OPTIONS: dict[str, Any] = {
+    "fallback_random": True,  # torch's own random numbers, in the order of the program: the very noise of an eager run
+    "cpp_wrapper": False,
+}
+
+
+class CaptureError(RuntimeError):
+    """A function that cannot be captured or compiled; the message has the reason."""
+
+
+@dataclass
+class Graph:
+    """A captured function.
+
+    Attributes:
+        module: the graph, called as `module(*reads, *inputs)`; runs as it is, one operation at a time.
+        reads: the live tensors that the function read.
+    """
+
+    module: fx.GraphModule
+    reads: list[Tensor]
+
+
+class _ItemsAreTensors(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.item:
+            return args[0].detach()
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def rollback(modules: Iterable[nn.Module], *devices: torch.device) -> Iterator[None]:
+    """Put the random state of the CPU and of the devices, and the modules' buffers, back at the end."""
+    buffers = [(b, b.clone()) for module in modules for b in module._buffers.values() if b is not None]
+    try:
+        with torch.random.fork_rng(sorted({d.index or 0 for d in devices if d.type == "cuda"})):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+
+
+def capture(function: Function, inputs: Sequence[Tensor], modules: Iterable[nn.Module] = ()) -> Graph:
+    """Run `function(*inputs)` once and return its graph.
+
+    Torch's random state and the buffers of `modules` are left as they were: a capture is no step.
+
+    Raises:
+        CaptureError: the function looks at the value of a tensor, or does what `make_fx` has no record of.
+    """
+    try:
+        with rollback(modules, *(t.device for t in inputs)), _ItemsAreTensors():
+            module = make_fx(lambda *tensors: list(function(*tensors)))(*inputs)
+    except CaptureError:
+        raise
+    except Exception as error:  # whatever the function or the tracer raises
+        raise CaptureError(_reason(error)) from error
+    return Graph(module, _lift(module))
+
+
+def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Any]]:
+    """Compile a graph by Inductor for inputs of these shapes, strides, dtypes and devices; call it without gradients.
+
+    Raises:
+        CaptureError: Inductor cannot, for want of a C++ compiler, say.
+    """
+    try:
+        with torch.no_grad():
+            compiled = torch._inductor.compile(graph.module, [*graph.reads, *inputs], options=_OPTIONS)
+    except Exception as error:  # whatever Inductor raises
+        raise CaptureError(f"Inductor cannot compile it: {_reason(error)}") from error
+    return compiled  # type: ignore[return-value]
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if "_local_scalar_dense" in text or isinstance(error, TypeError) and "__bool__" in text:
+        return "it looks at the value of a tensor (`if`, `float`, a loop over data), and one graph holds one path only"
+    return f"{type(error).__name__}: {next(iter(text.splitlines()), '')}"
+
+
+def _lift(module: fx.GraphModule) -> list[Tensor]:
+    """Make inputs, placed first, of all tensors that the graph holds, and return them; scalars become literals."""
+    graph = module.graph
+    first = next(iter(graph.nodes))
+    reads: list[Tensor] = []
+    inputs: dict[int, fx.Node] = {}
+    for node in [n for n in graph.nodes if n.op == "get_attr"]:
+        value = getattr(module, node.target)
+        if value.dim() == 0 and all(u.target is torch.ops.aten.lift_fresh_copy.default for u in node.users):
+            for user in list(node.users):
+                _replace_by_literal(graph, user, value)
+        else:
+            if id(value) not in inputs:
+                with graph.inserting_before(first):
+                    inputs[id(value)] = graph.placeholder(f"read_{len(reads)}")
+                reads.append(value)
+            node.replace_all_uses_with(inputs[id(value)])
+        graph.erase_node(node)
+    for node in graph.nodes:
+        node.meta.clear()  # fake tensors of this trace, which another compilation would stumble on
+    graph.lint()
+    module.recompile()
+    return reads
+
+
+def _replace_by_literal(graph: fx.Graph, node: fx.Node, value: Tensor) -> None:
+    with graph.inserting_before(node):
+        options = {"dtype": value.dtype, "device": value.device}
+        literal = graph.call_function(torch.ops.aten.full.default, ([], value.item()), options)
+    node.replace_all_uses_with(literal)
+    graph.erase_node(node)

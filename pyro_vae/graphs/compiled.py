@@ -1,0 +1,98 @@
+"""A function of tensors that is captured and compiled at its first call, and again where a graph of it would not be true.
+
+    step = Compiled(function, model, guide)
+    outputs = step(x, index)        # captured and compiled
+    outputs = step(x, index)        # the graph alone
+
+One graph serves one signature: the inputs' shapes, strides, dtypes and devices, the other arguments' values, and the state
+of the programs (`Watch`). Graphs are kept, so that going back to an earlier signature costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_vae.graphs.capture import Graph, capture, compile_graph
+from pyro_vae.graphs.watch import Watch
+
+
+@dataclass
+class _Entry:
+    graph: Graph
+    run: Callable[..., Sequence[Any]]
+    calls: int = 0
+
+
+class Compiled:
+    """`function`, captured and compiled once for each signature of its arguments and of the programs.
+
+    Args:
+        function: from tensors (and hashable values) to a sequence of tensors; may run more than once, at captures only.
+        programs: what it runs, watched for changes.
+        context: entered around each capture.
+        rewrite: changes the graph in place before it is compiled.
+
+    Raises at a call:
+        CaptureError: the function cannot be captured or compiled.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Sequence[Any]],
+        *programs: Any,
+        context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        rewrite: Callable[[torch.fx.GraphModule], None] | None = None,
+    ) -> None:
+        self.function = function
+        self.programs = programs
+        self.context = context
+        self.rewrite = rewrite
+        self.num_captures = 0
+        self._watch: Watch | None = None
+        self._entries: dict[Any, _Entry] = {}
+
+    def __call__(self, *arguments: Any) -> Sequence[Any]:
+        """The function's outputs, without gradients."""
+        entry = self.entry(*arguments)
+        entry.calls += 1
+        with torch.no_grad():
+            return entry.run(*entry.graph.reads, *(a for a in arguments if isinstance(a, Tensor)))
+
+    def entry(self, *arguments: Any) -> _Entry:
+        """The graph for these arguments, captured and compiled if there is none yet."""
+        if self._watch is None or not self._watch.unchanged():
+            self._watch = Watch(*self.programs)
+        key = (self._watch.key, *map(_signature, arguments))
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = self._build(self._watch, arguments)
+        return entry
+
+    def _build(self, watch: Watch, arguments: tuple[Any, ...]) -> _Entry:
+        inputs = [a for a in arguments if isinstance(a, Tensor)]
+        places = [i for i, a in enumerate(arguments) if isinstance(a, Tensor)]
+
+        def function(*tensors: Tensor) -> Sequence[Any]:
+            filled = list(arguments)
+            for place, tensor in zip(places, tensors, strict=True):
+                filled[place] = tensor
+            return self.function(*filled)
+
+        with self.context():
+            graph = capture(function, inputs, watch.modules)
+        self.num_captures += 1
+        if self.rewrite is not None:
+            self.rewrite(graph.module)
+        return _Entry(graph, compile_graph(graph, inputs))
+
+
+def _signature(argument: Any) -> Any:
+    if isinstance(argument, Tensor):
+        return argument.shape, argument.stride(), argument.dtype, argument.device
+    return type(argument), argument
