@@ -11,7 +11,8 @@ sees. The sets fit in memory and are indexed with tensors; there is no DataLoade
 global state.
 """
 
-from pyro_vae.data.datasets import Binarise, Dataset, Split, fingerprint
+from pyro_vae.data.binarise import Binarise
+from pyro_vae.data.datasets import Dataset, Split, fingerprint
 from pyro_vae.data.sources import load
 
 __all__ = ["Binarise", "Dataset", "Split", "fingerprint", "load"]

@@ -1,15 +1,6 @@
-"""Splits and sets: pixels in memory, the rule that makes data of them, and the checksum of what came out.
+"""Splits and sets: pixels in memory, the rule that makes data of them (`binarise.py`), and the checksum of what came out.
 
-A grey pixel v in 0..255 stands for the probability p = v / 255. The four rules:
-
-    dynamic    x ~ Bernoulli(p), drawn again at every training visit; evaluation sees one fixed draw
-    static     x ~ Bernoulli(p), drawn once; training and evaluation see that draw
-    threshold  x = 1 if p > 1/2 else 0
-    none       x = p, or the raw real values of float data
-
-The fixed draw comes from a CPU generator seeded by (seed, name of the split) and is then moved, so it is the
-same whichever device the pixels lie on. Its fingerprint says whether two numbers were computed on the same
-data.
+The fingerprint of a split's evaluation draw says whether two numbers were computed on the same data.
 """
 
 from __future__ import annotations
@@ -18,14 +9,11 @@ import hashlib
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-Binarise = Literal["dynamic", "static", "threshold", "none"]
-RULES: tuple[str, ...] = get_args(Binarise)
-
+from pyro_vae.data.binarise import RULES, Binarise, evaluation_draw, fast_bernoulli_draw, random_bits
 
 def fingerprint(x: Tensor) -> str:
     """Checksum of a tensor: the first 16 hex digits of the SHA-256 of its dtype, shape and bytes.
@@ -40,46 +28,6 @@ def fingerprint(x: Tensor) -> str:
     digest = hashlib.sha256(f"{x.dtype}{tuple(x.shape)}".encode())
     digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
-
-
-def bernoulli_draw(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw x ~ Bernoulli(p) for every pixel, with p = pixel / 255 (uint8) or p = pixel (float in [0, 1]).
-
-    For uint8 an integer u, uniform on the 255 values 0..254, is compared with the pixel v. Exactly v of the
-    255 values are below v, so P(u < v) = v / 255; in particular v = 0 is never and v = 255 always one. (A
-    byte uniform on 0..255 would give v / 256, and a white pixel would flicker.) For floats u is uniform on
-    [0, 1), so p = 0 is never and p = 1 always one.
-
-    Args:
-        pixels: uint8 or float32, any shape.
-        generator: on the device of the pixels.
-
-    Returns:
-        float32 zeros and ones of the shape of `pixels`.
-    """
-    device = pixels.device
-    if pixels.dtype == torch.uint8:
-        noise = torch.randint(0, 255, pixels.shape, dtype=torch.uint8, generator=generator, device=device)
-    else:
-        noise = torch.rand(pixels.shape, dtype=pixels.dtype, generator=generator, device=device)
-    return (noise < pixels).to(torch.float32)
-
-
-def draw_seed(seed: int, name: str) -> int:
-    """The 63-bit seed of a split's evaluation draw: a hash, so that nearby seeds share nothing."""
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-def evaluation_draw(pixels: Tensor, binarise: Binarise, seed: int, name: str) -> Tensor:
-    """The fixed draw of a split, made on the CPU and returned there: float32 of the shape of `pixels`."""
-    pixels = pixels.cpu()
-    whole = pixels.dtype == torch.uint8
-    if binarise == "threshold":
-        return (pixels > (127 if whole else 0.5)).to(torch.float32)  # v / 255 > 1/2 means v >= 128
-    if binarise == "none":
-        return pixels.to(torch.float32) / 255 if whole else pixels
-    return bernoulli_draw(pixels, torch.Generator().manual_seed(draw_seed(seed, name)))
 
 
 def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
@@ -162,8 +110,34 @@ class Split:
         """Checksum of the evaluation draw `x`, 16 hex digits, the same on every device."""
         return fingerprint(self.x)
 
+    def bits(self, size: int, generator: torch.Generator) -> Tensor | None:
+        """The randomness of `size` rows under the dynamic rule, int16 (size, *shape); None under the others.
+
+        Raises:
+            ValueError: a generator on another kind of device than the pixels.
+        """
+        if self.binarise != "dynamic":
+            return None
+        if generator.device.type != self.pixels.device.type:
+            raise ValueError(
+                f"generator: it is on {generator.device}, the pixels are on {self.pixels.device}; "
+                f"make it with torch.Generator(device={str(self.pixels.device)!r})"
+            )
+        return random_bits((size, *self.pixels.shape[1:]), generator)
+
+    def rows(self, index: Tensor, bits: Tensor | None) -> Tensor:
+        """The rows of one training visit, float32 (B, *shape): a pure function of tensors.
+
+        Args:
+            index: (B,) int64, rows of this split, on the device of the pixels.
+            bits: from `bits`; a fresh draw is made of them under the dynamic rule, else they are the evaluation draw's rows.
+        """
+        if bits is None:
+            return self.x.index_select(0, index)
+        return fast_bernoulli_draw(self.pixels.index_select(0, index), bits)
+
     def batch(self, index: Tensor, generator: torch.Generator) -> Tensor:
-        """The rows of one training visit.
+        """The rows of one training visit, `rows(index, bits(B, generator))`.
 
         Args:
             index: (B,) int64, rows of this split, on the device of the pixels.
@@ -177,14 +151,7 @@ class Split:
         """
         if index.dtype != torch.int64 or index.ndim != 1:
             raise ValueError(f"index: expected (B,) torch.int64 row numbers, got {tuple(index.shape)} {index.dtype}")
-        if self.binarise != "dynamic":
-            return self.x[index]
-        if generator.device.type != self.pixels.device.type:
-            raise ValueError(
-                f"generator: it is on {generator.device}, the pixels are on {self.pixels.device}; "
-                f"make it with torch.Generator(device={str(self.pixels.device)!r})"
-            )
-        return bernoulli_draw(self.pixels[index], generator)
+        return self.rows(index, self.bits(len(index), generator))
 
     def to(self, device: str | torch.device) -> Split:
         """The same split on another device, with the same evaluation draw."""

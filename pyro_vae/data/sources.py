@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from pyro_vae.data.arrays import as_tensors
-from pyro_vae.data.datasets import RULES, Binarise, Dataset, Split
+from pyro_vae.data.binarise import RULES, Binarise
+from pyro_vae.data.datasets import Dataset, Split
 from pyro_vae.data.files import read_path
 from pyro_vae.data.named import KNOWN, data_root, digits, idx_images
 

@@ -94,6 +94,8 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
     Raises:
         CaptureError: Inductor cannot, for want of a C++ compiler, say.
     """
+    for node in graph.module.graph.nodes:
+        node.meta.clear()  # fake tensors of the capture, which the compiler would stumble on
     try:
         with torch.no_grad():
             compiled = torch._inductor.compile(graph.module, [*graph.reads, *inputs], options=_OPTIONS)
@@ -127,8 +129,6 @@ def _lift(module: fx.GraphModule) -> list[Tensor]:
                 reads.append(value)
             node.replace_all_uses_with(inputs[id(value)])
         graph.erase_node(node)
-    for node in graph.nodes:
-        node.meta.clear()  # fake tensors of this trace, which another compilation would stumble on
     graph.lint()
     module.recompile()
     return reads

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.graphs.capture import Graph, capture, compile_graph
+from pyro_vae.graphs.rewrite import bernoulli_sums
 from pyro_vae.graphs.watch import Watch
 
 
@@ -36,7 +37,6 @@ class Compiled:
         function: from tensors (and hashable values) to a sequence of tensors; may run more than once, at captures only.
         programs: what it runs, watched for changes.
         context: entered around each capture.
-        rewrite: changes the graph in place before it is compiled.
 
     Raises at a call:
         CaptureError: the function cannot be captured or compiled.
@@ -47,12 +47,10 @@ class Compiled:
         function: Callable[..., Sequence[Any]],
         *programs: Any,
         context: Callable[[], AbstractContextManager[Any]] = nullcontext,
-        rewrite: Callable[[torch.fx.GraphModule], None] | None = None,
     ) -> None:
         self.function = function
         self.programs = programs
         self.context = context
-        self.rewrite = rewrite
         self.num_captures = 0
         self._watch: Watch | None = None
         self._entries: dict[Any, _Entry] = {}
@@ -87,8 +85,7 @@ class Compiled:
         with self.context():
             graph = capture(function, inputs, watch.modules)
         self.num_captures += 1
-        if self.rewrite is not None:
-            self.rewrite(graph.module)
+        bernoulli_sums(graph.module)
         return _Entry(graph, compile_graph(graph, inputs))
 
 

@@ -28,16 +28,23 @@ def _kept(job: Job) -> str:
     return "" if job.folder is None else f"; the last good checkpoint is in {job.folder}"
 
 
-def explain(job: Job, at: Position, x: Tensor, loss: float) -> str:
+def check_losses(job: Job, at: Position) -> None:
+    """Raise where a loss of this epoch was NaN or infinite, and name its step."""
+    bad = torch.nonzero(~torch.isfinite(job.losses[: at.step]))
+    if len(bad):
+        step = int(bad[0])
+        raise NonFiniteLoss(_explain(job, at, step, job.losses[step].item()))
+
+
+def _explain(job: Job, at: Position, step: int, loss: float) -> str:
     """Epoch, step and likely cause of a non-finite loss."""
-    bad = _non_finite(job)
-    if not torch.isfinite(x).all():
+    assert at.order is not None
+    rows = at.order.split(job.recipe.batch_size)[step]
+    if not torch.isfinite(job.train.x[rows]).all():
         cause = "the minibatch has NaN or infinite values: clean the data"
-    elif bad:
-        cause = f"the parameters {bad[:3]} became non-finite in the step before: {_advice(job)}"
     else:
-        cause = f"a density overflowed at finite parameters (a scale near 0, or exp of a large output): {_advice(job)}"
-    return f"the loss is {loss} at epoch {at.epoch + 1}, step {at.step + 1}: {cause}{_kept(job)}"
+        cause = f"a density overflowed (a scale near 0, or exp of a large output) or a step was too long: {_advice(job)}"
+    return f"the loss is {loss} at epoch {at.epoch + 1}, step {step + 1}: {cause}{_kept(job)}"
 
 
 def _advice(job: Job) -> str:

@@ -7,12 +7,12 @@ with the parameters and the states of the random generators they are all that a 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from pyro.infer import SVI
 from torch import Tensor, nn
 
 from pyro_vae.data import Split
@@ -21,6 +21,9 @@ from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Recipe
 from pyro_vae.inference.record import Row, write_metrics
 from pyro_vae.traces import Program
+
+Step = Callable[[Tensor, Tensor | None], Tensor]
+"""One step of training, from the rows of the minibatch and the random bits of their binarisation to the loss."""
 
 FILES = ("checkpoint.pt", "weights.pt", "metrics.csv", "config.yaml")
 
@@ -32,7 +35,6 @@ class Position:
     epoch: int = 0
     step: int = 0
     order: Tensor | None = None  # rows of the current epoch, None between epochs
-    loss_sum: float = 0.0
     seconds: float = 0.0
     best: float = -math.inf
     stale: int = 0
@@ -55,7 +57,8 @@ class Job:
     beta: Tensor
     optim: JointOptim
     schedule: Any
-    svi: SVI
+    step: Step
+    losses: Tensor  # of the steps of this epoch, on the device; in the checkpoint as far as the epoch has come
     noise: torch.Generator
 
     @property
@@ -96,6 +99,7 @@ def keep(job: Job, at: Position) -> None:
         "weights": weights(job.model, job.guide, job.params),
         "optimizer": job.optim.get_state(),
         "schedule": None if job.schedule is None else job.schedule.state_dict(),
+        "losses": job.losses[: at.step],
         "noise": job.noise.get_state(),
         "torch_noise": _noise_state(job.noise.device),
         "same": _same(job),
@@ -132,6 +136,7 @@ def restore(job: Job) -> Position:
         raise ValueError(
             f"resume: the checkpoint's optimizer or schedule is another than the recipe's: {error}"
         ) from error
+    job.losses[: len(state["losses"])] = state["losses"]
     job.noise.set_state(state["noise"].cpu())
     torch.set_rng_state(state["torch_noise"]["cpu"].cpu())
     if job.noise.device.type == "cuda":

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal, get_args
 
 import torch
 from pyro.infer import ELBO, Trace_ELBO
 
 from pyro_vae.inference.optim import OptimizerFactory, ScheduleFactory
+
+
+Engine = Literal["auto", "compiled", "svi"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Recipe:
         patience: stop after this many epochs without a better validation ELBO and keep the best parameters; None to
             train to the end and keep the last.
         seed: of the data order, the binarisation and the guide's noise.
+        engine: "compiled" fuses the programs into one graph (`CompiledSVI`), "svi" is stock `pyro.infer.SVI`, "auto"
+            compiles where the run is long enough to pay for it and the programs can be compiled.
     """
 
     epochs: int = 100
@@ -40,6 +46,7 @@ class Recipe:
     clip_norm: float | None = None
     patience: int | None = None
     seed: int = 0
+    engine: Engine = "auto"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):
@@ -52,6 +59,8 @@ class Recipe:
                 raise ValueError(f"{name}: got {value!r}, expected a finite number {'> 0' if least else '>= 0'}")
         if not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"seed: got {self.seed!r}, expected an integer >= 0")
+        if self.engine not in get_args(Engine):
+            raise ValueError(f"engine: got {self.engine!r}, expected one of {', '.join(map(repr, get_args(Engine)))}")
         if not isinstance(self.loss, ELBO):
             raise ValueError(f"loss: got {self.loss!r}, expected a Pyro ELBO such as pyro.infer.Trace_ELBO()")
         if self.schedule is not None and not callable(self.schedule):

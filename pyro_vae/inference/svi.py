@@ -1,10 +1,10 @@
-"""Stochastic variational inference: stock `pyro.infer.SVI` on a model and a guide, one epoch after another.
+"""Stochastic variational inference on a model and a guide, one epoch after another.
 
     minimise over all parameters   sum_n  E_q(z | x_n) [ log q(z | x_n) - log p(x_n, z) ]
 
-The loop adds what a run needs around Pyro's step and nothing to its mathematics: data in memory, indexed on the device;
-one torch optimizer; a validation ELBO each epoch; checkpoints from which a killed run goes on bit for bit (on a CPU).
-All noise (the data order, the binarisation, the guide's samples) comes from generators seeded by the recipe whose states
+The step is that of `pyro.infer.SVI`, by stock Pyro or by the compiled engine (`compiled.py`), and the loop adds nothing to
+its mathematics: data in memory, indexed on the device; one torch optimizer; a validation ELBO each epoch; checkpoints from
+which a killed run goes on bit for bit (on a CPU). All noise (the data order, the binarisation, the guide's samples) comes from generators seeded by the recipe whose states
 are in the checkpoint; the caller's random state is left as it was.
 """
 
@@ -23,13 +23,15 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.infer import SVI, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
+from pyro.infer import Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pyro_vae.data import Dataset, Split
+from pyro_vae.data.binarise import draw_seed
 from pyro_vae.evidence.importance import check_data, log_evidence
-from pyro_vae.inference.failure import NonFiniteLoss, check_finite, explain
+from pyro_vae.inference.engine import make_step
+from pyro_vae.inference.failure import check_finite, check_losses
 from pyro_vae.inference.job import Job, Position, finish, keep, restore, weights
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Recipe
@@ -98,7 +100,7 @@ def fit(
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", message="Encountered")  # Pyro's NaN warnings: the loop raises instead
         warnings.filterwarnings("ignore", message=".*requires_grad=False")  # a frozen net is meant to be frozen
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(draw_seed(recipe.seed, "guide"))
         job = _prepare(model, guide, data.to(where), recipe, path)
         warnings.filterwarnings("ignore", message="Detected call of .lr_scheduler")  # one that is resumed, not new
         position = restore(job) if resume else Position()
@@ -195,8 +197,9 @@ def _prepare(model: Program, guide: Program, data: Dataset, recipe: Recipe, fold
         beta=beta,
         optim=optim,
         schedule=recipe.schedule(optim.optimizer) if recipe.schedule else None,
-        svi=SVI(*programs, optim, recipe.loss),
-        noise=torch.Generator(device=device).manual_seed(recipe.seed),
+        losses=torch.zeros(math.ceil(len(data.train) / recipe.batch_size), device=device),
+        step=make_step(*programs, optim, recipe, data.train),
+        noise=torch.Generator(device=device).manual_seed(draw_seed(recipe.seed, "order and binarisation")),
     )
 
 
@@ -226,15 +229,14 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
     while at.step < len(batches):
         index = batches[at.step]
         job.beta.fill_(warmup(job.recipe.beta, at.epoch + at.step / len(batches), job.recipe.warmup_epochs))
-        x = job.train.batch(index, job.noise)
-        loss = job.svi.step(x, index)
-        if not math.isfinite(loss):
-            raise NonFiniteLoss(explain(job, at, x, loss))
-        at.loss_sum += loss
+        job.losses[at.step] = job.step(index, job.train.bits(len(index), job.noise))
         at.step += 1
+        pausing = interrupted.is_set() or time.monotonic() - saved > _SAVE_EVERY
+        if pausing or job.losses.device.type == "cpu" or at.step & (at.step - 1) == 0:  # on a GPU, reading is waiting
+            check_losses(job, at)
         at.seconds = earlier + time.monotonic() - started
         reporter.step(at.epoch)
-        if interrupted.is_set() or time.monotonic() - saved > _SAVE_EVERY:
+        if pausing:
             saved = time.monotonic()
             check_finite(job, at)
             keep(job, at)
@@ -244,10 +246,11 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
 
 def _close_epoch(job: Job, at: Position) -> None:
     """Score the validation data, add the epoch's row, step the schedule, and note the best parameters."""
+    check_losses(job, at)
     check_finite(job, at)
     row: Row = {
         "epoch": at.epoch + 1,
-        "train_loss": at.loss_sum / len(job.train),
+        "train_loss": job.losses.double().sum().item() / len(job.train),
         "valid_elbo": math.nan,
         "valid_rate": math.nan,
         "valid_distortion": math.nan,
@@ -268,7 +271,7 @@ def _close_epoch(job: Job, at: Position) -> None:
         at.stale += 1
         if row["valid_elbo"] > at.best:
             at.best, at.stale, at.best_weights = row["valid_elbo"], 0, weights(job.model, job.guide, job.params)
-    at.epoch, at.step, at.order, at.loss_sum = at.epoch + 1, 0, None, 0.0
+    at.epoch, at.step, at.order = at.epoch + 1, 0, None
 
 
 @contextmanager

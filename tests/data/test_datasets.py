@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.data import Binarise, Dataset, Split, fingerprint
-from pyro_vae.data.datasets import RULES, bernoulli_draw
+from pyro_vae.data.binarise import RULES, bernoulli_draw
 
 GREY = torch.arange(256, dtype=torch.uint8).view(16, 1, 4, 4)
 REAL = torch.linspace(0, 1, 256).view(16, 16)

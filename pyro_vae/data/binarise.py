@@ -1,0 +1,90 @@
+"""Binarisation: what makes binary data of grey pixels.
+
+A grey pixel v in 0..255 stands for the probability p = v / 255. The four rules:
+
+    dynamic    x ~ Bernoulli(p), drawn again at every training visit; evaluation sees one fixed draw
+    static     x ~ Bernoulli(p), drawn once; training and evaluation see that draw
+    threshold  x = 1 if p > 1/2 else 0
+    none       x = p, or the raw real values of float data
+
+The fixed draw comes from a CPU generator seeded by (seed, name of the split) and is then moved, so it is the
+same whichever device the pixels lie on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Binarise = Literal["dynamic", "static", "threshold", "none"]
+RULES: tuple[str, ...] = get_args(Binarise)
+
+
+def bernoulli_draw(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw x ~ Bernoulli(p) for every pixel, with p = pixel / 255 (uint8) or p = pixel (float in [0, 1]).
+
+    For uint8 an integer u, uniform on the 255 values 0..254, is compared with the pixel v. Exactly v of the
+    255 values are below v, so P(u < v) = v / 255; in particular v = 0 is never and v = 255 always one. (A
+    byte uniform on 0..255 would give v / 256, and a white pixel would flicker.) For floats u is uniform on
+    [0, 1), so p = 0 is never and p = 1 always one.
+
+    Args:
+        pixels: uint8 or float32, any shape.
+        generator: on the device of the pixels.
+
+    Returns:
+        float32 zeros and ones of the shape of `pixels`.
+    """
+    device = pixels.device
+    if pixels.dtype == torch.uint8:
+        noise = torch.randint(0, 255, pixels.shape, dtype=torch.uint8, generator=generator, device=device)
+    else:
+        noise = torch.rand(pixels.shape, dtype=pixels.dtype, generator=generator, device=device)
+    return (noise < pixels).to(torch.float32)
+
+
+def random_bits(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Uniform int16 of a shape, four to each 64-bit draw of the generator."""
+    size = math.prod(shape)
+    words = torch.empty((size + 3) // 4, dtype=torch.int64, device=generator.device)
+    words.random_(-(2**63), None, generator=generator)
+    return words.view(torch.int16)[:size].view(*shape)
+
+
+def fast_bernoulli_draw(pixels: Tensor, bits: Tensor) -> Tensor:
+    """Draw x ~ Bernoulli(p) from 16 random bits a pixel: a pure function, made of operations that fuse.
+
+    x = 1 where the bits, as u in 0..65535, are below 65536 p rounded to an integer: so P(x = 1) is p to 7.7e-6, p = 0 is
+    never and p = 1 always one.
+
+    Args:
+        pixels: uint8, p = pixel / 255, or float32, p = pixel, any shape.
+        bits: int16, of the same shape, from `random_bits`.
+
+    Returns:
+        float32 zeros and ones of the shape of `pixels`.
+    """
+    scale = 65536 / 255 if pixels.dtype == torch.uint8 else 65536.0
+    return (bits.to(torch.float32) + 32768.5 < pixels.to(torch.float32) * scale).to(torch.float32)
+
+
+def draw_seed(seed: int, name: str) -> int:
+    """A 63-bit seed for one use of a run's seed, such as a split's evaluation draw: a hash, so that no two share bits."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def evaluation_draw(pixels: Tensor, binarise: Binarise, seed: int, name: str) -> Tensor:
+    """The fixed draw of a split, made on the CPU and returned there: float32 of the shape of `pixels`."""
+    pixels = pixels.cpu()
+    whole = pixels.dtype == torch.uint8
+    if binarise == "threshold":
+        return (pixels > (127 if whole else 0.5)).to(torch.float32)  # v / 255 > 1/2 means v >= 128
+    if binarise == "none":
+        return pixels.to(torch.float32) / 255 if whole else pixels
+    return bernoulli_draw(pixels, torch.Generator().manual_seed(draw_seed(seed, name)))

@@ -1,0 +1,51 @@
+"""Which engine takes the steps of a run: stock `pyro.infer.SVI`, or the same programs compiled.
+
+Compiling costs seconds, once for each size of a minibatch: the last, partial one of an epoch has a graph of its own. "auto"
+compiles a size that will be used often enough, by a count that follows from the recipe and not from a clock, so that a run
+can be repeated bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pyro.infer import SVI
+from torch import Tensor
+
+from pyro_vae.data import Split
+from pyro_vae.inference.compiled import CompiledSVI
+from pyro_vae.inference.job import Step
+from pyro_vae.inference.optim import JointOptim
+from pyro_vae.inference.recipe import Recipe
+from pyro_vae.traces import Program
+
+_WORTH_IT = 1_000  # steps of one size: about what compiling it costs, where a step is saved some milliseconds
+
+
+def make_step(model: Program, guide: Program, optim: JointOptim, recipe: Recipe, train: Split) -> Step:
+    """The function that takes one step of training on rows of `train`."""
+
+    def prepare(index: Tensor, bits: Tensor | None) -> Sequence[Any]:
+        return train.rows(index, bits), index
+
+    stock = SVI(model, guide, optim, recipe.loss)
+    compiled = CompiledSVI(model, guide, optim, recipe.loss, prepare=prepare, fallback=recipe.engine != "compiled")
+    sizes = _sizes(len(train), recipe)
+
+    def step(index: Tensor, bits: Tensor | None) -> Tensor:
+        if len(index) in sizes and compiled.reason is None:
+            return compiled.step(index, bits)
+        return torch.as_tensor(stock.step(*prepare(index, bits)), device=index.device)
+
+    return step
+
+
+def _sizes(num_data: int, recipe: Recipe) -> set[int]:
+    """The sizes of minibatches to compile."""
+    full, rest = divmod(num_data, recipe.batch_size)
+    uses = {recipe.batch_size: full * recipe.epochs, rest: recipe.epochs}
+    if recipe.engine == "svi":
+        return set()
+    return {size for size, count in uses.items() if count >= (1 if recipe.engine == "compiled" else _WORTH_IT)}
