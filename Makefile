@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test bench lint format clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +26,13 @@ demo: $(READY) ## train, swap the guide, estimate log p(x) on embedded data; pic
 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest
+
+$(PEERS): $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
+	@touch $(PEERS)
+
+bench: $(PEERS) ## install the peers (JAX, NumPyro, pythae) and time them all; BENCH=--quick for a smoke run
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lint: $(READY) ## ruff and the type checker
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ everything else is a function of `(model, guide, x)`. Swap the guide and nothing
 from pyro_vae.data import Binarise, Dataset, Split, fingerprint, load
 from pyro_vae.evidence import Evidence, log_evidence
 from pyro_vae.guides import Amortized, EncoderGuide, Family, Local, MeanField
-from pyro_vae.inference import NonFiniteLoss, Recipe, Run, fit, fit_local
+from pyro_vae.inference import CompiledSVI, NonFiniteLoss, Recipe, Run, fit, fit_local
 from pyro_vae.models import VAE, Bernoulli, ExactGuide, Gaussian, Likelihood, LinearGaussian
 from pyro_vae.nets import MLP, Conv, ConvDecoder, GatedDecoder, GatedMLP, MLPDecoder
 from pyro_vae.traces import Particles, log_weights, particles
@@ -18,6 +18,7 @@ __all__ = [
     "Amortized",
     "Bernoulli",
     "Binarise",
+    "CompiledSVI",
     "Conv",
     "ConvDecoder",
     "Dataset",

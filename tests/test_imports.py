@@ -13,7 +13,7 @@ import pyro_vae
 
 ROOT = Path(pyro_vae.__file__).parent
 STAGES = [
-    {"data", "nets", "naming"},
+    {"data", "nets", "naming", "graphs"},
     {"models", "guides"},
     {"traces", "weights"},
     {"objectives", "evidence", "diagnostics"},

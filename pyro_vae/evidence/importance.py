@@ -9,6 +9,8 @@ Memory and noise have different blocks. The guide draws its latents, which are s
 particles, each with a seed of its own; the model then scores them in chunks as large as the byte budget allows. So a
 result depends on the seed and not on the budget. What is held for all S particles are the log-densities of one block of
 data (16 where S is in the thousands), which k-hat needs.
+
+Both programs run compiled (`scores.py`) where there is enough to do to pay for it.
 """
 
 from __future__ import annotations
@@ -21,19 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.traces import (
-    Particles,
-    Program,
-    check_programs,
-    device_of,
-    evaluation,
-    log_joint,
-    plate_depth,
-    sample_guide,
-)
+from pyro_vae.evidence.scores import Engine, Precision, Scores, scores
+from pyro_vae.traces import Particles, Program, check_programs, device_of, evaluation, plate_depth
 from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error, pareto_k, pareto_threshold
 
-_ROWS = 65_536  # latents drawn in one run of the guide
+_ROWS = 131_072  # latents drawn in one run of the guide
 _DATA = 4_096  # most data of one block
 
 
@@ -110,6 +104,8 @@ def log_evidence(
     seed: int = 0,
     max_bytes: int | None = None,
     progress: Callable[[int], None] | None = None,
+    engine: Engine = "auto",
+    precision: Precision = "float32",
 ) -> Evidence:
     """Estimate log p(x) of each datum by importance sampling from the guide: a lower bound in expectation.
 
@@ -122,6 +118,10 @@ def log_evidence(
         max_bytes: bound on the model's largest tensors at any time, about; changes the speed and not the result. 32 MiB on a
             CPU (its caches decide) and 1 GiB on a GPU unless given.
         progress: called with the number of data done after each block.
+        engine: "compiled" runs the programs as compiled graphs, "pyro" as they are, "auto" compiles where there is enough
+            to do to pay for it and the programs can be compiled. The noise is the same.
+        precision: "bfloat16" runs the model's matrix products in it. Faster where the processor has them, and *biased*: it
+            belongs to exploration, not to a figure that is reported.
 
     Returns:
         Per-datum estimates with their standard errors, ESS and k-hat; means by its properties.
@@ -141,13 +141,14 @@ def log_evidence(
     x = x.to(device_of(model, guide) or x.device)
     index = index.to(x.device)
     max_bytes = max_bytes or (2**30 if x.is_cuda else 2**25)
-    num_block = max(16, _DATA // num_particles) if num_particles <= _ROWS else max(1, 16 * _ROWS // num_particles)
+    num_block = max(16, _DATA // num_particles) if num_particles <= _ROWS else max(1, 8 * _ROWS // num_particles)
     done: list[dict[str, Tensor]] = []
     with evaluation(model, guide, device=x.device):
         check_programs(model, guide, x, index)
-        depth = plate_depth(model, guide, x, index)
+        depth, width, total = plate_depth(model, guide, x, index), min(num_block, len(x)), len(x) * num_particles
+        programs = scores(model, guide, depth, width, total, engine, precision)
         for block, rows in enumerate(torch.arange(len(x), device=x.device).split(num_block)):
-            draws = _draws(model, guide, x[rows], index[rows], num_particles, depth, (seed, block), max_bytes)
+            draws = _draws(programs, x[rows], index[rows], num_particles, (seed, block), max_bytes)
             done.append(_summarise(Particles(*(torch.cat(parts) for parts in zip(*draws, strict=True)))))
             if progress is not None:
                 progress(len(rows))
@@ -189,30 +190,15 @@ def check_data(model: Program, x: Tensor) -> None:
 
 
 def _draws(
-    model: Program,
-    guide: Program,
-    x: Tensor,
-    index: Tensor,
-    num_particles: int,
-    depth: int,
-    seed: tuple[int, int],
-    max_bytes: int,
+    programs: Scores, x: Tensor, index: Tensor, num_particles: int, seed: tuple[int, int], max_bytes: int
 ) -> Iterator[Particles]:
     """The log-densities of a block of data, some particles at a time: noise blocks, then chunks within the budget."""
     per_block = max(1, _ROWS // len(x))
     budget = max(1, max_bytes // (4 * x[0].numel() * x.element_size()))  # rows: about four tensors (S, B, *shape) live
-    columns = torch.arange(len(x), device=x.device).split(budget)
-    chunk = max(1, budget // len(x))
     for number, start in enumerate(range(0, num_particles, per_block)):
         torch.manual_seed(int(np.random.SeedSequence([*seed, number]).generate_state(1, np.uint64)[0]))
-        latents, log_guide = sample_guide(guide, x, index, min(per_block, num_particles - start), depth)
-        for s in range(0, len(log_guide), chunk):
-            scores = []
-            for rows in columns:
-                part = {name: z[s : s + chunk].index_select(depth, rows) for name, z in latents.items()}
-                scores.append(log_joint(model, part, x[rows], index[rows], depth))
-            log_prior, log_likelihood = (torch.cat(parts, 1) for parts in zip(*scores, strict=True))
-            yield Particles(log_prior, log_likelihood, log_guide[s : s + chunk])
+        latents, log_guide = programs.sample(x, index, min(per_block, num_particles - start))
+        yield Particles(*programs.score(latents, x, index, budget), log_guide)
 
 
 def _summarise(draws: Particles) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.graphs.capture import Graph, capture, compile_graph
-from pyro_vae.graphs.rewrite import bernoulli_sums
+from pyro_vae.graphs.rewrite import bernoulli_draws, bernoulli_sums
 from pyro_vae.graphs.watch import Watch
 
 
@@ -86,6 +86,7 @@ class Compiled:
             graph = capture(function, inputs, watch.modules)
         self.num_captures += 1
         bernoulli_sums(graph.module)
+        bernoulli_draws(graph.module)
         return _Entry(graph, compile_graph(graph, inputs))
 
 

@@ -1,12 +1,14 @@
-"""Rewrites of a captured graph: the same numbers, up to the rounding of float32, in fewer passes over memory.
+"""Rewrites of a captured graph before it is compiled.
 
-The sum of Bernoulli log-densities over the pixels of a datum, with logits l and values x,
+One is for speed: the same numbers, up to the rounding of float32, in fewer passes over memory. The sum of Bernoulli log-densities over the pixels of a datum, with logits l and values x,
 
     sum_d  x_d l_d - log(1 + e^{l_d})  =  sum_d (x_d l_d - max(l_d, 0))  -  sum_d log(1 + e^{-|l_d|})
 
 needs a logarithm a pixel, which is most of its cost. Each factor 1 + e^{-|l|} lies between 1 and 2, so that the product of
 several cannot overflow, and one logarithm of it does for all of them. What is lost is below float32's rounding of the sum:
 at most 6e-8 a pixel, where e^{-|l|} vanishes beside 1.
+
+The other is for the noise: Inductor draws a Bernoulli variable from float32 numbers whatever its dtype, torch does not.
 """
 
 from __future__ import annotations
@@ -24,6 +26,22 @@ def bernoulli_sums(module: fx.GraphModule) -> None:
     for node in list(module.graph.nodes):
         if node.target is _aten.sum.dim_IntList:
             _rewrite_sum(module.graph, node)
+    _finish(module)
+
+
+def bernoulli_draws(module: fx.GraphModule) -> None:
+    """Rewrite every `bernoulli(p)` as `rand < p` in the dtype of p, which is how torch draws it, in place."""
+    for node in module.graph.find_nodes(op="call_function", target=_aten.bernoulli.default):
+        if len(node.args) > 1 or node.kwargs:
+            continue
+        p = node.args[0]
+        with module.graph.inserting_before(node):
+            uniform = module.graph.call_function(_aten.rand_like.default, (p,))
+            below = module.graph.call_function(_aten.lt.Tensor, (uniform, p))
+            drawn = module.graph.call_function(_aten._to_copy.default, (below,), {"dtype": node.meta["val"].dtype})
+        drawn.meta["val"] = node.meta["val"]
+        node.replace_all_uses_with(drawn)
+        module.graph.erase_node(node)
     _finish(module)
 
 

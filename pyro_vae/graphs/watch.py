@@ -64,9 +64,9 @@ def _is_watched(value: Any) -> bool:
 
 
 def _module_entries(module: nn.Module) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    for where in (vars(module), module._parameters, module._buffers):
+    for where in (vars(module), module._parameters, module._buffers, module._modules):
         for name, value in where.items():
-            if _is_watched(value):
+            if _is_watched(value) or where is module._modules:
                 yield where, name, value
 
 

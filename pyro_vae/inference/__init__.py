@@ -1,8 +1,9 @@
 """Inference: SVI on whole datasets, and on one datum's own parameters."""
 
+from pyro_vae.inference.compiled import CompiledSVI
 from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.local import fit_local
 from pyro_vae.inference.recipe import Recipe
 from pyro_vae.inference.svi import Run, fit
 
-__all__ = ["NonFiniteLoss", "Recipe", "Run", "fit", "fit_local"]
+__all__ = ["CompiledSVI", "NonFiniteLoss", "Recipe", "Run", "fit", "fit_local"]

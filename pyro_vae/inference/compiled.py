@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from typing import Any
 from unittest import mock
 
@@ -108,7 +109,7 @@ class CompiledSVI:
     def state_dict(self) -> dict[str, Any]:
         """Unconstrained parameters by their names in Pyro's store, and the optimizer's state."""
         params = {name: p.detach().clone() for p, name in self._params.items()}
-        return {"params": params, "optimizer": None if self._optim is None else self._optim.get_state()}
+        return {"params": params, "optimizer": None if self._optim is None else deepcopy(self._optim.get_state())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` returned: parameters that are known at once, the others before the next step."""
@@ -172,6 +173,8 @@ class CompiledSVI:
         modules = [m for name, m in sys.modules.items() if name.startswith("pyro.infer") and hasattr(m, "warn_if_nan")]
         with ExitStack() as stack:
             stack.enter_context(pyro.validation_enabled(False))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")  # stock SVI would say it; and a test that makes errors of them is no reason
             for module in modules:
                 stack.enter_context(mock.patch.object(module, "warn_if_nan", lambda value, *_, **__: value))
             self._forget_gradients()

@@ -17,7 +17,9 @@ from pyro.infer import ELBO, SVI, Trace_ELBO
 from torch import Tensor, nn
 
 from pyro_vae.evidence.importance import check_data
+from pyro_vae.inference.compiled import CompiledSVI
 from pyro_vae.inference.optim import JointOptim
+from pyro_vae.inference.recipe import Engine, check_engine
 from pyro_vae.traces import (
     Program,
     check_programs,
@@ -26,6 +28,8 @@ from pyro_vae.traces import (
     trainable_parameters,
     without_parameters,
 )
+
+_WORTH_IT = 500_000  # steps, over all data, from which on "auto" compiles
 
 GuideT = TypeVar("GuideT", bound=nn.Module)
 
@@ -39,6 +43,7 @@ def fit_local(
     learning_rate: float = 0.1,
     loss: ELBO | None = None,
     seed: int = 0,
+    engine: Engine = "auto",
 ) -> GuideT:
     """Optimise a guide's per-datum parameters for data `x` in place; the model is frozen and in eval mode.
 
@@ -50,6 +55,7 @@ def fit_local(
         learning_rate: at the first step; it falls to 0 by a cosine.
         loss: a Pyro ELBO; Trace_ELBO unless given.
         seed: of the guide's noise.
+        engine: "compiled", "svi" or "auto", as in `Recipe`.
 
     Returns:
         The guide.
@@ -64,6 +70,7 @@ def fit_local(
     """
     if num_steps < 1 or not learning_rate > 0:
         raise ValueError(f"num_steps, learning_rate: got {num_steps}, {learning_rate}, expected both positive")
+    check_engine(engine)
     x = x.to(device_of(model) or x.device)
     check_data(model, x)
     guide.to(x.device)
@@ -73,7 +80,9 @@ def fit_local(
         check_programs(fixed, guide, x, index)
         optim = JointOptim(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), params)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim.optimizer, num_steps)
-        svi = SVI(fixed, guide, optim, loss or Trace_ELBO())
+        svi: SVI | CompiledSVI = SVI(fixed, guide, optim, loss or Trace_ELBO())
+        if engine == "compiled" or (engine == "auto" and num_steps * len(x) >= _WORTH_IT):
+            svi = CompiledSVI(fixed, guide, optim, loss or Trace_ELBO(), fallback=engine == "auto")
         with pyro.validation_enabled(False):
             for _ in range(num_steps):
                 svi.step(x, index)

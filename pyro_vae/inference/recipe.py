@@ -16,6 +16,12 @@ from pyro_vae.inference.optim import OptimizerFactory, ScheduleFactory
 Engine = Literal["auto", "compiled", "svi"]
 
 
+def check_engine(engine: str) -> None:
+    """Raise a ValueError for an engine that does not exist."""
+    if engine not in get_args(Engine):
+        raise ValueError(f"engine: got {engine!r}, expected one of {', '.join(map(repr, get_args(Engine)))}")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A training recipe.
@@ -59,8 +65,7 @@ class Recipe:
                 raise ValueError(f"{name}: got {value!r}, expected a finite number {'> 0' if least else '>= 0'}")
         if not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"seed: got {self.seed!r}, expected an integer >= 0")
-        if self.engine not in get_args(Engine):
-            raise ValueError(f"engine: got {self.engine!r}, expected one of {', '.join(map(repr, get_args(Engine)))}")
+        check_engine(self.engine)
         if not isinstance(self.loss, ELBO):
             raise ValueError(f"loss: got {self.loss!r}, expected a Pyro ELBO such as pyro.infer.Trace_ELBO()")
         if self.schedule is not None and not callable(self.schedule):

@@ -1,0 +1,128 @@
+"""The two runs behind an estimate, latents drawn from the guide and scored by the model, compiled where it pays.
+
+A graph serves one shape, so all chunks of an estimate are made of one shape: particles are cut evenly, and a block or chunk
+that is short (the last data, say) is filled up with copies of its last row, whose scores are thrown away. What is drawn is
+never padded: the noise is the same whichever engine runs.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import lru_cache
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from pyro_vae.graphs import CaptureError, Compiled
+from pyro_vae.traces import Program, log_joint, sample_guide
+
+Engine = Literal["auto", "compiled", "pyro"]
+Precision = Literal["float32", "bfloat16"]
+
+_WORTH_IT = 2_000_000  # particles, over all data, from which on "auto" compiles
+
+
+def scores(
+    model: Program, guide: Program, depth: int, width: int, num_rows: int, engine: Engine, precision: Precision
+) -> Scores:
+    """The `Scores` of these programs, with the graphs of the last calls on them; `num_rows` particles are to be scored.
+
+    Raises:
+        ValueError: an unknown engine or precision; at a call, programs that cannot be compiled under engine "compiled".
+    """
+    for name, value, known in (("engine", engine, Engine), ("precision", precision, Precision)):
+        if value not in get_args(known):
+            raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, get_args(known)))}")
+    found = _scores(model, guide, depth, width, precision)
+    found.compiled = engine == "compiled" or (engine == "auto" and num_rows >= _WORTH_IT)
+    found.fallback = engine == "auto"
+    return found
+
+
+class Scores:
+    """Draws and log-densities of a model and a guide, in blocks of `width` data.
+
+    Args:
+        model, guide: Pyro programs.
+        depth: of their plates, from `plate_depth`.
+        width: data of a block; the last may have fewer.
+        precision: of the model's matrix products.
+    """
+
+    def __init__(self, model: Program, guide: Program, depth: int, width: int, precision: Precision) -> None:
+        self.model, self.guide, self.depth, self.width = model, guide, depth, width
+        self.half = precision == "bfloat16"
+        self.compiled = self.fallback = False
+        self._names: tuple[str, ...] = ()
+        self._sample = Compiled(self._sample_tensors, guide)
+        self._score = Compiled(self._score_tensors, model)
+
+    def sample(self, x: Tensor, index: Tensor, num_particles: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Latents by site name, each `(S, ..., B, *event)`, and log q `(S, B)`."""
+        if self.compiled and len(x) == self.width:
+            outputs = self._try(self._sample, num_particles, x, index)
+            if outputs is not None:
+                log_guide, *values = outputs
+                return dict(zip(self._names, values, strict=True)), log_guide
+        return sample_guide(self.guide, x, index, num_particles, self.depth)
+
+    def score(self, latents: dict[str, Tensor], x: Tensor, index: Tensor, most_rows: int) -> tuple[Tensor, Tensor]:
+        """log p(z) and log p(x | z), `(S, B)` each, in chunks of at most `most_rows` rows."""
+        num_particles = len(next(iter(latents.values())))
+        columns = min(self.width, most_rows)
+        chunk = max(1, most_rows // columns)
+        chunk = math.ceil(num_particles / math.ceil(num_particles / chunk))
+        parts = []
+        for s in range(0, num_particles, chunk):
+            row = [self._chunk(latents, x, index, s, chunk, d, columns) for d in range(0, len(x), columns)]
+            parts.append([torch.cat(part, 1) for part in zip(*row, strict=True)])
+        prior, likelihood = (torch.cat(part) for part in zip(*parts, strict=True))
+        return prior, likelihood
+
+    def _chunk(
+        self, latents: dict[str, Tensor], x: Tensor, index: Tensor, s: int, chunk: int, d: int, columns: int
+    ) -> tuple[Tensor, ...]:
+        values = {name: z[s : s + chunk].narrow(self.depth, d, min(columns, len(x) - d)) for name, z in latents.items()}
+        x, index = x[d : d + columns], index[d : d + columns]
+        size = len(next(iter(values.values()))), len(x)
+        if self.compiled:
+            names = tuple(values)
+            filled = [_fill(_fill(z, 0, chunk), self.depth, columns).contiguous() for z in values.values()]
+            outputs = self._try(self._score, names, _fill(x, 0, columns), _fill(index, 0, columns), *filled)
+            if outputs is not None:
+                return tuple(part[: size[0], : size[1]] for part in outputs)
+        return tuple(self._score_tensors(tuple(values), x, index, *values.values()))
+
+    def _try(self, function: Compiled, *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except CaptureError as error:
+            if not self.fallback:
+                raise ValueError(f"model, guide: cannot be compiled: {error}; use engine='pyro' or 'auto'") from error
+            warnings.warn(f"the programs are not compiled, Pyro runs them: {error}", stacklevel=5)
+            self.compiled = False
+            return None
+
+    def _sample_tensors(self, num_particles: int, x: Tensor, index: Tensor) -> list[Tensor]:
+        latents, log_guide = sample_guide(self.guide, x, index, num_particles, self.depth)
+        self._names = tuple(latents)
+        return [log_guide, *latents.values()]
+
+    def _score_tensors(self, names: tuple[str, ...], x: Tensor, index: Tensor, *values: Tensor) -> list[Tensor]:
+        latents = dict(zip(names, values, strict=True))
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+            return list(log_joint(self.model, latents, x, index, self.depth))
+
+
+def _fill(values: Tensor, dim: int, size: int) -> Tensor:
+    """Copies of the last slice along `dim` until there are `size`."""
+    missing = size - values.shape[dim]
+    if missing == 0:
+        return values
+    last = values.narrow(dim, values.shape[dim] - 1, 1)
+    return torch.cat([values, last.expand(*(missing if i == dim else -1 for i in range(values.dim())))], dim)
+
+
+_scores = lru_cache(maxsize=4)(Scores)  # a few: a graph keeps its programs alive

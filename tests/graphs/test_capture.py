@@ -1,0 +1,82 @@
+"""Capturing a function of tensors: what the graph holds, what it reads, what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from pyro_vae.graphs import CaptureError, Compiled, capture
+
+
+def test_live_tensors_become_inputs_once_each() -> None:
+    weight, bias = torch.randn(3), torch.randn(3)
+    graph = capture(lambda x: [weight * x + bias + weight], [torch.ones(3)])
+    assert [id(t) for t in graph.reads] == [id(weight), id(bias)]
+    x = torch.randn(3)
+    weight.mul_(2)
+    assert torch.equal(graph.module(*graph.reads, x)[0], weight * x + bias + weight)
+
+
+def test_numbers_made_on_the_way_become_literals() -> None:
+    graph = capture(lambda x: [x + torch.tensor(2.0)], [torch.ones(3)])
+    assert graph.reads == []
+    assert torch.equal(graph.module(torch.zeros(3))[0], torch.full((3,), 2.0))
+
+
+def test_gradients_are_part_of_the_graph() -> None:
+    weight = torch.randn(3, requires_grad=True)
+    graph = capture(lambda x: torch.autograd.grad(((weight * x) ** 2).sum(), weight), [torch.ones(3)])
+    x = torch.randn(3)
+    torch.testing.assert_close(graph.module(weight, x)[0], 2 * weight.detach() * x**2)
+
+
+def test_random_state_and_buffers_are_left_alone() -> None:
+    norm = nn.BatchNorm1d(3)
+    before = torch.get_rng_state()
+    graph = capture(lambda x: [norm(x) + torch.randn(3)], [torch.randn(5, 3)], [norm])
+    assert norm.num_batches_tracked == 0 and torch.equal(norm.running_mean, torch.zeros(3))
+    del graph
+    torch.set_rng_state(before)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_noise_is_that_of_the_function() -> None:
+    def function(x: torch.Tensor) -> list[torch.Tensor]:
+        return [x + torch.randn(4), torch.bernoulli(torch.full((4,), 0.5))]
+
+    compiled, x = Compiled(function), torch.zeros(4)
+    compiled(x)
+    torch.manual_seed(3)
+    got = compiled(x)
+    torch.manual_seed(3)
+    assert all(map(torch.equal, got, function(x)))
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda x: [x if x.sum() > 0 else -x], "the value of a tensor"),
+        (lambda x: [x if x.sum().item() > 0 else -x], "the value of a tensor"),
+        (lambda x: [x * float(x[0])], "the value of a tensor"),
+        (lambda x: [x[x > 0]], "nonzero|value of a tensor|index"),
+        (lambda x: [torch.no_such(x)], "no_such"),
+    ],
+)
+def test_refused(function: Callable[[torch.Tensor], list[torch.Tensor]], reason: str) -> None:
+    with pytest.raises(CaptureError, match=reason):
+        Compiled(function)(torch.ones(3))
+
+
+def test_a_loss_that_is_only_read_stays_in_the_graph() -> None:
+    weight = torch.ones(3, requires_grad=True)
+
+    def function(x: torch.Tensor) -> list[torch.Tensor]:
+        loss = (weight * x).sum()
+        return [torch.as_tensor(loss.item() * 2 + 1)]
+
+    x = torch.randn(3)
+    graph = capture(function, [torch.ones(3)])
+    torch.testing.assert_close(graph.module(*graph.reads, x)[0], 2 * x.sum() + 1)
