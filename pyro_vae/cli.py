@@ -24,7 +24,8 @@ from torch import Tensor
 
 from pyro_vae.data import Split
 from pyro_vae.diagnostics import active_units
-from pyro_vae.evidence import log_evidence
+from pyro_vae.evidence import Engine as EvidenceEngine
+from pyro_vae.evidence import Precision, log_evidence
 from pyro_vae.inference import NonFiniteLoss, fit
 from pyro_vae.inference.job import read_checkpoint
 from pyro_vae.report.images import interleave, save_grid
@@ -92,6 +93,8 @@ def _parser() -> ArgumentParser:
     evidence.add_argument("--num_particles", type=int, default=5000, help="particles per datum")
     evidence.add_argument("--seed", type=int, default=0, help="of the particles")
     evidence.add_argument("--max_bytes", type=int | None, default=None, help="memory for the largest tensors")
+    evidence.add_argument("--engine", type=EvidenceEngine, default="auto", help="run the programs compiled or by Pyro")
+    evidence.add_argument("--precision", type=Precision, default="float32", help="bfloat16 is faster and biased")
     evidence.add_argument("--out", type=str | None, default=None, help="JSON file instead of RUN/evidence.json")
     commands.add_subcommand("evidence", evidence, help="estimate log p(x) of held-out data")
     sample = _run_parser("Draw from the model's prior and write a picture.")
@@ -200,12 +203,15 @@ def _evidence(options: Namespace) -> None:
             num_particles=options.num_particles,
             seed=options.seed,
             max_bytes=options.max_bytes,
+            engine=options.engine,
+            precision=options.precision,
             progress=_progress(stack, len(split)),
         )
     seconds = time.monotonic() - started
     summary = estimate.summary()
     facts = {
         "split": options.split,
+        "precision": options.precision,
         "fingerprint": split.fingerprint,
         "active_units": active_units(parts.guide, split.x) if len(split) > 1 else None,
         "seconds": round(seconds, 1),

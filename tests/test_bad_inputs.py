@@ -394,7 +394,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path: Pat
     code, error = call(f"{TRAIN} --epochs 3 {exploding}", tmp_path)
     assert code == 1
     assert re.fullmatch(r"pyro-vae: error: the loss is \S+ at epoch 2, step \d+: .*\n", error), error
-    assert "became non-finite in the step before: lower the learning rate (now 1e+06)" in error
+    assert "became non-finite: lower the learning rate (now 1e+06)" in error
     assert "the last good checkpoint is in new" in error
     state = torch.load(tmp_path / "new" / "checkpoint.pt", weights_only=True)
     assert state["position"]["epoch"] == 1

@@ -12,7 +12,7 @@ import torch
 from pyro import poutine
 from torch import nn
 
-from pyro_vae import MLP, VAE, Amortized, LinearGaussian, MeanField, log_weights, particles
+from pyro_vae import MLP, VAE, Amortized, LinearGaussian, Local, MeanField, log_weights, particles
 from pyro_vae.traces import check_programs, evaluation, latent_moments, plate_depth, trainable_parameters
 
 X = torch.tensor([[0.3, -1.0, 0.5], [1.2, 0.1, -0.4]])
@@ -235,3 +235,8 @@ def test_nets_without_leading_dimensions_are_told_of() -> None:
     x = torch.randn(7, 3)
     with pytest.raises(ValueError, match="nets must take leading dimensions"):
         check_programs(Normed(), Amortized(MeanField(2), MLP(3, ())), x)
+
+
+def test_a_local_guide_s_whole_table_needs_no_index() -> None:
+    model, guide, x = LinearGaussian(5, 2), Local(MeanField(2), 7), torch.randn(7, 5)
+    assert log_weights(model, guide, x, num_particles=3).shape == (3, 7)

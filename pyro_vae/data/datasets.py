@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pyro_vae.data.binarise import RULES, Binarise, evaluation_draw, fast_bernoulli_draw, random_bits
 
+
 def fingerprint(x: Tensor) -> str:
     """Checksum of a tensor: the first 16 hex digits of the SHA-256 of its dtype, shape and bytes.
 

@@ -193,12 +193,13 @@ def _draws(
     programs: Scores, x: Tensor, index: Tensor, num_particles: int, seed: tuple[int, int], max_bytes: int
 ) -> Iterator[Particles]:
     """The log-densities of a block of data, some particles at a time: noise blocks, then chunks within the budget."""
-    per_block = max(1, _ROWS // len(x))
+    per_block = min(max(1, _ROWS // len(x)), num_particles)
     budget = max(1, max_bytes // (4 * x[0].numel() * x.element_size()))  # rows: about four tensors (S, B, *shape) live
+    shape = programs.chunk(min(max(1, _ROWS // programs.width), num_particles), budget)
     for number, start in enumerate(range(0, num_particles, per_block)):
         torch.manual_seed(int(np.random.SeedSequence([*seed, number]).generate_state(1, np.uint64)[0]))
         latents, log_guide = programs.sample(x, index, min(per_block, num_particles - start))
-        yield Particles(*programs.score(latents, x, index, budget), log_guide)
+        yield Particles(*programs.score(latents, x, index, shape), log_guide)
 
 
 def _summarise(draws: Particles) -> dict[str, Tensor]:

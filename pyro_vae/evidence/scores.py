@@ -56,24 +56,32 @@ class Scores:
         self.half = precision == "bfloat16"
         self.compiled = self.fallback = False
         self._names: tuple[str, ...] = ()
+        self._most = 0  # particles of the largest noise block, which comes first
         self._sample = Compiled(self._sample_tensors, guide)
         self._score = Compiled(self._score_tensors, model)
 
     def sample(self, x: Tensor, index: Tensor, num_particles: int) -> tuple[dict[str, Tensor], Tensor]:
         """Latents by site name, each `(S, ..., B, *event)`, and log q `(S, B)`."""
-        if self.compiled and len(x) == self.width:
+        if self.compiled and len(x) == self.width and num_particles >= self._most:
+            self._most = num_particles
             outputs = self._try(self._sample, num_particles, x, index)
             if outputs is not None:
                 log_guide, *values = outputs
                 return dict(zip(self._names, values, strict=True)), log_guide
         return sample_guide(self.guide, x, index, num_particles, self.depth)
 
-    def score(self, latents: dict[str, Tensor], x: Tensor, index: Tensor, most_rows: int) -> tuple[Tensor, Tensor]:
-        """log p(z) and log p(x | z), `(S, B)` each, in chunks of at most `most_rows` rows."""
-        num_particles = len(next(iter(latents.values())))
+    def chunk(self, num_particles: int, most_rows: int) -> tuple[int, int]:
+        """Particles and data of a chunk of at most `most_rows` rows, where noise blocks have `num_particles` at most."""
         columns = min(self.width, most_rows)
-        chunk = max(1, most_rows // columns)
-        chunk = math.ceil(num_particles / math.ceil(num_particles / chunk))
+        chunks = math.ceil(num_particles / max(1, most_rows // columns))
+        return math.ceil(num_particles / chunks), columns
+
+    def score(
+        self, latents: dict[str, Tensor], x: Tensor, index: Tensor, shape: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """log p(z) and log p(x | z), `(S, B)` each, in chunks of `shape`."""
+        num_particles = len(next(iter(latents.values())))
+        chunk, columns = shape
         parts = []
         for s in range(0, num_particles, chunk):
             row = [self._chunk(latents, x, index, s, chunk, d, columns) for d in range(0, len(x), columns)]

@@ -106,7 +106,7 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
 
 def _reason(error: Exception) -> str:
     text = str(error)
-    if "_local_scalar_dense" in text or isinstance(error, TypeError) and "__bool__" in text:
+    if "_local_scalar_dense" in text or (isinstance(error, TypeError) and "__bool__" in text):
         return "it looks at the value of a tensor (`if`, `float`, a loop over data), and one graph holds one path only"
     return f"{type(error).__name__}: {next(iter(text.splitlines()), '')}"
 

@@ -64,13 +64,17 @@ class Compiled:
 
     def entry(self, *arguments: Any) -> _Entry:
         """The graph for these arguments, captured and compiled if there is none yet."""
-        if self._watch is None or not self._watch.unchanged():
+        if not self.unchanged():
             self._watch = Watch(*self.programs)
         key = (self._watch.key, *map(_signature, arguments))
         entry = self._entries.get(key)
         if entry is None:
             entry = self._entries[key] = self._build(self._watch, arguments)
         return entry
+
+    def unchanged(self) -> bool:
+        """Whether the programs are as they were at the last call."""
+        return self._watch is not None and self._watch.unchanged()
 
     def _build(self, watch: Watch, arguments: tuple[Any, ...]) -> _Entry:
         inputs = [a for a in arguments if isinstance(a, Tensor)]

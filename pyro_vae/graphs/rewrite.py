@@ -1,6 +1,7 @@
 """Rewrites of a captured graph before it is compiled.
 
-One is for speed: the same numbers, up to the rounding of float32, in fewer passes over memory. The sum of Bernoulli log-densities over the pixels of a datum, with logits l and values x,
+One is for speed: the same numbers, up to the rounding of float32, in fewer passes over memory. The sum of Bernoulli
+log-densities over the pixels of a datum, with logits l and values x,
 
     sum_d  x_d l_d - log(1 + e^{l_d})  =  sum_d (x_d l_d - max(l_d, 0))  -  sum_d log(1 + e^{-|l_d|})
 

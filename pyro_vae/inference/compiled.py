@@ -22,7 +22,7 @@ from unittest import mock
 import pyro
 import torch
 from pyro import poutine
-from pyro.infer import ELBO, SVI
+from pyro.infer import ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor
 
@@ -70,7 +70,9 @@ class CompiledSVI:
         if not isinstance(loss, ELBO):
             raise ValueError(f"loss: got {loss!r}, expected a Pyro ELBO such as pyro.infer.Trace_ELBO()")
         if not callable(optim):
-            raise ValueError(f"optim: got {optim!r}, expected a PyroOptim, or a function from parameters to an optimizer")
+            raise ValueError(
+                f"optim: got {optim!r}, expected a PyroOptim, or a function from parameters to an optimizer"
+            )
         self.model, self.guide, self.loss = model, guide, loss
         self.fallback = fallback
         self.reason: str | None = None  # why the programs are not compiled, where they are not
@@ -94,7 +96,15 @@ class CompiledSVI:
             return self._update(*self._loss_and_grads(*arguments))
         if entry.calls > 0 and entry.calls & (entry.calls - 1) == 0:
             return self._update(*self._compared(arguments))
+        return self.plain_step(*arguments)
+
+    def plain_step(self, *arguments: Any) -> Tensor:
+        """`step` by the graph alone, without comparisons; after `step` has been called with arguments like these."""
         return self._update(*self._step(*arguments))
+
+    def settled(self) -> bool:
+        """Whether the programs are compiled, and as they were at the last call."""
+        return self.reason is None and self._step.unchanged()
 
     def evaluate_loss(self, *arguments: Any) -> Tensor:
         """The loss, without a step."""

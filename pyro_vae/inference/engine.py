@@ -1,8 +1,8 @@
 """Which engine takes the steps of a run: stock `pyro.infer.SVI`, or the same programs compiled.
 
-Compiling costs seconds, once for each size of a minibatch: the last, partial one of an epoch has a graph of its own. "auto"
-compiles a size that will be used often enough, by a count that follows from the recipe and not from a clock, so that a run
-can be repeated bit for bit.
+On a GPU a compiled step is recorded as one CUDA graph (`cuda.py`). Compiling costs seconds, once for each size of a
+minibatch: the last, partial one of an epoch has a graph of its own. "auto" compiles a size that will be used often enough,
+by a count that follows from the recipe and not from a clock, so that a run can be repeated bit for bit.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pyro_vae.data import Split
 from pyro_vae.inference.compiled import CompiledSVI
+from pyro_vae.inference.cuda import Replayed
 from pyro_vae.inference.job import Step
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Recipe
@@ -27,16 +28,20 @@ _WORTH_IT = 1_000  # steps of one size: about what compiling it costs, where a s
 def make_step(model: Program, guide: Program, optim: JointOptim, recipe: Recipe, train: Split) -> Step:
     """The function that takes one step of training on rows of `train`."""
 
-    def prepare(index: Tensor, bits: Tensor | None) -> Sequence[Any]:
+    def prepare(index: Tensor, bits: Tensor | None = None) -> Sequence[Any]:
         return train.rows(index, bits), index
 
     stock = SVI(model, guide, optim, recipe.loss)
     compiled = CompiledSVI(model, guide, optim, recipe.loss, prepare=prepare, fallback=recipe.engine != "compiled")
     sizes = _sizes(len(train), recipe)
+    replayed = Replayed(
+        compiled.step, compiled.plain_step, lambda: compiled.settled() and optim.recordable, optim.refresh
+    )
 
     def step(index: Tensor, bits: Tensor | None) -> Tensor:
         if len(index) in sizes and compiled.reason is None:
-            return compiled.step(index, bits)
+            given = (index,) if bits is None else (index, bits)
+            return replayed(*given) if index.is_cuda else compiled.step(*given)
         return torch.as_tensor(stock.step(*prepare(index, bits)), device=index.device)
 
     return step

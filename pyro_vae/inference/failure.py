@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from pyro_vae.inference.job import Job, Position
 
@@ -40,10 +39,13 @@ def _explain(job: Job, at: Position, step: int, loss: float) -> str:
     """Epoch, step and likely cause of a non-finite loss."""
     assert at.order is not None
     rows = at.order.split(job.recipe.batch_size)[step]
+    bad = _non_finite(job)
     if not torch.isfinite(job.train.x[rows]).all():
         cause = "the minibatch has NaN or infinite values: clean the data"
+    elif bad:
+        cause = f"the parameters {bad[:3]} became non-finite: {_advice(job)}"
     else:
-        cause = f"a density overflowed (a scale near 0, or exp of a large output) or a step was too long: {_advice(job)}"
+        cause = f"a density overflowed at finite parameters (a scale near 0, or exp of a large output): {_advice(job)}"
     return f"the loss is {loss} at epoch {at.epoch + 1}, step {step + 1}: {cause}{_kept(job)}"
 
 

@@ -60,9 +60,20 @@ class JointOptim(PyroOptim):
             )
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.params, self.clip_norm)
+        self.refresh()
         if self._adam is None or not self._adam.step():
             self.optimizer.step()
             self._adam = _adam_group(self.optimizer)
+
+    @property
+    def recordable(self) -> bool:
+        """Whether a step reads nothing from the host, so that a CUDA graph can hold it."""
+        return self._adam is not None
+
+    def refresh(self) -> None:
+        """Bring what a recorded step reads on the device up to date."""
+        if self._adam is not None:
+            self._adam.refresh()
 
     def get_state(self) -> dict[str, Any]:
         return self.optimizer.state_dict()
@@ -84,6 +95,8 @@ class _AdamGroup:
         self.moments = [[state[name] for state in states] for name in names]
         self.moments += [[]] * (3 - len(names))
         self.counts = list(self.steps)
+        self._rate = group["lr"]
+        self.rate = torch.tensor(self._rate, device=self.steps.device) if self.steps.is_cuda else None
 
     @torch.no_grad()
     def step(self) -> bool:
@@ -91,11 +104,18 @@ class _AdamGroup:
         gradients = [p.grad for p in self.params]
         if any(gradient is None for gradient in gradients):
             return False
-        options = {name: self.group[name] for name in ("lr", "weight_decay", "eps", "amsgrad", "maximize")}
+        options = {name: self.group[name] for name in ("weight_decay", "eps", "amsgrad", "maximize")}
+        options["lr"] = self.group["lr"] if self.rate is None else self.rate
         beta1, beta2 = self.group["betas"]
         self.steps.add_(1)
         self.kernel(self.params, gradients, *self.moments, self.counts, beta1=beta1, beta2=beta2, **options)
         return True
+
+    def refresh(self) -> None:
+        """Write the learning rate to the device, where a recorded step reads it."""
+        if self.rate is not None and self._rate != self.group["lr"]:
+            self._rate = self.group["lr"]
+            self.rate.fill_(self._rate)
 
 
 def _adam_group(optimizer: torch.optim.Optimizer) -> _AdamGroup | None:

@@ -12,7 +12,6 @@ from pyro.infer import ELBO, Trace_ELBO
 
 from pyro_vae.inference.optim import OptimizerFactory, ScheduleFactory
 
-
 Engine = Literal["auto", "compiled", "svi"]
 
 

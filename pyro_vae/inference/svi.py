@@ -4,8 +4,9 @@
 
 The step is that of `pyro.infer.SVI`, by stock Pyro or by the compiled engine (`compiled.py`), and the loop adds nothing to
 its mathematics: data in memory, indexed on the device; one torch optimizer; a validation ELBO each epoch; checkpoints from
-which a killed run goes on bit for bit (on a CPU). All noise (the data order, the binarisation, the guide's samples) comes from generators seeded by the recipe whose states
-are in the checkpoint; the caller's random state is left as it was.
+which a killed run goes on bit for bit (on a CPU). All noise (the data order and the binarisation in one stream, the guide's
+samples in another) comes from generators seeded by the recipe whose states are in the checkpoint; the caller's random state
+is left as it was.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.data import Binarise, Dataset, Split, fingerprint
-from pyro_vae.data.binarise import RULES, bernoulli_draw
+from pyro_vae.data.binarise import RULES, bernoulli_draw, fast_bernoulli_draw, random_bits
 
 GREY = torch.arange(256, dtype=torch.uint8).view(16, 1, 4, 4)
 REAL = torch.linspace(0, 1, 256).view(16, 16)
@@ -202,3 +202,30 @@ def test_dataset() -> None:
         Dataset("grey", train, None, Split("test", GREY.view(16, 16), "static"))
     with pytest.raises(ValueError, match="test is 'none', train is 'static'"):
         Dataset("grey", train, None, Split("test", GREY, "none"))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
+def test_16_bits_a_pixel_give_each_its_probability_to_a_131072nd(dtype: torch.dtype) -> None:
+    # all 65,536 values of the bits once, under every grey value: the probabilities themselves, not an estimate
+    bits = torch.arange(-(2**15), 2**15).to(torch.int16)[:, None]
+    grey = torch.arange(256, dtype=torch.uint8)
+    pixels = grey if dtype == torch.uint8 else grey.float() / 255
+    p = fast_bernoulli_draw(pixels.expand(65536, 256), bits.expand(-1, 256)).double().mean(0)
+    assert ((p - grey.double() / 255).abs() <= 0.5 / 65536 + 1e-9).all()
+    assert p[0] == 0 and p[255] == 1
+
+
+def test_random_bits_are_uniform_and_seeded() -> None:
+    bits = random_bits((1000, 333), generator(1))
+    assert bits.shape == (1000, 333) and bits.dtype == torch.int16
+    assert torch.equal(bits, random_bits((1000, 333), generator(1)))
+    counts = torch.bincount(bits.flatten().int() + 32768, minlength=65536).view(256, 256).double()
+    expected = bits.numel() / 256
+    for axis in (0, 1):  # low and high byte: chi-squared with 255 degrees of freedom, 5 standard deviations
+        chi = ((counts.sum(axis) - expected) ** 2 / expected).sum()
+        assert abs(chi - 255) < 5 * (2 * 255) ** 0.5
+
+
+def test_bits_are_for_the_dynamic_rule_alone() -> None:
+    assert Split("train", GREY, "static").bits(3, generator()) is None
+    assert Split("train", GREY, "dynamic").bits(3, generator()).shape == (3, *GREY.shape[1:])  # type: ignore[union-attr]

@@ -115,7 +115,9 @@ def programs(model: str, guide: str, loss: str, dtype: torch.dtype) -> tuple[Any
 def batch(model: str, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     x = torch.rand(NUM, *((32,) if model == "linear" else SHAPE), generator=generator, dtype=dtype)
-    return ((x < 0.2).to(dtype) if model in ("bernoulli", "gated", "conv") else x), torch.randperm(2 * NUM, generator=generator)[:NUM]
+    return ((x < 0.2).to(dtype) if model in ("bernoulli", "gated", "conv") else x), torch.randperm(
+        2 * NUM, generator=generator
+    )[:NUM]
 
 
 def stock(p: Any, q: Any, loss: Any, data: tuple[Tensor, Tensor]) -> tuple[float, dict[str, Tensor]]:
@@ -274,7 +276,9 @@ def test_beta_and_the_rate_need_no_new_graph(monkeypatch: pytest.MonkeyPatch) ->
     eager(monkeypatch)
     beta, model, guide = torch.tensor(0.0), VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM), MLP(SHAPE, (8,)))
     p, q = tempered(model, beta), tempered(guide, beta)
-    optim = JointOptim(partial(torch.optim.SGD, lr=1e-3), trainable_parameters(p, q, *batch("bernoulli", 0, torch.float32)).values())
+    optim = JointOptim(
+        partial(torch.optim.SGD, lr=1e-3), trainable_parameters(p, q, *batch("bernoulli", 0, torch.float32)).values()
+    )
     svi = CompiledSVI(p, q, optim, TraceMeanField_ELBO(), fallback=False)
     losses = []
     for value in (0.0, 0.5, 1.0):
@@ -357,7 +361,7 @@ def test_without_a_compiler_stock_svi_runs(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_program_s_own_error_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     eager(monkeypatch)
     svi = CompiledSVI(VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM + 1), MLP(SHAPE, (8,))), ADAM, Trace_ELBO())
-    with pytest.warns(UserWarning, match="not compiled"), pytest.raises(ValueError, match="expected .*, 3"):
+    with pytest.warns(UserWarning, match="not compiled"), pytest.raises(ValueError, match=r"expected \(\.\.\., 3\)"):
         svi.step(*batch("bernoulli", 0, torch.float32))
 
 
@@ -410,5 +414,5 @@ def test_bad_arguments() -> None:
     p, q = VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM), MLP(SHAPE, (8,)))
     with pytest.raises(ValueError, match="loss: got 'elbo'"):
         CompiledSVI(p, q, ADAM, "elbo")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="optim: got 0.1"):
+    with pytest.raises(ValueError, match=r"optim: got 0\.1"):
         CompiledSVI(p, q, 0.1, Trace_ELBO())  # type: ignore[arg-type]
