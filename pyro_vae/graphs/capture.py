@@ -101,7 +101,7 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
             compiled = torch._inductor.compile(graph.module, [*graph.reads, *inputs], options=_OPTIONS)
     except Exception as error:  # whatever Inductor raises
         raise CaptureError(f"Inductor cannot compile it: {_reason(error)}") from error
-    return compiled  # type: ignore[return-value]
+    return compiled
 
 
 def _reason(error: Exception) -> str:
@@ -136,7 +136,7 @@ def _lift(module: fx.GraphModule) -> list[Tensor]:
 
 def _replace_by_literal(graph: fx.Graph, node: fx.Node, value: Tensor) -> None:
     with graph.inserting_before(node):
-        options = {"dtype": value.dtype, "device": value.device}
+        options: dict[str, Any] = {"dtype": value.dtype, "device": value.device}
         literal = graph.call_function(torch.ops.aten.full.default, ([], value.item()), options)
     node.replace_all_uses_with(literal)
     graph.erase_node(node)

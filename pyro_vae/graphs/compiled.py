@@ -64,7 +64,7 @@ class Compiled:
 
     def entry(self, *arguments: Any) -> _Entry:
         """The graph for these arguments, captured and compiled if there is none yet."""
-        if not self.unchanged():
+        if self._watch is None or not self._watch.unchanged():
             self._watch = Watch(*self.programs)
         key = (self._watch.key, *map(_signature, arguments))
         entry = self._entries.get(key)

@@ -14,6 +14,8 @@ The other is for the noise: Inductor draws a Bernoulli variable from float32 num
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, fx
 
@@ -64,7 +66,7 @@ def num_factors(size: int) -> int:
     return max(whole or divisors, default=1)
 
 
-def _rewrite_sum(graph: fx.Graph, node: fx.Node) -> None:
+def _rewrite_sum(graph: fx.Graph, node: Any) -> None:
     chain = _chain(node, _aten.view.default, _aten.neg.default, _aten.binary_cross_entropy_with_logits.default)
     if chain is None or list(node.args[1]) != [-1] or len(node.args) > 2 or node.kwargs:
         return
@@ -82,7 +84,7 @@ def _rewrite_sum(graph: fx.Graph, node: fx.Node) -> None:
     node.replace_all_uses_with(result)
 
 
-def _chain(node: fx.Node, *targets: object) -> list[fx.Node] | None:
+def _chain(node: Any, *targets: object) -> list[Any] | None:
     """The first arguments of first arguments of `node`, if they call these targets."""
     found = []
     for target in targets:

@@ -73,7 +73,8 @@ class CompiledSVI:
             raise ValueError(
                 f"optim: got {optim!r}, expected a PyroOptim, or a function from parameters to an optimizer"
             )
-        self.model, self.guide, self.loss = model, guide, loss
+        self.model, self.guide = model, guide
+        self.loss: Any = loss  # the base class names neither `loss` nor `loss_and_grads`
         self.fallback = fallback
         self.reason: str | None = None  # why the programs are not compiled, where they are not
         self._prepare = prepare or (lambda *arguments: arguments)
