@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vae.graphs.capture import Graph, capture, compile_graph
+from pyro_vae.graphs.capture import CaptureError, Graph, capture, compile_graph, rollback
 from pyro_vae.graphs.rewrite import bernoulli_draws, bernoulli_sums
 from pyro_vae.graphs.watch import Watch
 
@@ -39,7 +39,7 @@ class Compiled:
         context: entered around each capture.
 
     Raises at a call:
-        CaptureError: the function cannot be captured or compiled.
+        CaptureError: the function cannot be captured or compiled; an error of its own is raised as it is.
     """
 
     def __init__(
@@ -66,10 +66,14 @@ class Compiled:
         """The graph for these arguments, captured and compiled if there is none yet."""
         if self._watch is None or not self._watch.unchanged():
             self._watch = Watch(*self.programs)
-        key = (self._watch.key, *map(_signature, arguments))
-        entry = self._entries.get(key)
+        signature = tuple(map(_signature, arguments))
+        entry = self._entries.get((self._watch.key, signature))
         if entry is None:
-            entry = self._entries[key] = self._build(self._watch, arguments)
+            entry = self._build(self._watch, arguments)
+            if self._watch.changed():
+                raise CaptureError(f"running it changes {', '.join(self._watch.changed())}, which a graph would not")
+            self._watch = Watch(*self.programs)  # a first run may have added something: a name, a parameter
+            self._entries[self._watch.key, signature] = entry
         return entry
 
     def unchanged(self) -> bool:
@@ -87,6 +91,8 @@ class Compiled:
             return self.function(*filled)
 
         with self.context():
+            with rollback(watch.modules, *(t.device for t in inputs)):
+                self.function(*arguments)  # makes what a first run makes (parameters, say): live tensors, no results
             graph = capture(function, inputs, watch.modules)
         self.num_captures += 1
         bernoulli_sums(graph.module)

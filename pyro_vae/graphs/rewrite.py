@@ -51,7 +51,8 @@ def bernoulli_draws(module: fx.GraphModule) -> None:
 def log_bernoulli_sum(logits: Tensor, x: Tensor, size: int, num_factors: int) -> Tensor:
     """The sum over the last dimension `(..., size)`, with `num_factors` factors, a divisor of size, under one logarithm."""
     length = size // num_factors
-    product, linear = 1.0, 0.0
+    product: Any = 1.0
+    linear: Any = 0.0
     for start in range(0, size, length):
         part, value = logits.narrow(-1, start, length), x.narrow(-1, start, length)
         product = product * (1 + torch.exp(-part.abs()))

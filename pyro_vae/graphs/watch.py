@@ -45,6 +45,11 @@ class Watch:
         kinds = tuple((name, type(value), value) for name, value in plain)
         self.key = (tuple(id(m) for m in self.modules), kinds, tuple((id(t), facts) for t, facts in self._tensors))
 
+    def changed(self) -> list[str]:
+        """Names of the attributes and variables that have another value than they had."""
+        names = [name for where, name, value in self._entries if where.get(name) is not value]
+        return names + [repr(value) for cell, value in self._cells if cell.cell_contents is not value]
+
     def unchanged(self) -> bool:
         """Whether everything is as it was; may be False where an equal value was set anew."""
         return (

@@ -6,7 +6,8 @@ hand-written and compiled one costs. Random numbers are torch's own, drawn in th
 random state both engines see the same noise, and differ by the rounding of float32 alone.
 
 What one graph cannot hold (control flow on values, random numbers from elsewhere) is found at the capture, or by comparing
-with stock SVI at the second, fourth, eighth, ... call on the data at hand; the engine then is stock SVI, after one warning.
+with stock SVI at the second, third, fifth, ninth, ... call on the data at hand; after one warning the engine then is stock
+SVI.
 """
 
 from __future__ import annotations
@@ -81,15 +82,15 @@ class CompiledSVI:
         self._make_optim = None if isinstance(optim, PyroOptim) else optim
         self._optim = optim if isinstance(optim, PyroOptim) else None
         self._state: dict[str, Any] | None = None
-        self._params: dict[Tensor, str] = {}  # in the order in which graphs return their gradients
-        programs = (model, guide, prepare)
-        self._step = Compiled(self._loss_and_grads, *programs, context=self._capturing)
-        self._evaluate = Compiled(self._loss_alone, *programs, context=self._capturing)
+        self._programs = (model, guide, prepare)
+        self._forget()
 
     def step(self, *arguments: Any) -> Tensor:
         """Take a gradient step; returns the loss, a scalar on the device that has not been waited for."""
         if self.reason is not None:
             return self._update(*self._loss_and_grads(*arguments))
+        if not self._store_unchanged():
+            self._forget()
         try:
             entry = self._step.entry(*arguments)
         except CaptureError as error:
@@ -105,7 +106,7 @@ class CompiledSVI:
 
     def settled(self) -> bool:
         """Whether the programs are compiled, and as they were at the last call."""
-        return self.reason is None and self._step.unchanged()
+        return self.reason is None and self._step.unchanged() and self._store_unchanged()
 
     def evaluate_loss(self, *arguments: Any) -> Tensor:
         """The loss, without a step."""
@@ -130,6 +131,16 @@ class CompiledSVI:
         self._state = state
         if self._params:
             self._restore()
+
+    def _forget(self) -> None:
+        self._params: dict[Tensor, str] = {}  # in the order in which graphs return their gradients
+        self._step = Compiled(self._loss_and_grads, *self._programs, context=self._capturing)
+        self._evaluate = Compiled(self._loss_alone, *self._programs, context=self._capturing)
+
+    def _store_unchanged(self) -> bool:
+        """Whether bare `pyro.param`s are still those that the graphs read: the store may have been cleared."""
+        store = pyro.get_param_store()._params
+        return all("$$$" in name or store.get(name) is p for p, name in self._params.items())
 
     def _update(self, loss: Any, *gradients: Tensor | None) -> Tensor:
         params = [(p, g) for p, g in zip(self._params, gradients, strict=False) if g is not None]
