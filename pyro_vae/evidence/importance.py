@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.evidence.scores import Engine, Precision, Scores, scores
+from pyro_vae.evidence.scores import Engine, Precision, Scores
 from pyro_vae.traces import Particles, Program, check_programs, device_of, evaluation, plate_depth
 from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error, pareto_k, pareto_threshold
 
@@ -146,7 +146,7 @@ def log_evidence(
     with evaluation(model, guide, device=x.device):
         check_programs(model, guide, x, index)
         depth, width, total = plate_depth(model, guide, x, index), min(num_block, len(x)), len(x) * num_particles
-        programs = scores(model, guide, depth, width, total, engine, precision)
+        programs = Scores(model, guide, depth, width, engine, total, precision)
         for block, rows in enumerate(torch.arange(len(x), device=x.device).split(num_block)):
             draws = _draws(programs, x[rows], index[rows], num_particles, (seed, block), max_bytes)
             done.append(_summarise(Particles(*(torch.cat(parts) for parts in zip(*draws, strict=True)))))

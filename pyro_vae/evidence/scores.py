@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import torch
@@ -24,23 +23,6 @@ Precision = Literal["float32", "bfloat16"]
 _WORTH_IT = 2_000_000  # particles, over all data, from which on "auto" compiles
 
 
-def scores(
-    model: Program, guide: Program, depth: int, width: int, num_rows: int, engine: Engine, precision: Precision
-) -> Scores:
-    """The `Scores` of these programs, with the graphs of the last calls on them; `num_rows` particles are to be scored.
-
-    Raises:
-        ValueError: an unknown engine or precision; at a call, programs that cannot be compiled under engine "compiled".
-    """
-    for name, value, known in (("engine", engine, Engine), ("precision", precision, Precision)):
-        if value not in get_args(known):
-            raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, get_args(known)))}")
-    found = _scores(model, guide, depth, width, precision)
-    found.compiled = engine == "compiled" or (engine == "auto" and num_rows >= _WORTH_IT)
-    found.fallback = engine == "auto"
-    return found
-
-
 class Scores:
     """Draws and log-densities of a model and a guide, in blocks of `width` data.
 
@@ -48,13 +30,31 @@ class Scores:
         model, guide: Pyro programs.
         depth: of their plates, from `plate_depth`.
         width: data of a block; the last may have fewer.
+        engine: see `log_evidence`; "auto" needs `_WORTH_IT` particles or more to compile.
+        num_rows: particles to be scored, of all data together.
         precision: of the model's matrix products.
+
+    Raises:
+        ValueError: an unknown engine or precision; at a call, programs that cannot be compiled under engine "compiled".
     """
 
-    def __init__(self, model: Program, guide: Program, depth: int, width: int, precision: Precision) -> None:
+    def __init__(
+        self,
+        model: Program,
+        guide: Program,
+        depth: int,
+        width: int,
+        engine: Engine,
+        num_rows: int,
+        precision: Precision,
+    ) -> None:
+        for name, value, known in (("engine", engine, Engine), ("precision", precision, Precision)):
+            if value not in get_args(known):
+                raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, get_args(known)))}")
         self.model, self.guide, self.depth, self.width = model, guide, depth, width
         self.half = precision == "bfloat16"
-        self.compiled = self.fallback = False
+        self.compiled = engine == "compiled" or (engine == "auto" and num_rows >= _WORTH_IT)
+        self.fallback = engine == "auto"
         self._names: tuple[str, ...] = ()
         self._most = 0  # particles of the largest noise block, which comes first
         self._sample = Compiled(self._sample_tensors, guide)
@@ -131,6 +131,3 @@ def _fill(values: Tensor, dim: int, size: int) -> Tensor:
         return values
     last = values.narrow(dim, values.shape[dim] - 1, 1)
     return torch.cat([values, last.expand(*(missing if i == dim else -1 for i in range(values.dim())))], dim)
-
-
-_scores = lru_cache(maxsize=4)(Scores)  # a few: a graph keeps its programs alive

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -27,10 +28,7 @@ from torch.overrides import TorchFunctionMode
 Function = Callable[..., Sequence[Tensor | None]]
 """A function of tensors that returns a sequence of tensors."""
 
-_OPTIONS: dict[str, Any] = {
-    "fallback_random": True,  # torch's own random numbers, in the order of the program: the very noise of an eager run
-    "cpp_wrapper": False,
-}
+_OPTIONS = {"fallback_random": True}  # torch's own random numbers, in the program's order: the noise of an eager run
 
 
 class CaptureError(RuntimeError):
@@ -91,17 +89,30 @@ def capture(function: Function, inputs: Sequence[Tensor], modules: Iterable[nn.M
 def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Any]]:
     """Compile a graph by Inductor for inputs of these shapes, strides, dtypes and devices; call it without gradients.
 
+    A graph holds no tensors of its own, so that one which says the same is compiled once in a process, whatever it reads.
+
     Raises:
         CaptureError: Inductor cannot, for want of a C++ compiler, say.
     """
+    tensors = [*graph.reads, *inputs]
+    key = (graph.module.code, *((t.shape, t.stride(), t.dtype, t.device) for t in tensors))
+    if key in _COMPILED:
+        return _COMPILED[key]
     for node in graph.module.graph.nodes:
         node.meta.clear()  # fake tensors of the capture, which the compiler would stumble on
     try:
         with torch.no_grad():
-            compiled = torch._inductor.compile(graph.module, [*graph.reads, *inputs], options=_OPTIONS)
+            compiled = import_module("torch._inductor").compile(graph.module, tensors, options=_OPTIONS)
     except Exception as error:  # whatever Inductor raises
         raise CaptureError(f"Inductor cannot compile it: {_reason(error)}") from error
+    while len(_COMPILED) >= _MOST:
+        del _COMPILED[next(iter(_COMPILED))]
+    _COMPILED[key] = compiled
     return compiled
+
+
+_COMPILED: dict[Any, Callable[..., Sequence[Any]]] = {}
+_MOST = 64  # code of the last graphs that were compiled
 
 
 def _reason(error: Exception) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyro_vae import MLP, VAE, Amortized, Bernoulli, LinearGaussian, Local, MeanField, log_evidence
 from pyro_vae.evidence import importance, scores
+from pyro_vae.graphs import Compiled
 from pyro_vae.naming import unique_name
 
 SHAPE, DIM = (1, 4, 16), 3
@@ -30,7 +31,9 @@ def test_compiled_equals_pyro(
 ) -> None:
     monkeypatch.setattr(importance, "_ROWS", 4000)  # several noise blocks, blocks of data and chunks, all uneven
     monkeypatch.setattr("pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module)
-    scores._scores.cache_clear()
+    captures: list[int] = []
+    build = Compiled._build
+    monkeypatch.setattr(Compiled, "_build", lambda self, *a: captures.append(id(self)) or build(self, *a))
     model, guide, x = make(num)
     a, b = (
         log_evidence(model, guide, x, num_particles=num_particles, engine=engine, max_bytes=max_bytes)  # type: ignore[arg-type]
@@ -38,8 +41,7 @@ def test_compiled_equals_pyro(
     )
     for name in FIELDS:
         torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=1e-4, atol=1e-4, equal_nan=True)
-    kept = scores._scores(model, guide, 1, min(max(16, 4096 // num_particles), num), "float32")
-    assert kept._score.num_captures == 1  # one shape for all chunks
+    assert len(captures) == len(set(captures)) == 2  # one shape for all chunks
 
 
 def test_through_the_compiler() -> None:

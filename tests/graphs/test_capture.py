@@ -62,7 +62,6 @@ def test_noise_is_that_of_the_function() -> None:
         (lambda x: [x if x.sum().item() > 0 else -x], "the value of a tensor"),
         (lambda x: [x * float(x[0])], "the value of a tensor"),
         (lambda x: [x[x > 0]], "nonzero|value of a tensor|index"),
-        (lambda x: [torch.no_such(x)], "no_such"),
     ],
 )
 def test_refused(function: Callable[[torch.Tensor], list[torch.Tensor]], reason: str) -> None:
@@ -80,3 +79,8 @@ def test_a_loss_that_is_only_read_stays_in_the_graph() -> None:
     x = torch.randn(3)
     graph = capture(function, [torch.ones(3)])
     torch.testing.assert_close(graph.module(*graph.reads, x)[0], 2 * x.sum() + 1)
+
+
+def test_an_error_of_the_function_s_own_is_raised_as_it_is() -> None:
+    with pytest.raises(AttributeError, match="no_such"):
+        Compiled(lambda x: [torch.no_such(x)])(torch.ones(3))  # type: ignore[attr-defined]
