@@ -49,11 +49,11 @@ def bernoulli_draw(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def random_bits(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Uniform int16 of a shape, four to each 64-bit draw of the generator."""
+    """Integers uniform on -32768..32767, as float32 of a shape; four come of each 64-bit draw of the generator."""
     size = math.prod(shape)
     words = torch.empty((size + 3) // 4, dtype=torch.int64, device=generator.device)
     words.random_(-(2**63), None, generator=generator)
-    return words.view(torch.int16)[:size].view(*shape)
+    return words.view(torch.int16)[:size].view(*shape).to(torch.float32)  # loops over int16 do not vectorise
 
 
 def fast_bernoulli_draw(pixels: Tensor, bits: Tensor) -> Tensor:
@@ -64,13 +64,13 @@ def fast_bernoulli_draw(pixels: Tensor, bits: Tensor) -> Tensor:
 
     Args:
         pixels: uint8, p = pixel / 255, or float32, p = pixel, any shape.
-        bits: int16, of the same shape, from `random_bits`.
+        bits: of the same shape, from `random_bits`.
 
     Returns:
         float32 zeros and ones of the shape of `pixels`.
     """
     scale = 65536 / 255 if pixels.dtype == torch.uint8 else 65536.0
-    return (bits.to(torch.float32) + 32768.5 < pixels.to(torch.float32) * scale).to(torch.float32)
+    return (bits + 32768.5 < pixels.to(torch.float32) * scale).to(torch.float32)
 
 
 def draw_seed(seed: int, name: str) -> int:

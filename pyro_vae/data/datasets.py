@@ -112,7 +112,7 @@ class Split:
         return fingerprint(self.x)
 
     def bits(self, size: int, generator: torch.Generator) -> Tensor | None:
-        """The randomness of `size` rows under the dynamic rule, int16 (size, *shape); None under the others.
+        """The randomness of `size` rows under the dynamic rule, `random_bits` (size, *shape); None under the others.
 
         Raises:
             ValueError: a generator on another kind of device than the pixels.

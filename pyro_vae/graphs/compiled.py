@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.graphs.capture import CaptureError, Graph, capture, compile_graph, rollback
-from pyro_vae.graphs.rewrite import bernoulli_draws, bernoulli_sums
+from pyro_vae.graphs.rewrite import bernoulli_draws, bernoulli_sums, normal_draws
 from pyro_vae.graphs.watch import Watch
 
 
@@ -95,8 +95,8 @@ class Compiled:
                 self.function(*arguments)  # makes what a first run makes (parameters, say): live tensors, no results
             graph = capture(function, inputs, watch.modules)
         self.num_captures += 1
-        bernoulli_sums(graph.module)
-        bernoulli_draws(graph.module)
+        for rewrite in (bernoulli_sums, bernoulli_draws, normal_draws):
+            rewrite(graph.module)
         return _Entry(graph, compile_graph(graph, inputs))
 
 

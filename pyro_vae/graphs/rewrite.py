@@ -9,7 +9,8 @@ needs a logarithm a pixel, which is most of its cost. Each factor 1 + e^{-|l|} l
 several cannot overflow, and one logarithm of it does for all of them. What is lost is below float32's rounding of the sum:
 at most 6e-8 a pixel, where e^{-|l|} vanishes beside 1.
 
-The other is for the noise: Inductor draws a Bernoulli variable from float32 numbers whatever its dtype, torch does not.
+The others are for the noise, which stays the very same. Inductor draws a Bernoulli variable from float32 numbers whatever
+its dtype, torch does not; and it draws into a copy where a program fills an empty tensor with normal numbers.
 """
 
 from __future__ import annotations
@@ -45,6 +46,22 @@ def bernoulli_draws(module: fx.GraphModule) -> None:
         drawn.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(drawn)
         module.graph.erase_node(node)
+    _finish(module)
+
+
+def normal_draws(module: fx.GraphModule) -> None:
+    """Rewrite every `empty(size).normal_()` as `randn(size)` in place."""
+    for node in module.graph.find_nodes(op="call_function", target=_aten.normal_.default):
+        empty: Any = node.args[0]
+        if len(node.args) > 1 or node.kwargs or empty.target is not _aten.empty.memory_format or len(empty.users) > 1:
+            continue
+        options = {name: value for name, value in empty.kwargs.items() if name in ("dtype", "device")}
+        with module.graph.inserting_before(node):
+            drawn = module.graph.call_function(_aten.randn.default, empty.args, options)
+        drawn.meta["val"] = node.meta["val"]
+        node.replace_all_uses_with(drawn)
+        module.graph.erase_node(node)
+        module.graph.erase_node(empty)
     _finish(module)
 
 

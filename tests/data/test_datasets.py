@@ -207,7 +207,7 @@ def test_dataset() -> None:
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
 def test_16_bits_a_pixel_give_each_its_probability_to_a_131072nd(dtype: torch.dtype) -> None:
     # all 65,536 values of the bits once, under every grey value: the probabilities themselves, not an estimate
-    bits = torch.arange(-(2**15), 2**15).to(torch.int16)[:, None]
+    bits = torch.arange(-(2**15), 2**15).float()[:, None]
     grey = torch.arange(256, dtype=torch.uint8)
     pixels = grey if dtype == torch.uint8 else grey.float() / 255
     p = fast_bernoulli_draw(pixels.expand(65536, 256), bits.expand(-1, 256)).double().mean(0)
@@ -217,7 +217,7 @@ def test_16_bits_a_pixel_give_each_its_probability_to_a_131072nd(dtype: torch.dt
 
 def test_random_bits_are_uniform_and_seeded() -> None:
     bits = random_bits((1000, 333), generator(1))
-    assert bits.shape == (1000, 333) and bits.dtype == torch.int16
+    assert bits.shape == (1000, 333) and bits.dtype == torch.float32
     assert torch.equal(bits, random_bits((1000, 333), generator(1)))
     counts = torch.bincount(bits.flatten().int() + 32768, minlength=65536).view(256, 256).double()
     expected = bits.numel() / 256
