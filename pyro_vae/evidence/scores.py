@@ -20,7 +20,7 @@ from pyro_vae.traces import Program, log_joint, sample_guide
 Engine = Literal["auto", "compiled", "pyro"]
 Precision = Literal["float32", "bfloat16"]
 
-_WORTH_IT = 2_000_000  # particles, over all data, from which on "auto" compiles
+_WORTH_IT = 5_000_000  # particles, over all data, from which on "auto" compiles
 
 
 class Scores:

@@ -29,7 +29,7 @@ from pyro_vae.traces import (
     without_parameters,
 )
 
-_WORTH_IT = 500_000  # steps, over all data, from which on "auto" compiles
+_WORTH_IT = 2_000_000  # steps, over all data, from which on "auto" compiles
 
 GuideT = TypeVar("GuideT", bound=nn.Module)
 

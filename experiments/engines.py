@@ -1,0 +1,136 @@
+"""What does compiling cost, and what does it buy? One recipe by stock SVI and by the compiled engine, each in a new process.
+
+Prints the seconds of the first step (which captures and compiles) and of the epochs after it, for stock SVI, for the
+compiled engine with an empty cache of compiled code, and for a second process that finds the first one's code on disk; the
+share of the compilation in the run; and the loss of the last epoch, which shows that all do the same. Then a model with
+control flow on the data, which no graph can hold: it trains by stock SVI, and says why.
+
+Run:  PYRO_VAE_DATA=... python experiments/engines.py [--epochs N] [--data mnist] [--num-train N] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import pyro_vae as pv
+from pyro_vae.naming import unique_name
+
+
+class Bimodal(torch.nn.Module):
+    """A decoder for dark minibatches and one for bright ones: Python chooses by the data."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.nets = torch.nn.ModuleList([pv.MLPDecoder(8, (32,), shape, 1) for _ in range(2)])
+
+    def forward(self, x: torch.Tensor, index: torch.Tensor | None = None) -> None:
+        """Run the program."""
+        pyro.module(unique_name(self), self)
+        net = self.nets[int(x.mean() > 0.3)]
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("latent", dist.Normal(torch.zeros(8), 1.0).to_event(1))
+            pyro.sample("obs", dist.Bernoulli(logits=net(z).squeeze(-4)).to_event(3), obs=x)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--data", default="mnist")
+    parser.add_argument("--num-train", type=int)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--engine", choices=["compiled", "svi"], help=argparse.SUPPRESS)  # a child: one run
+    options = parser.parse_args(arguments)
+    if options.engine:
+        print(json.dumps(one_run(options.engine, options.epochs, options.data, options.num_train)))
+        return
+    sides = {}
+    with tempfile.TemporaryDirectory() as cache:
+        for name, engine in (("stock SVI", "svi"), ("compiled", "compiled"), ("compiled, second process", "compiled")):
+            sides[name] = in_a_new_process(engine, options, cache)
+    show(sides, options.epochs)
+    print("fallback:", fallback())
+    if options.json:
+        options.json.write_text(
+            json.dumps({"epochs": options.epochs, "torch": torch.__version__, **sides}, indent=2) + "\n"
+        )
+
+
+def one_run(engine: Any, epochs: int, name: str, num_train: int | None) -> dict[str, float]:
+    """Seconds and losses of one training."""
+    data = pv.load(name, valid=0)
+    data = replace(data, train=data.train.take(num_train)) if num_train else data
+    torch.manual_seed(0)
+    model = pv.VAE(data.shape, latent_dim=50, hidden=(200, 200))
+    guide = pv.Amortized(pv.MeanField(50), pv.MLP(data.shape, (200, 200)))
+    run = pv.fit(model, guide, data, epochs=epochs, engine=engine, quiet=True)
+    ends = [0.0, *(row["seconds"] for row in run.history)]
+    later = sorted(b - a for a, b in pairwise(ends[1:]))
+    epoch = later[len(later) // 2]
+    return {
+        "compiling": max(ends[1] - epoch, 0.0),
+        "epoch": epoch,
+        "all": ends[-1],
+        "train_loss": run.history[-1]["train_loss"],
+    }
+
+
+def in_a_new_process(engine: str, options: argparse.Namespace, cache: str) -> dict[str, float]:
+    """`one_run` in a process of its own, its compiled code kept in the folder `cache`."""
+    command = [sys.executable, __file__, f"--engine={engine}", f"--epochs={options.epochs}", f"--data={options.data}"]
+    command += [f"--num-train={options.num_train}"] if options.num_train else []
+    done = subprocess.run(
+        command, env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache}, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def show(sides: dict[str, dict[str, float]], epochs: int) -> None:
+    """Print the table."""
+    table = Table(title=f"{epochs} epochs, 784-200-200-50, batch 128, {torch.get_num_threads()} threads")
+    for column in (
+        "engine",
+        "first epoch's extra s",
+        "s an epoch after it",
+        "s in all",
+        "share of compiling",
+        "last loss",
+    ):
+        table.add_column(column, justify="left" if column == "engine" else "right")
+    for name, run in sides.items():
+        share = run["compiling"] / run["all"]
+        figures = (f"{run[k]:.2f}" for k in ("compiling", "epoch", "all"))
+        table.add_row(name, *figures, f"{share:.0%}", f"{run['train_loss']:.2f}")
+    Console(width=120).print(table)
+
+
+def fallback() -> str:
+    """Train a program that cannot be compiled and return the warning."""
+    data = pv.load("digits")
+    guide = pv.Amortized(pv.MeanField(8), pv.MLP(data.shape, (32,)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        svi = pv.CompiledSVI(Bimodal(data.shape), guide, torch.optim.Adam, pyro.infer.Trace_ELBO())
+        for rows in torch.arange(640).split(64):
+            svi.step(data.train.x[rows])
+    return "; ".join(str(w.message) for w in caught)
+
+
+if __name__ == "__main__":
+    main()
