@@ -198,9 +198,12 @@ def ours(work: Work) -> Side:
     note = work.note(len(work.x) * work.num_particles)
 
     def run() -> None:
-        work.keep_mean(note, pv.log_evidence(work.model, work.guide, work.x, num_particles=work.num_particles).log_px)
+        work.keep_mean(
+            note,
+            pv.log_evidence(work.model, work.guide, work.x, num_particles=work.num_particles, engine="compiled").log_px,
+        )
 
     def warm() -> None:
-        pv.log_evidence(work.model, work.guide, work.x[:16], num_particles=work.num_particles)
+        pv.log_evidence(work.model, work.guide, work.x[:16], num_particles=work.num_particles, engine="compiled")
 
     return Side(run, warm=warm, note=note)

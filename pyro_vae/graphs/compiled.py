@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vae.graphs.capture import CaptureError, Graph, capture, compile_graph, rollback
+from pyro_vae.graphs.capturing import CaptureError, Graph, capture, compile_graph, rollback
 from pyro_vae.graphs.rewrite import bernoulli_draws, bernoulli_sums, normal_draws
 from pyro_vae.graphs.watch import Watch
 
@@ -55,21 +55,21 @@ class Compiled:
         self._watch: Watch | None = None
         self._entries: dict[Any, _Entry] = {}
 
-    def __call__(self, *arguments: Any) -> Sequence[Any]:
+    def __call__(self, *args: Any, **kwargs: Any) -> Sequence[Any]:
         """The function's outputs, without gradients."""
-        entry = self.entry(*arguments)
+        entry = self.entry(*args, **kwargs)
         entry.calls += 1
         with torch.no_grad():
-            return entry.run(*entry.graph.reads, *(a for a in arguments if isinstance(a, Tensor)))
+            return entry.run(*entry.graph.reads, *(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)))
 
-    def entry(self, *arguments: Any) -> _Entry:
+    def entry(self, *args: Any, **kwargs: Any) -> _Entry:
         """The graph for these arguments, captured and compiled if there is none yet."""
         if self._watch is None or not self._watch.unchanged():
             self._watch = Watch(*self.programs)
-        signature = tuple(map(_signature, arguments))
+        signature = (*map(_signature, (*args, *kwargs.values())), *kwargs)
         entry = self._entries.get((self._watch.key, signature))
         if entry is None:
-            entry = self._build(self._watch, arguments)
+            entry = self._build(self._watch, args, kwargs)
             if self._watch.changed():
                 raise CaptureError(f"running it changes {', '.join(self._watch.changed())}, which a graph would not")
             self._watch = Watch(*self.programs)  # a first run may have added something: a name, a parameter
@@ -80,19 +80,23 @@ class Compiled:
         """Whether the programs are as they were at the last call."""
         return self._watch is not None and self._watch.unchanged()
 
-    def _build(self, watch: Watch, arguments: tuple[Any, ...]) -> _Entry:
-        inputs = [a for a in arguments if isinstance(a, Tensor)]
+    def _build(self, watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entry:
+        arguments = [*args, *kwargs.values()]
         places = [i for i, a in enumerate(arguments) if isinstance(a, Tensor)]
+        inputs = [arguments[i] for i in places]
 
         def function(*tensors: Tensor) -> Sequence[Any]:
             filled = list(arguments)
             for place, tensor in zip(places, tensors, strict=True):
                 filled[place] = tensor
-            return self.function(*filled)
+            named = dict(zip(kwargs, filled[len(args) :], strict=True))
+            return self.function(*filled[: len(args)], **named)
 
         with self.context():
             with rollback(watch.modules, *(t.device for t in inputs)):
-                self.function(*arguments)  # makes what a first run makes (parameters, say): live tensors, no results
+                self.function(
+                    *args, **kwargs
+                )  # makes what a first run makes (parameters, say): live tensors, no results
             graph = capture(function, inputs, watch.modules)
         self.num_captures += 1
         for rewrite in (bernoulli_sums, bernoulli_draws, normal_draws):
@@ -103,4 +107,10 @@ class Compiled:
 def _signature(argument: Any) -> Any:
     if isinstance(argument, Tensor):
         return argument.shape, argument.stride(), argument.dtype, argument.device
+    try:
+        hash(argument)
+    except TypeError as error:
+        raise CaptureError(
+            f"an argument is a {type(argument).__name__}, expected tensors and hashable values"
+        ) from error
     return type(argument), argument

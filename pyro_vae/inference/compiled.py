@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import deepcopy
 from typing import Any
 from unittest import mock
@@ -42,7 +42,8 @@ class CompiledSVI:
         optim: a `PyroOptim`, as SVI takes it; or, faster, a function from parameters to any torch optimizer, such as
             `functools.partial(torch.optim.Adam, lr=1e-3, fused=True)`, which then sees all parameters together.
         loss: a Pyro ELBO with `loss_and_grads`, as SVI takes it.
-        prepare: function from the arguments of `step` to those of the programs, made part of the graph (binarisation).
+        prepare: function from the positional arguments of `step` to those of the programs, made part of the graph
+            (binarisation, say).
         fallback: where the programs cannot be compiled, warn once and go on by stock SVI; else raise the reason.
 
     Raises (at a step):
@@ -78,45 +79,46 @@ class CompiledSVI:
         self.loss: Any = loss  # the base class names neither `loss` nor `loss_and_grads`
         self.fallback = fallback
         self.reason: str | None = None  # why the programs are not compiled, where they are not
-        self._prepare = prepare or (lambda *arguments: arguments)
+        self._prepare = prepare
         self._make_optim = None if isinstance(optim, PyroOptim) else optim
         self._optim = optim if isinstance(optim, PyroOptim) else None
         self._state: dict[str, Any] | None = None
         self._programs = (model, guide, prepare)
         self._forget()
 
-    def step(self, *arguments: Any) -> Tensor:
+    def step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Take a gradient step; returns the loss, a scalar on the device that has not been waited for."""
-        if self.reason is not None:
-            return self._update(*self._loss_and_grads(*arguments))
         if not self._store_unchanged():
             self._forget()
+        if self._state is not None:
+            self._restore(args, kwargs)
+        if self.reason is not None:
+            return self._update(*self._loss_and_grads(*args, **kwargs))
         try:
-            entry = self._step.entry(*arguments)
+            entry = self._step.entry(*args, **kwargs)
         except CaptureError as error:
             self._fall_back(str(error))
-            return self._update(*self._loss_and_grads(*arguments))
+            return self._update(*self._loss_and_grads(*args, **kwargs))
         if entry.calls > 0 and entry.calls & (entry.calls - 1) == 0:
-            return self._update(*self._compared(arguments))
-        return self.plain_step(*arguments)
+            return self._update(*self._compared(args, kwargs))
+        return self.plain_step(*args, **kwargs)
 
-    def plain_step(self, *arguments: Any) -> Tensor:
+    def plain_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """`step` by the graph alone, without comparisons; after `step` has been called with arguments like these."""
-        return self._update(*self._step(*arguments))
+        return self._update(*self._step(*args, **kwargs))
 
     def settled(self) -> bool:
         """Whether the programs are compiled, and as they were at the last call."""
         return self.reason is None and self._step.unchanged() and self._store_unchanged()
 
-    def evaluate_loss(self, *arguments: Any) -> Tensor:
+    def evaluate_loss(self, *args: Any, **kwargs: Any) -> Tensor:
         """The loss, without a step."""
         if self.reason is None:
             try:
-                return self._evaluate(*arguments)[0]
+                return self._evaluate(*args, **kwargs)[0]
             except CaptureError as error:
                 self._fall_back(str(error))
-        with torch.no_grad():
-            return torch.as_tensor(self.loss.loss(self.model, self.guide, *self._prepare(*arguments)))
+        return self._loss_alone(*args, **kwargs)[0]
 
     def state_dict(self) -> dict[str, Any]:
         """Unconstrained parameters by their names in Pyro's store, and the optimizer's state."""
@@ -124,13 +126,11 @@ class CompiledSVI:
         return {"params": params, "optimizer": None if self._optim is None else deepcopy(self._optim.get_state())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` returned: parameters that are known at once, the others before the next step."""
+        """Put back what `state_dict` returned, before the next step: only that says which parameters there are."""
         missing = {"params", "optimizer"} - state.keys()
         if missing:
             raise ValueError(f"state: got {sorted(state)}, expected what state_dict() returned, with {sorted(missing)}")
         self._state = state
-        if self._params:
-            self._restore()
 
     def _forget(self) -> None:
         self._params: dict[Tensor, str] = {}  # in the order in which graphs return their gradients
@@ -155,13 +155,13 @@ class CompiledSVI:
         if self._optim is None:
             assert self._make_optim is not None
             self._optim = JointOptim(self._make_optim, sorted(self._params, key=lambda p: self._params[p]))
-        if self._state is not None:
-            self._restore()
         return self._optim
 
-    def _restore(self) -> None:
+    def _restore(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         assert self._state is not None
         state, self._state = self._state, None
+        with self._unmoved(args, kwargs), self._capturing():
+            self._loss_and_grads(*args, **kwargs)  # meets the parameters
         known = {name: p for p, name in self._params.items()}
         unknown = state["params"].keys() - known.keys()
         if unknown:
@@ -170,12 +170,12 @@ class CompiledSVI:
             for name, value in state["params"].items():
                 known[name].copy_(value)
         if state["optimizer"] is not None:
-            self._optimizer().set_state(state["optimizer"])
+            self._optimizer().set_state(deepcopy(state["optimizer"]))
 
-    def _loss_and_grads(self, *arguments: Any) -> list[Tensor | None]:
+    def _loss_and_grads(self, *args: Any, **kwargs: Any) -> list[Tensor | None]:
         """What stock SVI does before the optimizer's turn: the loss, and the gradients of all parameters met so far."""
         with poutine.trace(param_only=True) as capture:
-            loss = self.loss.loss_and_grads(self.model, self.guide, *self._prepare(*arguments))
+            loss = self.loss.loss_and_grads(self.model, self.guide, *self._prepared(args), **kwargs)
         for name, site in capture.trace.nodes.items():
             self._params.setdefault(site["value"].unconstrained(), name)  # type: ignore[union-attr]
         if not isinstance(loss, (Tensor, float)):
@@ -185,9 +185,16 @@ class CompiledSVI:
             p.grad = None
         return [torch.as_tensor(loss).detach(), *gradients]
 
-    def _loss_alone(self, *arguments: Any) -> list[Tensor]:
+    def _loss_alone(self, *args: Any, **kwargs: Any) -> list[Tensor]:
         with torch.no_grad():
-            return [torch.as_tensor(self.loss.loss(self.model, self.guide, *self._prepare(*arguments)))]
+            return [torch.as_tensor(self.loss.loss(self.model, self.guide, *self._prepared(args), **kwargs))]
+
+    def _prepared(self, args: tuple[Any, ...]) -> Sequence[Any]:
+        return args if self._prepare is None else self._prepare(*args)
+
+    def _unmoved(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AbstractContextManager[None]:
+        devices = [a.device for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
+        return rollback(Watch(self.model, self.guide).modules, *devices)
 
     @contextmanager
     def _capturing(self) -> Iterator[None]:
@@ -209,13 +216,12 @@ class CompiledSVI:
         for p in [*self._params, *(p for m in Watch(self.model, self.guide).modules for p in m.parameters(False))]:
             p.grad = None
 
-    def _compared(self, arguments: tuple[Any, ...]) -> list[Tensor | None]:
+    def _compared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor | None]:
         """Loss and gradients by the graph if they equal stock SVI's on the same noise; else, from now on, stock SVI's."""
-        devices = [a.device for a in arguments if isinstance(a, Tensor)]
-        with rollback(Watch(self.model, self.guide).modules, *devices):
-            compiled = list(self._step(*arguments))
+        with self._unmoved(args, kwargs):
+            compiled = list(self._step(*args, **kwargs))
         with self._capturing():
-            reference = self._loss_and_grads(*arguments)
+            reference = self._loss_and_grads(*args, **kwargs)
         if all(map(_close, compiled, reference, [_LOSS_TOLERANCE] + [_GRADIENT_TOLERANCE] * len(reference))):
             return compiled
         self._fall_back("its loss or gradients differ from Pyro's on other data or noise; a random generator or control"

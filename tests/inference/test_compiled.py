@@ -366,6 +366,7 @@ def test_without_a_compiler_stock_svi_runs(monkeypatch: pytest.MonkeyPatch) -> N
         raise RuntimeError("No working C++ compiler found")
 
     monkeypatch.setattr("torch._inductor.compile", refuse)
+    monkeypatch.setattr("pyro_vae.graphs.capturing._COMPILED", {})
     svi = CompiledSVI(VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM), MLP(SHAPE, (8,))), ADAM, Trace_ELBO())
     with pytest.warns(UserWarning, match="No working C"):
         svi.step(*batch("bernoulli", 0, torch.float32))
@@ -404,7 +405,8 @@ def test_state_dict_goes_on_where_it_was_taken(monkeypatch: pytest.MonkeyPatch) 
     state = first.state_dict()
     ahead = steps(first, range(5, 10))
     second = CompiledSVI(p, q, ADAM, Trace_ELBO())
-    steps(second, range(1))  # from anywhere
+    second.load_state_dict(state)
+    assert steps(second, range(5, 10)) == ahead
     second.load_state_dict(state)
     assert steps(second, range(5, 10)) == ahead
     with pytest.raises(ValueError, match="expected what state_dict"):
@@ -449,6 +451,25 @@ def test_a_first_step_is_captured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(3):
         svi.step(*batch("bernoulli", seed, torch.float32))
     assert svi._step.num_captures == 1
+
+
+def test_keyword_and_other_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    eager(monkeypatch)
+    inner = VAE(SHAPE, DIM, (8,))
+
+    def model(x: Tensor, *, factor: float, index: Tensor | None = None) -> None:
+        with poutine.scale(scale=factor):
+            inner(x, index)
+
+    encoder = Amortized(MeanField(DIM), MLP(SHAPE, (8,)))
+    svi = CompiledSVI(model, lambda x, factor, index: encoder(x, index), partial(torch.optim.SGD, lr=0.0), Trace_ELBO())
+    x, index = batch("bernoulli", 0, torch.float32)
+    losses = []
+    for factor in (1.0, 1.0, 2.0):
+        torch.manual_seed(0)
+        losses.append(svi.step(x, factor=factor, index=index).item())
+    assert losses[0] == losses[1] and losses[2] > 1.5 * losses[0]
+    assert svi._step.num_captures == 2 and svi.reason is None
 
 
 def test_bad_arguments() -> None:
