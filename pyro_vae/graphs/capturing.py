@@ -14,6 +14,7 @@ Control flow on such a value, which one record cannot hold, is a `CaptureError`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,7 +102,8 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
     for node in graph.module.graph.nodes:
         node.meta.clear()  # fake tensors of the capture, which the compiler would stumble on
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's own, of no use to who wrote the function
             compiled = import_module("torch._inductor").compile(graph.module, tensors, options=_OPTIONS)
     except Exception as error:  # whatever Inductor raises
         raise CaptureError(f"Inductor cannot compile it: {_reason(error)}") from error
