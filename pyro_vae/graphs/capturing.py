@@ -57,11 +57,11 @@ class _ItemsAreTensors(TorchFunctionMode):
 
 
 @contextmanager
-def rollback(modules: Iterable[nn.Module], *devices: torch.device) -> Iterator[None]:
-    """Put the random state of the CPU and of the devices, and the modules' buffers, back at the end."""
+def rollback(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Put torch's random state, on the CPU and the current GPU, and the modules' buffers back at the end."""
     buffers = [(b, b.clone()) for module in modules for b in module._buffers.values() if b is not None]
     try:
-        with torch.random.fork_rng(sorted({d.index or 0 for d in devices if d.type == "cuda"})):
+        with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_initialized() else []):
             yield
     finally:
         with torch.no_grad():
@@ -77,9 +77,12 @@ def capture(function: Function, inputs: Sequence[Tensor], modules: Iterable[nn.M
     Raises:
         CaptureError: the function looks at the value of a tensor, or does what `make_fx` has no record of.
     """
+    copies = [
+        t.detach().clone() for t in inputs
+    ]  # what the function reads besides is another tensor, even if given twice
     try:
-        with rollback(modules, *(t.device for t in inputs)), _ItemsAreTensors():
-            module = make_fx(lambda *tensors: list(function(*tensors)))(*inputs)
+        with rollback(modules), _ItemsAreTensors():
+            module = make_fx(lambda *tensors: list(function(*tensors)))(*copies)
     except CaptureError:
         raise
     except Exception as error:  # whatever the function or the tracer raises

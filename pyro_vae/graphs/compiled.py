@@ -10,6 +10,7 @@ of the programs (`Watch`). Graphs are kept, so that going back to an earlier sig
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,26 +21,39 @@ from torch import Tensor
 
 from pyro_vae.graphs.capturing import CaptureError, Graph, capture, compile_graph, rollback
 from pyro_vae.graphs.rewrite import bernoulli_draws, bernoulli_sums, normal_draws
-from pyro_vae.graphs.watch import Watch
+from pyro_vae.graphs.watch import Watch, facts
+
+_MOST_CAPTURES = 16  # after so many something changes at each call
+_TOLERANCE = 1e-3  # relative; graphs in float32 differ by 1e-6 or so, another path of the program by far more
 
 
 @dataclass
 class _Entry:
     graph: Graph
     run: Callable[..., Sequence[Any]]
+    watch: Watch
+    facts: list[Any]
     calls: int = 0
+
+    def holds(self) -> bool:
+        """Whether the tensors that are read are of the kind that they were."""
+        return self.facts == [facts(t) for t in self.graph.reads]
 
 
 class Compiled:
     """`function`, captured and compiled once for each signature of its arguments and of the programs.
 
+    At the second, third, fifth, ninth, ... call of a graph its outputs are compared with the function's own on the arguments
+    at hand, from the same random state: what a record of one run cannot know comes to light there.
+
     Args:
-        function: from tensors (and hashable values) to a sequence of tensors; may run more than once, at captures only.
+        function: from tensors (and hashable values) to a sequence of tensors, None among them.
         programs: what it runs, watched for changes.
-        context: entered around each capture.
+        context: entered around each run of the function itself.
 
     Raises at a call:
-        CaptureError: the function cannot be captured or compiled; an error of its own is raised as it is.
+        CaptureError: the function cannot be captured or compiled, or differs from its graph; nothing has changed then, and
+            the random state is as it was. An error of the function's own is raised as it is.
     """
 
     def __init__(
@@ -53,34 +67,71 @@ class Compiled:
         self.context = context
         self.num_captures = 0
         self._watch: Watch | None = None
-        self._entries: dict[Any, _Entry] = {}
+        self._states: dict[Any, int] = {}
+        self._state = -1
+        self._entries: dict[tuple[int, Any], _Entry] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Sequence[Any]:
         """The function's outputs, without gradients."""
         entry = self.entry(*args, **kwargs)
-        entry.calls += 1
-        with torch.no_grad():
-            return entry.run(*entry.graph.reads, *(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)))
+        if entry.calls > 0 and entry.calls & (entry.calls - 1) == 0:
+            self._compare(entry, args, kwargs)
+        return self._run(entry, args, kwargs)
+
+    def plain(self, *args: Any, **kwargs: Any) -> Sequence[Any]:
+        """The outputs of the graph, without a comparison."""
+        return self._run(self.entry(*args, **kwargs), args, kwargs)
 
     def entry(self, *args: Any, **kwargs: Any) -> _Entry:
         """The graph for these arguments, captured and compiled if there is none yet."""
+        signature = (*map(_signature, (*args, *kwargs.values())), *kwargs, torch.is_autocast_enabled("cpu"))
+        if self.unchanged():
+            entry = self._entries.get((self._state, signature))
+            if entry is not None and entry.holds():
+                return entry
+        for _ in range(2):  # a first run may add something (a name, a parameter, a prototype): then look again, once
+            watch = self._look()
+            entry = self._entries.get((self._state, signature))
+            if entry is None or not entry.holds():
+                entry = self._build(watch, args, kwargs)
+            if not watch.changed():
+                entry.watch = self._look()
+                self._entries[self._state, signature] = entry
+                return entry
+        raise CaptureError(f"running it changes {', '.join(watch.changed())}, which a graph would not")
+
+    def _look(self) -> Watch:
+        """Watch the programs as they are now, and number that state of theirs."""
         if self._watch is None or not self._watch.unchanged():
             self._watch = Watch(*self.programs)
-        signature = (*map(_signature, (*args, *kwargs.values())), *kwargs)
-        entry = self._entries.get((self._watch.key, signature))
-        if entry is None:
-            entry = self._build(self._watch, args, kwargs)
-            if self._watch.changed():
-                raise CaptureError(f"running it changes {', '.join(self._watch.changed())}, which a graph would not")
-            self._watch = Watch(*self.programs)  # a first run may have added something: a name, a parameter
-            self._entries[self._watch.key, signature] = entry
-        return entry
+            self._state = self._states.setdefault(self._watch.key, len(self._states))
+        return self._watch
 
     def unchanged(self) -> bool:
         """Whether the programs are as they were at the last call."""
         return self._watch is not None and self._watch.unchanged()
 
+    def _run(self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
+        entry.calls += 1
+        with torch.no_grad():
+            return entry.run(*entry.graph.reads, *(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)))
+
+    def _compare(self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        with self.context(), rollback(entry.watch.modules):
+            expected = list(self.function(*args, **kwargs))
+        with rollback(entry.watch.modules):
+            got = list(self._run(entry, args, kwargs))
+        if not _agree(got, expected):
+            raise CaptureError(
+                "on other data or noise it differs from what the graph computes: it uses random numbers or control flow that"
+                " are not torch's, say"
+            )
+
     def _build(self, watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entry:
+        if self.num_captures >= _MOST_CAPTURES:
+            raise CaptureError(
+                f"an argument or attribute changes so often that {self.num_captures} graphs were not enough"
+            )
         arguments = [*args, *kwargs.values()]
         places = [i for i, a in enumerate(arguments) if isinstance(a, Tensor)]
         inputs = [arguments[i] for i in places]
@@ -93,7 +144,7 @@ class Compiled:
             return self.function(*filled[: len(args)], **named)
 
         with self.context():
-            with rollback(watch.modules, *(t.device for t in inputs)):
+            with rollback(watch.modules):
                 self.function(
                     *args, **kwargs
                 )  # makes what a first run makes (parameters, say): live tensors, no results
@@ -101,7 +152,26 @@ class Compiled:
         self.num_captures += 1
         for rewrite in (bernoulli_sums, bernoulli_draws, normal_draws):
             rewrite(graph.module)
-        return _Entry(graph, compile_graph(graph, inputs))
+        return _Entry(graph, compile_graph(graph, inputs), watch, [facts(t) for t in graph.reads])
+
+
+def _agree(got: list[Tensor | None], expected: list[Tensor | None]) -> bool:
+    """Whether outputs are the same up to rounding, each beside its own size or a hundredth of the others'.
+
+    Small ones (the gradient of a bias before a normalisation is 0 up to rounding) are judged by the size of the rest; the
+    first, a loss, stands alone. Where the function gives NaN or infinity nothing can be said.
+    """
+    sizes = [0.0 if t is None else t.double().norm().item() for t in expected]
+    if not all(map(math.isfinite, sizes)):
+        return True
+    rest = math.hypot(*sizes[1:]) / 100
+    for place, (mine, other, size) in enumerate(zip(got, expected, sizes, strict=True)):
+        if mine is None or other is None:
+            if mine is not other:
+                return False
+        elif not (mine - other).double().norm().item() <= _TOLERANCE * max(size, rest if place else 1.0):
+            return False
+    return True
 
 
 def _signature(argument: Any) -> Any:

@@ -36,7 +36,7 @@ def bernoulli_sums(module: fx.GraphModule) -> None:
 def bernoulli_draws(module: fx.GraphModule) -> None:
     """Rewrite every `bernoulli(p)` as `rand < p` in the dtype of p, which is how torch draws it, in place."""
     for node in module.graph.find_nodes(op="call_function", target=_aten.bernoulli.default):
-        if len(node.args) > 1 or node.kwargs:
+        if len(node.args) > 1 or node.kwargs or node.meta["val"].device.type != "cpu":
             continue
         p = node.args[0]
         with module.graph.inserting_before(node):

@@ -1,123 +1,154 @@
 """Watch: what a graph took for granted about the programs that it was captured from.
 
 A graph holds the path that the Python code took. A module that goes from training to evaluation, a weight that is frozen,
-moved, cast or replaced by another tensor, or an attribute that is set to another number may lead to another path. All of
-them are cheap to compare before each call, and a change leads to a graph of its own. What is *not* seen: values that
-the code finds by other ways, such as a file, a list, or a random generator that is not torch's.
+moved, cast or replaced, a hook, an attribute or a global that is set to another value may lead to another path. So
+everything that can be reached from the programs is compared before each call: attributes of modules and of other objects,
+items of lists and dicts, closures, and the globals that their code names. A change leads to a graph of its own. What is
+*not* seen: values from a file, from a random generator that is not torch's, from inside an array or a library.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from types import CellType, FunctionType, MethodType
+from itertools import chain
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-_PLAIN = (bool, int, float, complex, str, type(None))
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
+_OPAQUE = (type, ModuleType, BuiltinFunctionType, CodeType, Tensor, *_PLAIN)  # nothing to look for inside
+_LIBRARIES = ("torch.", "pyro.", "numpy.", "pyro_vae.naming")  # functions whose globals are their own affair
+_MOST = 256  # items of a container that are looked at; a longer one is compared by its length
 
 
 class Watch:
-    """The state of some programs, as far as a captured graph depends on it.
+    """The state of some programs, as far as a captured graph may depend on it.
 
     Args:
-        programs: modules, functions, `functools.partial`s of them, Pyro handlers around them.
+        programs: modules, functions, Pyro handlers around them, objects that they use.
 
     Attributes:
         modules: all modules found, submodules included.
-        key: hashable; equal keys mean that the same graph serves.
+        key: hashable; equal keys mean that the same graph serves, as long as one of the watches is alive.
     """
 
     def __init__(self, *programs: Any) -> None:
-        functions = list(_reachable(programs))
-        found = [m for f in functions if isinstance(f, nn.Module) for m in f.modules()]
-        self.modules = list({id(m): m for m in found}.values())
-        self._entries = [entry for m in self.modules for entry in _module_entries(m)]
-        self._entries += [entry for f in functions if isinstance(f, FunctionType) for entry in _global_entries(f)]
-        self._cells = [(c, c.cell_contents) for f in functions for c in _cells(f) if _is_watched(c.cell_contents)]
-        self._sizes = [(vars(m), len(vars(m))) for m in self.modules]
-        tensors = [value for _, _, value in self._entries if isinstance(value, Tensor)]
-        tensors += [value for _, value in self._cells if isinstance(value, Tensor)]
-        self._tensors = [(t, _facts(t)) for t in tensors]
-        plain = [(name, value) for _, name, value in self._entries if not isinstance(value, Tensor)]
-        plain += [("", value) for _, value in self._cells if not isinstance(value, Tensor)]
-        kinds = tuple((name, type(value), value) for name, value in plain)
-        self.key = (tuple(id(m) for m in self.modules), kinds, tuple((id(t), facts) for t, facts in self._tensors))
+        self.modules: list[nn.Module] = []
+        self._dicts: list[tuple[dict[Any, Any], int | None, list[tuple[Any, Any]]]] = []
+        self._lists: list[tuple[Any, tuple[Any, ...]]] = []
+        self._cells: list[tuple[Any, Any]] = []
+        self._walk(list(programs))
+        values = [(name, value) for _, _, items in self._dicts for name, value in items]
+        values += [("", value) for _, value in self._cells] + [("", v) for _, items in self._lists for v in items]
+        self._tensors = list({id(v): (v, facts(v)) for _, v in values if isinstance(v, Tensor)}.values())
+        self._empty = [where for where, size, _ in self._dicts if size == 0]
+        self._whole = [where for where, size, items in self._dicts if size and items]
+        self._long = [(where, size) for where, size, items in self._dicts if size and not items]
+        self._named = [(where, items) for where, size, items in self._dicts if size is None]
+        self._ids = list(map(id, chain.from_iterable(map(dict.values, self._whole))))
+        sizes = tuple(len(where) for where, size, _ in self._dicts if size is not None)
+        self.key = (sizes, tuple((name if isinstance(name, str) else "", _token(value)) for name, value in values))
 
     def changed(self) -> list[str]:
         """Names of the attributes and variables that have another value than they had."""
-        names = [name for where, name, value in self._entries if where.get(name) is not value]
-        return names + [repr(value) for cell, value in self._cells if cell.cell_contents is not value]
+        names = [str(n) for where, _, items in self._dicts for n, v in items if _token(where.get(n)) != _token(v)]
+        return names + [type(v).__name__ for cell, v in self._cells if _token(_content(cell)) != _token(v)]
 
     def unchanged(self) -> bool:
         """Whether everything is as it was; may be False where an equal value was set anew."""
         return (
-            all(where.get(name) is value for where, name, value in self._entries)
-            and all(cell.cell_contents is value for cell, value in self._cells)
-            and all(len(where) == size for where, size in self._sizes)
-            and all(_facts(tensor) == facts for tensor, facts in self._tensors)
+            not any(map(len, self._empty))
+            and self._ids == list(map(id, chain.from_iterable(map(dict.values, self._whole))))
+            and all(where.get(name) is value for where, items in self._named for name, value in items)
+            and all(len(where) == size for where, size in self._long)
+            and all(len(where) == len(items) and all(map(_same, where, items)) for where, items in self._lists)
+            and all(_content(cell) is value for cell, value in self._cells)
+            and all(facts(tensor) == known for tensor, known in self._tensors)
         )
 
+    def _walk(self, todo: list[Any]) -> None:
+        """Look at everything that can be reached."""
+        seen: set[int] = set()
+        while todo:
+            item = todo.pop()
+            if id(item) in seen or isinstance(item, _OPAQUE):
+                continue
+            seen.add(id(item))
+            if isinstance(item, FunctionType):
+                todo += self._function(item)
+            elif isinstance(item, MethodType):
+                todo += [item.__self__, item.__func__]
+            elif isinstance(item, partial):
+                todo += [item.func, *item.args, item.keywords]
+            elif isinstance(item, dict):
+                todo += self._dict(item)
+            elif isinstance(item, (list, tuple)):
+                if len(item) <= _MOST:
+                    self._lists.append((item, tuple(item)))
+                    todo += item
+            else:
+                if isinstance(item, nn.Module):
+                    self.modules.append(item)
+                methods = [getattr(type(item), name, None) for name in ("forward", "__call__")]
+                todo += [method for method in methods if isinstance(method, FunctionType)]
+                todo += [vars(item)] if hasattr(item, "__dict__") else []
 
-def _facts(tensor: Tensor) -> tuple[Any, ...]:
-    return tensor.dtype, tensor.device, tensor.shape, tensor.requires_grad
+    def _dict(self, where: dict[Any, Any]) -> list[Any]:
+        items = list(where.items()) if len(where) <= _MOST else []
+        self._dicts.append((where, len(where), items))
+        return [value for _, value in items]
+
+    def _function(self, function: FunctionType) -> list[Any]:
+        """What a function finds by name: closure, defaults, and globals, also those that its inner functions name."""
+        cells = [(cell, _content(cell)) for cell in function.__closure__ or ()]
+        self._cells += cells
+        found = [value for _, value in cells] + [function.__defaults__, function.__kwdefaults__]
+        found += [function.__wrapped__] if hasattr(function, "__wrapped__") else []
+        if not f"{function.__module__}.".startswith(_LIBRARIES):
+            where = function.__globals__
+            items = [(n, where[n]) for n in dict.fromkeys(_names(function.__code__)) if n in where]
+            items = [(n, v) for n, v in items if not isinstance(v, (ModuleType, type))]
+            self._dicts.append((where, None, items))
+            found += [value for _, value in items]
+        return found
 
 
-def _is_watched(value: Any) -> bool:
-    return isinstance(value, (*_PLAIN, Tensor))
+_NOTHING = object()
 
 
-def _module_entries(module: nn.Module) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    for where in (vars(module), module._parameters, module._buffers, module._modules):
-        for name, value in where.items():
-            if _is_watched(value) or where is module._modules:
-                yield where, name, value
-
-
-def _global_entries(function: FunctionType) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    where = function.__globals__
-    for name in function.__code__.co_names:
-        if name in where and _is_watched(where[name]):
-            yield where, name, where[name]
-
-
-def _cells(function: Any) -> Iterable[CellType]:
-    cells = (getattr(function, "__closure__", None) or ()) if isinstance(function, FunctionType) else ()
-    return [cell for cell in cells if not _is_empty(cell)]
-
-
-def _is_empty(cell: CellType) -> bool:
+def _content(cell: Any) -> Any:
     try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return True
-    return False
+        return cell.cell_contents
+    except ValueError:  # empty
+        return _NOTHING
 
 
-def _reachable(programs: Iterable[Any]) -> Iterator[Any]:
-    """Modules and functions that are these programs, are wrapped in them, or are called by name in their code."""
-    todo, seen = list(programs), set()
-    while todo:
-        item = todo.pop()
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        if isinstance(item, nn.Module):
-            yield item
-        elif isinstance(item, FunctionType):
-            yield item
-            todo += [cell.cell_contents for cell in _cells(item)]
-            todo += [item.__globals__[n] for n in item.__code__.co_names if _is_program(item.__globals__.get(n))]
-        elif isinstance(item, MethodType):
-            todo += [item.__self__, item.__func__]
-        elif isinstance(item, partial):
-            todo += [item.func, *item.args, *item.keywords.values()]
-        if hasattr(item, "__wrapped__"):
-            todo.append(item.__wrapped__)
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
 
 
-def _is_program(value: Any) -> bool:
-    return isinstance(value, (nn.Module, partial, MethodType)) or (
-        isinstance(value, FunctionType) and not value.__module__.startswith(("torch", "pyro.", "builtins"))
-    )
+def _same(a: Any, b: Any) -> bool:
+    return a is b
+
+
+def facts(tensor: Tensor) -> tuple[Any, ...]:
+    """What a graph takes for granted about a tensor that it reads."""
+    return tensor.dtype, tensor.device, tensor.shape, tensor.stride(), tensor.requires_grad
+
+
+def _token(value: Any) -> Any:
+    """What a graph depends on: of an object or container its kind, since what is in it has tokens of its own."""
+    if isinstance(value, _PLAIN):
+        return type(value), value
+    if isinstance(value, Tensor):
+        return id(value), facts(value)
+    if isinstance(value, FunctionType):
+        return id(value.__code__)
+    walked = isinstance(value, (dict, list, tuple)) or (hasattr(value, "__dict__") and not isinstance(value, _OPAQUE))
+    return type(value) if walked else id(value)

@@ -7,11 +7,12 @@ are launched. A CUDA graph records the launches once and replays them. It reads 
 * what changes from step to step without being an input (the learning rate, beta) lives in tensors on the device;
 * random numbers go on from where the device's generator stands: torch registers it with the graph;
 * nothing on the way may wait for the device, so the first calls, which compile, make the optimizer's state and compare with
-  stock SVI, run as they are.
+  Pyro, run as they are; a recorded step is compared no more.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +29,8 @@ class Replayed:
     Args:
         step: runs as it is at first.
         record: the same step, as it is recorded: it may not wait for the device.
-        ready: whether all that `step` reads from the host is settled, so that a recording holds; False clears all of them.
+        granted: what a recording takes for granted of the host (hyperparameters, addresses); another value makes a recording
+            void, None means that there can be none.
         refresh: writes what may have changed on the host (the learning rate) to the device, before each replay.
     """
 
@@ -36,27 +38,34 @@ class Replayed:
         self,
         step: Callable[..., Tensor],
         record: Callable[..., Tensor],
-        ready: Callable[[], bool],
+        granted: Callable[[], Any],
         refresh: Callable[[], None],
     ) -> None:
-        self.step, self.record, self.ready, self.refresh = step, record, ready, refresh
+        self.step, self.record, self.granted, self.refresh = step, record, granted, refresh
         self._calls: Counter[Any] = Counter()
-        self._recorded: dict[Any, tuple[Any, list[Tensor], Tensor]] = {}
+        self._recorded: dict[Any, tuple[Any, Any, list[Tensor], Tensor]] = {}
+        self._failed = False
 
     def __call__(self, *tensors: Tensor) -> Tensor:
         """The loss, on the device; its memory is written again by the next call."""
         key = tuple((t.shape, t.dtype, t.device) for t in tensors)
+        granted = None if self._failed else self.granted()
+        if key in self._recorded and self._recorded[key][0] != granted:
+            del self._recorded[key]
+            self._calls[key] = 0
         self._calls[key] += 1
-        if not self.ready():
-            self._recorded.clear()
-            self._calls.clear()
+        if granted is None or self._calls[key] <= _WARM_UP:
             return self.step(*tensors)
-        if self._calls[key] <= _WARM_UP:
-            return self.step(*tensors)
-        if key not in self._recorded:
-            self._recorded[key] = self._record(tensors)
-        graph, inputs, loss = self._recorded[key]
         self.refresh()
+        if key not in self._recorded:
+            try:
+                self._recorded[key] = (granted, *self._record(tensors))
+            except Exception as error:  # whatever the recording meets: the step itself is sound
+                self._failed = True
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                warnings.warn(f"the step is not recorded as a CUDA graph: {reason}", stacklevel=2)
+                return self.step(*tensors)
+        _, graph, inputs, loss = self._recorded[key]
         for mine, tensor in zip(inputs, tensors, strict=True):
             mine.copy_(tensor)
         graph.replay()

@@ -35,7 +35,7 @@ def make_step(model: Program, guide: Program, optim: JointOptim, recipe: Recipe,
     compiled = CompiledSVI(model, guide, optim, recipe.loss, prepare=prepare, fallback=recipe.engine != "compiled")
     sizes = _sizes(len(train), recipe)
     replayed = Replayed(
-        compiled.step, compiled.plain_step, lambda: compiled.settled() and optim.recordable, optim.refresh
+        compiled.step, compiled.plain_step, lambda: optim.recordable() if compiled.settled() else None, optim.refresh
     )
 
     def step(index: Tensor, bits: Tensor | None) -> Tensor:

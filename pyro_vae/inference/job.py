@@ -113,8 +113,10 @@ def read_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[st
     """What `keep` wrote into a run folder; a ValueError where checkpoint.pt is something else."""
     path = folder / "checkpoint.pt"
     state = load(path, device)
-    if not state.keys() >= {"position", "weights", "same"}:
-        raise ValueError(f"{path}: holds weights alone, expected the checkpoint of a training")
+    if not state.keys() >= {"position", "weights", "same", "losses"}:
+        raise ValueError(
+            f"{path}: holds weights alone or is of an earlier version, expected the checkpoint of a training"
+        )
     return state
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pyro_vae.evidence.importance import check_data
 from pyro_vae.inference.compiled import CompiledSVI
+from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Engine, check_engine
 from pyro_vae.traces import (
@@ -61,6 +62,7 @@ def fit_local(
         The guide.
 
     Raises:
+        NonFiniteLoss: the parameters became NaN or infinite.
         ValueError: data that the model cannot score, programs that do not match, numbers out of range.
 
     Example:
@@ -87,6 +89,10 @@ def fit_local(
             for _ in range(num_steps):
                 svi.step(x, index)
                 schedule.step()
+        if not all(torch.isfinite(p).all() for p in params):
+            raise NonFiniteLoss(
+                f"the guide's parameters became non-finite: lower the learning rate (now {learning_rate:g})"
+            )
     return guide
 
 

@@ -34,7 +34,7 @@ class JointOptim(PyroOptim):
 
     def __init__(self, constructor: OptimizerFactory, params: Iterable[Tensor], clip_norm: float | None = None) -> None:
         super().__init__(constructor, {})
-        self.params = list(params)
+        self.params = list(dict.fromkeys(params))
         self.clip_norm = clip_norm
         self.optimizer = constructor(self.params)
         closure = inspect.signature(self.optimizer.step).parameters.get("closure")
@@ -45,6 +45,7 @@ class JointOptim(PyroOptim):
             )
         self._known = set(self.params)
         self._adam: _AdamGroup | None = None
+        self._shortcut = False  # whether the last step took it
         if type(self.optimizer) in _FUSED:
             for group in self.optimizer.param_groups:
                 if group["fused"] is None and not any(group[name] for name in _NOT_FUSED):
@@ -60,15 +61,21 @@ class JointOptim(PyroOptim):
             )
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.params, self.clip_norm)
-        self.refresh()
-        if self._adam is None or not self._adam.step():
+        if not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()):
+            self.refresh()
+        shortcut = self._adam is not None and self._adam.stands(self.optimizer) and self._adam.step()
+        if not shortcut:
             self.optimizer.step()
             self._adam = _adam_group(self.optimizer)
+        self._shortcut = shortcut
 
-    @property
-    def recordable(self) -> bool:
-        """Whether a step reads nothing from the host, so that a CUDA graph can hold it."""
-        return self._adam is not None
+    def recordable(self) -> Any:
+        """What a CUDA graph of a step takes for granted; None where a step reads more from the host than that."""
+        if not self._shortcut or self._adam is None or not self._adam.stands(self.optimizer):
+            return None
+        group = self.optimizer.param_groups[0]
+        options = tuple(group[name] for name in ("betas", "weight_decay", "eps", "amsgrad", "maximize"))
+        return id(self._adam), self.clip_norm, options, tuple(p.data_ptr() for p in self.params)
 
     def refresh(self) -> None:
         """Bring what a recorded step reads on the device up to date."""
@@ -98,11 +105,16 @@ class _AdamGroup:
         self._rate = group["lr"]
         self.rate = torch.tensor(self._rate, device=self.steps.device) if self.steps.is_cuda else None
 
+    def stands(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether the optimizer is still what was gathered here: its state was not loaded anew, and no hook was added."""
+        hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+        return len(optimizer.param_groups) == 1 and optimizer.param_groups[0] is self.group and not hooks
+
     @torch.no_grad()
     def step(self) -> bool:
-        """Step on the parameters' gradients; False, with nothing done, where one of them has none."""
+        """Step on the parameters' gradients; False, with nothing done, where the kernel does not fit them."""
         gradients = [p.grad for p in self.params]
-        if any(gradient is None for gradient in gradients):
+        if any(g is None or g.stride() != p.stride() for p, g in zip(self.params, gradients, strict=True)):
             return False
         options = {name: self.group[name] for name in ("weight_decay", "eps", "amsgrad", "maximize")}
         options["lr"] = self.group["lr"] if self.rate is None else self.rate
@@ -126,8 +138,10 @@ def _adam_group(optimizer: torch.optim.Optimizer) -> _AdamGroup | None:
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
         return None
     states = [optimizer.state[p] for p in groups[0]["params"] if p in optimizer.state]
-    devices = {p.device for p in groups[0]["params"]}
-    if len(states) < len(groups[0]["params"]) or len(devices) > 1 or isinstance(groups[0]["lr"], Tensor):
+    kinds = {(p.device, p.dtype) for p in groups[0]["params"]}
+    if len(states) < len(groups[0]["params"]) or len(kinds) > 1 or isinstance(groups[0]["lr"], Tensor):
+        return None
+    if type(optimizer) is torch.optim.Adam and groups[0].get("decoupled_weight_decay"):
         return None
     return _AdamGroup(kernel, groups[0], states)
 

@@ -116,7 +116,14 @@ def fit(
             stack.callback(writer.close)
         done = position.epoch * job.steps_per_epoch + position.step
         reporter = stack.enter_context(Reporter(recipe.epochs, job.steps_per_epoch, done, quiet))
-        _loop(job, position, reporter, writer, interrupted)
+        try:
+            _loop(job, position, reporter, writer, interrupted)
+        except ValueError:
+            if (
+                path is not None and position.epoch == position.step == 0
+            ):  # refused at the first step: no run to go on with
+                (path / "checkpoint.pt").unlink(missing_ok=True)
+            raise
     finish(job, position)
     return Run(model, guide, position.history, path)
 

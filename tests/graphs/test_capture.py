@@ -35,12 +35,10 @@ def test_gradients_are_part_of_the_graph() -> None:
 
 def test_random_state_and_buffers_are_left_alone() -> None:
     norm = nn.BatchNorm1d(3)
-    before = torch.get_rng_state()
-    graph = capture(lambda x: [norm(x) + torch.randn(3)], [torch.randn(5, 3)], [norm])
-    assert norm.num_batches_tracked == 0 and torch.equal(norm.running_mean, torch.zeros(3))
-    del graph
-    torch.set_rng_state(before)
+    x, before = torch.randn(5, 3), torch.get_rng_state()
+    capture(lambda x: [norm(x) + torch.randn(3)], [x], [norm])
     assert torch.equal(before, torch.get_rng_state())
+    assert norm.num_batches_tracked == 0 and torch.equal(norm.running_mean, torch.zeros(3))
 
 
 def test_noise_is_that_of_the_function() -> None:

@@ -11,6 +11,15 @@ from torch import Tensor, nn
 
 from pyro_vae.graphs import Compiled, Watch
 
+OFFSET = 0.0
+
+
+class Holder:
+    sigma: float
+
+    def __init__(self) -> None:
+        self.sigma = 1.0
+
 
 class Program(nn.Module):
     def __init__(self) -> None:
@@ -18,9 +27,14 @@ class Program(nn.Module):
         self.net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
         self.scale = 1.0
         self.offset = torch.zeros(3)  # no buffer: a plain attribute
+        self.options = {"sigma": 1.0}
+        self.holder = Holder()
+        self.activation = torch.relu
+        self.others = [nn.Dropout(0.5)]
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.scale * self.net(x) + self.offset
+        out = self.scale * self.net(x) * self.options["sigma"] * self.holder.sigma + self.offset + OFFSET
+        out = self.others[0](self.activation(out))
         return out.double().float() if any(not p.requires_grad for p in self.parameters()) else out
 
 
@@ -45,7 +59,19 @@ def replace_module(program: Program) -> None:
     program.net[0] = nn.Linear(3, 3)
 
 
+def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+    return 2 * output
+
+
 CHANGES: dict[str, Callable[[Program], object]] = {
+    "number in a dict": lambda p: p.options.update(sigma=3.0),
+    "number of an object": lambda p: setattr(p.holder, "sigma", 3.0),
+    "function": lambda p: setattr(p, "activation", torch.tanh),
+    "hook": lambda p: p.net.register_forward_hook(hook),
+    "module appended": lambda p: p.net.append(nn.Tanh()),
+    "module in a list": lambda p: p.others[0].eval(),
+    "strides": lambda p: setattr(p.net[0].weight, "data", p.net[0].weight.data.t().contiguous().t()),
+    "global in forward": lambda p: globals().update(OFFSET=5.0),
     "weight in place": change_in_place,
     "state dict": load,
     "state dict by assignment": load_by_assignment,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pyro.infer import TraceMeanField_ELBO
 
-from pyro_vae import VAE, ExactGuide, LinearGaussian, Local, MeanField, fit_local
+from pyro_vae import VAE, ExactGuide, LinearGaussian, Local, MeanField, NonFiniteLoss, fit_local
 
 
 def make() -> tuple[LinearGaussian, torch.Tensor]:
@@ -80,3 +80,9 @@ def test_bad_input(change: dict[str, object], message: str) -> None:
     arguments = {"x": x} | change
     with pytest.raises(ValueError, match=message):
         fit_local(model, Local(MeanField(3), 20), **arguments)  # type: ignore[arg-type]
+
+
+def test_what_explodes_is_an_error() -> None:
+    model = LinearGaussian(5, 2)
+    with pytest.raises(NonFiniteLoss, match="lower the learning rate"):
+        fit_local(model, Local(MeanField(2), 4), torch.randn(4, 5), num_steps=50, learning_rate=1e4)
