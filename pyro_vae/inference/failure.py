@@ -1,6 +1,12 @@
-"""When a run breaks: find out where and why a loss or a parameter became NaN or infinite, and say what to do."""
+"""When a run breaks: find out where and why a loss or a parameter became NaN or infinite, and say what to do; Ctrl-C."""
 
 from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -53,3 +59,24 @@ def _advice(job: Job) -> str:
     rate = job.optim.optimizer.param_groups[0]["lr"]
     clip = "" if job.recipe.clip_norm else " or set clip_norm"
     return f"lower the learning rate (now {rate:g}){clip}"
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into an event, so that a step is never cut in two; the second one raises at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: Any) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -12,12 +12,10 @@ is left as it was.
 from __future__ import annotations
 
 import math
-import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,7 @@ from pyro_vae.data import Dataset, Split
 from pyro_vae.data.binarise import draw_seed
 from pyro_vae.evidence.importance import check_data, log_evidence
 from pyro_vae.inference.engine import make_step
-from pyro_vae.inference.failure import check_finite, check_losses
+from pyro_vae.inference.failure import check_finite, check_losses, deferred_interrupt
 from pyro_vae.inference.job import Job, Position, finish, keep, restore, weights
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Recipe
@@ -109,7 +107,7 @@ def fit(
             (path / "weights.pt").unlink(missing_ok=True)  # of an earlier end
         if not resume:
             keep(job, position)  # from here on there is something to go on from
-        interrupted = stack.enter_context(_deferred_interrupt())
+        interrupted = stack.enter_context(deferred_interrupt())
         stack.enter_context(pyro.validation_enabled(False))
         writer = tensorboard_writer(path)
         if writer is not None:
@@ -280,24 +278,3 @@ def _close_epoch(job: Job, at: Position) -> None:
         if row["valid_elbo"] > at.best:
             at.best, at.stale, at.best_weights = row["valid_elbo"], 0, weights(job.model, job.guide, job.params)
     at.epoch, at.step, at.order = at.epoch + 1, 0, None
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event, so that a step is never cut in two; the second one raises at once."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def handle(number: int, frame: Any) -> None:
-        if event.is_set():
-            raise KeyboardInterrupt
-        event.set()
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, before)

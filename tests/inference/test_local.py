@@ -82,6 +82,7 @@ def test_bad_input(change: dict[str, object], message: str) -> None:
         fit_local(model, Local(MeanField(3), 20), **arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.filterwarnings("ignore:Encountered NaN")
 def test_what_explodes_is_an_error() -> None:
     model = LinearGaussian(5, 2)
     with pytest.raises(NonFiniteLoss, match="lower the learning rate"):
