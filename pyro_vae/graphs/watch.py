@@ -43,7 +43,6 @@ class Watch:
         self._walk(list(programs))
         values = [(name, value) for _, _, items in self._dicts for name, value in items]
         values += [("", value) for _, value in self._cells] + [("", v) for _, items in self._lists for v in items]
-        self._tensors = list({id(v): (v, facts(v)) for _, v in values if isinstance(v, Tensor)}.values())
         self._empty = [where for where, size, _ in self._dicts if size == 0]
         self._whole = [where for where, size, items in self._dicts if size and items]
         self._long = [(where, size) for where, size, items in self._dicts if size and not items]
@@ -58,7 +57,10 @@ class Watch:
         return names + [type(v).__name__ for cell, v in self._cells if _token(_content(cell)) != _token(v)]
 
     def unchanged(self) -> bool:
-        """Whether everything is as it was; may be False where an equal value was set anew."""
+        """Whether everything is as it was; may be False where an equal value was set anew.
+
+        A tensor is looked at for its identity alone: who holds a graph compares the `facts` of those that it reads.
+        """
         return (
             not any(map(len, self._empty))
             and self._ids == list(map(id, chain.from_iterable(map(dict.values, self._whole))))
@@ -66,7 +68,6 @@ class Watch:
             and all(len(where) == size for where, size in self._long)
             and all(len(where) == len(items) and all(map(_same, where, items)) for where, items in self._lists)
             and all(_content(cell) is value for cell, value in self._cells)
-            and all(facts(tensor) == known for tensor, known in self._tensors)
         )
 
     def _walk(self, todo: list[Any]) -> None:
