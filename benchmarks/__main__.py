@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--num-data", type=int, default=1000, help="images of evidence and local")
     p.add_argument("--num-particles", type=int, default=5000, help="of evidence")
     p.add_argument("--baseline", help="side that ratios are taken to, by its name in the tables")
+    p.add_argument("--sides", help='parts of the names of sides to time, such as "NumPyro|pyro_vae"; all unless given')
     p.add_argument("--json", type=Path, help=f"file of the figures; {LAST.parent.name}/{LAST.name} unless given")
     p.add_argument("--table", action="store_true", help="print the file's tables in markdown and time nothing")
     return p
@@ -52,7 +53,7 @@ def main() -> None:
         return
     if args.threads:
         limit_threads(args.threads)
-    names = ("rounds", "quick", "device", "data", "num_data", "num_particles", "baseline")
+    names = ("rounds", "quick", "device", "data", "num_data", "num_particles", "baseline", "sides")
     time_all(sections, Settings(**{name: getattr(args, name) for name in names}), path)
 
 

@@ -42,15 +42,15 @@ def run(settings: Settings, data: pv.Dataset) -> Iterator[Table]:
             rounds = settings.rounds or (2 if settings.quick else 6)
             root = str(data_root(None))
             task = Task("", net, batch, rounds + 1, str(file), settings.data, root, settings.device)
-            yield time_epochs(task, rounds, settings.baseline or BASELINE)
+            yield time_epochs(task, rounds, settings.baseline or BASELINE, list(settings.pick(SIDES)))
 
 
-def time_epochs(task: Task, rounds: int, baseline: str) -> Table:
+def time_epochs(task: Task, rounds: int, baseline: str, sides: list[str]) -> Table:
     """The table of one network and batch size."""
     table = Table("epochs", f"{task.net.name}, batch {task.batch}", "seconds per epoch", baseline)
     workers: dict[str, Worker] = {}
     try:
-        for side in SIDES:
+        for side in sides:
             try:
                 check_installed(side)
             except Skipped as why:

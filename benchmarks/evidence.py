@@ -87,7 +87,9 @@ def run(settings: Settings, data: pv.Dataset) -> Iterator[Table]:
         "pyro_vae.log_evidence": lambda: ours(work),
     }
     with pyro.validation_enabled(False), torch.no_grad():
-        measure(table, sides, settings.rounds or (1 if settings.quick else 3), synchroniser(settings.device))
+        measure(
+            table, settings.pick(sides), settings.rounds or (1 if settings.quick else 3), synchroniser(settings.device)
+        )
     for side, samples in table.samples.items():
         table.notes[side]["M evaluations/s"] = n * s / sorted(samples)[len(samples) // 2] / 1e6
     yield table

@@ -59,7 +59,7 @@ def run(settings: Settings, data: pv.Dataset) -> Iterator[Table]:
         "Pyro SVI, validation on": lambda: work.side(stock_svi(work, validation=True)),
         "pyro_vae.fit_local": lambda: work.side(ours(work)),
     }
-    measure(table, sides, settings.rounds or (1 if settings.quick else 3), synchroniser(settings.device))
+    measure(table, settings.pick(sides), settings.rounds or (1 if settings.quick else 3), synchroniser(settings.device))
     yield table
 
 

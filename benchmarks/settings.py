@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 PIXELS = 784
 Layer = tuple[int, int]  # inputs, outputs
@@ -61,6 +62,7 @@ class Settings:
         data: "mnist" or "fashion_mnist".
         num_data, num_particles: of the sections `evidence` and `local`.
         baseline: side to which ratios are taken; None for the section's own.
+        sides: parts of the names of the sides to time, separated by "|"; None for all.
     """
 
     rounds: int | None = None
@@ -70,3 +72,9 @@ class Settings:
     num_data: int = 1000
     num_particles: int = 5000
     baseline: str | None = None
+    sides: str | None = None
+
+    def pick(self, sides: dict[str, Any]) -> dict[str, Any]:
+        """The sides that were asked for."""
+        wanted = (self.sides or "").split("|")
+        return {name: side for name, side in sides.items() if any(part in name for part in wanted)}

@@ -66,7 +66,7 @@ def time_steps(settings: Settings, net: Net, batches: Batches) -> Table:
         "pyro_vae.CompiledSVI": side(lambda: compiled_svi(net, fused, device)),
     }
     rounds = settings.rounds or (2 if settings.quick else 20)
-    measure(table, sides, rounds, synchroniser(device))
+    measure(table, settings.pick(sides), rounds, synchroniser(device))
     return table
 
 

@@ -61,7 +61,7 @@ class JointOptim(PyroOptim):
             )
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.params, self.clip_norm)
-        if not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()):
+        if not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()):
             self.refresh()
         shortcut = self._adam is not None and self._adam.stands(self.optimizer) and self._adam.step()
         if not shortcut:

@@ -235,10 +235,12 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
     while at.step < len(batches):
         index = batches[at.step]
         job.beta.fill_(warmup(job.recipe.beta, at.epoch + at.step / len(batches), job.recipe.warmup_epochs))
-        job.losses[at.step] = job.step(index, job.train.bits(len(index), job.noise))
+        loss = job.step(index, job.train.bits(len(index), job.noise))
+        job.losses[at.step] = loss
         at.step += 1
         pausing = interrupted.is_set() or time.monotonic() - saved > _SAVE_EVERY
-        if pausing or job.losses.device.type == "cpu" or at.step & (at.step - 1) == 0:  # on a GPU, reading is waiting
+        looking = not loss.is_cuda or at.step & (at.step - 1) == 0  # on a GPU, reading is waiting
+        if pausing or (looking and not math.isfinite(loss)):
             check_losses(job, at)
         at.seconds = earlier + time.monotonic() - started
         reporter.step(at.epoch)
