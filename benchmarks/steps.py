@@ -81,7 +81,7 @@ def stepping(step: Step, batches: Batches, block: int, validation: bool) -> Side
                 step(*batches[position % len(batches)])
                 position += 1
 
-    return Side(lambda: steps(block), 1000 / block, warm=lambda: steps(5), prepare=lambda: steps(2))
+    return Side(lambda: steps(block), 1000 / block, warm=lambda: steps(70), prepare=lambda: steps(2))
 
 
 def floor(net: Net, size: int, block: int, device: str) -> Side:

@@ -6,7 +6,7 @@ hand-written and compiled one costs. Random numbers are torch's own, drawn in th
 random state both engines see the same noise, and differ by the rounding of float32 alone.
 
 What one graph cannot hold (control flow on values, random numbers from elsewhere) is found at the capture, or by comparing
-with Pyro's own loss and gradients at the second, third, fifth, ninth, ... call, on the data at hand; the steps are then
+with Pyro's own loss and gradients at the second, ninth, 65th, ... call, on the data at hand; the steps are then
 those of stock SVI, after one warning.
 """
 

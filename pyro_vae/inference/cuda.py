@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_WARM_UP = 11  # calls with inputs of one shape before they are recorded: the engine compares at calls 2, 3, 5 and 9
+_WARM_UP = 11  # calls with inputs of one shape before they are recorded: the engine compares at calls 2 and 9
 
 
 class Replayed:

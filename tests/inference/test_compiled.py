@@ -142,7 +142,7 @@ def assert_parity(model: str, guide: str, loss: str, dtype: torch.dtype) -> None
     data = batch(model, 0, dtype)
     params = trainable_parameters(p, q, *data)
     svi = CompiledSVI(p, q, Keep(ADAM, params.values()), objective, fallback=False)
-    for seed in range(3):  # the second and third step are compared by the engine itself, too
+    for seed in range(3):  # the second step is compared by the engine itself, too
         data = batch(model, seed, dtype)
         gradients.clear()
         torch.manual_seed(seed)
