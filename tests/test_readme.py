@@ -24,9 +24,17 @@ def test_swap_a_guide(capsys: pytest.CaptureFixture[str]) -> None:
     assert "amortized: ELBO -" in out and "classical: ELBO -" in out and "k-hat above threshold" in out
 
 
+def test_compile() -> None:
+    data = pv.load("digits")
+    model, guide = pv.VAE(data.shape, 2, (8,)), pv.Amortized(pv.MeanField(2), pv.MLP(data.shape, (8,)))
+    names = {"pv": pv, "data": data, "model": model, "amortized": guide}
+    exec(BLOCKS[1], names)
+    assert torch.isfinite(names["loss"])  # type: ignore[call-overload]
+
+
 def test_add_a_guide() -> None:
     names = {"nn": nn, "pv": pv, "pyro": pyro, "dist": dist, "unique_name": unique_name}
-    exec(BLOCKS[1], names)
+    exec(BLOCKS[2], names)
     guide = names["HeavyTailedGuide"]((6,), 2)  # type: ignore[operator]
     model, x = pv.VAE((6,), 2, (8,)), torch.zeros(20, 6)
     pv.fit(model, guide, x, epochs=1, quiet=True)

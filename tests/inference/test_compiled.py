@@ -172,8 +172,10 @@ COMBINATIONS = [
 COMBINATIONS += [("linear", "exact", loss) for loss in LOSSES]
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize(("model", "guide", "loss"), COMBINATIONS)
+@pytest.mark.parametrize(
+    ("model", "guide", "loss", "dtype"),
+    [(*c, torch.float64) for c in COMBINATIONS] + [(*c, torch.float32) for c in COMBINATIONS if c[1] == "amortized"],
+)
 def test_captured_loss_and_gradients_are_pyro_s(
     model: str, guide: str, loss: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,7 +350,7 @@ def test_what_cannot_be_compiled_runs_by_stock_svi_with_one_warning(
     with pytest.warns(UserWarning, match=f"not compiled, stock SVI runs them: .*{reason}") as caught:
         for seed in range(6):
             x, index = batch("bernoulli", seed, torch.float32)
-            svi.step(x * seed, index)
+            svi.step(x * 9 * seed, index)
     assert len(caught) == 1 and reason in str(svi.reason)
     assert not torch.equal(before, p.net.weight)
     assert torch.isfinite(svi.evaluate_loss(x, index))
