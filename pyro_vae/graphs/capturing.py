@@ -77,9 +77,7 @@ def capture(function: Function, inputs: Sequence[Tensor], modules: Iterable[nn.M
     Raises:
         CaptureError: the function looks at the value of a tensor, or does what `make_fx` has no record of.
     """
-    copies = [
-        t.detach().clone() for t in inputs
-    ]  # what the function reads besides is another tensor, even if given twice
+    copies = [t.detach().clone() for t in inputs]  # a tensor given twice, or read besides, is then another one
     try:
         with rollback(modules), _ItemsAreTensors():
             module = make_fx(lambda *tensors: list(function(*tensors)))(*copies)

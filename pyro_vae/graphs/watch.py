@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from itertools import chain
+from operator import is_
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -66,7 +67,7 @@ class Watch:
             and self._ids == list(map(id, chain.from_iterable(map(dict.values, self._whole))))
             and all(where.get(name) is value for where, items in self._named for name, value in items)
             and all(len(where) == size for where, size in self._long)
-            and all(len(where) == len(items) and all(map(_same, where, items)) for where, items in self._lists)
+            and all(len(where) == len(items) and all(map(is_, where, items)) for where, items in self._lists)
             and all(_content(cell) is value for cell, value in self._cells)
         )
 
@@ -132,10 +133,6 @@ def _names(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)
-
-
-def _same(a: Any, b: Any) -> bool:
-    return a is b
 
 
 def facts(tensor: Tensor) -> tuple[Any, ...]:

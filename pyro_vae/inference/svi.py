@@ -117,9 +117,8 @@ def fit(
         try:
             _loop(job, position, reporter, writer, interrupted)
         except ValueError:
-            if (
-                path is not None and position.epoch == position.step == 0
-            ):  # refused at the first step: no run to go on with
+            if path is not None and position.epoch == position.step == 0:
+                # refused at the first step: there is no run to go on with
                 (path / "checkpoint.pt").unlink(missing_ok=True)
             raise
     finish(job, position)
