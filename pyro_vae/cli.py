@@ -24,8 +24,7 @@ from torch import Tensor
 
 from pyro_vae.data import Split
 from pyro_vae.diagnostics import active_units
-from pyro_vae.evidence import Engine as EvidenceEngine
-from pyro_vae.evidence import Precision, log_evidence
+from pyro_vae.evidence import Engine, Precision, log_evidence
 from pyro_vae.inference import NonFiniteLoss, fit
 from pyro_vae.inference.job import read_checkpoint
 from pyro_vae.report.images import interleave, save_grid
@@ -93,7 +92,7 @@ def _parser() -> ArgumentParser:
     evidence.add_argument("--num_particles", type=int, default=5000, help="particles per datum")
     evidence.add_argument("--seed", type=int, default=0, help="of the particles")
     evidence.add_argument("--max_bytes", type=int | None, default=None, help="memory for the largest tensors")
-    evidence.add_argument("--engine", type=EvidenceEngine, default="auto", help="run the programs compiled or by Pyro")
+    evidence.add_argument("--engine", type=Engine, default="auto", help="run the programs compiled or by Pyro")
     evidence.add_argument("--precision", type=Precision, default="float32", help="bfloat16 is faster and biased")
     evidence.add_argument("--out", type=str | None, default=None, help="JSON file instead of RUN/evidence.json")
     commands.add_subcommand("evidence", evidence, help="estimate log p(x) of held-out data")
@@ -196,17 +195,9 @@ def _evidence(options: Namespace) -> None:
     split = _split(parts, options.split, options.num_data)
     started = time.monotonic()
     with ExitStack() as stack:
-        estimate = log_evidence(
-            parts.model,
-            parts.guide,
-            split.x,
-            num_particles=options.num_particles,
-            seed=options.seed,
-            max_bytes=options.max_bytes,
-            engine=options.engine,
-            precision=options.precision,
-            progress=_progress(stack, len(split)),
-        )
+        chosen = {name: options[name] for name in ("num_particles", "seed", "max_bytes", "engine", "precision")}
+        progress = _progress(stack, len(split))
+        estimate = log_evidence(parts.model, parts.guide, split.x, progress=progress, **chosen)
     seconds = time.monotonic() - started
     summary = estimate.summary()
     facts = {
