@@ -128,10 +128,9 @@ def log_joint(
 
 def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> int:
     """Number of plate dimensions that the programs use, found by running them once on at most two data."""
-    index = (torch.arange(len(x), device=x.device) if index is None else index)[:2]
-    sites = _all_sites(model, guide, x[:2], index)
-    frames = [frame for site in sites for frame in site["cond_indep_stack"] if frame.vectorized]
-    return max((-frame.dim for frame in frames), default=1)
+    rows = torch.arange(len(x), device=x.device) if index is None else index
+    frames = [f for site in _all_sites(model, guide, x[:2], rows[:2]) for f in site["cond_indep_stack"] if f.vectorized]
+    return max((-f.dim for f in frames), default=1)
 
 
 def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:
