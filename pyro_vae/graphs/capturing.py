@@ -140,6 +140,7 @@ def _lift(module: fx.GraphModule) -> list[Tensor]:
             if id(value) not in inputs:
                 with graph.inserting_before(first):
                     inputs[id(value)] = graph.placeholder(f"read_{len(reads)}")
+                inputs[id(value)].meta["val"] = value
                 reads.append(value)
             node.replace_all_uses_with(inputs[id(value)])
         graph.erase_node(node)

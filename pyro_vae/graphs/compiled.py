@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.graphs.capturing import CaptureError, Graph, capture, compile_graph, rollback
+from pyro_vae.graphs.products import products
 from pyro_vae.graphs.rewrite import bernoulli_draws, bernoulli_sums, normal_draws
 from pyro_vae.graphs.watch import Watch, facts
 
@@ -146,12 +147,10 @@ class Compiled:
 
         with self.context():
             with rollback(watch.modules):
-                self.function(
-                    *args, **kwargs
-                )  # makes what a first run makes (parameters, say): live tensors, no results
+                self.function(*args, **kwargs)  # makes what a first run makes (parameters): live tensors, no results
             graph = capture(function, inputs, watch.modules)
         self.num_captures += 1
-        for rewrite in (bernoulli_sums, bernoulli_draws, normal_draws):
+        for rewrite in (bernoulli_sums, bernoulli_draws, normal_draws, products):
             rewrite(graph.module)
         return _Entry(graph, compile_graph(graph, inputs), watch, [facts(t) for t in graph.reads])
 

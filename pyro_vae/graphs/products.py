@@ -1,0 +1,79 @@
+"""Matrix products of a captured graph by oneDNN instead of MKL, where that is the faster of torch's two libraries.
+
+Torch multiplies float32 matrices by MKL, which leaves a tenth or more of an AMD processor's speed unused; oneDNN, which
+torch has for convolutions, does not. Both are float32 with float32 sums: nothing is rounded that was not before. Products
+with a short side, and small ones, stay with MKL, whose calls cost less.
+
+The rule is fixed by processor and shapes, and not by timing the two: a seeded run must repeat bit for bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+_aten = torch.ops.aten
+_LEAST = 8_000_000  # multiplications of a product from which on oneDNN is the faster
+_SHORTEST = 100  # side of a matrix
+
+_library = torch.library.Library("pyro_vae", "FRAGMENT")  # an op of our own, which Inductor calls as it is
+_library.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`x @ weight.t() + bias`; x is contiguous, weight may be a transposed matrix."""
+    return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
+
+
+def _linear_meta(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[0])
+
+
+_library.impl("linear", _linear, "CPU")
+_library.impl("linear", _linear_meta, "Meta")
+
+
+def onednn_is_faster() -> bool:
+    """Whether this is a processor on which oneDNN was measured to be the faster."""
+    vendor = str(torch.cpu.get_capabilities().get("cpu_name", ""))
+    return vendor.startswith("AMD") and torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
+
+
+def products(module: fx.GraphModule) -> None:
+    """Rewrite every large `a @ b` and `bias + a @ b` of float32 matrices on the CPU in place."""
+    if not onednn_is_faster():
+        return
+    graph = module.graph
+    for node in list(graph.nodes):
+        bias, a, b = _operands(node)
+        if a is None or not _is_large(a.meta["val"], b.meta["val"]):
+            continue
+        with graph.inserting_before(node):
+            if not a.meta["val"].is_contiguous():
+                # copied by the kernel that makes it, in one pass
+                a = graph.call_function(_aten.clone.default, (a,), {"memory_format": torch.contiguous_format})
+            weight = graph.call_function(_aten.t.default, (b,))
+            result = graph.call_function(torch.ops.pyro_vae.linear.default, (a, weight, bias))
+        result.meta["val"] = node.meta["val"]
+        node.replace_all_uses_with(result)
+        graph.erase_node(node)
+    graph.lint()
+    module.recompile()
+
+
+def _operands(node: fx.Node) -> tuple[Any, Any, Any]:
+    """Bias, a and b of `bias + a @ b`; a is None where the node is nothing of that kind."""
+    if node.kwargs or node.target not in (_aten.mm.default, _aten.addmm.default):
+        return None, None, None
+    bias, a, b = (None, *node.args) if node.target is _aten.mm.default else node.args
+    if isinstance(bias, fx.Node) and bias.meta["val"].shape != b.meta["val"].shape[1:]:
+        return None, None, None
+    return bias, a, b
+
+
+def _is_large(a: Tensor, b: Tensor) -> bool:
+    sides = (*a.shape, b.shape[1])
+    plain = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in (a, b))
+    return plain and min(sides) >= _SHORTEST and sides[0] * sides[1] * sides[2] >= _LEAST
