@@ -63,7 +63,7 @@ def products(module: fx.GraphModule) -> None:
     module.recompile()
 
 
-def _operands(node: fx.Node) -> tuple[Any, Any, Any]:
+def _operands(node: Any) -> tuple[Any, Any, Any]:
     """Bias, a and b of `bias + a @ b`; a is None where the node is nothing of that kind."""
     if node.kwargs or node.target not in (_aten.mm.default, _aten.addmm.default):
         return None, None, None
