@@ -22,7 +22,7 @@ from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Recipe
 from pyro_vae.traces import Program
 
-_WORTH_IT = 5_000  # steps of one size: compiling it takes some seconds and saves some milliseconds a step
+_WORTH_IT = 10_000  # steps of one size: compiling it takes some seconds and saves some milliseconds a step
 
 
 def make_step(model: Program, guide: Program, optim: JointOptim, recipe: Recipe, train: Split) -> Step:
