@@ -6,8 +6,18 @@ everything else is a function of `(model, guide, x)`. Swap the guide and nothing
 
 from pyro_vae.data import Binarise, Dataset, Split, fingerprint, load
 from pyro_vae.evidence import Evidence, log_evidence
-from pyro_vae.guides import Amortized, EncoderGuide, Family, Local, MeanField
-from pyro_vae.inference import CompiledSVI, NonFiniteLoss, Recipe, Run, fit, fit_local
+from pyro_vae.guides import (
+    Amortized,
+    AutoregressiveFlow,
+    EncoderGuide,
+    Family,
+    FullRank,
+    Local,
+    LowRank,
+    MeanField,
+    SplineFlow,
+)
+from pyro_vae.inference import CompiledSVI, NonFiniteLoss, Recipe, Run, SemiAmortized, fit, fit_local
 from pyro_vae.models import VAE, Bernoulli, ExactGuide, Gaussian, Likelihood, LinearGaussian
 from pyro_vae.nets import MLP, Conv, ConvDecoder, GatedDecoder, GatedMLP, MLPDecoder
 from pyro_vae.traces import Particles, log_weights, particles
@@ -16,6 +26,7 @@ __all__ = [
     "MLP",
     "VAE",
     "Amortized",
+    "AutoregressiveFlow",
     "Bernoulli",
     "Binarise",
     "CompiledSVI",
@@ -26,18 +37,22 @@ __all__ = [
     "Evidence",
     "ExactGuide",
     "Family",
+    "FullRank",
     "GatedDecoder",
     "GatedMLP",
     "Gaussian",
     "Likelihood",
     "LinearGaussian",
     "Local",
+    "LowRank",
     "MLPDecoder",
     "MeanField",
     "NonFiniteLoss",
     "Particles",
     "Recipe",
     "Run",
+    "SemiAmortized",
+    "SplineFlow",
     "Split",
     "fingerprint",
     "fit",

@@ -13,7 +13,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.guides.families import Family, MeanField
+from pyro_vae.guides.families import Family, MeanField, sample_latent
 from pyro_vae.naming import unique_name
 from pyro_vae.nets import MLP
 
@@ -52,15 +52,18 @@ class Amortized(nn.Module):
         with torch.no_grad():
             self.head.bias.copy_(family.standard())
 
+    def params(self, x: Tensor) -> Tensor:
+        """The family's parameters `(B, P)` for data `(B, *shape)`."""
+        return self.head(self.encoder(x))
+
     def q(self, x: Tensor) -> dist.TorchDistribution:
         """q(z | x), batch shape (B,), event shape (d,), for data `(B, *shape)`."""
-        return self.family(self.head(self.encoder(x)))
+        return self.family(self.params(x))
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """Run the guide on a minibatch `(B, *shape)`; returns the latent `(..., B, d)`."""
         pyro.module(unique_name(self), self)
-        with pyro.plate("data", x.shape[0], dim=-1):
-            return pyro.sample("latent", self.q(x))
+        return sample_latent(self.q(x), len(x))
 
 
 class EncoderGuide(Amortized):

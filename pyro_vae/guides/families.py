@@ -1,12 +1,24 @@
 """Families: *what q is*, a map from a parameter tensor `(..., P)` to a distribution over a latent `(d,)`.
 
 Where the parameters come from (a network of x, a row of a table per datum) is the guide's business, not the family's.
+The Gaussian families share one form, with eps from a standard normal of the right size:
+
+    mean-field   z = mu + sigma * eps
+    low-rank     z = mu + sigma * (eps + F eps' / sqrt(d)),    F of shape (d, r)
+    full-rank    z = mu + sigma * (I + N / sqrt(d)) eps,       N strictly lower triangular
+
+The row scales sigma and the 1 / sqrt(d) make a step of the same size in any parameter move q about as much, which is what
+Adam, and a network's head as torch initialises it, presuppose.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
 
+import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor
@@ -31,7 +43,11 @@ class Family(ABC):
 
     @abstractmethod
     def standard(self) -> Tensor:
-        """Parameters `(P,)` of N(0, I), a starting point for local optimisation."""
+        """Parameters `(P,)` of N(0, I), or close to it: a starting point for local optimisation."""
+
+    def given(self, params: Tensor) -> Callable[..., Any]:
+        """The guide of B data with these parameters `(B, P)`, a Pyro program that has no parameters of its own."""
+        return lambda x, index=None: sample_latent(self(params), len(x))
 
 
 class MeanField(Family):
@@ -52,3 +68,73 @@ class MeanField(Family):
 
     def standard(self) -> Tensor:
         return torch.zeros(self.num_params)
+
+
+class LowRank(Family):
+    """N(mu, diag(sigma) (I + F F^T / d) diag(sigma)), with params = (mu, log sigma, F) and P = (2 + r) d.
+
+    Args:
+        dim: d.
+        rank: r, columns of F; with r = d - 1 or more it is a full-rank family, with more parameters than needed.
+
+    Example:
+        >>> LowRank(3, 2).num_params
+        12
+    """
+
+    def __init__(self, dim: int, rank: int = 5) -> None:
+        self.dim, self.rank = check_sizes("dim, rank", (dim, rank))
+        self.num_params = (2 + rank) * dim
+
+    def __call__(self, params: Tensor) -> dist.TorchDistribution:
+        mean, log_scale, factor = params.split([self.dim, self.dim, self.rank * self.dim], dim=-1)
+        scale = log_scale.exp()
+        factor = scale[..., None] * factor.unflatten(-1, (self.dim, self.rank)) / math.sqrt(self.dim)
+        return dist.LowRankMultivariateNormal(mean, factor, scale**2)
+
+    def standard(self) -> Tensor:
+        # F = 0 is a saddle of every objective, which gradients on average do not leave: a small F instead
+        grid = torch.arange(self.dim)[:, None] * torch.arange(1, self.rank + 1)
+        return torch.cat([torch.zeros(2 * self.dim), 0.1 * torch.cos(math.pi * grid / self.dim).flatten()])
+
+
+class FullRank(Family):
+    """N(mu, L L^T) with L = diag(sigma) (I + N / sqrt(d)), params = (mu, log sigma, N) and P = 2 d + d (d - 1) / 2.
+
+    log det L is the sum of log sigma, whatever N.
+
+    Example:
+        >>> FullRank(3).num_params
+        9
+    """
+
+    def __init__(self, dim: int) -> None:
+        (self.dim,) = check_sizes("dim", (dim,))
+        self.num_params = 2 * dim + dim * (dim - 1) // 2
+
+    def __call__(self, params: Tensor) -> dist.TorchDistribution:
+        mean, log_scale, lower = split_affine(params, self.dim)
+        return dist.MultivariateNormal(mean, scale_tril=triangular(log_scale, lower))
+
+    def standard(self) -> Tensor:
+        return torch.zeros(self.num_params)
+
+
+def sample_latent(q: dist.TorchDistribution, num_data: int) -> Tensor:
+    """The statement of every guide with one latent: z `(..., B, d)` from q, inside the plate of the data."""
+    with pyro.plate("data", num_data, dim=-1):
+        return pyro.sample("latent", q)
+
+
+def split_affine(params: Tensor, dim: int) -> tuple[Tensor, ...]:
+    """mu `(..., d)`, log sigma `(..., d)` and the entries of N `(..., d (d - 1) / 2)`."""
+    return params.split([dim, dim, dim * (dim - 1) // 2], dim=-1)
+
+
+def triangular(log_scale: Tensor, lower: Tensor) -> Tensor:
+    """L = diag(sigma) (I + N / sqrt(d)) `(..., d, d)`, from log sigma `(..., d)` and the entries of N row by row."""
+    dim = log_scale.shape[-1]
+    row, column = torch.tril_indices(dim, dim, -1, device=lower.device)
+    matrix = torch.eye(dim, dtype=lower.dtype, device=lower.device).expand(*lower.shape[:-1], dim, dim).clone()
+    matrix[..., row, column] = lower / math.sqrt(dim)
+    return log_scale.exp()[..., None] * matrix

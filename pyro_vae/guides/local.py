@@ -11,7 +11,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.guides.families import Family
+from pyro_vae.guides.amortized import Amortized
+from pyro_vae.guides.families import Family, sample_latent
 from pyro_vae.naming import unique_name
 from pyro_vae.nets import check_sizes
 
@@ -54,5 +55,15 @@ class Local(nn.Module):
                     " data are, guide(x, index)"
                 )
             index = torch.arange(len(x), device=x.device)
-        with pyro.plate("data", x.shape[0], dim=-1):
-            return pyro.sample("latent", self.q(index))
+        return sample_latent(self.q(index), len(x))
+
+    @classmethod
+    def started_at(cls, guide: Amortized, x: Tensor, batch_size: int = 4096) -> Local:
+        """A table whose rows are what an amortized guide says of the data `(N, *shape)`: a warm start of the same family."""
+        local = cls(guide.family, len(x)).to(device=x.device, dtype=next(guide.parameters()).dtype)
+        training = guide.training
+        guide.eval()
+        with torch.no_grad():
+            local.table.copy_(torch.cat([guide.params(part) for part in x.split(batch_size)]))
+        guide.train(training)
+        return local

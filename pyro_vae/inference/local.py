@@ -1,6 +1,7 @@
-"""Classical variational inference on a frozen model: each datum's own parameters, optimised by SVI.
+"""Classical variational inference on a frozen model: each datum's own parameters, by optimisation.
 
-A simple version: all data in every step, Adam with a cosine schedule, a fixed number of steps.
+A guide that is a table, one row of a family's parameters per datum, is optimised until each datum has converged
+(`converge`). Any other guide, and any other loss, takes a fixed number of SVI steps, on all data in each.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyro
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from pyro_vae.evidence.importance import check_data
 from pyro_vae.inference.compiled import CompiledSVI
+from pyro_vae.inference.converge import Optimum, converge, elbo
 from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Engine, check_engine
@@ -31,6 +33,8 @@ from pyro_vae.traces import (
 )
 
 _WORTH_IT = 2_000_000  # steps, over all data, from which on "auto" compiles
+_USUAL = 1000  # steps to convergence, about; of a guide that is no table, where no number is given
+_SPREAD = 1.0  # standard deviation of what is added to the parameters at a restart
 
 GuideT = TypeVar("GuideT", bound=nn.Module)
 
@@ -40,8 +44,10 @@ def fit_local(
     guide: GuideT,
     x: Tensor,
     *,
-    num_steps: int = 500,
+    num_steps: int | None = None,
     learning_rate: float = 0.1,
+    num_particles: int = 1,
+    restarts: int = 0,
     loss: ELBO | None = None,
     seed: int = 0,
     engine: Engine = "auto",
@@ -50,16 +56,19 @@ def fit_local(
 
     Args:
         model: Pyro program; its parameters do not change.
-        guide: such as `Local(MeanField(50), len(x))`, on the device of x.
+        guide: such as `Local(MeanField(50), len(x))`, or `Local.started_at(amortized, x)` for a warm start.
         x: data `(N, *shape)`, row n of the guide's table for datum n.
-        num_steps: steps of Adam, each on all of x with one particle.
-        learning_rate: at the first step; it falls to 0 by a cosine.
+        num_steps: steps of Adam, each on all of x, the rate falling to 0 by a cosine. None: until each datum has converged,
+            at most 10,000; 1000 where the guide is not a table of rows, or where a loss is given.
+        learning_rate: at the first step.
+        num_particles: draws of each datum in a step, where each goes on to convergence.
+        restarts: further runs to convergence from rows with noise added; each datum keeps its best run by a fresh estimate.
         loss: a Pyro ELBO; Trace_ELBO unless given.
         seed: of the guide's noise.
         engine: "compiled", "svi" or "auto", as in `Recipe`.
 
     Returns:
-        The guide.
+        The guide. Where it went on to convergence, `guide.optimum` has the steps of each datum and whether it converged.
 
     Raises:
         NonFiniteLoss: the parameters became NaN or infinite.
@@ -70,23 +79,29 @@ def fit_local(
         >>> x = torch.randn(4, 5)
         >>> guide = fit_local(LinearGaussian(5, 2), Local(MeanField(2), 4), x, num_steps=10)
     """
-    if num_steps < 1 or not learning_rate > 0:
-        raise ValueError(f"num_steps, learning_rate: got {num_steps}, {learning_rate}, expected both positive")
+    rows = num_steps is None and loss is None and hasattr(guide, "table") and hasattr(guide, "family")
+    _check_numbers(num_steps, learning_rate, num_particles, restarts, rows)
     check_engine(engine)
     x = x.to(device_of(model) or x.device)
     check_data(model, x)
     guide.to(x.device)
     index = torch.arange(len(x), device=x.device)
+    number = num_steps or _USUAL
+    compiled = engine == "compiled" or (engine == "auto" and number * len(x) >= _WORTH_IT)
     with torch.random.fork_rng([x.device] if x.is_cuda else []), _frozen(model, guide, x, index) as (fixed, params):
         torch.manual_seed(seed)
         check_programs(fixed, guide, x, index)
+        if rows:
+            options = {"learning_rate": learning_rate, "num_particles": num_particles, "compiled": compiled}
+            _to_convergence(fixed, guide, x, restarts, options | {"fallback": engine == "auto"})
+            return guide
         optim = JointOptim(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), params)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim.optimizer, num_steps)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim.optimizer, number)
         svi: SVI | CompiledSVI = SVI(fixed, guide, optim, loss or Trace_ELBO())
-        if engine == "compiled" or (engine == "auto" and num_steps * len(x) >= _WORTH_IT):
+        if compiled:
             svi = CompiledSVI(fixed, guide, optim, loss or Trace_ELBO(), fallback=engine == "auto")
         with pyro.validation_enabled(False):
-            for _ in range(num_steps):
+            for _ in range(number):
                 svi.step(x, index)
                 schedule.step()
         if not all(torch.isfinite(p).all() for p in params):
@@ -94,6 +109,35 @@ def fit_local(
                 f"the guide's parameters became non-finite: lower the learning rate (now {learning_rate:g})"
             )
     return guide
+
+
+def _check_numbers(num_steps: int | None, learning_rate: float, num_particles: int, restarts: int, rows: bool) -> None:
+    if (num_steps is not None and num_steps < 1) or not learning_rate > 0:
+        raise ValueError(f"num_steps, learning_rate: got {num_steps}, {learning_rate}, expected both positive")
+    if num_particles < 1 or restarts < 0:
+        raise ValueError(f"num_particles, restarts: got {num_particles}, {restarts}, expected >= 1 and >= 0")
+    if not rows and (num_particles > 1 or restarts):
+        raise ValueError(
+            "num_particles, restarts: they belong to a run to convergence, which needs a guide with a table of rows, such as"
+            " Local, and neither num_steps nor loss"
+        )
+
+
+def _to_convergence(model: Program, guide: Any, x: Tensor, restarts: int, options: dict[str, Any]) -> None:
+    """Put the best of the runs into the guide's table, row by row."""
+    start, given = guide.table.detach().clone(), guide.family.given
+    best = converge(model, given, start, x, **options)
+    for _ in range(restarts):
+        other = converge(model, given, start + _SPREAD * torch.randn_like(start), x, **options)
+        better = elbo(model, given, other.table, x) > elbo(model, given, best.table, x)
+        best = Optimum(
+            torch.where(better[:, None], other.table, best.table),
+            best.num_steps + other.num_steps,
+            torch.where(better, other.converged, best.converged),
+        )
+    with torch.no_grad():
+        guide.table.copy_(best.table)
+    guide.optimum = best
 
 
 @contextmanager

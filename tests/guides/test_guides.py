@@ -14,13 +14,18 @@ from torch import nn
 from pyro_vae import (
     MLP,
     Amortized,
+    AutoregressiveFlow,
     EncoderGuide,
     ExactGuide,
     Family,
+    FullRank,
     GatedMLP,
     LinearGaussian,
     Local,
+    LowRank,
     MeanField,
+    SemiAmortized,
+    SplineFlow,
     log_evidence,
     particles,
 )
@@ -31,14 +36,34 @@ GUIDES: dict[str, Callable[[LinearGaussian], nn.Module]] = {
     "encoder": lambda model: EncoderGuide((SIZE,), DIM, (16,), encoder=GatedMLP),
     "local": lambda model: Local(MeanField(DIM), NUM),
     "exact": ExactGuide,
+    "amortized full-rank": lambda model: Amortized(FullRank(DIM), MLP(SIZE, (16,))),
+    "local low-rank": lambda model: Local(LowRank(DIM, 2), NUM),
+    "local flow": lambda model: Local(SplineFlow(DIM, 4), NUM),
+    "amortized flow": lambda model: Amortized(SplineFlow(DIM), MLP(SIZE, (16,))),
+    "autoregressive": lambda model: AutoregressiveFlow(DIM, MLP(SIZE, (16,)), hidden=(16,)),
+    "semi-amortized": lambda model: SemiAmortized(Amortized(MeanField(DIM), MLP(SIZE, (16,))), model, 3),
+    "semi-amortized, through": lambda model: SemiAmortized(
+        Amortized(FullRank(DIM), MLP(SIZE, (16,))), model, 3, through=True
+    ),
 }
-FAMILIES: dict[str, Callable[[int], Family]] = {"mean-field": MeanField}
+NOISY = {name for name in GUIDES if name.startswith("semi")}  # q itself is drawn anew at each run
+FAMILIES: dict[str, Callable[[int], Family]] = {
+    "mean-field": MeanField,
+    "low-rank": lambda dim: LowRank(dim, 2),
+    "full-rank": FullRank,
+    "spline flow": SplineFlow,
+}
+CLOSE = {"low-rank"}  # to N(0, I) at the start, where it would be at a saddle
+
+
+def make_pair(name: str) -> tuple[LinearGaussian, nn.Module, torch.Tensor]:
+    model = LinearGaussian(SIZE, DIM)
+    return model, GUIDES[name](model), torch.randn(NUM, SIZE)
 
 
 @pytest.fixture(params=GUIDES)
 def pair(request: pytest.FixtureRequest) -> tuple[LinearGaussian, nn.Module, torch.Tensor]:
-    model = LinearGaussian(SIZE, DIM)
-    return model, GUIDES[request.param](model), torch.randn(NUM, SIZE)
+    return make_pair(request.param)
 
 
 def test_sites_and_shapes(pair: tuple[LinearGaussian, nn.Module, torch.Tensor]) -> None:
@@ -50,8 +75,9 @@ def test_sites_and_shapes(pair: tuple[LinearGaussian, nn.Module, torch.Tensor]) 
     assert trace.nodes["data"]["fn"].size == NUM
 
 
-def test_particles_are_those_of_the_datum(pair: tuple[LinearGaussian, nn.Module, torch.Tensor]) -> None:
-    model, guide, x = pair
+@pytest.mark.parametrize("name", GUIDES.keys() - NOISY)
+def test_particles_are_those_of_the_datum(name: str) -> None:
+    model, guide, x = make_pair(name)
     index = torch.tensor([5, 2])
     draws = particles(model, guide, x[index], index, 40_000)
     assert draws.log_weights.shape == (40_000, 2)
@@ -88,14 +114,40 @@ def test_weights_average_to_the_evidence(pair: tuple[LinearGaussian, nn.Module, 
     assert z.max() < 5, (est.log_px, model.log_px(x), est.log_px_error)
 
 
-@pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)
-def test_family_starts_at_the_standard_normal_and_has_the_shapes(make: Callable[[int], Family]) -> None:
-    family = make(DIM)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_family_starts_at_the_standard_normal_and_has_the_shapes(name: str) -> None:
+    family = FAMILIES[name](DIM)
     q = family(family.standard())
     z = torch.randn(100, DIM)
-    torch.testing.assert_close(q.log_prob(z), torch.distributions.Normal(0, 1).log_prob(z).sum(-1))
+    off = (q.log_prob(z) - torch.distributions.Normal(0, 1).log_prob(z).sum(-1)).abs().max()
+    assert off < (0.1 if name in CLOSE else 1e-5), off
     q = family(0.3 * torch.randn(4, 5, family.num_params))
     assert q.batch_shape == (4, 5) and q.event_shape == (DIM,) and q.has_rsample
+
+
+@pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)
+def test_family_s_density_at_its_own_draws_is_that_at_a_point(make: Callable[[int], Family]) -> None:
+    family = make(DIM)
+    q = family(0.5 * torch.randn(4, family.num_params).double())
+    z = q.rsample((5,))
+    torch.testing.assert_close(q.log_prob(z), q.log_prob(z.detach().clone()))  # what was cached, and what is inverted
+
+
+@pytest.mark.parametrize("make", [make for name, make in FAMILIES.items() if name != "mean-field"])
+def test_family_ties_the_units_together(make: Callable[[int], Family]) -> None:
+    family = make(2)
+    q = family(0.7 * torch.randn(family.num_params).double())
+    grid = torch.linspace(-12, 12, 2001, dtype=torch.double)
+    points = torch.stack(torch.meshgrid(grid, grid, indexing="ij"), -1)
+    density = q.log_prob(points).exp()
+    cell = (grid[1] - grid[0]) ** 2
+    assert abs(density.sum() * cell - 1) < 1e-3
+    mean = (density[..., None] * points).sum((0, 1)) * cell
+    covariance = torch.einsum("xy,xyi,xyj->ij", density, points - mean, points - mean) * cell
+    assert covariance[0, 1].abs() > 1e-2
+    draws = q.sample((100_000,))
+    error = draws.std(0) / len(draws) ** 0.5
+    assert ((draws.mean(0) - mean).abs() < 5 * error).all()
 
 
 @pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)

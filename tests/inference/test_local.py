@@ -1,12 +1,31 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
+
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import TraceMeanField_ELBO
 
-from pyro_vae import VAE, ExactGuide, LinearGaussian, Local, MeanField, NonFiniteLoss, fit_local
+from pyro_vae import (
+    MLP,
+    VAE,
+    Amortized,
+    ExactGuide,
+    Family,
+    FullRank,
+    LinearGaussian,
+    Local,
+    LowRank,
+    MeanField,
+    NonFiniteLoss,
+    SplineFlow,
+    fit_local,
+    log_evidence,
+)
+from pyro_vae.inference import converge
 
 
 def make() -> tuple[LinearGaussian, torch.Tensor]:
@@ -87,3 +106,96 @@ def test_what_explodes_is_an_error() -> None:
     model = LinearGaussian(5, 2)
     with pytest.raises(NonFiniteLoss, match="lower the learning rate"):
         fit_local(model, Local(MeanField(2), 4), torch.randn(4, 5), num_steps=50, learning_rate=1e4)
+
+
+def shortfall(model: LinearGaussian, x: torch.Tensor, guide: Local) -> torch.Tensor:
+    """log p(x) - L[q] of a Gaussian guide in closed form, `(N,)`."""
+    q = guide.q(torch.arange(len(x)))
+    if isinstance(q, torch.distributions.Independent):
+        q = torch.distributions.MultivariateNormal(q.mean, torch.diag_embed(q.variance))
+    full = torch.distributions.MultivariateNormal(q.mean, q.covariance_matrix)
+    return torch.distributions.kl_divergence(full, model.posterior(x)).detach()
+
+
+def make_double(dim: int, num_data: int = 10) -> tuple[LinearGaussian, torch.Tensor]:
+    model = LinearGaussian(dim + 4, dim, sigma=0.7).double()
+    return model, model.sample(num_data).double() + 0.7 * torch.randn(num_data, dim + 4).double()
+
+
+@pytest.mark.parametrize(("dim", "num_particles"), [(2, 10), (10, 100), (50, 400)])
+def test_converges_to_the_optimal_mean_field(dim: int, num_particles: int) -> None:
+    model, x = make_double(dim, 4)
+    guide = fit_local(model, Local(MeanField(dim), 4).double(), x, num_particles=num_particles)
+    assert guide.optimum.converged.all() and guide.optimum.num_steps.max() < 5000  # type: ignore[union-attr]
+    short = shortfall(model, x, guide) - model.mean_field_gap()
+    assert short.min() > -1e-9 and short.max() < 1e-3, short
+    ratio = guide.q(torch.arange(4)).variance.detach() * model.precision().diagonal()
+    assert (ratio - 1).abs().max() < 0.01, ratio
+
+
+@pytest.mark.parametrize(
+    ("family", "dim", "within"),  # draws seldom reach the ends of the splines, which are the slower for it
+    [(FullRank, 2, 1e-6), (FullRank, 10, 1e-6), (lambda dim: LowRank(dim, dim), 3, 1e-6), (SplineFlow, 2, 0.02)],
+)
+def test_a_family_that_holds_the_posterior_finds_it(family: Callable[[int], Family], dim: int, within: float) -> None:
+    model, x = make_double(dim)
+    guide = fit_local(model, Local(family(dim), 10).double(), x, num_particles=10)
+    assert guide.optimum.converged.all()  # type: ignore[union-attr]
+    est = log_evidence(model, guide, x, num_particles=1000)
+    short = model.log_px(x) - est.elbo  # without noise of its own where q is exact
+    assert short.abs().max() < within and est.elbo_error.max() < within**0.5, (short, est.elbo_error)
+
+
+def test_each_datum_stops_by_itself() -> None:
+    model, x = make_double(3, 200)
+    x[:100] = x[0]
+    started = Local(MeanField(3), 200).double()
+    with torch.no_grad():
+        q = model.optimal_mean_field(x)
+        started.table[:100] = torch.cat([q.mean, q.variance.log() / 2], -1)[:100]
+    guide = fit_local(model, started, x)
+    steps = guide.optimum.num_steps.double()  # type: ignore[union-attr]
+    assert len(steps.unique()) > 5
+    assert steps[:100].mean() < steps[100:].mean()  # the first hundred had nothing to do
+
+
+def test_warm_start_is_what_the_encoder_says() -> None:
+    model, x = make()
+    amortized = Amortized(FullRank(3), MLP(6, (8,)))
+    local = Local.started_at(amortized, x)
+    torch.testing.assert_close(local.q(torch.arange(20)).mean, amortized.q(x).mean)
+    before = shortfall(model, x, local)
+    assert (shortfall(model, x, fit_local(model, local, x)) < before).all()
+
+
+def folded(x: torch.Tensor, index: object = None) -> None:
+    """x depends on |z|: two modes of the posterior, of which one is deeper."""
+    with pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample("latent", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+        pyro.sample("obs", dist.Normal(z.abs() + 0.2 * z, 0.1).to_event(1), obs=x)
+
+
+def test_restarts_find_the_deeper_mode() -> None:
+    x = torch.full((30, 1), 1.2)  # z = 1 or z = -1.5
+    start = Local(MeanField(1), 30)
+    with torch.no_grad():
+        start.table[:, 0] = -1.5
+    once = fit_local(folded, deepcopy(start), x).q(torch.arange(30)).mean
+    often = fit_local(folded, deepcopy(start), x, restarts=4).q(torch.arange(30)).mean
+    assert (once < 0).all() and (often > 0).double().mean() > 0.6
+
+
+def test_both_engines_take_the_same_way_to_convergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(converge, "_SMALLEST", 1)  # one size, one graph
+    model, x = make()
+    tables = [fit_local(model, Local(MeanField(3), 20), x, engine=e).table for e in ("svi", "compiled")]  # type: ignore[arg-type]
+    torch.testing.assert_close(*tables, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change", [{"restarts": 1, "num_steps": 5}, {"num_particles": 2, "loss": TraceMeanField_ELBO()}]
+)
+def test_what_belongs_to_convergence(change: dict[str, object]) -> None:
+    model, x = make()
+    with pytest.raises(ValueError, match="run to convergence"):
+        fit_local(model, Local(MeanField(3), 20), x, **change)  # type: ignore[arg-type]

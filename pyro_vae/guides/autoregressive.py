@@ -1,0 +1,96 @@
+"""The amortized autoregressive flow: no family of fixed size, but networks that go on from the encoder's features.
+
+    z = mu(x) + sigma(x) * T(eps; h(x)),    eps ~ N(0, I),    h the encoder's features
+
+T is a chain of zuko's masked autoregressive spline transforms, taken from eps to z: a draw and its density are one pass
+(an inverse autoregressive flow), the density of any other point d of them. Its parameters are the networks' and not a
+datum's, so it has no local twin: its inference gap is measured, its two parts are not.
+
+References: Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling (2016); Durkan, Bekasov, Murray, Papamakarios (2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions.transforms import AffineTransform, IndependentTransform, Transform
+
+from pyro_vae.guides.families import sample_latent
+from pyro_vae.guides.flows import BOUND, MaskedAutoregressiveTransform, MonotonicRQSTransform
+from pyro_vae.naming import unique_name
+from pyro_vae.nets import check_sizes
+
+
+class AutoregressiveFlow(nn.Module):
+    """q(z | x) by an autoregressive flow conditioned on an encoder's features.
+
+    Args:
+        dim: d, latent units.
+        encoder: network from data `(..., *shape)` to features `(..., encoder.out_features)`, such as MLP(shape, hidden).
+        num_transforms: autoregressive transforms in the chain, each in the opposite order of the one before.
+        hidden: hidden units of each transform's network.
+        num_bins: pieces of a spline.
+
+    Example:
+        >>> guide = AutoregressiveFlow(2, MLP((1, 8, 8), (16,)), hidden=(16,))
+        >>> guide(torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        encoder: nn.Module,
+        num_transforms: int = 2,
+        hidden: Sequence[int] = (128, 128),
+        num_bins: int = 8,
+    ) -> None:
+        super().__init__()
+        check_sizes("dim, num_transforms, num_bins", (dim, num_transforms, num_bins))
+        features = getattr(encoder, "out_features", None)
+        if not isinstance(features, int):
+            raise ValueError(
+                f"encoder: got {type(encoder).__name__} without an integer `out_features`, expected MLP, say"
+            )
+        self.encoder = encoder
+        self.head = nn.Linear(features, 2 * dim)
+        self.transforms = nn.ModuleList(
+            MaskedAutoregressiveTransform(
+                features=dim,
+                context=features,
+                order=torch.arange(dim) if number % 2 == 0 else torch.arange(dim).flip(0),
+                univariate=_spline,
+                shapes=[(num_bins,), (num_bins,), (num_bins - 1,)],
+                hidden_features=list(check_sizes("hidden", hidden)),
+            )
+            for number in range(num_transforms)
+        )
+        with torch.no_grad():
+            self.head.bias.zero_()
+
+    def q(self, x: Tensor) -> dist.TorchDistribution:
+        """q(z | x), batch shape (B,), event shape (d,), for data `(B, *shape)`."""
+        features = self.encoder(x)
+        mean, log_scale = self.head(features).chunk(2, dim=-1)
+        chain: list[Transform] = [_cached(transform(features)) for transform in self.transforms]
+        chain.append(IndependentTransform(AffineTransform(mean, log_scale.exp(), cache_size=1), 1, cache_size=1))
+        base = dist.Normal(torch.zeros_like(mean), torch.ones_like(mean)).to_event(1)
+        return dist.TransformedDistribution(base, chain)
+
+    def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
+        """Run the guide on a minibatch `(B, *shape)`; returns the latent `(..., B, d)`."""
+        pyro.module(unique_name(self), self)
+        return sample_latent(self.q(x), len(x))
+
+
+def _spline(*params: Tensor) -> Transform:
+    return MonotonicRQSTransform(*params, bound=BOUND)
+
+
+def _cached(transform: Transform) -> Transform:
+    Transform.__init__(transform, cache_size=1)  # zuko makes them without: the density at a draw needs no inverse then
+    return transform

@@ -1,0 +1,198 @@
+"""Classical VI until each datum has converged: thousands of data in one vectorised program, each at its own pace.
+
+Given the model, data are independent, so that the rows of a table of parameters are optimised side by side by Adam with a
+learning rate, moments and a count of steps for each row. Whether a row still gains is read off the mean of its own noisy
+ELBO over windows of steps:
+
+    a row whose window mean has not risen above its best for some windows takes the next, lower rate;
+    at the lowest rate it is frozen at the average of its rows over those windows, which is what its noise settles about.
+
+The gradient goes through the draws alone (Roeder, Wu, Duvenaud, 2017): its noise vanishes where the family holds the
+posterior. What noise is left keeps the ELBO short of its maximum by about half a nat per parameter and draw that the
+average is of, so that `num_particles` buys precision.
+
+When half of the rows are frozen the rest go on in a batch of half the size.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_vae.graphs import CaptureError, Compiled
+from pyro_vae.inference.failure import NonFiniteLoss
+from pyro_vae.traces import Program, evaluation, log_joint, plate_depth, sample_guide
+
+WINDOW = 25
+PATIENCE = (4, 4, 4, 4, 16)  # windows without a better one, at each rate
+RATES = (1.0, 0.3, 0.1, 0.03, 0.01)  # times the learning rate
+_BETAS = (0.9, 0.99)
+_AT_ONCE = 8  # particles scored at once
+_SMALLEST = 8  # batches are not halved below an eighth of the data
+
+Given = Callable[[Tensor], Program]
+"""From rows `(B, P)` to the guide of B data with these parameters."""
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """Where the rows ended.
+
+    Attributes:
+        table: parameters `(N, P)`.
+        num_steps: steps that each datum took, `(N,)`.
+        converged: whether it was frozen by its own test, `(N,)`; else the steps ran out.
+    """
+
+    table: Tensor
+    num_steps: Tensor
+    converged: Tensor
+
+
+def converge(
+    model: Program,
+    given: Given,
+    table: Tensor,
+    x: Tensor,
+    *,
+    learning_rate: float = 0.1,
+    num_particles: int = 1,
+    max_steps: int = 10_000,
+    compiled: bool = False,
+    fallback: bool = True,
+) -> Optimum:
+    """Maximise each datum's ELBO over its row of `table` `(N, P)`, the model as it is and in eval mode.
+
+    Args:
+        model: Pyro program.
+        given: the guide of some rows.
+        table: where to start.
+        x: data `(N, *shape)`, row n of the table for datum n.
+        learning_rate: of the first of the rates that a row goes through.
+        num_particles: draws of each datum in a step.
+        max_steps: most steps of a datum.
+        compiled: run the step as a compiled graph.
+        fallback: where that cannot be, warn and go on without; else a ValueError.
+
+    Raises:
+        NonFiniteLoss: a row became NaN or infinite.
+    """
+    run = _Run(model, given, table, x, num_particles, max_steps, learning_rate)
+    step: Callable[..., Any] = Compiled(run.step, model) if compiled else run.step
+    with evaluation(model, device=x.device):
+        run.depth = plate_depth(model, given(table[:2]), x[:2])
+        while len(run.active):
+            try:
+                run.window(step)
+            except CaptureError as error:
+                if not fallback:
+                    raise ValueError(
+                        f"model, guide: cannot be compiled: {error}; use engine='svi' or 'auto'"
+                    ) from error
+                warnings.warn(f"the programs are not compiled, Pyro runs them: {error}", stacklevel=4)
+                step = run.step
+    return Optimum(run.table, run.num_steps, run.converged)
+
+
+def elbo(model: Program, given: Given, table: Tensor, x: Tensor, num_particles: int = 128) -> Tensor:
+    """Each datum's ELBO at its row of the table, `(N,)` nats, by fresh draws."""
+    index = torch.arange(len(x), device=x.device)
+    total = torch.zeros(len(x), dtype=torch.double, device=x.device)
+    with evaluation(model, device=x.device):
+        depth = plate_depth(model, given(table[:2]), x[:2])
+        for _ in range(num_particles // _AT_ONCE):
+            latents, log_guide = sample_guide(given(table), x, index, _AT_ONCE, depth)
+            log_prior, log_likelihood = log_joint(model, latents, x, index, depth)
+            total += (log_prior + log_likelihood - log_guide).double().sum(0)
+    return total / (num_particles // _AT_ONCE * _AT_ONCE)
+
+
+class _Run:
+    """The state of all rows `(N, ...)`, and of those in the batch."""
+
+    def __init__(
+        self, model: Program, given: Given, table: Tensor, x: Tensor, num_particles: int, max_steps: int, rate: float
+    ) -> None:
+        self.model, self.given, self.x = model, given, x
+        self.num_particles, self.max_steps, self.depth = num_particles, max_steps, 1
+        self.rates = rate * torch.tensor([*RATES, 0.0], dtype=table.dtype, device=table.device)
+        self.patience = torch.tensor(PATIENCE, device=table.device)
+        num_data, device = len(table), table.device
+        self.table = table.detach().clone()
+        self.moments = torch.zeros_like(self.table), torch.zeros_like(self.table)
+        self.num_steps = torch.zeros(num_data, dtype=torch.long, device=device)
+        self.converged = torch.zeros(num_data, dtype=torch.bool, device=device)
+        self.best = torch.full((num_data,), -math.inf, dtype=table.dtype, device=device)
+        self.stale = torch.zeros(num_data, dtype=torch.long, device=device)
+        self.level = torch.zeros(num_data, dtype=torch.long, device=device)
+        self.total = torch.zeros_like(self.table)  # of the rows, in the windows since the best one
+        self.windows = torch.zeros_like(self.num_steps)  # how many these are
+        self.active = torch.arange(num_data, device=device)
+        self.size = num_data
+
+    def step(
+        self, rows: Tensor, first: Tensor, second: Tensor, count: Tensor, rate: Tensor, x: Tensor, index: Tensor
+    ) -> list[Tensor]:
+        """A step of Adam up the ELBO of each row: the rows and moments after it, and the ELBO before it, `(B,)`."""
+        with torch.enable_grad():
+            rows = rows.detach().requires_grad_()
+            latents, _ = sample_guide(self.given(rows), x, index, self.num_particles, self.depth)
+            log_guide, _ = log_joint(self.given(rows.detach()), latents, x, index, self.depth)
+            log_prior, log_likelihood = log_joint(self.model, latents, x, index, self.depth)
+            elbo = (log_prior + log_likelihood - log_guide).mean(0)  # its gradient goes through the draws alone
+            (gradient,) = torch.autograd.grad(elbo.sum(), rows)
+        first = first.lerp(gradient, 1 - _BETAS[0])
+        second = second.lerp(gradient**2, 1 - _BETAS[1])
+        count = (count + 1)[:, None].to(rows.dtype)
+        size = (second / (1 - _BETAS[1] ** count)).sqrt() + 1e-8
+        moved = rows.detach() + rate[:, None] * first / (1 - _BETAS[0] ** count) / size
+        return [moved, first, second, elbo.detach()]
+
+    def window(self, step: Callable[..., Any]) -> None:
+        """`WINDOW` steps of the rows in the batch, then judge each."""
+        batch = self._batch()
+        x, count, rate = self.x[batch], self.num_steps[batch], self.rates[self.level[batch]]
+        rows, first, second = (t[batch] for t in (self.table, *self.moments))
+        mean, total = torch.zeros_like(self.best[batch]), torch.zeros_like(rows)
+        for number in range(WINDOW):
+            rows, first, second, elbo = step(rows, first, second, count + number, rate, x, batch)
+            mean += elbo / WINDOW
+            total += rows
+        if not torch.isfinite(rows).all():
+            raise NonFiniteLoss("the guide's parameters became non-finite: lower the learning rate")
+        some = slice(len(self.active))
+        for whole, part in ((self.table, rows), (self.moments[0], first), (self.moments[1], second)):
+            whole[self.active] = part[some]
+        self.num_steps[self.active] += WINDOW
+        self._judge(mean[some], total[some])
+
+    def _batch(self) -> Tensor:
+        """The active rows, filled up with frozen ones to one of few sizes, since each size is a graph of its own."""
+        while 2 * len(self.active) <= self.size and self.size > math.ceil(len(self.table) / _SMALLEST):
+            self.size = math.ceil(self.size / 2)
+        return torch.cat([self.active, self.active[:1].expand(self.size - len(self.active))])
+
+    def _judge(self, mean: Tensor, total: Tensor) -> None:
+        """Lower the rates of rows that gain no more, and freeze those that have had the lowest."""
+        at = self.active
+        better = mean > self.best[at]
+        self.best[at] = torch.maximum(mean, self.best[at])
+        self.stale[at] = torch.where(better, 0, self.stale[at] + 1)
+        self.total[at] = torch.where(better[:, None], total, self.total[at] + total)
+        self.windows[at] = torch.where(better, 1, self.windows[at] + 1)
+        done = self.stale[at] >= self.patience[self.level[at]]
+        frozen = done & (self.level[at] == len(RATES) - 1)
+        average = self.total[at] / (WINDOW * self.windows[at])[:, None]
+        self.table[at[frozen]] = average[frozen]
+        self.converged[at[frozen]] = True
+        self.level[at] += done
+        self.stale[at[done]] = 0
+        self.total[at[done]] = 0.0
+        self.windows[at[done]] = 0
+        self.active = at[~frozen & (self.num_steps[at] < self.max_steps)]

@@ -1,0 +1,143 @@
+"""Objectives of the log-weights, held to closed forms, and their gradients to one another."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from torch import Tensor
+
+from pyro_vae import MLP, Amortized, ExactGuide, FullRank, LinearGaussian, Local, MeanField, fit
+from pyro_vae.objectives import Bound, FreeBits, ScoreFunction, tempered
+
+NUM = 20_000
+BOUNDS = [Bound(k, alpha, path) for k in (1, 3) for alpha in (0.0, 0.5, 1.0, 2.0) for path in (False, True)]
+NAMES = [f"{b.num_particles} particles, alpha {b.alpha}{', path only' * b.path_only}" for b in BOUNDS]
+
+
+@pytest.mark.parametrize(
+    "loss", [*BOUNDS, ScoreFunction(), ScoreFunction(3, baseline=True)], ids=[*NAMES, "score", "baseline"]
+)
+def test_every_bound_is_the_evidence_where_the_guide_is_exact(loss: Trace_ELBO) -> None:
+    model = LinearGaussian(5, 2).double().requires_grad_(False).eval()
+    x = torch.randn(4, 5).double()
+    for got in (loss.loss(model, ExactGuide(model), x), loss.loss_and_grads(model, ExactGuide(model), x)):
+        assert got == pytest.approx(-model.log_px(x).sum().item(), rel=1e-10)
+
+
+@pytest.mark.parametrize("loss", [b for b in BOUNDS if b.path_only], ids=[n for n in NAMES if "path" in n])
+def test_the_path_s_gradient_is_zero_where_the_guide_is_exact(loss: Bound) -> None:
+    model = LinearGaussian(5, 2).double().requires_grad_(False).eval()
+    x = torch.randn(4, 5).double()
+    guide = Local(FullRank(2), 4).double()
+    posterior = model.posterior(x)
+    scale = posterior.scale_tril.diagonal(dim1=-2, dim2=-1)
+    with torch.no_grad():
+        below = posterior.scale_tril[:, 1, :1] / scale[:, 1:] * 2**0.5
+        guide.table.copy_(torch.cat([posterior.mean, scale.log(), below], -1))
+    loss.loss_and_grads(model, guide, x)
+    assert guide.table.grad is not None and guide.table.grad.abs().max() < 1e-10
+
+
+def gradients(loss: Trace_ELBO, seed: int) -> tuple[Tensor, Tensor]:
+    """Gradients of the guide for each of many copies of one datum, and of the model for each of 50 parts of them."""
+    torch.manual_seed(seed)
+    model = LinearGaussian(3, 2, sigma=0.8)
+    x = torch.tensor([[0.5, -1.0, 1.5]]).expand(NUM, 3)
+    guide = Local(MeanField(2), NUM)
+    with torch.no_grad():
+        guide.table.copy_(torch.tensor([0.3, -0.4, -0.7, 0.2]))
+    theirs = []
+    for rows in torch.arange(NUM).split(NUM // 50):
+        model.zero_grad()
+        loss.loss_and_grads(model, guide, x[rows], rows)
+        assert model.loading.grad is not None
+        theirs.append(model.loading.grad.flatten() / len(rows))
+    assert guide.table.grad is not None
+    return guide.table.grad, torch.stack(theirs)
+
+
+@pytest.mark.parametrize(
+    ("loss", "other"),
+    [(Bound(k, alpha, True), Bound(k, alpha)) for k, alpha in ((1, 1.0), (3, 0.0), (3, 0.5), (3, 1.0))]
+    + [(ScoreFunction(), Bound(1, 1.0)), (ScoreFunction(3, True), Bound(3, 1.0)), (Bound(3, 1.0), Trace_ELBO())],
+)
+def test_gradients_are_the_same_on_average(loss: Trace_ELBO, other: Trace_ELBO) -> None:
+    for mine, theirs in zip(gradients(loss, 1), gradients(other, 2), strict=True):
+        error = (mine.var(0) / len(mine) + theirs.var(0) / len(theirs)).sqrt()
+        z = (mine.mean(0) - theirs.mean(0)).abs() / error
+        assert z.max() < 5, (mine.mean(0), theirs.mean(0), error)
+
+
+def test_variance_of_the_estimators() -> None:
+    score, baseline = gradients(ScoreFunction(3), 1)[0], gradients(ScoreFunction(3, True), 1)[0]
+    plain, path = gradients(Bound(3, 0.0), 1)[0], gradients(Bound(3, 0.0, True), 1)[0]
+    assert score.var(0).sum() > 2 * baseline.var(0).sum() > 4 * plain.var(0).sum() > 4 * path.var(0).sum()
+
+
+def test_more_particles_and_a_lower_order_bound_higher() -> None:
+    model, x = LinearGaussian(3, 2, sigma=0.5), torch.randn(1, 3).expand(NUM, 3)
+    guide = Local(MeanField(2), NUM)
+    values = [-loss.loss(model, guide, x) / NUM for loss in (Bound(1, 1.0), Bound(5, 0.5), Bound(5), Bound(50))]
+    assert values == sorted(values) and values[-1] < model.log_px(x[:1]).item() + 0.05
+
+
+def test_free_nats() -> None:
+    model, x = LinearGaussian(4, 2), torch.randn(6, 4)
+    guide = Amortized(MeanField(2), MLP(4, ()))
+    torch.manual_seed(0)
+    plain = TraceMeanField_ELBO().loss(model, guide, x)
+    torch.manual_seed(0)
+    assert FreeBits(0.0).loss(model, guide, x) == pytest.approx(plain, rel=1e-5)
+    rate = torch.distributions.kl_divergence(guide.q(x).base_dist, torch.distributions.Normal(torch.zeros(6, 2), 1.0))
+    nats = rate.mean(0).mean().item()  # one unit above, one below
+    torch.manual_seed(0)
+    raised = 6 * (rate.mean(0).clamp(min=nats) - rate.mean(0)).sum()
+    assert raised > 0
+    assert FreeBits(nats).loss(model, guide, x) == pytest.approx(plain + raised.item(), rel=1e-5)
+
+
+def test_a_unit_below_is_not_pressed() -> None:
+    model, x = LinearGaussian(4, 2), torch.randn(6, 4)
+    with torch.no_grad():
+        model.loading.zero_()  # nothing to be said of x
+    guide = Local(MeanField(2), 6)
+    with torch.no_grad():
+        guide.table.fill_(0.1)
+    FreeBits(10.0).loss_and_grads(model, guide, x)
+    assert guide.table.grad is not None and not guide.table.grad.any()
+
+
+@pytest.mark.parametrize("loss", [Bound(2), ScoreFunction(2, True)])
+def test_scaled_weights_are_refused(loss: Trace_ELBO) -> None:
+    beta = torch.tensor(0.5)
+    model, guide = LinearGaussian(4, 2), Amortized(MeanField(2), MLP(4, ()))
+    with pytest.raises(ValueError, match="is scaled"):
+        loss.loss_and_grads(tempered(model, beta), tempered(guide, beta), torch.randn(3, 4))
+
+
+@pytest.mark.parametrize("engine", ["svi", "compiled"])
+@pytest.mark.parametrize("loss", [Bound(3, 0.0, True), Bound(1, 1.0, True), ScoreFunction(2, True), FreeBits(0.2)])
+def test_through_fit(loss: Trace_ELBO, engine: str) -> None:
+    x = torch.randn(64, 5)
+    model, guide = LinearGaussian(5, 2), Amortized(MeanField(2), MLP(5, ()))
+    adam = partial(torch.optim.Adam, lr=0.02)
+    options = {"epochs": 8, "batch_size": 32, "optimizer": adam, "loss": loss, "engine": engine, "quiet": True}
+    run = fit(model, guide, x, **options)  # type: ignore[arg-type]
+    assert run.history[-1]["train_loss"] < run.history[0]["train_loss"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Bound(0), "num_particles"),
+        (lambda: Bound(3, -1.0), "alpha"),
+        (lambda: ScoreFunction(1, baseline=True), "num_particles"),
+        (lambda: FreeBits(-0.1), "nats"),
+    ],
+)
+def test_bad_numbers(make: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()  # type: ignore[operator]
