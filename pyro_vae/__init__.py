@@ -5,6 +5,7 @@ everything else is a function of `(model, guide, x)`. Swap the guide and nothing
 """
 
 from pyro_vae.data import Binarise, Dataset, Split, fingerprint, load
+from pyro_vae.diagnostics import Ledger, gap_ledger
 from pyro_vae.evidence import Evidence, log_evidence
 from pyro_vae.guides import (
     Amortized,
@@ -41,6 +42,7 @@ __all__ = [
     "GatedDecoder",
     "GatedMLP",
     "Gaussian",
+    "Ledger",
     "Likelihood",
     "LinearGaussian",
     "Local",
@@ -57,6 +59,7 @@ __all__ = [
     "fingerprint",
     "fit",
     "fit_local",
+    "gap_ledger",
     "load",
     "log_evidence",
     "log_weights",

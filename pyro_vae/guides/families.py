@@ -27,7 +27,7 @@ from pyro_vae.nets import check_sizes
 
 
 class Family(ABC):
-    """A parametric family of distributions over R^d.
+    """A parametric family of distributions over R^d, whose first 2 d parameters are a mean and the logs of scales.
 
     Attributes:
         dim: d.

@@ -58,12 +58,19 @@ class Local(nn.Module):
         return sample_latent(self.q(index), len(x))
 
     @classmethod
-    def started_at(cls, guide: Amortized, x: Tensor, batch_size: int = 4096) -> Local:
-        """A table whose rows are what an amortized guide says of the data `(N, *shape)`: a warm start of the same family."""
-        local = cls(guide.family, len(x)).to(device=x.device, dtype=next(guide.parameters()).dtype)
+    def started_at(cls, guide: Amortized, x: Tensor, family: Family | None = None, batch_size: int = 4096) -> Local:
+        """A table that starts from what an amortized guide says of the data `(N, *shape)`.
+
+        In another family, the mean and the scales (the first 2 d parameters of all families here) are taken over.
+        """
+        local = cls(family or guide.family, len(x)).to(device=x.device, dtype=next(guide.parameters()).dtype)
+        if local.family.dim != guide.family.dim:
+            raise ValueError(f"family: got {local.family.dim} units, expected the guide's {guide.family.dim}")
         training = guide.training
         guide.eval()
         with torch.no_grad():
-            local.table.copy_(torch.cat([guide.params(part) for part in x.split(batch_size)]))
+            rows = torch.cat([guide.params(part) for part in x.split(batch_size)])
+            num_shared = rows.shape[1] if family is None else 2 * family.dim
+            local.table[:, :num_shared] = rows[:, :num_shared]
         guide.train(training)
         return local

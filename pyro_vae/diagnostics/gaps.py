@@ -1,0 +1,217 @@
+"""The ledger of a guide: what it loses, to its family and to its source, datum by datum.
+
+    inference gap  =  approximation gap  +  amortization gap
+    log p(x) - L[q]  =  (log p(x) - L[q*])  +  (L[q*] - L[q])
+
+q is the guide, q* the best member of its family for that datum, found by local optimisation. log p(x) is one estimate for
+all guides, that of the guide whose mean is the largest, since all of them are lower bounds in expectation. (The largest *per
+datum* would pick up noise and be too high.) If it is itself too low, as a k-hat above its threshold says, it is so by the
+same amount for every guide: the differences between guides do not depend on it.
+
+References: Cremer, Li, Duvenaud (2018).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_vae.evidence import Evidence, log_evidence
+from pyro_vae.traces import Program
+
+_SURE = 2.0  # Monte Carlo standard errors of a mean below which it is not told from 0
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A difference of two estimates on the same data, nats.
+
+    Attributes:
+        values: per datum `(N,)`.
+        errors: Monte Carlo standard errors of these `(N,)`.
+    """
+
+    values: Tensor
+    errors: Tensor
+
+    @property
+    def mean(self) -> float:
+        """Mean over the data."""
+        return self.values.mean().item()
+
+    @property
+    def std_error(self) -> float:
+        """Standard error of the mean over data: how far another set of as many data would be; paired. NaN for one."""
+        return self.values.std().item() / math.sqrt(len(self.values)) if len(self.values) > 1 else math.nan
+
+    @property
+    def monte_carlo_error(self) -> float:
+        """Standard error of the mean by the particles' noise alone, on these data."""
+        return self.errors.square().sum().sqrt().item() / len(self.errors)
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the mean is more than two of its Monte Carlo errors away from 0: else the sign is noise."""
+        return abs(self.mean) > _SURE * self.monte_carlo_error
+
+    def __str__(self) -> str:
+        if not self.resolved:
+            return f"not resolved (|{self.mean:.2g}| within {_SURE * self.monte_carlo_error:.2g})"
+        return f"{self.mean:.3f} +- {self.std_error:.3f}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one guide costs.
+
+    Attributes:
+        family: its family, "" for a guide of none.
+        best: name of the local guide of its family, whose ELBO is L[q*]; None where there is none.
+        evidence: its ELBO, rate, distortion, log p(x), ESS and k-hat of each datum.
+        inference: log p(x) - L[q].
+        approximation: log p(x) - L[q*]; None without q*.
+        amortization: L[q*] - L[q]; None without q*, and for q* itself.
+        steps: gradient steps that each datum took, `(N,)`; zero for a guide that takes none.
+    """
+
+    family: str
+    best: str | None
+    evidence: Evidence
+    inference: Gap
+    approximation: Gap | None
+    amortization: Gap | None
+    steps: Tensor
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The entries of all guides, and the estimate of log p(x) that they share.
+
+    Attributes:
+        entries: by the guides' names.
+        estimator: name of the guide whose weights estimate log p(x).
+        num_particles: S of every estimate.
+    """
+
+    entries: dict[str, Entry]
+    estimator: str
+    num_particles: int
+
+    @property
+    def log_px(self) -> Tensor:
+        """log p(x) of each datum `(N,)`, nats: a lower bound in expectation."""
+        return self.entries[self.estimator].evidence.log_px
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Means over the data, a row for each guide; None for what is not there, or not told from noise."""
+        for name, entry in self.entries.items():
+            row: dict[str, Any] = {"guide": name, "family": entry.family, "q*": entry.best}
+            row |= {key: getattr(entry.evidence, key).mean().item() for key in ("elbo", "rate", "distortion", "log_px")}
+            row["share_above_threshold"] = entry.evidence.share_above_threshold
+            for key in ("inference", "approximation", "amortization"):
+                gap: Gap | None = getattr(entry, key)
+                told = gap is not None and gap.resolved
+                row[f"{key}_gap"] = gap.mean if gap is not None and told else None
+                row[f"{key}_error"] = gap.std_error if gap is not None and told else None
+            row["steps"] = entry.steps.double().mean().item()
+            yield row
+
+
+def gap_ledger(
+    model: Program,
+    guides: Mapping[str, Program],
+    x: Tensor,
+    *,
+    num_particles: int = 5000,
+    seed: int = 0,
+    **options: Any,
+) -> Ledger:
+    """Score guides on the same data, model and number of particles, and split what each of them loses.
+
+    A guide with a `family` is set beside the local guide (one with a table of rows, `num_rows`) of an equal family, if there
+    is one among `guides`: its ELBO is L[q*]. Optimise that one first (`fit_local`).
+
+    Args:
+        model: Pyro program, frozen.
+        guides: by a name for each.
+        x: data `(N, *shape)`; rows of local guides in this order.
+        num_particles: S.
+        seed: of the particles.
+        options: further ones of `log_evidence`.
+
+    Raises:
+        ValueError: no guide, two local guides of one family, or what `log_evidence` raises.
+
+    Example:
+        >>> from pyro_vae import ExactGuide, LinearGaussian, Local, MeanField, fit_local
+        >>> model, x = LinearGaussian(5, 2), torch.randn(8, 5)
+        >>> guides = {"exact": ExactGuide(model), "classical": fit_local(model, Local(MeanField(2), 8), x)}
+        >>> ledger = gap_ledger(model, guides, x, num_particles=1000)
+        >>> abs(ledger.entries["classical"].inference.mean - model.mean_field_gap().item()) < 0.1
+        True
+    """
+    if not guides:
+        raise ValueError("guides: got none, expected at least one by its name")
+    best = _locals(guides)
+    scored = {
+        name: log_evidence(model, guide, x, num_particles=num_particles, seed=seed, **options)
+        for name, guide in guides.items()
+    }
+    estimator = max(scored, key=lambda name: scored[name].mean)
+    evidence = scored[estimator]
+    entries = {}
+    for name, guide in guides.items():
+        family = _family(guide)
+        star = best.get(family) if family else None
+        inference = _gap(evidence.log_px, evidence.log_px_error, scored[name])
+        approximation = amortization = None
+        if star is not None:
+            approximation = _gap(evidence.log_px, evidence.log_px_error, scored[star])
+            if star != name:
+                amortization = _gap(scored[star].elbo, scored[star].elbo_error, scored[name])
+                inference = Gap(approximation.values + amortization.values, inference.errors)  # to the last digit
+        steps = _steps(guide, len(x))
+        entries[name] = Entry(family, star, scored[name], inference, approximation, amortization, steps)
+    return Ledger(entries, estimator, num_particles)
+
+
+def _locals(guides: Mapping[str, Program]) -> dict[str, str]:
+    """Names of the local guides by their families."""
+    found: dict[str, str] = {}
+    for name, guide in guides.items():
+        family = _family(guide)
+        if not family or not hasattr(guide, "num_rows"):
+            continue
+        if family in found:
+            raise ValueError(
+                f"guides: {found[family]!r} and {name!r} are both local guides of {family}, expected one: the best that"
+                " was found"
+            )
+        found[family] = name
+    return found
+
+
+def _family(guide: Any) -> str:
+    """What tells a guide's family from others: its kind and its sizes."""
+    family = getattr(guide, "family", None) or getattr(getattr(guide, "amortized", None), "family", None)
+    if family is None:
+        return ""
+    sizes = [v for name, v in vars(family).items() if isinstance(v, int) and not name.startswith(("_", "num_params"))]
+    return f"{type(family).__name__}({', '.join(map(str, sizes))})"
+
+
+def _steps(guide: Any, num_data: int) -> Tensor:
+    optimum = getattr(guide, "optimum", None)
+    if optimum is not None:
+        return optimum.num_steps.cpu()
+    steps = getattr(guide, "num_steps", 0)
+    return torch.full((num_data,), steps if isinstance(steps, int) else 0)
+
+
+def _gap(upper: Tensor, error: Tensor, lower: Evidence) -> Gap:
+    return Gap(upper - lower.elbo, (error.nan_to_num() ** 2 + lower.elbo_error.nan_to_num() ** 2).sqrt())
