@@ -42,12 +42,23 @@ def test_regimes(arguments: list[str], tmp_path: Path) -> None:
 
 def test_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.json"
-    script("engines").main(["--data=digits", "--epochs=4", "--num-train=128", f"--json={out}"])
+    script("engines").main(["--data=digits", "--epochs=3", "--num-train=64", f"--json={out}"])
     figures = json.loads(out.read_text())
     losses = [figures[name]["train_loss"] for name in ("stock SVI", "compiled", "compiled, second process")]
     assert losses[1] == losses[2] == pytest.approx(losses[0], rel=1e-4)
     assert figures["compiled, second process"]["compiling"] < figures["compiled"]["compiling"]
     assert "fallback: the programs are not compiled, stock SVI runs them: it looks at" in capsys.readouterr().out
+
+
+def test_gaps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, out = tmp_path / "run", tmp_path / "out.json"
+    options = ["--data=digits", "--model.latent_dim=2", "--model.hidden=[8]", "--guide.hidden=[8]", "--epochs=1"]
+    assert cli.main(["train", *options, f"--folder={run}", "--quiet=true"]) == 0
+    script("gaps").main([str(run), "--num-data=6", "--num-particles=50", f"--json={out}"])
+    rows = {row["guide"]: row for row in json.loads(out.read_text())["test"]["rows"]}
+    assert rows.keys() == {"amortized", "stepped", "mean-field", "full-rank", "flow"}
+    assert rows["amortized"]["q*"] == rows["stepped"]["q*"] == "mean-field"
+    assert "by the weights of" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("run", KEPT)

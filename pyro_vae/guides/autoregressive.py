@@ -36,6 +36,7 @@ class AutoregressiveFlow(nn.Module):
         num_bins: pieces of a spline.
 
     Example:
+        >>> from pyro_vae.nets import MLP
         >>> guide = AutoregressiveFlow(2, MLP((1, 8, 8), (16,)), hidden=(16,))
         >>> guide(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 2])

@@ -38,7 +38,7 @@ class SemiAmortized(nn.Module):
         amortized: guide with a `family` and `params(x)`, such as `Amortized`; its network is what is trained.
         model: the Pyro program whose ELBO the steps climb.
         num_steps: T.
-        learning_rate: of a step of Adam, about the most that a parameter moves in it.
+        learning_rate: of the first step of Adam, about the most that a parameter moves in it; it falls to 0 linearly.
         through: whether gradients go through the steps in training.
 
     Example:
@@ -82,7 +82,8 @@ class SemiAmortized(nn.Module):
                 first = first.lerp(gradient, 1 - _BETAS[0])
                 second = second.lerp(gradient**2, 1 - _BETAS[1])
                 size = (second / (1 - _BETAS[1] ** number) + 1e-12).sqrt()
-                rows = rows + self.learning_rate * first / (1 - _BETAS[0] ** number) / size
+                rate = self.learning_rate * (1 - (number - 1) / self.num_steps)  # to 0, which is what settles the noise
+                rows = rows + rate * first / (1 - _BETAS[0] ** number) / size
         return rows if through else start + (rows - start).detach()
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Any:
@@ -91,11 +92,13 @@ class SemiAmortized(nn.Module):
         return self.amortized.family.given(self.params(x, index))(x, index)
 
     def _gradient(self, rows: Tensor, x: Tensor, index: Tensor | None, through: bool) -> Tensor:
-        """The gradient of each datum's one-sample ELBO in its row; the sum over data has it in each."""
+        """The gradient of each datum's one-sample ELBO in its row, through the draw alone; the sum over data has all."""
         rows = rows if through else rows.detach().requires_grad_()
         with poutine.block():  # none of this is the guide's own doing
-            guide = poutine.trace(self.amortized.family.given(rows)).get_trace(x, index)
-            model = poutine.trace(poutine.replay(self._model[0], trace=guide)).get_trace(x, index)
+            given = self.amortized.family.given
+            draw = poutine.trace(given(rows)).get_trace(x, index)
+            model = poutine.trace(poutine.replay(self._model[0], trace=draw)).get_trace(x, index)
+            guide = poutine.trace(poutine.replay(given(rows.detach()), trace=draw)).get_trace(x, index)
             elbo = model.log_prob_sum() - guide.log_prob_sum()
         (gradient,) = torch.autograd.grad(elbo, rows, create_graph=through)
         return gradient

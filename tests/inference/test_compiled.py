@@ -20,20 +20,25 @@ from pyro_vae import (
     MLP,
     VAE,
     Amortized,
+    AutoregressiveFlow,
     Bernoulli,
     CompiledSVI,
     ConvDecoder,
     EncoderGuide,
     ExactGuide,
+    FullRank,
     GatedDecoder,
     Gaussian,
     LinearGaussian,
     Local,
+    LowRank,
     MeanField,
+    SemiAmortized,
+    SplineFlow,
 )
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.naming import unique_name
-from pyro_vae.objectives import tempered
+from pyro_vae.objectives import Bound, FreeBits, ScoreFunction, tempered
 from pyro_vae.traces import trainable_parameters
 
 SHAPE, DIM, NUM = (1, 4, 8), 3, 6
@@ -86,8 +91,18 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 }
 GUIDES: dict[str, Callable[[nn.Module], nn.Module]] = {
     "amortized": lambda model: Amortized(MeanField(DIM), MLP(model.shape, (8,))),
-    "encoder": lambda model: EncoderGuide(model.shape, DIM, (8,)),
     "local": lambda model: Local(MeanField(DIM), 2 * NUM),
+}
+FURTHER_GUIDES: dict[str, Callable[[nn.Module], nn.Module]] = {  # with one model
+    "encoder": lambda model: EncoderGuide(model.shape, DIM, (8,)),
+    "low-rank": lambda model: Amortized(LowRank(DIM, 2), MLP(model.shape, (8,))),
+    "full-rank": lambda model: Local(FullRank(DIM), 2 * NUM),
+    "flow": lambda model: Local(SplineFlow(DIM, 3), 2 * NUM),
+    "autoregressive": lambda model: AutoregressiveFlow(DIM, MLP(model.shape, (8,)), hidden=(8,)),
+    "semi-amortized": lambda model: SemiAmortized(Amortized(MeanField(DIM), MLP(model.shape, (8,))), model, 2),
+    "through the steps": lambda model: SemiAmortized(
+        Amortized(MeanField(DIM), MLP(model.shape, (8,))), model, 2, through=True
+    ),
 }
 LOSSES: dict[str, Callable[[], Any]] = {
     "trace": Trace_ELBO,
@@ -98,6 +113,15 @@ LOSSES: dict[str, Callable[[], Any]] = {
     "graph": TraceGraph_ELBO,
     "tempered": Trace_ELBO,
 }
+FURTHER_LOSSES: dict[str, Callable[[], Any]] = {
+    "iwae": lambda: Bound(3),
+    "order 1/2": lambda: Bound(3, 0.5),
+    "sticking the landing": lambda: Bound(1, 1.0, path_only=True),
+    "doubly reparameterised": lambda: Bound(3, 0.0, path_only=True),
+    "score function": ScoreFunction,
+    "score function, baseline": lambda: ScoreFunction(3, baseline=True),
+    "free nats": lambda: FreeBits(0.1),
+}
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
@@ -105,11 +129,18 @@ def programs(model: str, guide: str, loss: str, dtype: torch.dtype) -> tuple[Any
     torch.manual_seed(0)
     pyro.clear_param_store()
     p = MODELS[model]().to(dtype)
-    q = (TwoSitesGuide() if model == "two sites" else ExactGuide(p) if guide == "exact" else GUIDES[guide](p)).to(dtype)
+    q: Any = (
+        TwoSitesGuide()
+        if model == "two sites"
+        else ExactGuide(p)
+        if guide == "exact"
+        else (GUIDES | FURTHER_GUIDES)[guide](p)
+    )
+    q = q.to(dtype)
     if loss == "tempered":
         beta = torch.tensor(0.3, dtype=dtype)
         p, q = tempered(p, beta), tempered(q, beta)
-    return p, q, LOSSES[loss]()
+    return p, q, (LOSSES | FURTHER_LOSSES)[loss]()
 
 
 def batch(model: str, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -170,6 +201,8 @@ COMBINATIONS = [
     if not (m == "two sites" and loss == "mean field")  # a KL term that Pyro does not know in closed form
 ]
 COMBINATIONS += [("linear", "exact", loss) for loss in LOSSES]
+COMBINATIONS += [("bernoulli", guide, loss) for guide in FURTHER_GUIDES for loss in ("trace", "trace, vectorised")]
+COMBINATIONS += [("bernoulli", "amortized", loss) for loss in FURTHER_LOSSES]
 
 
 @pytest.mark.parametrize(

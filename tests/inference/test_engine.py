@@ -100,9 +100,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     [
         ("svi", 10**6, set()),
         ("compiled", 1, {32, 6}),
-        ("auto", 2000, set()),
-        ("auto", 2500, {32}),
-        ("auto", 5000, {32, 6}),
+        ("auto", 4900, set()),
+        ("auto", 5000, {32}),
+        ("auto", 10_000, {32, 6}),
     ],
 )
 def test_auto_compiles_what_is_used_often(name: Any, epochs: int, sizes: set[int]) -> None:

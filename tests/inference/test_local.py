@@ -180,12 +180,12 @@ def folded(x: torch.Tensor, index: object = None) -> None:
 
 
 def test_restarts_find_the_deeper_mode() -> None:
-    x = torch.full((30, 1), 1.2)  # z = 1 or z = -1.5
-    start = Local(MeanField(1), 30)
+    x = torch.full((16, 1), 1.2)  # z = 1 or z = -1.5
+    start = Local(MeanField(1), 16)
     with torch.no_grad():
         start.table.copy_(torch.tensor([-0.8, -1.0]))
-    once = fit_local(folded, deepcopy(start), x).q(torch.arange(30)).mean
-    often = fit_local(folded, deepcopy(start), x, restarts=5).q(torch.arange(30)).mean
+    once = fit_local(folded, deepcopy(start), x).q(torch.arange(16)).mean
+    often = fit_local(folded, deepcopy(start), x, restarts=5).q(torch.arange(16)).mean
     assert (once < 0).all() and (often > 0).double().mean() > 0.4
 
 
