@@ -35,6 +35,8 @@ BOUND = 5.0  # the splines are straight lines outside [-5, 5]
 class SplineFlow(Family):
     """A spline in each coordinate, then a triangular affine map; P = 2 d + d (d - 1) / 2 + (3 K - 1) d.
 
+    The parameters begin with those of `FullRank`; with zeros after them q is the Gaussian that these are of.
+
     Args:
         dim: d.
         num_bins: K, pieces of a spline.
