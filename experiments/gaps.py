@@ -1,8 +1,8 @@
 """What does a guide cost on a trained run? The gap ledger on the same model and data, train and test.
 
 The run's own amortized guide, its output after 100 steps of optimisation for each datum, and classical inference to
-convergence in the family of the guide (mean-field), full-rank and a spline flow, started at the encoder's answer, the flow at
-the full-rank optimum.
+convergence in the family of the guide (mean-field), full-rank and a spline flow, started at the encoder's answer, and the
+flow at the full-rank optimum.
 
 Run:  PYRO_VAE_DATA=... python experiments/gaps.py [RUN] [--num-data N] [--num-particles S] [--json FILE]
 """
