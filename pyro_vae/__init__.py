@@ -13,13 +13,15 @@ from pyro_vae.guides import (
     EncoderGuide,
     Family,
     FullRank,
+    HierarchicalGuide,
     Local,
     LowRank,
     MeanField,
     SplineFlow,
+    coordinate_ascent,
 )
 from pyro_vae.inference import CompiledSVI, NonFiniteLoss, Recipe, Run, SemiAmortized, fit, fit_local
-from pyro_vae.models import VAE, Bernoulli, ExactGuide, Gaussian, Likelihood, LinearGaussian
+from pyro_vae.models import VAE, Bernoulli, ExactGuide, Gaussian, HierarchicalVAE, Likelihood, LinearGaussian
 from pyro_vae.nets import MLP, Conv, ConvDecoder, GatedDecoder, GatedMLP, MLPDecoder
 from pyro_vae.traces import Particles, log_weights, particles
 
@@ -42,6 +44,8 @@ __all__ = [
     "GatedDecoder",
     "GatedMLP",
     "Gaussian",
+    "HierarchicalGuide",
+    "HierarchicalVAE",
     "Ledger",
     "Likelihood",
     "LinearGaussian",
@@ -56,6 +60,7 @@ __all__ = [
     "SemiAmortized",
     "SplineFlow",
     "Split",
+    "coordinate_ascent",
     "fingerprint",
     "fit",
     "fit_local",

@@ -2,18 +2,23 @@
 
 from pyro_vae.guides.amortized import Amortized, EncoderGuide
 from pyro_vae.guides.autoregressive import AutoregressiveFlow
+from pyro_vae.guides.coordinate_ascent import Ascent, coordinate_ascent
 from pyro_vae.guides.families import Family, FullRank, LowRank, MeanField
 from pyro_vae.guides.flows import SplineFlow
+from pyro_vae.guides.hierarchical import HierarchicalGuide
 from pyro_vae.guides.local import Local
 
 __all__ = [
     "Amortized",
+    "Ascent",
     "AutoregressiveFlow",
     "EncoderGuide",
     "Family",
     "FullRank",
+    "HierarchicalGuide",
     "Local",
     "LowRank",
     "MeanField",
     "SplineFlow",
+    "coordinate_ascent",
 ]

@@ -1,7 +1,8 @@
 """Models: Pyro programs `forward(x, index)` with the plate "data" and the sites "latent" and "obs"."""
 
+from pyro_vae.models.hierarchical import HierarchicalVAE
 from pyro_vae.models.likelihoods import Bernoulli, Gaussian, Likelihood
 from pyro_vae.models.linear_gaussian import ExactGuide, LinearGaussian
 from pyro_vae.models.vae import VAE
 
-__all__ = ["VAE", "Bernoulli", "ExactGuide", "Gaussian", "Likelihood", "LinearGaussian"]
+__all__ = ["VAE", "Bernoulli", "ExactGuide", "Gaussian", "HierarchicalVAE", "Likelihood", "LinearGaussian"]

@@ -29,6 +29,8 @@ from pyro_vae import (
     FullRank,
     GatedDecoder,
     Gaussian,
+    HierarchicalGuide,
+    HierarchicalVAE,
     LinearGaussian,
     Local,
     LowRank,
@@ -89,11 +91,13 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: LinearGaussian(32, DIM),
     "two sites": TwoSites,
 }
+FURTHER_MODELS = {"two layers": lambda: HierarchicalVAE(SHAPE, DIM, 4, (8,), (8,))}
 GUIDES: dict[str, Callable[[nn.Module], nn.Module]] = {
     "amortized": lambda model: Amortized(MeanField(DIM), MLP(model.shape, (8,))),
     "local": lambda model: Local(MeanField(DIM), 2 * NUM),
 }
 FURTHER_GUIDES: dict[str, Callable[[nn.Module], nn.Module]] = {  # with one model
+    "two layers": lambda model: HierarchicalGuide(SHAPE, DIM, 4, (8,), (8,)),
     "encoder": lambda model: EncoderGuide(model.shape, DIM, (8,)),
     "low-rank": lambda model: Amortized(LowRank(DIM, 2), MLP(model.shape, (8,))),
     "full-rank": lambda model: Local(FullRank(DIM), 2 * NUM),
@@ -128,7 +132,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 def programs(model: str, guide: str, loss: str, dtype: torch.dtype) -> tuple[Any, Any, Any]:
     torch.manual_seed(0)
     pyro.clear_param_store()
-    p = MODELS[model]().to(dtype)
+    p = (MODELS | FURTHER_MODELS)[model]().to(dtype)
     q: Any = (
         TwoSitesGuide()
         if model == "two sites"
@@ -146,7 +150,7 @@ def programs(model: str, guide: str, loss: str, dtype: torch.dtype) -> tuple[Any
 def batch(model: str, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     x = torch.rand(NUM, *((32,) if model == "linear" else SHAPE), generator=generator, dtype=dtype)
-    return ((x < 0.2).to(dtype) if model in ("bernoulli", "gated", "conv") else x), torch.randperm(
+    return ((x < 0.2).to(dtype) if model in ("bernoulli", "gated", "conv", "two layers") else x), torch.randperm(
         2 * NUM, generator=generator
     )[:NUM]
 
@@ -201,7 +205,10 @@ COMBINATIONS = [
     if not (m == "two sites" and loss == "mean field")  # a KL term that Pyro does not know in closed form
 ]
 COMBINATIONS += [("linear", "exact", loss) for loss in LOSSES]
-COMBINATIONS += [("bernoulli", guide, loss) for guide in FURTHER_GUIDES for loss in ("trace", "trace, vectorised")]
+COMBINATIONS += [
+    ("bernoulli", guide, loss) for guide in list(FURTHER_GUIDES)[1:] for loss in ("trace", "trace, vectorised")
+]
+COMBINATIONS += [("two layers", "two layers", loss) for loss in (*LOSSES, *FURTHER_LOSSES) if loss != "mean field"]
 COMBINATIONS += [("bernoulli", "amortized", loss) for loss in FURTHER_LOSSES]
 
 

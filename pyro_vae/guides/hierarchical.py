@@ -1,0 +1,65 @@
+"""The guide of two stochastic layers: bottom up, each layer given the one below.
+
+    q(middle | x) q(latent | middle),    both diagonal Gaussians by networks
+
+It is not mean-field, although each layer is: the top layer is a function of a draw of the middle one.
+
+References: Burda, Grosse, Salakhutdinov (2016), section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro
+import pyro.distributions as dist
+from torch import Tensor, nn
+
+from pyro_vae.naming import unique_name
+from pyro_vae.nets import MLP, check_sizes
+
+
+class HierarchicalGuide(nn.Module):
+    """The sites "middle" and "latent" of a `HierarchicalVAE`.
+
+    Args:
+        shape: shape of one datum.
+        latent_dim: units of the top layer.
+        middle_dim: units of the layer between it and the data.
+        hidden: hidden units from the data to the middle layer.
+        top_hidden: hidden units from the middle layer to the top one.
+        activation: class of the nonlinearity.
+
+    Example:
+        >>> import torch
+        >>> HierarchicalGuide((1, 8, 8), 2, 4, (16,), (8,))(torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        latent_dim: int = 50,
+        middle_dim: int = 100,
+        hidden: Sequence[int] = (200, 200),
+        top_hidden: Sequence[int] = (100, 100),
+        activation: type[nn.Module] = nn.Tanh,
+    ) -> None:
+        super().__init__()
+        check_sizes("latent_dim, middle_dim", (latent_dim, middle_dim))
+        self.bottom = MLP(shape, hidden, activation)
+        self.bottom_head = nn.Linear(self.bottom.out_features, 2 * middle_dim)
+        self.top = MLP(middle_dim, top_hidden, activation)
+        self.top_head = nn.Linear(self.top.out_features, 2 * latent_dim)
+
+    def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
+        """Run the guide on a minibatch `(B, *shape)`; returns the top latent `(..., B, latent_dim)`."""
+        pyro.module(unique_name(self), self)
+        with pyro.plate("data", x.shape[0], dim=-1):
+            middle = pyro.sample("middle", _gaussian(self.bottom_head(self.bottom(x))))
+            return pyro.sample("latent", _gaussian(self.top_head(self.top(middle))))
+
+
+def _gaussian(params: Tensor) -> dist.TorchDistribution:
+    mean, log_scale = params.chunk(2, dim=-1)
+    return dist.Normal(mean, log_scale.exp()).to_event(1)
