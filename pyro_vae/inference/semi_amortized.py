@@ -13,8 +13,7 @@ References: Kim, Wiseman, Miller, Sontag, Rush (2018); Marino, Yue, Mandt (2018)
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import pyro
 import torch
@@ -25,10 +24,6 @@ from pyro_vae.naming import unique_name
 from pyro_vae.traces import Program
 
 _BETAS = (0.9, 0.99)
-
-
-class _Family(Protocol):
-    def given(self, params: Tensor) -> Callable[..., Any]: ...
 
 
 class SemiAmortized(nn.Module):
