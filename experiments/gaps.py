@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"RUN: its guide is a {type(amortized).__name__}, expected an Amortized or EncoderGuide")
     dim = amortized.family.dim
     results: dict[str, object] = {
-        "run": options.run,
+        "run": Path(options.run).name,
         "num_particles": options.num_particles,
         "torch": torch.__version__,
     }
