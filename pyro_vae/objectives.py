@@ -26,7 +26,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
-from pyro_vae.traces import Program
+from pyro_vae.traces import Program, sample_sites
 
 
 class _ScaleLatents(Messenger):
@@ -83,11 +83,6 @@ class Bound(Trace_ELBO):
         super().__init__(num_particles=num_particles, vectorize_particles=True)
         self.alpha, self.path_only = alpha, path_only
 
-    @property
-    def is_elbo(self) -> bool:
-        """Whether the loss is minus the ELBO."""
-        return self.alpha == 1 or self.num_particles == 1
-
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Any:
         """Minus the bound, summed over the minibatch."""
         with torch.no_grad():
@@ -142,8 +137,6 @@ class ScoreFunction(Trace_ELBO):
 
     References: Williams (1992); Mnih, Rezende (2016); Kool, van Hoof, Welling (2019).
     """
-
-    is_elbo = True
 
     def __init__(self, num_particles: int = 1, baseline: bool = False) -> None:
         if not isinstance(num_particles, int) or num_particles < 1 + baseline:
@@ -203,7 +196,7 @@ class FreeBits(Trace_ELBO):
 
     def _loss(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Tensor:
         ((model_trace, guide_trace),) = self._get_traces(model, guide, args, kwargs)
-        latents = {name: site for name, site in model_trace.nodes.items() if _is_latent(site)}
+        latents = {site["name"]: site for site in _latents(model_trace)}
         observed = _log_density(model_trace, 1, skip=latents.keys())[0]
         loss = -observed.sum()
         for name, site in latents.items():
@@ -212,8 +205,8 @@ class FreeBits(Trace_ELBO):
         return loss
 
 
-def _is_latent(site: Any) -> bool:
-    return site["type"] == "sample" and not site["is_observed"] and type(site["fn"]).__name__ != "_Subsample"
+def _latents(trace: poutine.Trace) -> list[Any]:
+    return [site for site in sample_sites(trace) if not site["is_observed"]]
 
 
 def _unit_rates(mine: Any, prior: Any) -> Tensor:
@@ -230,13 +223,13 @@ def _unit_rates(mine: Any, prior: Any) -> Tensor:
 def _log_density(trace: poutine.Trace, num_particles: int, skip: Iterable[str] = ()) -> Tensor:
     """Log-density of all sites that are sampled, `(S, B)`."""
     total: Any = 0.0
-    for name, site in trace.nodes.items():
-        if site["type"] != "sample" or name in skip or type(site["fn"]).__name__ == "_Subsample":
+    for site in sample_sites(trace):
+        if site["name"] in skip:
             continue
         if not (isinstance(site["scale"], float) and site["scale"] == 1.0):
             raise ValueError(
-                f"loss: the site {name!r} is scaled, and scaled weights bound nothing: use beta 1 without warm-up and no"
-                " subsampling, or Trace_ELBO"
+                f"loss: the site {site['name']!r} is scaled, and scaled weights bound nothing: use beta 1 without warm-up"
+                " and no subsampling, or Trace_ELBO"
             )
         log_prob = site["log_prob"]
         total = total + log_prob.reshape(num_particles, -1, log_prob.shape[-1]).sum(1)
@@ -245,16 +238,14 @@ def _log_density(trace: poutine.Trace, num_particles: int, skip: Iterable[str] =
 
 def _score(guide: Program, drawn: poutine.Trace, args: Any, kwargs: Any, num_particles: int) -> Tensor:
     """log q at the draws as constants, `(S, B)`, whose gradient is the score."""
-    nodes: dict[str, Any] = drawn.nodes
-    values = {name: site["value"].detach() for name, site in nodes.items() if _is_latent(site)}
+    values = {site["name"]: site["value"].detach() for site in _latents(drawn)}
     trace = poutine.trace(poutine.condition(guide, data=values)).get_trace(*args, **kwargs)
     trace.compute_log_prob()
     return _log_density(trace, num_particles)
 
 
 def _check_paths(guide_trace: poutine.Trace) -> None:
-    nodes: dict[str, Any] = guide_trace.nodes
-    blocked = [n for n, s in nodes.items() if _is_latent(s) and not s["fn"].has_rsample]
+    blocked = [site["name"] for site in _latents(guide_trace) if not site["fn"].has_rsample]
     if blocked:
         raise ValueError(
             f"path_only: the guide's sites {blocked} are not reparameterised: use ScoreFunction, or Trace_ELBO"

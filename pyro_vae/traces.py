@@ -96,7 +96,7 @@ def sample_guide(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Latents by site name, each `(S, ..., B, *event)`, and log q `(S, B)`; `depth` as `plate_depth` returns it."""
     trace = _run(guide, x, index, num_particles, depth)
-    sites = _sample_sites(trace)
+    sites = sample_sites(trace)
     exact = [s["name"] for s in sites if _is_point(s["fn"])]
     if exact and not any(s["infer"].get("is_auxiliary") for s in sites):
         raise ValueError(f"guide: the sites {exact} are Delta, a point has no density to weigh: use a distribution")
@@ -114,7 +114,7 @@ def log_joint(
     if not latents:
         raise ValueError("guide: got no latent site, expected one for each latent of the model")
     num_particles = next(iter(latents.values())).shape[0]
-    sites = _sample_sites(_run(_Substitute(latents)(model), x, index, num_particles, depth))
+    sites = sample_sites(_run(_Substitute(latents)(model), x, index, num_particles, depth))
     unobserved = {s["name"] for s in sites if not s["is_observed"]}
     if unobserved != latents.keys():
         raise ValueError(
@@ -219,7 +219,7 @@ def latent_moments(
     of `num_particles` draws.
     """
     with poutine.block():
-        sites = _sample_sites(poutine.trace(guide).get_trace(x, index))
+        sites = sample_sites(poutine.trace(guide).get_trace(x, index))
     if len(sites) == 1 and not _is_point(sites[0]["fn"]):
         fn = sites[0]["fn"]
         try:
@@ -275,10 +275,11 @@ def _all_sites(model: Program, guide: Program, x: Tensor, index: Tensor | None) 
     with _isolated_noise(x.device), torch.no_grad(), poutine.block():
         guide_trace = poutine.trace(guide).get_trace(x, index)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x, index)
-    return _sample_sites(guide_trace) + _sample_sites(model_trace)
+    return sample_sites(guide_trace) + sample_sites(model_trace)
 
 
-def _sample_sites(trace: poutine.Trace) -> list[Any]:
+def sample_sites(trace: poutine.Trace) -> list[Any]:
+    """The sites of a trace that have a density: not the subsampling of a plate, nothing deterministic."""
     sites = [s for s in trace.nodes.values() if s["type"] == "sample"]
     return [s for s in sites if type(s["fn"]).__name__ != "_Subsample" and not (s["infer"] or {}).get("_deterministic")]
 

@@ -37,7 +37,8 @@ _library.impl("linear", _linear_meta, "Meta")
 
 def onednn_is_faster() -> bool:
     """Whether this is a processor on which oneDNN was measured to be the faster."""
-    vendor = str(torch.cpu.get_capabilities().get("cpu_name", ""))
+    facts: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch has not always had it: MKL then
+    vendor = str(facts.get("cpu_name", ""))
     return vendor.startswith("AMD") and torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
 
 

@@ -173,7 +173,7 @@ class _Run:
         self._judge(mean[some], total[some])
 
     def _batch(self) -> Tensor:
-        """The active rows, filled up with frozen ones to one of few sizes, since each size is a graph of its own."""
+        """The active rows, and copies of the first up to one of few sizes, since each size is a graph of its own."""
         while 2 * len(self.active) <= self.size and self.size > math.ceil(len(self.table) / _SMALLEST):
             self.size = math.ceil(self.size / 2)
         return torch.cat([self.active, self.active[:1].expand(self.size - len(self.active))])
