@@ -1,4 +1,4 @@
-"""The command line, `pyro-vae train | resume | evidence | sample | reconstruct | info`.
+"""The command line, `pyro-vae train | resume | evidence | compare | sample | reconstruct | info`.
 
 Options may be written with hyphens or underscores. Exit codes: 0; 1 for a run that failed (a non-finite loss); 2 for bad
 usage or input; 130 for Ctrl-C. A user's mistake gives one line on stderr and no traceback; PYRO_VAE_DEBUG=1 shows it.
@@ -10,36 +10,27 @@ import csv
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
-from pyro_vae.data import Split
-from pyro_vae.diagnostics import active_units
-from pyro_vae.evidence import Engine, Precision, log_evidence
+from pyro_vae import measure
 from pyro_vae.inference import NonFiniteLoss, fit
 from pyro_vae.inference.job import read_checkpoint
 from pyro_vae.report.images import interleave, save_grid
-from pyro_vae.report.tables import evidence_table, show
 from pyro_vae.runs import (
     Parts,
     ShortHelp,
     build,
     forget_settings,
-    make_folder,
     open_run,
     read_json,
     read_settings,
     settings_parser,
-    write_json,
     write_settings,
     write_text,
 )
@@ -87,15 +78,11 @@ def _parser() -> ArgumentParser:
     commands.add_subcommand("train", _train_parser(), help="train a model and a guide by SVI")
     commands.add_subcommand("resume", _resume_parser(), help="go on with a run that was stopped")
     evidence = _run_parser("Estimate log p(x) of held-out data by importance sampling; writes evidence.json.")
-    evidence.add_argument("--split", type=Literal["train", "valid", "test"], default="test", help="part of the data")
-    evidence.add_argument("--num_data", type=int | None, default=None, help="first rows only; all unless given")
-    evidence.add_argument("--num_particles", type=int, default=5000, help="particles per datum")
-    evidence.add_argument("--seed", type=int, default=0, help="of the particles")
-    evidence.add_argument("--max_bytes", type=int | None, default=None, help="memory for the largest tensors")
-    evidence.add_argument("--engine", type=Engine, default="auto", help="run the programs compiled or by Pyro")
-    evidence.add_argument("--precision", type=Precision, default="float32", help="bfloat16 is faster and biased")
-    evidence.add_argument("--out", type=str | None, default=None, help="JSON file instead of RUN/evidence.json")
-    commands.add_subcommand("evidence", evidence, help="estimate log p(x) of held-out data")
+    commands.add_subcommand("evidence", measure.add_evidence(evidence), help="estimate log p(x) of held-out data")
+    compare = _run_parser("Swap the guide on the frozen model, and measure what each costs; writes RUN/ledger.")
+    commands.add_subcommand(
+        "compare", measure.add_compare(compare), help="what each guide costs, in nats and in seconds"
+    )
     sample = _run_parser("Draw from the model's prior and write a picture.")
     sample.add_argument("--num_samples", type=int, default=64, help="images in the grid")
     sample.add_argument("--seed", type=int, default=0, help="of the draws")
@@ -188,53 +175,6 @@ def _new_folder(data: str) -> Path:
     return next(p for n in range(1, 10**6) if not (p := Path("runs") / f"{name}-{n}").exists())
 
 
-def _evidence(options: Namespace) -> None:
-    out = Path(options.out) if options.out else Path(options.run) / "evidence.json"
-    parts = open_run(options.run, options.data_root, options.device)
-    make_folder("out", out.parent)  # before the work, not after it
-    split = _split(parts, options.split, options.num_data)
-    started = time.monotonic()
-    with ExitStack() as stack:
-        chosen = {name: options[name] for name in ("num_particles", "seed", "max_bytes", "engine", "precision")}
-        progress = _progress(stack, len(split))
-        estimate = log_evidence(parts.model, parts.guide, split.x, progress=progress, **chosen)
-    seconds = time.monotonic() - started
-    summary = estimate.summary()
-    facts = {
-        "split": options.split,
-        "precision": options.precision,
-        "fingerprint": split.fingerprint,
-        "active_units": active_units(parts.guide, split.x) if len(split) > 1 else None,
-        "seconds": round(seconds, 1),
-    }
-    write_json(out, summary | facts)
-    show(evidence_table(f"{options.run}: {len(split)} {options.split} data, {options.num_particles} particles", [
-        (type(parts.guide).__name__, summary, seconds)
-    ]))  # fmt: skip
-    print(f"active units {facts['active_units']}, data fingerprint {split.fingerprint}; written to {out}")
-
-
-def _progress(stack: ExitStack, total: int) -> Callable[[int], None] | None:
-    """A bar on stderr that counts data, where stderr is a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        return None
-    bar = stack.enter_context(Progress(console=console, transient=True))
-    task = bar.add_task("log p(x)", total=total)
-    return lambda done: bar.advance(task, done)
-
-
-def _split(parts: Parts, name: str, num_data: int | None) -> Split:
-    split = getattr(parts.data, name)
-    if split is None:
-        raise ValueError(f"split: the data have no {name!r} split, expected one of the others")
-    if num_data is None:
-        return split
-    if not 1 <= num_data <= len(split):
-        raise ValueError(f"num_data: got {num_data}, expected 1 to {len(split)}, the {name} data")
-    return split.take(num_data)
-
-
 def _sample(options: Namespace) -> None:
     parts = open_run(options.run, options.data_root, options.device, need_data=False)
     if options.num_samples < 1:
@@ -246,7 +186,7 @@ def _sample(options: Namespace) -> None:
 
 def _reconstruct(options: Namespace) -> None:
     parts = open_run(options.run, options.data_root, options.device)
-    x = _split(parts, "test", options.num_data).x
+    x = measure.choose(parts, "test", options.num_data).x
     index = torch.arange(len(x), device=x.device)
     with evaluation(parts.model, parts.guide, device=x.device, seed=options.seed):
         depth = plate_depth(parts.model, parts.guide, x, index)
@@ -285,7 +225,8 @@ def _info(options: Namespace) -> None:
 _COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "train": _train,
     "resume": _resume,
-    "evidence": _evidence,
+    "evidence": measure.evidence,
+    "compare": measure.compare,
     "sample": _sample,
     "reconstruct": _reconstruct,
     "info": _info,

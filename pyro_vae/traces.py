@@ -288,10 +288,10 @@ def _total(sites: list[Any], x: Tensor, num_particles: int, depth: int) -> Tenso
     """Sum of the sites' unscaled log-densities over everything but particles and data, `(S, B)`."""
     total = x.new_zeros((), dtype=torch.get_default_dtype() if not x.is_floating_point() else x.dtype)
     for site in sites:
-        if not any(f.vectorized and f.dim == -1 and f.size == len(x) for f in site["cond_indep_stack"]):
+        if len(x) > 1 and not any(f.vectorized and f.dim == -1 and f.size == len(x) for f in site["cond_indep_stack"]):
             raise ValueError(
                 f"site {site['name']!r}: not inside a plate of size {len(x)} at dim -1, expected every choice of a datum"
-                " inside `with pyro.plate('data', x.shape[0], dim=-1)`"
+                " inside `with pyro.plate('data', x.shape[0], dim=-1)`, or a single datum"
             )
         log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
         log_prob = scale_and_mask(log_prob, mask=site["mask"])

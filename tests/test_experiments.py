@@ -50,15 +50,46 @@ def test_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "fallback: the programs are not compiled, stock SVI runs them: it looks at" in capsys.readouterr().out
 
 
-def test_gaps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run, out = tmp_path / "run", tmp_path / "out.json"
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small") / "run"
     options = ["--data=digits", "--model.latent_dim=2", "--model.hidden=[8]", "--guide.hidden=[8]", "--epochs=1"]
-    assert cli.main(["train", *options, f"--folder={run}", "--quiet=true"]) == 0
-    script("gaps").main([str(run), "--num-data=6", "--num-particles=50", f"--json={out}"])
+    assert cli.main(["train", *options, f"--folder={folder}", "--quiet=true"]) == 0
+    return folder
+
+
+def test_gaps(small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    script("gaps").main([str(small), "--num-data=6", "--num-particles=50", "--draws=1", "--epochs=1", f"--json={out}"])
     rows = {row["guide"]: row for row in json.loads(out.read_text())["test"]["rows"]}
-    assert rows.keys() == {"amortized", "stepped", "mean-field", "full-rank", "flow"}
-    assert rows["amortized"]["q*"] == rows["stepped"]["q*"] == "mean-field"
-    assert "by the weights of" in capsys.readouterr().out
+    others = {"amortized full-rank", "amortized flow"}
+    assert rows.keys() == {"amortized", "semi-amortized", "mean-field", "full-rank", "flow"} | others
+    assert rows["amortized"]["q*"] == rows["semi-amortized"]["q*"] == "mean-field"
+    assert rows["amortized flow"]["q*"] == "flow"
+
+
+def test_amortization(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, made = tmp_path / "out.json", script("amortization")
+    for name, value in {"SIZES": (10, 20, 40), "MEASURED": 20, "STEPS": (3,)}.items():
+        monkeypatch.setattr(made, name, value)
+    arguments = ["--parts", "quality", "cost", "few-data", "--epochs=1", "--num-test=10"]
+    made.main([str(small), *arguments, f"--json={out}"])
+    found = json.loads(out.read_text())
+    assert found["break_even"]["to convergence"]["break_even"] > 0
+    assert found["classical_cost"]["40"] == 2 * found["classical_cost"]["20"]
+    assert [row["train_data"] for row in found["few_data"]] == [10, 20, 40]
+
+
+def test_estimators(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, made = tmp_path / "out.json", script("estimators")
+    made.main(["variance", str(small), "--num-data=5", "--repetitions=200", f"--json={out}"])
+    found = json.loads(out.read_text())
+    noise = {name: found[name]["noise"] for name in made.ESTIMATORS}
+    assert (
+        noise["ELBO, reparameterised"]
+        < noise["ELBO, score function, leave-one-out baseline"]
+        < noise["ELBO, score function"]
+    )
 
 
 @pytest.mark.parametrize("run", KEPT)

@@ -13,14 +13,15 @@ import pyro_vae
 
 ROOT = Path(pyro_vae.__file__).parent
 STAGES = [
-    {"data", "nets", "naming", "graphs"},
+    {"data", "nets", "naming", "graphs", "arviz_data"},
     {"models", "guides"},
     {"traces", "weights"},
     {"objectives", "evidence"},
     {"diagnostics"},
     {"inference"},
     {"report"},
-    {"runs"},
+    {"runs", "swap"},
+    {"measure"},
     {"cli"},
 ]
 LEVEL = {name: level for level, stage in enumerate(STAGES) for name in stage}

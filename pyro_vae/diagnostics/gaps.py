@@ -14,6 +14,7 @@ References: Cremer, Li, Duvenaud (2018).
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.evidence import Evidence, log_evidence
-from pyro_vae.traces import Program
+from pyro_vae.traces import Program, device_of, evaluation
 
 _SURE = 2.0  # Monte Carlo standard errors of a mean below which it is not told from 0
 
@@ -76,7 +77,8 @@ class Entry:
         inference: log p(x) - L[q].
         approximation: log p(x) - L[q*]; None without q*.
         amortization: L[q*] - L[q]; None without q*, and for q* itself.
-        steps: gradient steps that each datum took, `(N,)`; zero for a guide that takes none.
+        evaluations: times that the model scored each datum for a gradient before q was known, `(N,)`; 0 for a network alone.
+        seconds: wall clock per datum until q was known, all data together: a forward pass, optimisation, or both.
     """
 
     family: str
@@ -85,7 +87,8 @@ class Entry:
     inference: Gap
     approximation: Gap | None
     amortization: Gap | None
-    steps: Tensor
+    evaluations: Tensor
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ class Ledger:
                 told = gap is not None and gap.resolved
                 row[f"{key}_gap"] = gap.mean if gap is not None and told else None
                 row[f"{key}_error"] = gap.std_error if gap is not None and told else None
-            row["steps"] = entry.steps.double().mean().item()
+            row["evaluations"] = entry.evaluations.double().mean().item()
+            row["seconds"] = entry.seconds
             yield row
 
 
@@ -175,8 +179,7 @@ def gap_ledger(
             if star != name:
                 amortization = _gap(scored[star].elbo, scored[star].elbo_error, scored[name])
                 inference = Gap(approximation.values + amortization.values, inference.errors)  # to the last digit
-        steps = _steps(guide, len(x))
-        entries[name] = Entry(family, star, scored[name], inference, approximation, amortization, steps)
+        entries[name] = Entry(family, star, scored[name], inference, approximation, amortization, *_cost(guide, x))
     return Ledger(entries, estimator, num_particles)
 
 
@@ -199,18 +202,30 @@ def _locals(guides: Mapping[str, Program]) -> dict[str, str]:
 def _family(guide: Any) -> str:
     """What tells a guide's family from others: its kind and its sizes."""
     family = getattr(guide, "family", None) or getattr(getattr(guide, "amortized", None), "family", None)
-    if family is None:
-        return ""
-    sizes = [v for name, v in vars(family).items() if isinstance(v, int) and not name.startswith(("_", "num_params"))]
-    return f"{type(family).__name__}({', '.join(map(str, sizes))})"
+    return getattr(family, "name", "")
 
 
-def _steps(guide: Any, num_data: int) -> Tensor:
+def _cost(guide: Any, x: Tensor) -> tuple[Tensor, float]:
+    """Evaluations of the model per datum and seconds per datum that it takes to know q."""
     optimum = getattr(guide, "optimum", None)
     if optimum is not None:
-        return optimum.num_steps.cpu()
+        return optimum.num_evaluations.cpu(), optimum.seconds / len(x)
     steps = getattr(guide, "num_steps", 0)
-    return torch.full((num_data,), steps if isinstance(steps, int) else 0)
+    return torch.full((len(x),), steps if isinstance(steps, int) else 0), _seconds(guide, x) / len(x)
+
+
+def _seconds(guide: Program, x: Tensor) -> float:
+    """Of one run of the guide on all data, the better of two; the caller's random state is untouched."""
+    x = x.to(device_of(guide) or x.device)
+    index, taken = torch.arange(len(x), device=x.device), []
+    with evaluation(guide, device=x.device):
+        for _ in range(2):
+            started = time.monotonic()
+            guide(x, index)
+            if x.is_cuda:
+                torch.cuda.synchronize()
+            taken.append(time.monotonic() - started)
+    return min(taken)
 
 
 def _gap(upper: Tensor, error: Tensor, lower: Evidence) -> Gap:

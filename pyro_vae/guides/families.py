@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 import pyro
@@ -31,11 +32,32 @@ class Family(ABC):
 
     Attributes:
         dim: d.
-        num_params: P, the length of the parameter vector.
+        blocks: the parts of the parameter vector in their order, by what they are, with their lengths. Families whose first
+            parts are the same share their meaning too, so that an optimum in one is a start in the other.
     """
 
     dim: int
-    num_params: int
+    blocks: dict[str, int]
+
+    @property
+    def num_params(self) -> int:
+        """P, the length of the parameter vector."""
+        return sum(self.blocks.values())
+
+    @property
+    def name(self) -> str:
+        """The family with its sizes, such as `LowRank(50, rank=5)`; equal for equal families."""
+        sizes = [f"{key}={value}" for key, value in vars(self).items() if key != "dim" and isinstance(value, int)]
+        return f"{type(self).__name__}({', '.join([str(self.dim), *sizes])})"
+
+    def split(self, params: Tensor) -> tuple[Tensor, ...]:
+        """The parts of parameters `(..., P)`."""
+        return params.split(list(self.blocks.values()), dim=-1)
+
+    def num_shared(self, other: Family) -> int:
+        """How many parameters, from the first on, mean the same in another family."""
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(self.blocks.items(), other.blocks.items(), strict=False))
+        return sum(mine[1] for mine, _ in same)
 
     @abstractmethod
     def __call__(self, params: Tensor) -> dist.TorchDistribution:
@@ -60,10 +82,10 @@ class MeanField(Family):
 
     def __init__(self, dim: int) -> None:
         (self.dim,) = check_sizes("dim", (dim,))
-        self.num_params = 2 * dim
+        self.blocks = {"mean": dim, "log_scale": dim}
 
     def __call__(self, params: Tensor) -> dist.TorchDistribution:
-        mean, log_scale = params.chunk(2, dim=-1)
+        mean, log_scale = self.split(params)
         return dist.Normal(mean, log_scale.exp()).to_event(1)
 
     def standard(self) -> Tensor:
@@ -84,10 +106,10 @@ class LowRank(Family):
 
     def __init__(self, dim: int, rank: int = 5) -> None:
         self.dim, self.rank = check_sizes("dim, rank", (dim, rank))
-        self.num_params = (2 + rank) * dim
+        self.blocks = {"mean": dim, "log_scale": dim, f"factor of rank {rank}": rank * dim}
 
     def __call__(self, params: Tensor) -> dist.TorchDistribution:
-        mean, log_scale, factor = params.split([self.dim, self.dim, self.rank * self.dim], dim=-1)
+        mean, log_scale, factor = self.split(params)
         scale = log_scale.exp()
         factor = scale[..., None] * factor.unflatten(-1, (self.dim, self.rank)) / math.sqrt(self.dim)
         return dist.LowRankMultivariateNormal(mean, factor, scale**2)
@@ -104,16 +126,16 @@ class FullRank(Family):
     log det L is the sum of log sigma, whatever N.
 
     Example:
-        >>> FullRank(3).num_params
-        9
+        >>> FullRank(3).num_params, FullRank(3).num_shared(MeanField(3))
+        (9, 6)
     """
 
     def __init__(self, dim: int) -> None:
         (self.dim,) = check_sizes("dim", (dim,))
-        self.num_params = 2 * dim + dim * (dim - 1) // 2
+        self.blocks = {"mean": dim, "log_scale": dim, "lower": dim * (dim - 1) // 2}
 
     def __call__(self, params: Tensor) -> dist.TorchDistribution:
-        mean, log_scale, lower = split_affine(params, self.dim)
+        mean, log_scale, lower = self.split(params)
         return dist.MultivariateNormal(mean, scale_tril=triangular(log_scale, lower))
 
     def standard(self) -> Tensor:
@@ -124,11 +146,6 @@ def sample_latent(q: dist.TorchDistribution, num_data: int) -> Tensor:
     """The statement of every guide with one latent: z `(..., B, d)` from q, inside the plate of the data."""
     with pyro.plate("data", num_data, dim=-1):
         return pyro.sample("latent", q)
-
-
-def split_affine(params: Tensor, dim: int) -> tuple[Tensor, ...]:
-    """mu `(..., d)`, log sigma `(..., d)` and the entries of N `(..., d (d - 1) / 2)`."""
-    return params.split([dim, dim, dim * (dim - 1) // 2], dim=-1)
 
 
 def triangular(log_scale: Tensor, lower: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.transforms import IndependentTransform, Transform
 
-from pyro_vae.guides.families import Family, split_affine, triangular
+from pyro_vae.guides.families import Family, FullRank, triangular
 from pyro_vae.nets import check_sizes
 
 _validate = Distribution._validate_args
@@ -48,13 +48,11 @@ class SplineFlow(Family):
 
     def __init__(self, dim: int, num_bins: int = 8) -> None:
         self.dim, self.num_bins = check_sizes("dim, num_bins", (dim, num_bins))
-        self._num_affine = 2 * dim + dim * (dim - 1) // 2
-        self.num_params = self._num_affine + (3 * num_bins - 1) * dim
+        self.blocks = FullRank(dim).blocks | {f"knots of {num_bins} bins": (3 * num_bins - 1) * dim}
 
     def __call__(self, params: Tensor) -> dist.TorchDistribution:
         bins = self.num_bins
-        affine, knots = params.split([self._num_affine, self.num_params - self._num_affine], dim=-1)
-        mean, log_scale, lower = split_affine(affine, self.dim)
+        mean, log_scale, lower, knots = self.split(params)
         splines = (_BEND * knots).unflatten(-1, (self.dim, 3 * bins - 1)).split([bins, bins, bins - 1], dim=-1)
         bend = MonotonicRQSTransform(*splines, bound=BOUND, cache_size=1)
         base = dist.Normal(torch.zeros_like(mean), torch.ones_like(mean)).to_event(1)

@@ -58,19 +58,34 @@ class Local(nn.Module):
         return sample_latent(self.q(index), len(x))
 
     @classmethod
-    def started_at(cls, guide: Amortized, x: Tensor, family: Family | None = None, batch_size: int = 4096) -> Local:
-        """A table that starts from what an amortized guide says of the data `(N, *shape)`.
+    def started_at(
+        cls, guide: Amortized | Local, x: Tensor, family: Family | None = None, batch_size: int = 4096
+    ) -> Local:
+        """A table that starts from what another guide says of the data `(N, *shape)`, row by row.
 
-        In another family, the mean and the scales (the first 2 d parameters of all families here) are taken over.
+        In another family, what the two families share is taken over: the mean and the scales always, all of a full-rank
+        Gaussian in a spline flow.
         """
-        local = cls(family or guide.family, len(x)).to(device=x.device, dtype=next(guide.parameters()).dtype)
-        if local.family.dim != guide.family.dim:
-            raise ValueError(f"family: got {local.family.dim} units, expected the guide's {guide.family.dim}")
-        training = guide.training
-        guide.eval()
+        family = family or guide.family
+        local = cls(family, len(x)).to(device=x.device, dtype=next(guide.parameters()).dtype)
+        if family.dim != guide.family.dim:
+            raise ValueError(f"family: got {family.dim} units, expected the guide's {guide.family.dim}")
+        shared = family.num_shared(guide.family)
         with torch.no_grad():
-            rows = torch.cat([guide.params(part) for part in x.split(batch_size)])
-            num_shared = rows.shape[1] if family is None else 2 * family.dim
-            local.table[:, :num_shared] = rows[:, :num_shared]
-        guide.train(training)
+            local.table[:, :shared] = _rows(guide, x, batch_size)[:, :shared]
+        if hasattr(guide, "optimum"):  # what it took to get there
+            local.optimum = guide.optimum
         return local
+
+
+def _rows(guide: Amortized | Local, x: Tensor, batch_size: int) -> Tensor:
+    """The parameters of each datum's q in a guide, `(N, P)`."""
+    if isinstance(guide, Local):
+        if guide.num_rows != len(x):
+            raise ValueError(f"guide: got one of {guide.num_rows} rows for {len(x)} data, expected a row for each")
+        return guide.table
+    training = guide.training
+    guide.eval()
+    rows = torch.cat([guide.params(part) for part in x.split(batch_size)])
+    guide.train(training)
+    return rows

@@ -17,6 +17,7 @@ When half of the rows are frozen the rest go on in a batch of half the size.
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,12 +48,26 @@ class Optimum:
     Attributes:
         table: parameters `(N, P)`.
         num_steps: steps that each datum took, `(N,)`.
+        num_evaluations: times that the model scored each datum for a gradient, `(N,)`: steps by draws.
         converged: whether it was frozen by its own test, `(N,)`; else the steps ran out.
+        seconds: wall clock for all data together.
     """
 
     table: Tensor
     num_steps: Tensor
+    num_evaluations: Tensor
     converged: Tensor
+    seconds: float
+
+    def or_where(self, better: Tensor, other: Optimum) -> Optimum:
+        """This one, or another run of the same data where that is `better` `(N,)`, and what both of them took."""
+        return Optimum(
+            torch.where(better[:, None], other.table, self.table),
+            self.num_steps + other.num_steps,
+            self.num_evaluations + other.num_evaluations,
+            torch.where(better, other.converged, self.converged),
+            self.seconds + other.seconds,
+        )
 
 
 def converge(
@@ -83,6 +98,7 @@ def converge(
     Raises:
         NonFiniteLoss: a row became NaN or infinite.
     """
+    started = time.monotonic()
     run = _Run(model, given, table, x, num_particles, max_steps, learning_rate)
     step: Callable[..., Any] = Compiled(run.step, model) if compiled else run.step
     with evaluation(model, device=x.device):
@@ -97,14 +113,14 @@ def converge(
                     ) from error
                 warnings.warn(f"the programs are not compiled, Pyro runs them: {error}", stacklevel=4)
                 step = run.step
-    return Optimum(run.table, run.num_steps, run.converged)
+    return Optimum(run.table, run.num_steps, num_particles * run.num_steps, run.converged, time.monotonic() - started)
 
 
-def elbo(model: Program, given: Given, table: Tensor, x: Tensor, num_particles: int = 128) -> Tensor:
-    """Each datum's ELBO at its row of the table, `(N,)` nats, by fresh draws."""
+def elbo(model: Program, given: Given, table: Tensor, x: Tensor, seed: int, num_particles: int = 128) -> Tensor:
+    """Each datum's ELBO at its row of the table, `(N,)` nats, by draws of this seed."""
     index = torch.arange(len(x), device=x.device)
     total = torch.zeros(len(x), dtype=torch.double, device=x.device)
-    with evaluation(model, device=x.device):
+    with evaluation(model, device=x.device, seed=seed):
         depth = plate_depth(model, given(table[:2]), x[:2])
         for _ in range(num_particles // _AT_ONCE):
             latents, log_guide = sample_guide(given(table), x, index, _AT_ONCE, depth)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from pyro_vae.evidence.importance import check_data
 from pyro_vae.inference.compiled import CompiledSVI
-from pyro_vae.inference.converge import Optimum, converge, elbo
+from pyro_vae.inference.converge import Given, Optimum, converge, elbo
 from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Engine, check_engine
@@ -68,7 +69,9 @@ def fit_local(
         engine: "compiled", "svi" or "auto", as in `Recipe`.
 
     Returns:
-        The guide. Where it went on to convergence, `guide.optimum` has the steps of each datum and whether it converged.
+        The guide. Where it went on to convergence, `guide.optimum` has what that took, and whether each datum converged; if
+        the guide started from an optimum (of its own, or one handed on by `Local.started_at`), no datum is left with less
+        than it had, by an estimate, and what that took is counted too.
 
     Raises:
         NonFiniteLoss: the parameters became NaN or infinite.
@@ -124,20 +127,24 @@ def _check_numbers(num_steps: int | None, learning_rate: float, num_particles: i
 
 
 def _to_convergence(model: Program, guide: Any, x: Tensor, restarts: int, options: dict[str, Any]) -> None:
-    """Put the best of the runs into the guide's table, row by row."""
+    """Put the best of the runs, and of the optimum that the guide started from, into its table, row by row."""
     start, given = guide.table.detach().clone(), guide.family.given
     best = converge(model, given, start, x, **options)
+    earlier = getattr(guide, "optimum", None)
+    if earlier is not None:
+        best = _better(model, given, x, best, replace(earlier, table=start))
     for _ in range(restarts):
         other = converge(model, given, start + _SPREAD * torch.randn_like(start), x, **options)
-        better = elbo(model, given, other.table, x) > elbo(model, given, best.table, x)
-        best = Optimum(
-            torch.where(better[:, None], other.table, best.table),
-            best.num_steps + other.num_steps,
-            torch.where(better, other.converged, best.converged),
-        )
+        best = _better(model, given, x, best, other)
     with torch.no_grad():
         guide.table.copy_(best.table)
     guide.optimum = best
+
+
+def _better(model: Program, given: Given, x: Tensor, one: Optimum, other: Optimum) -> Optimum:
+    """For each datum the one with the higher ELBO, by fresh draws that are the same for both."""
+    seed = int(torch.randint(2**31, ()))
+    return one.or_where(elbo(model, given, other.table, x, seed) > elbo(model, given, one.table, x, seed), other)
 
 
 @contextmanager

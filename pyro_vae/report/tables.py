@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from pyro_vae.diagnostics import Ledger
-
 Summary = dict[str, float]
 
 
@@ -33,31 +31,6 @@ def evidence_table(title: str, rows: Sequence[tuple[str, Summary, float]]) -> Ta
     for name, s, seconds in rows:
         cells = [with_error(s[key], s[f"{key}_error"]) for key in ("elbo", "rate", "distortion", "log_px")]
         table.add_row(name, *cells, share(s["share_above_threshold"]), f"{seconds:.1f}")
-    return table
-
-
-def ledger_table(title: str, ledger: Ledger) -> Table:
-    """A row per guide: what it scores, what it loses and to what, and the steps that it takes; nats per datum."""
-    title = f"{title}; log p(x) {ledger.log_px.mean():.2f}, by the weights of {ledger.estimator!r}"
-    table = Table(title=title, caption="nats per datum; gaps: mean +- standard error over the data, paired")
-    names = (
-        "guide",
-        "ELBO",
-        "rate",
-        "distortion",
-        "inference gap",
-        "approximation",
-        "amortization",
-        "k-hat high",
-        "steps",
-    )
-    for name in names:
-        table.add_column(name, justify="left" if name == "guide" else "right")
-    for name, entry in ledger.entries.items():
-        scores = [f"{getattr(entry.evidence, key).mean():.2f}" for key in ("elbo", "rate", "distortion")]
-        gaps = ["" if gap is None else str(gap) for gap in (entry.inference, entry.approximation, entry.amortization)]
-        steps = f"{entry.steps.double().mean():.0f}"
-        table.add_row(name, *scores, *gaps, share(entry.evidence.share_above_threshold), steps)
     return table
 
 

@@ -62,14 +62,14 @@ def test_the_local_guide_has_no_amortization_gap(made: tuple[LinearGaussian, tor
     entry = made[2].entries["classical"]
     assert entry.best == "classical" and entry.amortization is None and entry.approximation is not None
     assert torch.equal(entry.approximation.values, entry.inference.values)
-    assert (entry.steps > 100).all()
+    assert (entry.evaluations > 1000).all() and entry.seconds > 0
 
 
 def test_steps_buy_back_most_of_the_amortization_gap(made: tuple[LinearGaussian, torch.Tensor, Ledger]) -> None:
     entries = made[2].entries
     before, after = entries["amortized"].amortization, entries["stepped"].amortization
     assert before is not None and after is not None and after.mean < 0.3 * before.mean
-    assert entries["stepped"].best == "classical" and (entries["stepped"].steps == 60).all()
+    assert entries["stepped"].best == "classical" and (entries["stepped"].evaluations == 60).all()
 
 
 def test_what_is_noise_is_said_to_be_noise(made: tuple[LinearGaussian, torch.Tensor, Ledger]) -> None:

@@ -1,0 +1,245 @@
+"""Classical against amortized inference: what does a datum cost, and from how many data on does training a network pay?
+
+On the frozen decoder of a trained run, one family (mean-field), the same test images:
+
+    amortized   an encoder trained from nothing on the training images; then a forward pass per datum
+    classical   parameters for each datum from N(0, I), so many steps of Adam or until each datum has converged
+
+    quality     ELBO of the test images against seconds, on both ways; and the break-even, the number of data from which on
+                training the encoder is the cheaper: than classical inference to convergence, and than just so many
+                steps of it as reach what the encoder reaches
+    one-by-one  classical inference of 1,000 data side by side, and of 20 of them each in a program of its own
+    cost        seconds of classical inference for 100 to 10,000 data, and from there on in proportion
+    few data    the encoder trained on 100 to 60,000 images, equal numbers of steps: what it is worth on train and on test
+    field       the same question where the optimum is known: a linear-Gaussian model with 10 units, 1,000 data, by
+                coordinate ascent, by gradients for each datum, and by a linear encoder
+
+Run:  PYRO_VAE_DATA=... python experiments/amortization.py [RUN] [--parts quality ...] [--epochs E] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+import pyro_vae as pv
+from pyro_vae.report.tables import show
+from pyro_vae.runs import open_run
+
+PARTS = ("field", "quality", "one-by-one", "cost", "few-data")
+SIZES = (100, 1000, 10_000, 60_000)
+MEASURED = 10_000  # classical inference of more data than these is extrapolated
+STEPS = (10, 30, 100, 300, 1000)
+T = TypeVar("T")
+
+
+def timed(what: Callable[[], T]) -> tuple[T, float]:
+    """What a function returns, and the seconds it took."""
+    started = time.monotonic()
+    return what(), time.monotonic() - started
+
+
+def elbo(model: Any, guide: Any, x: Tensor) -> float:
+    """Mean ELBO of the data, nats, by 200 draws each."""
+    return pv.log_evidence(model, guide, x, num_particles=200).elbo.mean().item()
+
+
+def optimum(guide: Any) -> Any:
+    """How a classical guide's optimisation went."""
+    return guide.optimum
+
+
+def encoder(model: Any, shape: Any) -> pv.Amortized:
+    """A new encoder of the kept run's size."""
+    torch.manual_seed(0)
+    return pv.Amortized(pv.MeanField(model.latent_dim), pv.GatedMLP(shape, (300, 300)))
+
+
+def train(model: Any, guide: pv.Amortized, data: Any, epochs: int) -> None:
+    """Train the guide alone: Adam 1e-3 falling to 0 by a cosine."""
+    schedule = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=epochs)
+    pv.fit(model, guide, data, epochs=epochs, schedule=schedule, engine="compiled", quiet=True)
+
+
+def amortized_route(model: Any, data: pv.Dataset, x: Tensor, budgets: list[int]) -> list[dict[str, float]]:
+    """For each number of epochs an encoder trained anew; seconds of training and ELBO. The compiling is counted."""
+    rows = []
+    for epochs in budgets:
+        guide = encoder(model, data.shape)
+        _, seconds = timed(partial(train, model, guide, data, epochs))
+        guide.eval()
+        with torch.no_grad():
+            forward = min(timed(partial(guide, x))[1] for _ in range(5)) / len(x)
+        rows.append({"epochs": epochs, "seconds": seconds, "elbo": elbo(model, guide, x), "forward": forward})
+        print("amortized", rows[-1], flush=True)
+    return rows
+
+
+def classical_route(model: Any, x: Tensor) -> list[dict[str, float]]:
+    """For each number of steps, and for convergence (0), the same data from a cold start."""
+    rows = []
+    for steps in (*STEPS, 0):
+        guide = pv.Local(pv.MeanField(model.latent_dim), len(x))
+        _, seconds = timed(partial(pv.fit_local, model, guide, x, num_steps=steps or None))
+        taken = float(steps or optimum(guide).num_steps.double().mean())
+        rows.append({"steps": taken, "converged": not steps, "seconds": seconds, "elbo": elbo(model, guide, x)})
+        print("classical", rows[-1], flush=True)
+    return rows
+
+
+def classical_cost(model: Any, x: Tensor) -> dict[int, float]:
+    """Seconds to convergence for the first N of the data; in proportion beyond `MEASURED`."""
+    found: dict[int, float] = {}
+    for size in SIZES:
+        if size <= MEASURED:
+            guide = pv.Local(pv.MeanField(model.latent_dim), size)
+            _, found[size] = timed(partial(pv.fit_local, model, guide, x[:size]))
+        else:
+            found[size] = found[MEASURED] * size / MEASURED
+        print("classical cost", size, round(found[size], 1), flush=True)
+    return found
+
+
+def one_at_a_time(model: Any, x: Tensor, num_single: int = 20) -> dict[str, float]:
+    """Data side by side to convergence, and the first of them each in a program of its own."""
+    guide = pv.Local(pv.MeanField(model.latent_dim), len(x))
+    _, together = timed(partial(pv.fit_local, model, guide, x))
+    steps = optimum(guide).num_steps.double()
+    seconds, elbos = 0.0, []
+    for row in x[:num_single].split(1):
+        single = pv.Local(pv.MeanField(model.latent_dim), 1)
+        seconds += timed(partial(pv.fit_local, model, single, row))[1]
+        elbos.append(elbo(model, single, row))
+    return {
+        "num_data": len(x),
+        "latent_dim": model.latent_dim,
+        "seconds": together,
+        "steps": steps.mean().item(),
+        "most_steps": steps.max().item(),
+        "converged": optimum(guide).converged.double().mean().item(),
+        "seconds_per_datum": together / len(x),
+        "seconds_per_datum_alone": seconds / num_single,
+        "ratio": seconds / num_single / (together / len(x)),
+        "elbo_of_the_first": pv.log_evidence(model, guide, x, num_particles=200).elbo[:num_single].mean().item(),
+        "elbo_of_the_first_alone": sum(elbos) / num_single,
+    }
+
+
+def break_even(amortized: list[dict[str, float]], classical: list[dict[str, float]], num_data: int) -> dict[str, Any]:
+    """Data from which on training plus a forward pass each is cheaper than classical inference of each."""
+    best = amortized[-1]
+    enough = next((row for row in classical if row["elbo"] >= best["elbo"]), classical[-1])
+    per_datum = {
+        "to convergence": classical[-1]["seconds"] / num_data,
+        "as good as the encoder": enough["seconds"] / num_data,
+    }
+    return {
+        what: {"seconds_per_datum": cost, "break_even": best["seconds"] / (cost - best["forward"])}
+        for what, cost in per_datum.items()
+    } | {"steps_as_good": enough["steps"]}
+
+
+def few_data(model: Any, data: pv.Dataset, x: Tensor, epochs: int) -> list[dict[str, float]]:
+    """Encoders trained on few of the images, in as many steps as all of them take, and what they are worth."""
+    rows = []
+    for size in SIZES:
+        part = data.train.take(size)
+        guide = encoder(model, data.shape)
+        few = pv.Dataset(data.name, part, None, data.test)
+        train(model, guide, few, max(1, round(epochs * len(data.train) / size)))
+        seen = part.take(min(len(x), size)).x
+        rows.append({"train_data": size, "train_elbo": elbo(model, guide, seen), "test_elbo": elbo(model, guide, x)})
+        print("few data", rows[-1], flush=True)
+    return rows
+
+
+def field() -> list[dict[str, Any]]:
+    """Mean-field inference where the optimum is known, by three optimisers."""
+    torch.manual_seed(0)
+    model = pv.LinearGaussian(50, 10, sigma=0.5).double()
+    train_x, x = (model.sample(size).double() + 0.5 * torch.randn(size, 50).double() for size in (20_000, 1000))
+    best = (model.log_px(x) - model.mean_field_gap()).mean().item()
+    sigma = model.log_sigma.exp().detach()
+    rows = []
+    ascent, seconds = timed(partial(pv.coordinate_ascent, model.loading.detach(), model.mean.detach(), sigma, x))
+    rows.append({"route": "classical", "optimiser": "coordinate ascent", "training": 0.0, "per_datum": seconds / len(x),
+                 "short": best - ascent.elbos[-1].mean().item()})  # fmt: skip
+    local = pv.Local(pv.MeanField(10), len(x)).double()
+    _, seconds = timed(partial(pv.fit_local, model, local, x))
+    rows.append({"route": "classical", "optimiser": "stochastic gradients", "training": 0.0, "per_datum": seconds / len(x),
+                 "short": best - elbo(model, local, x)})  # fmt: skip
+    linear = pv.Amortized(pv.MeanField(10), pv.MLP(50, ()))
+    optimizer = partial(torch.optim.Adam, lr=1e-2)
+    schedule = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=20)
+    single = pv.LinearGaussian(50, 10, sigma=0.5).requires_grad_(False)
+    _, seconds = timed(partial(
+        pv.fit, single, linear, train_x.float(), epochs=20, optimizer=optimizer, schedule=schedule, quiet=True
+    ))  # fmt: skip
+    _, forward = timed(lambda: linear(x.float(), torch.arange(len(x))))
+    rows.append({"route": "amortized", "optimiser": "stochastic gradients", "training": seconds,
+                 "per_datum": forward / len(x), "short": best - elbo(single, linear, x.float())})  # fmt: skip
+    return rows
+
+
+def table(title: str, rows: list[dict[str, Any]]) -> None:
+    """Print rows with the same columns."""
+    found = Table(title=title)
+    for name in rows[0]:
+        found.add_column(name, justify="right")
+    for row in rows:
+        found.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+    show(found)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", nargs="?", default=str(Path(__file__).parent / "mnist_gated"))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--num-test", type=int, default=1000)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    parts = open_run(options.run)
+    assert parts.data is not None
+    model, data = parts.model.requires_grad_(False), parts.data
+    x = data.test.take(options.num_test).x
+    results: dict[str, Any] = {
+        "run": Path(options.run).name,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    if "field" in options.parts:
+        results["field"] = field()
+        table("linear-Gaussian, 10 units, 1,000 data: nats short of the optimum", results["field"])
+    if "quality" in options.parts:
+        budgets = sorted({max(1, options.epochs // part) for part in (30, 10, 3, 1)})
+        results["amortized"] = amortized_route(model, data, x, budgets)
+        results["classical"] = classical_route(model, x)
+        results["break_even"] = break_even(results["amortized"], results["classical"], len(x))
+        table(f"an encoder from nothing, scored on {len(x)} test images", results["amortized"])
+        table(f"{len(x)} test images, each by itself", results["classical"])
+        print(json.dumps(results["break_even"], indent=2))
+    if "one-by-one" in options.parts:
+        results["one_by_one"] = one_at_a_time(model, x)
+        print(json.dumps(results["one_by_one"], indent=2))
+    if "cost" in options.parts:
+        results["classical_cost"] = classical_cost(model, data.test.x)
+    if "few-data" in options.parts:
+        results["few_data"] = few_data(model, data, x, options.epochs)
+        table("encoders trained on few images", results["few_data"])
+    if options.json is not None:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

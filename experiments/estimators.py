@@ -1,0 +1,135 @@
+"""Which gradient is the quietest, and do more particles in the bound make a better model?
+
+    variance   the gradient of the guide's parameters by each estimator, at equal numbers of particles, on a trained run, one
+               batch of test images: spread over repetitions against the size of the mean, and time. Estimators of
+               one objective share their mean (the ELBO's four; IWAE's two); those of different objectives do not.
+    iwae       the importance-weighted bound of k particles as the objective, k = 1, 5, 50, equal epochs, network,
+               optimizer and seed (784-200-200-50 unless said, Adam 1e-3, batch 128); L_5000 of some test images, paired.
+
+Run:  PYRO_VAE_DATA=... python experiments/estimators.py variance [RUN] | iwae [--epochs N] [--num-data N] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import Trace_ELBO
+from torch import Tensor
+
+import pyro_vae as pv
+from pyro_vae.diagnostics import active_units
+from pyro_vae.objectives import Bound, ScoreFunction
+from pyro_vae.runs import open_run
+
+PARTICLES = 16
+ESTIMATORS: dict[str, Callable[[], Trace_ELBO]] = {
+    "ELBO, reparameterised": lambda: Trace_ELBO(PARTICLES, vectorize_particles=True),
+    "ELBO, sticking the landing": lambda: Bound(PARTICLES, alpha=1.0, path_only=True),
+    "ELBO, score function": lambda: ScoreFunction(PARTICLES),
+    "ELBO, score function, leave-one-out baseline": lambda: ScoreFunction(PARTICLES, baseline=True),
+    "IWAE, reparameterised": lambda: Bound(PARTICLES, alpha=0.0),
+    "IWAE, doubly reparameterised": lambda: Bound(PARTICLES, alpha=0.0, path_only=True),
+}
+
+
+def variance(options: argparse.Namespace) -> dict[str, Any]:
+    """A row for each estimator: of its gradient G, `(P,)`, |E G|, the noise sqrt(E |G - E G|^2), and their ratio."""
+    parts = open_run(options.run)
+    assert parts.data is not None
+    x = parts.data.test.take(options.num_data or 100).x
+    rows = {}
+    for name, loss in ESTIMATORS.items():
+        torch.manual_seed(0)
+        rows[name] = _spread(loss(), parts.model, parts.guide, x, options.repetitions)
+        print(f"{name:46}" + "  ".join(f"{key} {value:.4g}" for key, value in rows[name].items()), flush=True)
+    return {
+        "run": Path(options.run).name,
+        "num_data": len(x),
+        "particles": PARTICLES,
+        "repetitions": options.repetitions,
+    } | rows
+
+
+def _spread(loss: Trace_ELBO, model: Any, guide: Any, x: Tensor, repetitions: int) -> dict[str, float]:
+    index, params = torch.arange(len(x)), list(guide.parameters())
+    total: Any = 0.0
+    squares, seconds = 0.0, []
+    for _ in range(repetitions):
+        for p in (*params, *model.parameters()):
+            p.grad = None
+        started = time.monotonic()
+        with pyro.validation_enabled(False):
+            loss.loss_and_grads(model, guide, x, index)
+        seconds.append(time.monotonic() - started)
+        gradient = torch.cat([p.grad.flatten() for p in params if p.grad is not None]).double() / len(x)
+        total += gradient
+        squares += gradient.square().sum().item()
+    mean_square = total.square().sum().item() / repetitions**2
+    noise = (squares / repetitions - mean_square) * repetitions / (repetitions - 1)
+    signal = max(mean_square - noise / repetitions, 0.0)  # the mean of few is too long by its own noise
+    return {
+        "signal": signal**0.5,
+        "noise": noise**0.5,
+        "signal_to_noise": (signal / noise) ** 0.5,
+        "ms": 1000 * statistics.median(seconds),
+    }
+
+
+def iwae(options: argparse.Namespace) -> dict[str, Any]:
+    """Train by the bound of k particles, and score each model by its own guide."""
+    data = pv.load("mnist", valid=0)
+    x = data.test.take(options.num_data or 1000).x
+    rows: dict[str, Any] = {}
+    found: dict[int, Tensor] = {}
+    for k in options.k:
+        torch.manual_seed(0)
+        model = pv.VAE(data.shape, options.latent_dim, options.hidden, mean=data.mean)
+        guide = pv.Amortized(pv.MeanField(options.latent_dim), pv.MLP(data.shape, options.hidden))
+        started = time.monotonic()
+        pv.fit(model, guide, data, epochs=options.epochs, loss=Bound(k, alpha=0.0), engine="compiled")
+        seconds = time.monotonic() - started
+        est = pv.log_evidence(model, guide, x, num_particles=5000)
+        found[k] = est.log_px
+        gain = found[k] - found[options.k[0]]
+        rows[f"k={k}"] = est.summary() | {
+            "train_seconds": round(seconds, 1),
+            "active_units": active_units(guide, x),
+            "gain": gain.mean().item(),
+            "gain_error": gain.std().item() / len(gain) ** 0.5,
+        }
+        row = rows[f"k={k}"]
+        print(f"k = {k}: L_5000 {est.mean:.2f} +- {est.std_error:.2f}, gain {row['gain']:.3f} +- {row['gain_error']:.3f}, "
+              f"ELBO {row['elbo']:.2f}, {row['active_units']} active units, {seconds:.0f} s", flush=True)  # fmt: skip
+    setting = {name: getattr(options, name) for name in ("epochs", "latent_dim", "hidden")}
+    return setting | {"threads": torch.get_num_threads()} | rows
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["variance", "iwae"])
+    parser.add_argument("run", nargs="?", default=str(Path(__file__).parent / "mnist_gated"), help="for variance")
+    parser.add_argument("--num-data", type=int)
+    parser.add_argument("--repetitions", type=int, default=200, help="gradients of each estimator")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--latent-dim", type=int, default=50)
+    parser.add_argument("--hidden", type=int, nargs="+", default=[200, 200])
+    parser.add_argument("--k", type=int, nargs="+", default=[1, 5, 50])
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    results = {"variance": variance, "iwae": iwae}[options.what](options) | {"torch": version("torch")}
+    if options.json is not None:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""ArviZ's container of results, whichever version is installed: InferenceData up to 0.23, xarray's DataTree from 1.0 on."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import arviz
+import xarray
+from numpy.typing import ArrayLike
+
+Group = Mapping[str, ArrayLike]
+
+
+def to_arviz(
+    groups: Mapping[str, Group],
+    dims: Mapping[str, Sequence[str]],
+    coords: Mapping[str, Sequence[Any]] | None = None,
+) -> Any:
+    """Arrays by group and name as an InferenceData or a DataTree.
+
+    Args:
+        groups: such as `{"posterior": {"z": (chain, draw, N, d)}}`.
+        dims: names of each array's dimensions, by the array's name.
+        coords: values along dimensions, by the dimension's name; 0, 1, ... unless given.
+
+    Raises:
+        ValueError: an array without dims, or with another number of them.
+
+    Example:
+        >>> data = to_arviz({"posterior": {"z": [[0.1, 0.2, 0.3]]}}, {"z": ("chain", "draw")})
+        >>> data["posterior"]["z"].dims
+        ('chain', 'draw')
+    """
+    made = {name: _dataset(group, dims, coords or {}) for name, group in groups.items()}
+    container: Any = arviz.InferenceData  # in 1.x another name of DataTree
+    return container.from_dict(made) if container is xarray.DataTree else container(**made)
+
+
+def _dataset(group: Group, dims: Mapping[str, Sequence[str]], coords: Mapping[str, Sequence[Any]]) -> xarray.Dataset:
+    arrays = {}
+    for name, values in group.items():
+        if name not in dims:
+            raise ValueError(f"dims: got none for {name!r}, expected a name for each of its dimensions")
+        try:
+            arrays[name] = xarray.DataArray(values, dims=tuple(dims[name]))
+        except ValueError as error:
+            raise ValueError(f"dims: got {tuple(dims[name])} for {name!r}: {error}") from error
+    sizes = {dim: size for array in arrays.values() for dim, size in array.sizes.items()}
+    found = {str(dim): coords.get(str(dim), range(size)) for dim, size in sizes.items()}
+    return xarray.Dataset(arrays, coords={dim: list(values) for dim, values in found.items()})
+
+
+def write_netcdf(data: Any, path: Path) -> None:
+    """Write what `to_arviz` made to `path` as netCDF, atomically; `arviz.from_netcdf` reads it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        data.to_netcdf(name, engine="h5netcdf")
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,134 @@
+"""The commands that measure a run, `pyro-vae evidence` and `pyro-vae compare`: their options, and what they do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+from rich.progress import Progress
+from rich.status import Status
+
+from pyro_vae.data import Split
+from pyro_vae.diagnostics import active_units, gap_ledger
+from pyro_vae.evidence import Engine, Precision, log_evidence
+from pyro_vae.report.ledger import generalisation_table, ledger_table, write_ledger
+from pyro_vae.report.tables import evidence_table, show
+from pyro_vae.runs import Parts, make_folder, open_run, write_json
+from pyro_vae.swap import GUIDES, check_names, swap_guides
+
+
+def add_evidence(parser: ArgumentParser) -> ArgumentParser:
+    """Options of `evidence`."""
+    parser.add_argument("--split", type=Literal["train", "valid", "test"], default="test", help="part of the data")
+    parser.add_argument("--num_data", type=int | None, default=None, help="first rows only; all unless given")
+    parser.add_argument("--num_particles", type=int, default=5000, help="particles per datum")
+    parser.add_argument("--seed", type=int, default=0, help="of the particles")
+    parser.add_argument("--max_bytes", type=int | None, default=None, help="memory for the largest tensors")
+    parser.add_argument("--engine", type=Engine, default="auto", help="run the programs compiled or by Pyro")
+    parser.add_argument("--precision", type=Precision, default="float32", help="bfloat16 is faster and biased")
+    parser.add_argument("--out", type=str | None, default=None, help="JSON file instead of RUN/evidence.json")
+    return parser
+
+
+def evidence(options: Namespace) -> None:
+    """Estimate log p(x) of held-out data and write it."""
+    out = Path(options.out) if options.out else Path(options.run) / "evidence.json"
+    parts = open_run(options.run, options.data_root, options.device)
+    make_folder("out", out.parent)  # before the work, not after it
+    split = choose(parts, options.split, options.num_data)
+    started = time.monotonic()
+    with ExitStack() as stack:
+        chosen = {name: options[name] for name in ("num_particles", "seed", "max_bytes", "engine", "precision")}
+        progress = _progress(stack, len(split))
+        estimate = log_evidence(parts.model, parts.guide, split.x, progress=progress, **chosen)
+    seconds = time.monotonic() - started
+    summary = estimate.summary()
+    facts = {
+        "split": options.split,
+        "precision": options.precision,
+        "fingerprint": split.fingerprint,
+        "active_units": active_units(parts.guide, split.x) if len(split) > 1 else None,
+        "seconds": round(seconds, 1),
+    }
+    write_json(out, summary | facts)
+    show(evidence_table(f"{options.run}: {len(split)} {options.split} data, {options.num_particles} particles", [
+        (type(parts.guide).__name__, summary, seconds)
+    ]))  # fmt: skip
+    print(f"active units {facts['active_units']}, data fingerprint {split.fingerprint}; written to {out}")
+
+
+def add_compare(parser: ArgumentParser) -> ArgumentParser:
+    """Options of `compare`."""
+    parser.add_argument("--guides", type=str, default=",".join(GUIDES), help="names with commas between them")
+    parser.add_argument("--split", type=Literal["train", "test", "both"], default="both", help="part of the data")
+    parser.add_argument("--num_data", type=int, default=100, help="first rows of each part")
+    parser.add_argument("--num_particles", type=int, default=5000, help="particles per datum of the estimates")
+    parser.add_argument("--draws", type=int, default=1, help="of each datum in a step of classical inference")
+    parser.add_argument("--steps", type=int, default=100, help="of the semi-amortized guide")
+    parser.add_argument("--seed", type=int, default=0, help="of the guides' noise and the particles")
+    parser.add_argument("--out", type=str | None, default=None, help="folder instead of RUN/ledger")
+    return parser
+
+
+def compare(options: Namespace) -> None:
+    """Swap the run's guide for others on its frozen model, and write the ledger of what each one costs."""
+    parts = open_run(options.run, options.data_root, options.device)
+    splits = ["train", "test"] if options.split == "both" else [options.split]
+    data = {name: choose(parts, name, options.num_data) for name in splits}
+    names = [name.strip() for name in options.guides.split(",")]
+    check_names(parts.model, parts.guide, names)
+    out = Path(options.out) if options.out else Path(options.run) / "ledger"
+    make_folder("out", out)
+    ledgers, written = {}, []
+    for split, part in data.items():
+        with Console(stderr=True).status(f"{split}: fitting the guides") as status:
+            guides = swap_guides(
+                parts.model,
+                parts.guide,
+                part.x,
+                names,
+                num_steps=options.steps,
+                num_particles=options.draws,
+                seed=options.seed,
+                progress=partial(_show, status, split),
+            )
+            _show(status, split, "log p(x)")
+            scores = {"num_particles": options.num_particles, "seed": options.seed}
+            ledgers[split] = gap_ledger(parts.model, guides, part.x, **scores)
+        written += write_ledger(ledgers[split], out, split)
+        show(ledger_table(f"{options.run}: {len(part)} {split} data, {part.fingerprint}", ledgers[split]))
+    if len(ledgers) == 2:
+        show(generalisation_table(*ledgers.values()))
+    print("written: " + ", ".join(map(str, written)))
+
+
+def _show(status: Status, split: str, what: str) -> None:
+    status.update(f"{split}: {what}")
+
+
+def choose(parts: Parts, name: str, num_data: int | None) -> Split:
+    """The first rows of a split of a run's data, all of them where no number is given."""
+    split = getattr(parts.data, name)
+    if split is None:
+        raise ValueError(f"split: the data have no {name!r} split, expected one of the others")
+    if num_data is None:
+        return split
+    if not 1 <= num_data <= len(split):
+        raise ValueError(f"num_data: got {num_data}, expected 1 to {len(split)}, the {name} data")
+    return split.take(num_data)
+
+
+def _progress(stack: ExitStack, total: int) -> Callable[[int], None] | None:
+    """A bar on stderr that counts data, where stderr is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return None
+    bar = stack.enter_context(Progress(console=console, transient=True))
+    task = bar.add_task("log p(x)", total=total)
+    return lambda done: bar.advance(task, done)

@@ -1,0 +1,141 @@
+"""A ledger on the terminal and on disk: tables, CSV files, ArviZ's netCDF and a bar chart of the gaps."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from pyro_vae.arviz_data import to_arviz, write_netcdf
+from pyro_vae.diagnostics import Entry, Gap, Ledger
+from pyro_vae.inference.checkpoint import write_atomically
+from pyro_vae.report.tables import share
+
+_SCORES = ("elbo", "elbo_error", "rate", "distortion", "log_px", "log_px_error", "ess", "pareto_k")
+_GAPS = ("inference", "approximation", "amortization")
+
+
+def ledger_table(title: str, ledger: Ledger) -> Table:
+    """A row per guide: what it scores, what it loses and to what, and what it took; nats per datum."""
+    title = f"{title}; log p(x) {ledger.log_px.mean():.2f}, by the weights of {ledger.estimator!r}"
+    table = Table(title=title, caption="nats per datum; gaps: mean +- standard error over the data, paired")
+    table.add_column("guide")
+    names = ("ELBO", "rate", "distortion", "inference gap", "approximation", "amortization", "k-hat high")
+    for name in (*names, "evaluations", "ms a datum"):
+        table.add_column(name, justify="right")
+    for name, entry in ledger.entries.items():
+        scores = [f"{getattr(entry.evidence, key).mean():.2f}" for key in ("elbo", "rate", "distortion")]
+        gaps = ["" if gap is None else str(gap) for gap in (getattr(entry, key) for key in _GAPS)]
+        cost = [f"{entry.evaluations.double().mean():.0f}", f"{1000 * entry.seconds:.3g}"]
+        table.add_row(name, *scores, *gaps, share(entry.evidence.share_above_threshold), *cost)
+    return table
+
+
+def generalisation_table(train: Ledger, test: Ledger) -> Table:
+    """How much more each of the same guides loses on test data than on train data: inference's generalisation gap."""
+    table = Table(title="inference on test data less that on train data", caption="nats per datum +- standard error")
+    table.add_column("guide")
+    for key in _GAPS:
+        table.add_column(f"{key} gap", justify="right")
+    for name, entry in test.entries.items():
+        gaps = [(getattr(train.entries[name], key), getattr(entry, key)) for key in _GAPS]
+        table.add_row(name, *(_difference(*pair) for pair in gaps))
+    return table
+
+
+def _difference(train: Gap | None, test: Gap | None) -> str:
+    if train is None or test is None:
+        return ""
+    error = math.hypot(train.std_error, test.std_error)  # other data: not paired
+    difference = test.mean - train.mean
+    return (
+        f"{difference:.3f} +- {error:.3f}"
+        if abs(difference) > 2 * error
+        else f"not resolved ({difference:.2g} +- {error:.2g})"
+    )
+
+
+def write_ledger(ledger: Ledger, folder: Path, name: str) -> list[Path]:
+    """Write NAME.csv (means), NAME_data.csv (a row per guide and datum), NAME.nc and NAME.png into a folder."""
+    paths = [folder / f"{name}{end}" for end in (".csv", "_data.csv", ".nc", ".png")]
+    _write_csv(list(ledger.rows()), paths[0])
+    _write_csv([row for key, entry in ledger.entries.items() for row in _data_rows(key, entry)], paths[1])
+    write_netcdf(ledger_to_arviz(ledger), paths[2])
+    save_chart(ledger, paths[3], name)
+    return paths
+
+
+def ledger_to_arviz(ledger: Ledger) -> Any:
+    """The group `ledger` of an InferenceData (ArviZ 0.23) or DataTree (1.x), with dimensions guide and datum."""
+    columns = [_columns(entry) for entry in ledger.entries.values()]
+    values = {name: torch.stack([column[name] for column in columns]).numpy() for name in columns[0]}
+    values["seconds"] = torch.tensor([entry.seconds for entry in ledger.entries.values()]).double().numpy()
+    dims = {name: ["guide", "datum"][: value.ndim] for name, value in values.items()}
+    return to_arviz({"ledger": values}, dims=dims, coords={"guide": list(ledger.entries)})
+
+
+def save_chart(ledger: Ledger, path: Path, title: str = "") -> None:
+    """A bar per guide, its approximation gap and its amortization gap (or both in one, where there is no q*); a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1.2 + 0.45 * len(ledger.entries)), layout="constrained")
+    axes = figure.add_subplot()
+    labelled = set()
+    for row, entry in enumerate(ledger.entries.values()):
+        start = 0.0
+        for gap, label, colour in _bars(entry):
+            size = gap.mean if gap.resolved else 0.0
+            axes.barh(row, size, left=start, color=colour, label=label if label not in labelled else None)
+            labelled.add(label)
+            start += size
+        total = entry.inference
+        axes.errorbar(max(total.mean, 0.0), row, xerr=total.std_error, color="black", capsize=3)
+    axes.set_yticks(range(len(ledger.entries)), list(ledger.entries))
+    axes.invert_yaxis()
+    axes.set_xlabel(f"nats below log p(x) = {ledger.log_px.mean():.2f}, by the weights of {ledger.estimator}")
+    axes.set_title(title)
+    axes.legend()
+    FigureCanvasAgg(figure)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=150)
+    write_atomically(path, lambda file: file.write(picture.getvalue()))
+
+
+def _bars(entry: Entry) -> list[tuple[Gap, str, str]]:
+    if entry.approximation is None:
+        return [(entry.inference, "inference gap", "tab:gray")]
+    bars = [(entry.approximation, "approximation gap", "tab:blue")]
+    return bars + ([(entry.amortization, "amortization gap", "tab:orange")] if entry.amortization is not None else [])
+
+
+def _columns(entry: Entry) -> dict[str, torch.Tensor]:
+    """Everything that is known per datum `(N,)`; NaN for a gap that is not there."""
+    missing = torch.full_like(entry.evidence.elbo, math.nan)
+    found = {name: getattr(entry.evidence, name) for name in _SCORES}
+    for key in _GAPS:
+        gap: Gap | None = getattr(entry, key)
+        found[f"{key}_gap"] = missing if gap is None else gap.values
+        found[f"{key}_gap_error"] = missing if gap is None else gap.errors
+    return found | {"evaluations": entry.evaluations.double()}
+
+
+def _data_rows(name: str, entry: Entry) -> list[dict[str, Any]]:
+    columns = {key: values.tolist() for key, values in _columns(entry).items()}
+    return [
+        {"guide": name, "datum": number, **dict(zip(columns, values, strict=True))}
+        for number, values in enumerate(zip(*columns.values(), strict=True))
+    ]
+
+
+def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))

@@ -1,0 +1,105 @@
+"""Swap the guide: on one frozen model and the same data, guides of every kind that is asked for, ready for the ledger.
+
+    amortized        the guide that the model was trained with
+    semi-amortized   its answer, and some steps of optimisation for each datum
+    mean-field, low-rank, full-rank, flow
+                     classical inference: parameters for each datum, optimised until they have converged
+
+A classical guide starts where the richest guide before it ended that shares parameters with it: the trained one, or the
+full-rank optimum under a flow. What that took is counted in what it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from pyro_vae.guides import Amortized, Family, FullRank, Local, LowRank, MeanField, SplineFlow
+from pyro_vae.inference import SemiAmortized, fit_local
+from pyro_vae.traces import Program
+
+FAMILIES: dict[str, Callable[[int], Family]] = {
+    "mean-field": MeanField,
+    "low-rank": LowRank,
+    "full-rank": FullRank,
+    "flow": SplineFlow,
+}
+GUIDES = ("amortized", "semi-amortized", *FAMILIES)
+
+
+def swap_guides(
+    model: Program,
+    guide: Any,
+    x: Tensor,
+    names: Sequence[str] = GUIDES,
+    *,
+    num_steps: int = 100,
+    num_particles: int = 1,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, Program]:
+    """The guides of these names, in the order of `GUIDES`, each fitted to the data.
+
+    Args:
+        model: Pyro program with a `latent_dim`, frozen.
+        guide: the one that it was trained with; an `Amortized`, or any program, from which classical guides do not start.
+        x: data `(N, *shape)`.
+        names: out of `GUIDES`.
+        num_steps: of the semi-amortized guide.
+        num_particles: draws of each datum in a step of classical inference.
+        seed: of the guides' noise.
+        progress: called with each name before its guide is fitted.
+
+    Raises:
+        ValueError: unknown names, or what the model and guide are too little for; found before anything is fitted.
+
+    Example:
+        >>> import torch
+        >>> from pyro_vae import MLP, LinearGaussian
+        >>> model, encoder = LinearGaussian(5, 2), Amortized(MeanField(2), MLP(5, ()))
+        >>> list(swap_guides(model, encoder, torch.randn(4, 5), ["full-rank", "amortized"]))
+        ['amortized', 'full-rank']
+    """
+    check_names(model, guide, names)
+    found: dict[str, Program] = {}
+    local: list[Amortized | Local] = [guide] if isinstance(guide, Amortized) else []
+    for name in (known for known in GUIDES if known in names):
+        if progress is not None:
+            progress(name)
+        if name == "amortized":
+            found[name] = guide
+        elif name == "semi-amortized":
+            found[name] = SemiAmortized(guide, model, num_steps)
+        else:
+            start = _start(FAMILIES[name](model.latent_dim), local, x)  # type: ignore[attr-defined]
+            found[name] = fit_local(model, start, x, num_particles=num_particles, seed=seed)
+            if name == "full-rank":
+                local.append(start)
+    return found
+
+
+def _start(family: Family, guides: list[Amortized | Local], x: Tensor) -> Local:
+    """A table for the data that starts from the guide which shares the most parameters with the family, if any."""
+    if not guides:
+        return Local(family, len(x)).to(x.device)
+    return Local.started_at(max(guides, key=lambda guide: family.num_shared(guide.family)), x, family)
+
+
+def check_names(model: Program, guide: Any, names: Sequence[str]) -> None:
+    """Raise a ValueError where `swap_guides` cannot make the guides of these names."""
+    unknown = [name for name in names if name not in GUIDES]
+    if unknown or not names:
+        raise ValueError(f"guides: got {', '.join(unknown) or 'none'}, expected some of {', '.join(GUIDES)}")
+    if "semi-amortized" in names and not (hasattr(guide, "family") and hasattr(guide, "params")):
+        raise ValueError(
+            f"guides: semi-amortized goes on from the parameters that a network gives, which {type(guide).__name__} has not:"
+            " leave it out, or train an Amortized guide"
+        )
+    if not isinstance(getattr(model, "latent_dim", None), int) and any(name in FAMILIES for name in names):
+        raise ValueError(
+            f"model: {type(model).__name__} has no integer `latent_dim`, which classical guides are built from"
+        )
+    if isinstance(model, nn.Module) and isinstance(guide, Amortized) and guide.family.dim != model.latent_dim:
+        raise ValueError(f"guide: got {guide.family.dim} units, expected the model's latent_dim {model.latent_dim}")
