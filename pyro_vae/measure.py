@@ -82,6 +82,7 @@ def compare(options: Namespace) -> None:
     splits = ["train", "test"] if options.split == "both" else [options.split]
     data = {name: choose(parts, name, options.num_data) for name in splits}
     names = [name.strip() for name in options.guides.split(",")]
+    _check_numbers(options, {"num_particles": 2, "draws": 1, "steps": 1, "seed": 0})  # before the work, not after it
     check_names(parts.model, parts.guide, names)
     out = Path(options.out) if options.out else Path(options.run) / "ledger"
     make_folder("out", out)
@@ -110,6 +111,12 @@ def compare(options: Namespace) -> None:
 
 def _show(status: Status, split: str, what: str) -> None:
     status.update(f"{split}: {what}")
+
+
+def _check_numbers(options: Namespace, least: dict[str, int]) -> None:
+    for name, number in least.items():
+        if options[name] < number:
+            raise ValueError(f"{name}: got {options[name]}, expected an integer >= {number}")
 
 
 def choose(parts: Parts, name: str, num_data: int | None) -> Split:

@@ -91,7 +91,9 @@ def check_names(model: Program, guide: Any, names: Sequence[str]) -> None:
     """Raise a ValueError where `swap_guides` cannot make the guides of these names."""
     unknown = [name for name in names if name not in GUIDES]
     if unknown or not names:
-        raise ValueError(f"guides: got {', '.join(unknown) or 'none'}, expected some of {', '.join(GUIDES)}")
+        raise ValueError(
+            f"guides: got {', '.join(filter(None, unknown)) or 'none'}, expected some of {', '.join(GUIDES)}"
+        )
     if "semi-amortized" in names and not (hasattr(guide, "family") and hasattr(guide, "params")):
         raise ValueError(
             f"guides: semi-amortized goes on from the parameters that a network gives, which {type(guide).__name__} has not:"

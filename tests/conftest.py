@@ -20,3 +20,9 @@ def _clean_state() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     assert torch.get_default_dtype() == torch.float32, "a test left another default dtype"
+
+
+@pytest.fixture
+def quick_convergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Local inference that gives up early: for tests of what is made of it, not of how good it is."""
+    monkeypatch.setattr("pyro_vae.inference.converge.PATIENCE", (1, 1, 1, 1, 1))

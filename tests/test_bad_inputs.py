@@ -269,7 +269,7 @@ CASES = [
     Case("resume with another optimizer", "resume run", "optimizer", edited(optimizer="torch.optim.SGD")),
     Case("resume to fewer epochs than done", "resume run --epochs 1", "epochs"),
     Case("resume to 0 epochs", "resume run --epochs 0", "epochs: got 0, expected a positive integer"),
-    # evidence, sample, reconstruct, info
+    # evidence, sample, reconstruct, compare, info
     Case("evidence on a missing run", "evidence nowhere", "nowhere: no such folder"),
     Case(
         "evidence on a folder without a configuration", "evidence run", "no config.yaml in it", without("config.yaml")
@@ -295,6 +295,16 @@ CASES = [
         "out: cannot make",
         text("taken", ""),
     ),
+    Case(
+        "a guide that compare does not know",
+        "compare run --guides amortized,full",
+        "guides: got full, expected some of",
+    ),
+    Case("no guide at all", "compare run --guides ,", "guides: got none, expected some of"),
+    Case("compare by one particle", "compare run --num_particles 1", "num_particles: got 1, expected an integer >= 2"),
+    Case("compare with no draws", "compare run --draws 0", "draws: got 0, expected an integer >= 1"),
+    Case("compare on more data than there are", "compare run --num_data 9999", "num_data: got 9999, expected 1 to"),
+    Case("a folder that cannot be made", "compare run --out taken/x", "out: cannot make", text("taken", "")),
     Case("info on an empty table of metrics", "info run", "metrics.csv", text("run/metrics.csv", "")),
     Case("info on a torn evidence.json", "info run", "evidence.json", text("run/evidence.json", '{"elbo": -2')),
 ]

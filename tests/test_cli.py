@@ -352,6 +352,32 @@ def test_evidence_is_strict_json(run: Path) -> None:
     json.loads(text, parse_constant=lambda name: pytest.fail(f"evidence.json holds {name}"))
 
 
+# compare
+
+
+@pytest.mark.usefixtures("quick_convergence")
+def test_compare_writes_the_ledger(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--guides full-rank,amortized,mean-field --num_data 5 --num_particles 50"
+    assert call(f"compare {run} {options}") == 0
+    ends = (".csv", "_data.csv", ".nc", ".png")
+    assert {p.name for p in (run / "ledger").iterdir()} == {split + end for split in ("train", "test") for end in ends}
+    with (run / "ledger" / "test.csv").open() as file:
+        rows = {row["guide"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["amortized", "mean-field", "full-rank"]
+    assert rows["amortized"]["q*"] == "mean-field" and float(rows["mean-field"]["evaluations"]) >= 100
+    out = capsys.readouterr().out
+    assert "5 train data" in out and "5 test data" in out and "inference on test data less that on train data" in out
+
+
+@pytest.mark.usefixtures("quick_convergence")
+def test_compare_works_on_a_guide_that_is_not_amortized_by_a_family(capsys: pytest.CaptureFixture[str]) -> None:
+    (Path.cwd() / "programs.py").write_text(PROGRAMS)
+    folder = train("mine", "--guide programs.MyGuide", base=SIZE)
+    assert call(f"compare {folder} --guides amortized,mean-field --split test --num_data 4 --num_particles 50") == 0
+    assert call(f"compare {folder} --guides semi-amortized --num_data 4") == 2
+    assert "semi-amortized goes on from the parameters" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["evidence run --num_particles 5", "sample run", "reconstruct run"])
 def test_out_makes_its_folder(command: str, run: Path) -> None:
     name = "made/here.json" if command.startswith("evidence") else "made/here.png"
@@ -423,11 +449,12 @@ def test_a_run_that_has_not_ended_is_served_from_its_checkpoint(run: Path) -> No
 # help
 
 OPTIONS = {
-    "": "train resume evidence sample reconstruct info",
+    "": "train resume evidence compare sample reconstruct info",
     "train": "--config --data --binarise --valid --model --guide --epochs --batch_size --optimizer --schedule --loss"
     " --beta --warmup_epochs --clip_norm --patience --seed --folder --device --quiet",
     "resume": "run --epochs --device --quiet --data_root",
     "evidence": "run --split --num_data --num_particles --seed --max_bytes --out --device",
+    "compare": "run --guides --split --num_data --num_particles --draws --steps --seed --out --device",
     "sample": "run --num_samples --seed --out",
     "reconstruct": "run --num_data --seed --out",
     "info": "run --data_root --device",

@@ -58,6 +58,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("quick_convergence")
 def test_gaps(small: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     script("gaps").main([str(small), "--num-data=6", "--num-particles=50", "--draws=1", "--epochs=1", f"--json={out}"])
@@ -68,6 +69,7 @@ def test_gaps(small: Path, tmp_path: Path) -> None:
     assert rows["amortized flow"]["q*"] == "flow"
 
 
+@pytest.mark.usefixtures("quick_convergence")
 def test_amortization(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, made = tmp_path / "out.json", script("amortization")
     for name, value in {"SIZES": (10, 20, 40), "MEASURED": 20, "STEPS": (3,)}.items():

@@ -172,6 +172,31 @@ def test_warm_start_is_what_the_encoder_says() -> None:
     assert (shortfall(model, x, fit_local(model, local, x)) < before).all()
 
 
+def test_an_optimum_is_a_start_that_is_not_lost() -> None:
+    model, x = make_double(3, 6)
+    full = fit_local(model, Local(FullRank(3), 6).double(), x)  # the posterior: nothing is better
+    flow = Local.started_at(full, x, SplineFlow(3))
+    shared = FullRank(3).num_params
+    assert torch.equal(flow.table[:, :shared], full.table) and not flow.table[:, shared:].any()
+    start = flow.table.detach().clone()
+    fit_local(model, flow, x)
+    kept = (flow.table == start).all(1)
+    est = log_evidence(model, flow, x, num_particles=1000)
+    short = model.log_px(x) - est.elbo
+    assert kept.any() and (short[kept].abs() < 1e-6).all() and (short[~kept] < 5 * est.elbo_error[~kept]).all()
+    first, both = full.optimum, flow.optimum
+    assert (both.num_steps > first.num_steps).all() and both.seconds > first.seconds  # type: ignore[union-attr, operator]
+    with pytest.raises(ValueError, match="got one of 6 rows for 2 data"):
+        Local.started_at(full, x[:2])
+
+
+def test_what_convergence_took_is_counted() -> None:
+    model, x = make()
+    once, twice = (fit_local(model, Local(MeanField(3), 20), x, num_particles=k).optimum for k in (1, 2))
+    assert torch.equal(once.num_evaluations, once.num_steps)  # type: ignore[union-attr, arg-type]
+    assert torch.equal(twice.num_evaluations, 2 * twice.num_steps)  # type: ignore[union-attr, arg-type, operator]
+
+
 def folded(x: torch.Tensor, index: object = None) -> None:
     """x depends on |z|: two modes of the posterior, of which one is deeper."""
     with pyro.plate("data", len(x), dim=-1):

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pyro_vae import MLP, Amortized, FullRank, LinearGaussian, Local, MeanField, SemiAmortized
+from pyro_vae.swap import GUIDES, swap_guides
+
+
+def make() -> tuple[LinearGaussian, Amortized, torch.Tensor]:
+    torch.manual_seed(0)
+    model = LinearGaussian(6, 3, sigma=0.7)
+    return model, Amortized(MeanField(3), MLP(6, (8,))), model.sample(5) + 0.7 * torch.randn(5, 6)
+
+
+@pytest.mark.usefixtures("quick_convergence")
+def test_all_of_them_in_order() -> None:
+    model, amortized, x = make()
+    told: list[str] = []
+    guides = swap_guides(model, amortized, x, list(reversed(GUIDES)), num_steps=3, progress=told.append)
+    assert tuple(guides) == GUIDES and tuple(told) == GUIDES
+    assert guides["amortized"] is amortized
+    assert isinstance(guides["semi-amortized"], SemiAmortized) and guides["semi-amortized"].num_steps == 3
+    families = {name: guide.family.name for name, guide in guides.items() if isinstance(guide, Local)}
+    assert families == {
+        "mean-field": "MeanField(3)",
+        "low-rank": "LowRank(3, rank=5)",
+        "full-rank": "FullRank(3)",
+        "flow": "SplineFlow(3, num_bins=8)",
+    }
+    full, flow = guides["full-rank"], guides["flow"]
+    assert (flow.optimum.num_steps > full.optimum.num_steps).all()  # type: ignore[attr-defined]  it began there
+
+
+@pytest.mark.usefixtures("quick_convergence")
+def test_the_richest_start_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, amortized, x = make()
+    started: list[object] = []
+    plain = Local.started_at.__func__  # type: ignore[attr-defined]
+
+    def spy(cls: type[Local], guide: object, *rest: object) -> Local:
+        started.append(guide)
+        return plain(cls, guide, *rest)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(Local, "started_at", classmethod(spy))
+    guides = swap_guides(model, amortized, x, ["mean-field", "full-rank", "flow"])
+    assert started == [amortized, amortized, guides["full-rank"]]
+    rich = Amortized(FullRank(3), MLP(6, (8,)))
+    started.clear()
+    swap_guides(model, rich, x, ["mean-field", "flow"])
+    assert started == [rich, rich]
+
+
+def test_a_guide_without_parameters_to_start_from() -> None:
+    model, _, x = make()
+    guides = swap_guides(model, lambda x, index=None: None, x, ["mean-field"])
+    assert isinstance(guides["mean-field"], Local)
+
+
+def test_bad_input() -> None:
+    model, amortized, x = make()
+    with pytest.raises(ValueError, match="guides: got best, expected some of amortized"):
+        swap_guides(model, amortized, x, ["best"])
+    with pytest.raises(ValueError, match="guides: got none"):
+        swap_guides(model, amortized, x, [])
+    with pytest.raises(ValueError, match="semi-amortized goes on from"):
+        swap_guides(model, lambda x, index=None: None, x, ["semi-amortized"])
+    with pytest.raises(ValueError, match="no integer `latent_dim`"):
+        swap_guides(lambda x, index=None: None, amortized, x, ["flow"])
+    with pytest.raises(ValueError, match="got 2 units, expected the model's latent_dim 3"):
+        swap_guides(model, Amortized(MeanField(2), MLP(6, ())), x, ["amortized"])
