@@ -67,11 +67,11 @@ def encoder(model: Any, shape: Any) -> pv.Amortized:
 def train(model: Any, guide: pv.Amortized, data: Any, epochs: int) -> None:
     """Train the guide alone: Adam 1e-3 falling to 0 by a cosine."""
     schedule = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=epochs)
-    pv.fit(model, guide, data, epochs=epochs, schedule=schedule, engine="compiled", quiet=True)
+    pv.fit(model, guide, data, epochs=epochs, schedule=schedule, quiet=True)
 
 
 def amortized_route(model: Any, data: pv.Dataset, x: Tensor, budgets: list[int]) -> list[dict[str, float]]:
-    """For each number of epochs an encoder trained anew; seconds of training and ELBO. The compiling is counted."""
+    """For each number of epochs an encoder trained anew; seconds of training and ELBO. Compiling counts."""
     rows = []
     for epochs in budgets:
         guide = encoder(model, data.shape)

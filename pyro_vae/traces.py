@@ -11,6 +11,7 @@ Their exponential has mean p(x) exactly, so the log of their average is a lower 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -97,7 +98,7 @@ def sample_guide(
     """Latents by site name, each `(S, ..., B, *event)`, and log q `(S, B)`; `depth` as `plate_depth` returns it."""
     trace = _run(guide, x, index, num_particles, depth)
     sites = sample_sites(trace)
-    exact = [s["name"] for s in sites if _is_point(s["fn"])]
+    exact = [s["name"] for s in sites if is_point(s["fn"])]
     if exact and not any(s["infer"].get("is_auxiliary") for s in sites):
         raise ValueError(f"guide: the sites {exact} are Delta, a point has no density to weigh: use a distribution")
     observed = [site["name"] for site in sites if site["is_observed"]]
@@ -210,28 +211,10 @@ def device_of(*programs: Program) -> torch.device | None:
     return next((parameter.device for module in modules for parameter in module.parameters()), None)
 
 
-def latent_moments(
-    guide: Program, x: Tensor, index: Tensor | None = None, num_particles: int = 100
-) -> tuple[Tensor, Tensor]:
-    """E_q[z | x] of all latent units in a row, `(B, d)`, and the variance `(B, d)` of its Monte Carlo error.
-
-    In closed form, with an error of zero, where the guide has one site whose distribution knows its mean; else the mean
-    of `num_particles` draws.
-    """
+def guide_sites(guide: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
+    """The latent sites of one run of the guide, without particles."""
     with poutine.block():
-        sites = sample_sites(poutine.trace(guide).get_trace(x, index))
-    if len(sites) == 1 and not _is_point(sites[0]["fn"]):
-        fn = sites[0]["fn"]
-        try:
-            mean = fn.mean.movedim(-1 - fn.event_dim, 0).reshape(len(x), -1)
-            return mean, torch.zeros_like(mean)
-        except NotImplementedError:
-            pass  # a flow, say
-    depth = plate_depth(guide, guide, x, index)
-    latents, _ = sample_guide(guide, x, index, num_particles, depth)
-    rows = [z.movedim(depth, 1).reshape(num_particles, len(x), -1) for z in latents.values()]
-    draws = torch.cat(rows, -1)  # (S, B, d)
-    return draws.mean(0), draws.var(0) / num_particles
+        return sample_sites(poutine.trace(guide).get_trace(x, index))
 
 
 @contextmanager
@@ -246,7 +229,13 @@ def evaluation(*programs: Program, device: torch.device | str = "cpu", seed: int
     for module in training:
         module.training = False
     try:
-        with _isolated_noise(torch.device(device)), torch.no_grad(), pyro.validation_enabled(False):
+        with (
+            _isolated_noise(torch.device(device)),
+            torch.no_grad(),
+            pyro.validation_enabled(False),
+            warnings.catch_warnings(),
+        ):
+            warnings.filterwarnings("ignore", message=".*requires_grad=False")  # a frozen net is meant to be frozen
             if seed is not None:
                 torch.manual_seed(seed)
             yield
@@ -255,7 +244,8 @@ def evaluation(*programs: Program, device: torch.device | str = "cpu", seed: int
             module.training = True
 
 
-def _is_point(fn: Any) -> bool:
+def is_point(fn: Any) -> bool:
+    """Whether a distribution is a Delta."""
     while isinstance(fn, torch.distributions.Independent):
         fn = fn.base_dist
     return isinstance(fn, dist.Delta)

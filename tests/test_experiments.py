@@ -82,6 +82,16 @@ def test_amortization(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [row["train_data"] for row in found["few_data"]] == [10, 20, 40]
 
 
+def test_quadrature(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    arguments = ["--data=digits", "--epochs=2", "--num-data=3", "--side=301", "--draws=2", f"--json={out}"]
+    script("quadrature").main(arguments)
+    found = json.loads(out.read_text())
+    for name in ("mean-field", "low-rank", "full-rank", "flow"):
+        assert found[name]["mass_error"] < 1e-3 and found[name]["divergence_error"] < 0.01, name
+        assert found[name]["elbo"] < found["log_px"] + 1e-6
+
+
 def test_estimators(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, made = tmp_path / "out.json", script("estimators")
     made.main(["variance", str(small), "--num-data=5", "--repetitions=200", f"--json={out}"])

@@ -1,0 +1,113 @@
+"""Is every family what it says it is? Two latent units on MNIST, where every integral can be taken on a grid.
+
+Trains a VAE with two latent units (784-200-200-2), freezes it, fits each family to some test images one by one until they
+have converged, and takes all integrals over z by sums over a grid of [-6, 6]^2:
+
+    integral of q = 1;    KL(q || posterior) = log p(x) - ELBO(q);    ELBO(mean-field) <= low-rank <= full-rank <= flow
+
+Run:  PYRO_VAE_DATA=... python experiments/quadrature.py [--data mnist] [--epochs E] [--num-data N] [--side G] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+import pyro_vae as pv
+from pyro_vae.report.tables import show
+from pyro_vae.swap import FAMILIES
+
+EDGE = 6.0
+CHUNK = 20_000
+
+
+def log_joint(model: pv.VAE, x: Tensor, grid: Tensor) -> Tensor:
+    """log p(x, z) at the points of a grid `(G, 2)`, `(G, N)` nats."""
+    prior = torch.distributions.Normal(0.0, 1.0).log_prob(grid).sum(-1)
+    found = []
+    for points in grid.split(CHUNK):
+        logits = model.decoder(points).flatten(1)
+        found.append(logits @ x.flatten(1).T - torch.nn.functional.softplus(logits).sum(1, keepdim=True))
+    return torch.cat(found) + prior[:, None]
+
+
+def judge(guide: pv.Local, joint: Tensor, grid: Tensor, log_cell: float) -> dict[str, Tensor]:
+    """Of each datum `(N,)`: the integral of q, the ELBO, and KL(q || posterior), by sums over the grid."""
+    log_px = torch.logsumexp(joint, 0) + log_cell
+    totals = [torch.zeros(joint.shape[1], dtype=torch.double) for _ in range(3)]
+    q = guide.q(torch.arange(joint.shape[1]))
+    for points, part in zip(grid.split(CHUNK), joint.split(CHUNK), strict=True):
+        log_q = q.log_prob(points[:, None])
+        mass = (log_q + log_cell).exp()
+        terms = (mass, mass * (part - log_q), mass * (log_q - (part - log_px)))
+        for total, term in zip(totals, terms, strict=True):
+            total += torch.nan_to_num(term).sum(0)
+    return dict(zip(("mass", "elbo", "divergence"), totals, strict=True))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="mnist")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--num-data", type=int, default=20)
+    parser.add_argument("--side", type=int, default=1201, help="points of the grid on a side")
+    parser.add_argument("--draws", type=int, default=50, help="of each datum in a step of local inference")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    data = pv.load(options.data, valid=0)
+    torch.manual_seed(0)
+    model = pv.VAE(data.shape, 2, (200, 200), mean=data.mean)
+    encoder = pv.Amortized(pv.MeanField(2), pv.MLP(data.shape, (200, 200)))
+    pv.fit(model, encoder, data, epochs=options.epochs, quiet=True)
+    model, encoder = model.double().requires_grad_(False).eval(), encoder.double()
+    x = data.test.take(options.num_data).x.double()
+    line = torch.linspace(-EDGE, EDGE, options.side, dtype=torch.double)
+    grid, log_cell = torch.cartesian_prod(line, line), 2 * math.log((line[1] - line[0]).item())
+    results: dict[str, Any] = {
+        "epochs": options.epochs,
+        "num_data": len(x),
+        "side": options.side,
+        "torch": torch.__version__,
+    }
+    with torch.no_grad():
+        joint = log_joint(model, x, grid)
+    log_px = torch.logsumexp(joint, 0) + log_cell
+    results["log_px"] = log_px.mean().item()
+    table = Table(
+        title=f"{len(x)} test images, log p(x) {results['log_px']:.4f} by quadrature; nats, the worst of all images"
+    )
+    columns = ("family", "mean ELBO", "|integral - 1|", "|KL - (log p(x) - ELBO)|", "worst against the poorer family")
+    for name in columns:
+        table.add_column(name)
+    poorer: Tensor | None = None
+    before: Any = encoder
+    for name, family in FAMILIES.items():
+        before = pv.fit_local(model, pv.Local.started_at(before, x, family(2)), x, num_particles=options.draws)
+        with torch.no_grad():
+            found = judge(before, joint, grid, log_cell)
+        gain = math.nan if poorer is None else (found["elbo"] - poorer).min().item()
+        row = {
+            "elbo": found["elbo"].mean().item(),
+            "mass_error": (found["mass"] - 1).abs().max().item(),
+            "divergence_error": (found["divergence"] - (log_px - found["elbo"])).abs().max().item(),
+            "least_gain": None if poorer is None else gain,
+        }
+        results[name], poorer = row, found["elbo"]
+        table.add_row(
+            name, f"{row['elbo']:.4f}", f"{row['mass_error']:.1e}", f"{row['divergence_error']:.1e}", f"{gain:.4f}"
+        )
+    show(table)
+    if options.json is not None:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
