@@ -25,7 +25,7 @@ demo: $(READY) ## train, swap the guide, estimate log p(x) on embedded data; pic
 	$(BIN)/python experiments/demo.py
 
 test: $(READY) ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 $(PEERS): $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'

@@ -17,11 +17,22 @@ from pyro_vae.guides import (
     Local,
     LowRank,
     MeanField,
+    MixtureGuide,
     SplineFlow,
     coordinate_ascent,
+    mixture_ascent,
 )
 from pyro_vae.inference import CompiledSVI, NonFiniteLoss, Recipe, Run, SemiAmortized, fit, fit_local
-from pyro_vae.models import VAE, Bernoulli, ExactGuide, Gaussian, HierarchicalVAE, Likelihood, LinearGaussian
+from pyro_vae.models import (
+    VAE,
+    Bernoulli,
+    ExactGuide,
+    Gaussian,
+    GaussianMixture,
+    HierarchicalVAE,
+    Likelihood,
+    LinearGaussian,
+)
 from pyro_vae.nets import MLP, Conv, ConvDecoder, GatedDecoder, GatedMLP, MLPDecoder
 from pyro_vae.traces import Particles, log_weights, particles
 
@@ -44,6 +55,7 @@ __all__ = [
     "GatedDecoder",
     "GatedMLP",
     "Gaussian",
+    "GaussianMixture",
     "HierarchicalGuide",
     "HierarchicalVAE",
     "Ledger",
@@ -53,6 +65,7 @@ __all__ = [
     "LowRank",
     "MLPDecoder",
     "MeanField",
+    "MixtureGuide",
     "NonFiniteLoss",
     "Particles",
     "Recipe",
@@ -68,5 +81,6 @@ __all__ = [
     "load",
     "log_evidence",
     "log_weights",
+    "mixture_ascent",
     "particles",
 ]

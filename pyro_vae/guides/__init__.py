@@ -7,6 +7,7 @@ from pyro_vae.guides.families import Family, FullRank, LowRank, MeanField
 from pyro_vae.guides.flows import SplineFlow
 from pyro_vae.guides.hierarchical import HierarchicalGuide
 from pyro_vae.guides.local import Local
+from pyro_vae.guides.mixture import MixtureGuide, mixture_ascent
 
 __all__ = [
     "Amortized",
@@ -19,6 +20,8 @@ __all__ = [
     "Local",
     "LowRank",
     "MeanField",
+    "MixtureGuide",
     "SplineFlow",
     "coordinate_ascent",
+    "mixture_ascent",
 ]

@@ -14,32 +14,36 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_vae.guides.families import MeanField
 from pyro_vae.guides.local import Local
 from pyro_vae.nets import check_sizes
 
+GuideT = TypeVar("GuideT", bound=nn.Module)
+
 
 @dataclass(frozen=True)
-class Ascent:
+class Ascent(Generic[GuideT]):
     """What coordinate ascent found.
 
     Attributes:
-        guide: `Local(MeanField(d), N)` at the optimum.
-        elbos: each datum's ELBO before the first sweep and after each, `(sweeps + 1, N)` nats, in closed form.
+        guide: the guide at the optimum.
+        elbos: the ELBO before the first sweep and after each, in closed form, nats: of each datum `(sweeps + 1, N)`, or of
+            all data together `(sweeps + 1,)` where they share latents.
     """
 
-    guide: Local
+    guide: GuideT
     elbos: Tensor
 
 
 @torch.no_grad()
 def coordinate_ascent(
     loading: Tensor, mean: Tensor, sigma: Tensor | float, x: Tensor, *, max_sweeps: int = 1000, tolerance: float = 1e-10
-) -> Ascent:
+) -> Ascent[Local]:
     """Fit mean-field Gaussians to the posteriors of x = mu + W z + sigma eps, z ~ N(0, I).
 
     Args:
@@ -49,6 +53,9 @@ def coordinate_ascent(
         x: data `(N, *shape)` with D values each.
         max_sweeps: most sweeps over the d units.
         tolerance: stop when no datum's ELBO has risen by more, nats.
+
+    Returns:
+        `Local(MeanField(d), N)` at the optimum, and the ELBO of each datum.
 
     Raises:
         ValueError: shapes that do not match, a sigma that is not positive, values that are not finite.

@@ -3,6 +3,16 @@
 from pyro_vae.models.hierarchical import HierarchicalVAE
 from pyro_vae.models.likelihoods import Bernoulli, Gaussian, Likelihood
 from pyro_vae.models.linear_gaussian import ExactGuide, LinearGaussian
+from pyro_vae.models.mixture import GaussianMixture
 from pyro_vae.models.vae import VAE
 
-__all__ = ["VAE", "Bernoulli", "ExactGuide", "Gaussian", "HierarchicalVAE", "Likelihood", "LinearGaussian"]
+__all__ = [
+    "VAE",
+    "Bernoulli",
+    "ExactGuide",
+    "Gaussian",
+    "GaussianMixture",
+    "HierarchicalVAE",
+    "Likelihood",
+    "LinearGaussian",
+]
