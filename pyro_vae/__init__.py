@@ -5,7 +5,7 @@ everything else is a function of `(model, guide, x)`. Swap the guide and nothing
 """
 
 from pyro_vae.data import Binarise, Dataset, Split, fingerprint, load
-from pyro_vae.diagnostics import Ledger, gap_ledger
+from pyro_vae.diagnostics import Agreement, Ledger, Reference, agreement, gap_ledger, reference_posterior
 from pyro_vae.evidence import Evidence, log_evidence
 from pyro_vae.guides import (
     Amortized,
@@ -39,6 +39,7 @@ from pyro_vae.traces import Particles, log_weights, particles
 __all__ = [
     "MLP",
     "VAE",
+    "Agreement",
     "Amortized",
     "AutoregressiveFlow",
     "Bernoulli",
@@ -69,10 +70,12 @@ __all__ = [
     "NonFiniteLoss",
     "Particles",
     "Recipe",
+    "Reference",
     "Run",
     "SemiAmortized",
     "SplineFlow",
     "Split",
+    "agreement",
     "coordinate_ascent",
     "fingerprint",
     "fit",
@@ -83,4 +86,5 @@ __all__ = [
     "log_weights",
     "mixture_ascent",
     "particles",
+    "reference_posterior",
 ]

@@ -54,6 +54,22 @@ def _dataset(group: Group, dims: Mapping[str, Sequence[str]], coords: Mapping[st
     return xarray.Dataset(arrays, coords={dim: list(values) for dim, values in found.items()})
 
 
+def convergence(draws: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split R-hat and bulk effective sample size of every unit `(*site)`, from draws `(chains, draws, *site)` by name.
+
+    NaN where the chains do not move.
+
+    References: Vehtari, Gelman, Simpson, Carpenter, Buerkner (2021).
+    """
+    arrays = {}
+    for name, values in draws.items():
+        dims = ("chain", "draw", *(f"{name}_{number}" for number in range(values.ndim - 2)))
+        arrays[name] = xarray.DataArray(values, dims=dims)
+    whole = xarray.Dataset(arrays)
+    r_hat, ess = arviz.rhat(whole), arviz.ess(whole)
+    return {name: r_hat[name].values for name in draws}, {name: ess[name].values for name in draws}
+
+
 def write_netcdf(data: Any, path: Path) -> None:
     """Write what `to_arviz` made to `path` as netCDF, atomically; `arviz.from_netcdf` reads it."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

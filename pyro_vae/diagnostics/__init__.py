@@ -2,5 +2,17 @@
 
 from pyro_vae.diagnostics.gaps import Entry, Gap, Ledger, gap_ledger
 from pyro_vae.diagnostics.information import active_units, unit_variances
+from pyro_vae.diagnostics.reference import Agreement, Reference, agreement, reference_posterior
 
-__all__ = ["Entry", "Gap", "Ledger", "active_units", "gap_ledger", "unit_variances"]
+__all__ = [
+    "Agreement",
+    "Entry",
+    "Gap",
+    "Ledger",
+    "Reference",
+    "active_units",
+    "agreement",
+    "gap_ledger",
+    "reference_posterior",
+    "unit_variances",
+]

@@ -54,7 +54,9 @@ def test_the_exact_evidence_is_the_mean_of_the_likelihood_under_the_prior() -> N
     model = GaussianMixture(2, 2, 1.0, 1.0)
     x = torch.tensor([[0.3, -0.2], [1.0, 0.4], [-0.5, 0.8]]).double()
     centres = torch.randn(200_000, 1, 2, 2).double()
-    log_px = torch.distributions.Normal(centres, 1.0).log_prob(x[:, None]).sum(-1).logsumexp(-1) - torch.tensor(2.0).log()
+    log_px = (
+        torch.distributions.Normal(centres, 1.0).log_prob(x[:, None]).sum(-1).logsumexp(-1) - torch.tensor(2.0).log()
+    )
     weights = log_px.sum(1).exp()
     error = weights.std() / len(weights) ** 0.5
     assert abs(weights.mean() - model.log_evidence(x).exp()) < 5 * error

@@ -1,0 +1,179 @@
+"""The reference posterior of a few data, by the no-U-turn sampler (Pyro's NUTS): what a guide's answer is held against.
+
+NUTS knows nothing of the guide, is exact in the limit, and costs thousands of model gradients per draw of the chains; so it
+judges a handful of data, where it can itself be judged: several chains from draws of the prior, ArviZ's split R-hat and
+effective sample sizes for every unit, and the number of divergent transitions. A guide is then compared unit by unit,
+
+    shift = (E_q[z] - E[z | x]) / sd[z | x],    ratio = sd_q[z] / sd[z | x]
+
+A mean-field guide of a correlated posterior has ratios below 1; a shift tells that the guide looks elsewhere.
+
+References: Hoffman, Gelman (2014); Vehtari, Gelman, Simpson, Carpenter, Buerkner (2021).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro.infer import MCMC, NUTS
+from pyro.infer.autoguide.initialization import init_to_sample
+from torch import Tensor
+
+from pyro_vae.arviz_data import convergence
+from pyro_vae.evidence.importance import check_data
+from pyro_vae.traces import Program, device_of, evaluation, plate_depth, sample_guide, without_parameters
+
+_R_HAT = 1.01
+_ESS = 100.0  # per chain
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Draws of the latents of all data, by site name, and what tells whether they can be believed.
+
+    Attributes:
+        draws: `(C, S, *site)`, chains, draws, and the site's own shape, such as (N, d).
+        r_hat: split R-hat of every unit, `(*site)`; 1 where the chains agree.
+        ess: bulk effective sample size of every unit, `(*site)`, all chains together.
+        num_divergent: divergent transitions after the warm-up.
+        seconds: wall clock.
+    """
+
+    draws: dict[str, Tensor]
+    r_hat: dict[str, Tensor]
+    ess: dict[str, Tensor]
+    num_divergent: int
+    seconds: float
+
+    @property
+    def num_chains(self) -> int:
+        """C."""
+        return len(next(iter(self.draws.values())))
+
+    @property
+    def converged(self) -> bool:
+        """Whether every R-hat is below 1.01, every ESS above 100 per chain, and no transition diverged."""
+        close = all((value < _R_HAT).all() for value in self.r_hat.values())
+        enough = all((value > _ESS * self.num_chains).all() for value in self.ess.values())
+        return bool(close and enough and not self.num_divergent)
+
+    def moments(self, name: str) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of every unit of a site, `(*site)`."""
+        draws = self.draws[name].flatten(0, 1).double()
+        return draws.mean(0), draws.std(0)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A guide against a reference posterior, by site name; every value `(*site)`.
+
+    Attributes:
+        shift: difference of the means in standard deviations of the posterior.
+        shift_error: Monte Carlo standard error of it, by the chains' ESS and the guide's draws.
+        ratio: the guide's standard deviation over the posterior's.
+    """
+
+    shift: dict[str, Tensor]
+    shift_error: dict[str, Tensor]
+    ratio: dict[str, Tensor]
+
+
+def reference_posterior(
+    model: Program,
+    x: Tensor,
+    index: Tensor | None = None,
+    *,
+    num_chains: int = 4,
+    num_samples: int = 500,
+    num_warmup: int = 500,
+    seed: int = 0,
+) -> Reference:
+    """Sample the posterior of all latents of the data, all data side by side, in chains that start from the prior.
+
+    Args:
+        model: Pyro program whose latents are continuous; its parameters are held.
+        x: data `(N, *shape)`, few of them.
+        index: rows of the dataset `(N,)`.
+        num_chains: C, one after another; at least 2, since R-hat compares them.
+        num_samples: S, draws kept of each chain.
+        num_warmup: transitions before them, in which the step size and the mass matrix adapt.
+        seed: of the chains; the caller's random state is untouched.
+
+    Raises:
+        ValueError: numbers out of range, data that the model cannot score, a model whose posterior NUTS cannot sample.
+
+    Example:
+        >>> from pyro_vae import LinearGaussian
+        >>> found = reference_posterior(LinearGaussian(5, 2), torch.randn(3, 5), num_samples=20, num_warmup=20)
+        >>> found.draws["latent"].shape
+        torch.Size([4, 20, 3, 2])
+    """
+    numbers = (("num_chains", num_chains, 2), ("num_samples", num_samples, 4), ("num_warmup", num_warmup, 1))
+    for name, value, least in numbers:
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}: got {value!r}, expected an integer >= {least}")
+    x = x.to(device_of(model) or x.device)
+    check_data(model, x)
+    started, chains, divergent = time.monotonic(), [], 0
+    with evaluation(model, device=x.device, seed=seed), torch.enable_grad():
+        for _ in range(num_chains):
+            kernel = NUTS(without_parameters(model), init_strategy=init_to_sample)
+            mcmc = MCMC(kernel, num_samples, num_warmup, disable_progbar=True)
+            try:
+                mcmc.run(x, index)
+            except (ValueError, RuntimeError, NotImplementedError) as error:
+                raise ValueError(f"model: NUTS cannot sample its posterior: {error}") from error
+            chains.append(mcmc.get_samples())
+            divergent += sum(len(steps) for steps in mcmc.diagnostics()["divergences"].values())
+    draws = {name: torch.stack([chain[name] for chain in chains]).detach() for name in chains[0]}
+    r_hat, ess = convergence({name: value.double().cpu().numpy() for name, value in draws.items()})
+    return Reference(draws, *_tensors(r_hat, ess), divergent, time.monotonic() - started)
+
+
+def _tensors(*parts: dict[str, Any]) -> list[dict[str, Tensor]]:
+    return [{name: torch.as_tensor(value) for name, value in part.items()} for part in parts]
+
+
+def agreement(
+    guide: Program,
+    reference: Reference,
+    x: Tensor,
+    index: Tensor | None = None,
+    *,
+    num_draws: int = 4000,
+    seed: int = 0,
+) -> Agreement:
+    """Compare a guide's means and standard deviations with a reference posterior of the same data.
+
+    Args:
+        guide: Pyro program with the reference's sites.
+        reference: from `reference_posterior` for the same `x` and `index`.
+        x: data `(N, *shape)`.
+        index: rows of the dataset `(N,)`, for guides with parameters of each.
+        num_draws: of the guide, from which its moments are estimated.
+        seed: of these draws.
+
+    Raises:
+        ValueError: other sites or data than the reference's.
+    """
+    x = x.to(device_of(guide) or x.device)
+    with evaluation(guide, device=x.device, seed=seed):
+        depth = plate_depth(guide, guide, x, index)
+        latents, _ = sample_guide(guide, x, index, num_draws, depth)
+    if latents.keys() != reference.draws.keys():
+        raise ValueError(f"guide: got sites {sorted(latents)}, expected the reference's {sorted(reference.draws)}")
+    found = Agreement({}, {}, {})
+    for name, values in latents.items():
+        mean, std = reference.moments(name)
+        if values.shape[-mean.dim() :] != mean.shape:
+            raise ValueError(
+                f"x: got {len(x)} data, expected those of the reference, of site shape {tuple(mean.shape)}"
+            )
+        mine = values.reshape(num_draws, *mean.shape).double()
+        found.shift[name] = (mine.mean(0) - mean) / std
+        found.ratio[name] = mine.std(0) / std
+        found.shift_error[name] = (1 / reference.ess[name].to(mean) + found.ratio[name] ** 2 / num_draws).sqrt()
+    return found
