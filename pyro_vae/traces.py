@@ -127,6 +127,36 @@ def log_joint(
     return _total(prior, x, num_particles, depth), _total(likelihood, x, num_particles, depth)
 
 
+def simulate(
+    model: Program, like: Tensor, index: Tensor | None = None, num_data: int | None = None
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Draw latents from the prior and data from the likelihood: an exact draw from the posterior of each of these data.
+
+    Args:
+        model: Pyro program with one observed site.
+        like: data `(N, *shape)` of the kind that the model scores, whose values do not matter.
+        index: rows of the dataset `(N,)`.
+        num_data: how many to draw; N unless given, and then `index` is not.
+
+    Returns:
+        Latents by site name, each `(..., N, *event)`, and the data `(N, *shape)`.
+
+    Raises:
+        ValueError: a model with none or several observed sites, or one whose observations are not of the data's size.
+    """
+    if num_data is not None:
+        like = like[torch.arange(num_data, device=like.device) % len(like)]
+    with poutine.block(), torch.no_grad():
+        sites = sample_sites(poutine.trace(poutine.uncondition(model)).get_trace(like, index))
+    observed = [s for s in sites if s["infer"].get("was_observed")]
+    if len(observed) != 1 or observed[0]["value"].numel() != like.numel():
+        names = {s["name"]: tuple(s["value"].shape) for s in observed}
+        raise ValueError(f"model: got observed sites {names}, expected one with the values of x {tuple(like.shape)}")
+    latents = {s["name"]: s["value"] for s in sites if s is not observed[0]}
+    x = observed[0]["value"].movedim(-1 - observed[0]["fn"].event_dim, 0)  # the data plate first
+    return latents, x.reshape(like.shape)
+
+
 def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> int:
     """Number of plate dimensions that the programs use, found by running them once on at most two data."""
     rows = torch.arange(len(x), device=x.device) if index is None else index

@@ -14,7 +14,7 @@ from torch import nn
 
 from pyro_vae import MLP, VAE, Amortized, LinearGaussian, Local, MeanField, log_weights, particles
 from pyro_vae.diagnostics.information import latent_moments
-from pyro_vae.traces import check_programs, evaluation, plate_depth, trainable_parameters
+from pyro_vae.traces import check_programs, evaluation, plate_depth, simulate, trainable_parameters
 
 X = torch.tensor([[0.3, -1.0, 0.5], [1.2, 0.1, -0.4]])
 
@@ -241,3 +241,29 @@ def test_nets_without_leading_dimensions_are_told_of() -> None:
 def test_a_local_guide_s_whole_table_needs_no_index() -> None:
     model, guide, x = LinearGaussian(5, 2), Local(MeanField(2), 7), torch.randn(7, 5)
     assert log_weights(model, guide, x, num_particles=3).shape == (3, 7)
+
+
+def test_simulated_data_have_the_model_s_moments() -> None:
+    model = LinearGaussian((2, 3), 2, sigma=0.5)
+    latents, x = simulate(model, torch.zeros(4, 2, 3), num_data=20_000)
+    assert x.shape == (20_000, 2, 3) and latents.keys() == {"latent"} and latents["latent"].shape == (20_000, 2)
+    covariance = (model.loading @ model.loading.T + 0.25 * torch.eye(6)).detach()
+    assert (x.flatten(1).T.cov() - covariance).abs().max() < 0.1
+    noise = x.flatten(1) - latents["latent"] @ model.loading.T.detach()
+    assert abs(noise.std().item() - 0.5) < 0.01
+
+
+def test_simulated_data_of_an_inner_plate_lie_as_the_data_do() -> None:
+    latents, x = simulate(two_site_model, X, num_data=5000)
+    means = x.mean(1) - latents["a"]
+    assert x.shape == (5000, 3) and means.abs().mean() < 2 * latents["b"].mean() / 3**0.5
+
+
+def test_only_one_observed_site_can_be_simulated() -> None:
+    def twice(x: torch.Tensor, index: Any = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            for name in "ab":
+                pyro.sample(name, dist.Normal(0.0, 1.0).expand([3]).to_event(1), obs=x)
+
+    with pytest.raises(ValueError, match="model: got observed sites"):
+        simulate(twice, X)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from pyro.infer import MCMC, NUTS
@@ -129,12 +128,9 @@ def reference_posterior(
             chains.append(mcmc.get_samples())
             divergent += sum(len(steps) for steps in mcmc.diagnostics()["divergences"].values())
     draws = {name: torch.stack([chain[name] for chain in chains]).detach() for name in chains[0]}
-    r_hat, ess = convergence({name: value.double().cpu().numpy() for name, value in draws.items()})
-    return Reference(draws, *_tensors(r_hat, ess), divergent, time.monotonic() - started)
-
-
-def _tensors(*parts: dict[str, Any]) -> list[dict[str, Tensor]]:
-    return [{name: torch.as_tensor(value) for name, value in part.items()} for part in parts]
+    found = convergence({name: value.double().cpu().numpy() for name, value in draws.items()})
+    r_hat, ess = ({name: torch.as_tensor(value) for name, value in part.items()} for part in found)
+    return Reference(draws, r_hat, ess, divergent, time.monotonic() - started)
 
 
 def agreement(
