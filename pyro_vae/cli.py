@@ -21,6 +21,7 @@ from torch import Tensor
 from pyro_vae import measure
 from pyro_vae.inference import NonFiniteLoss, fit
 from pyro_vae.inference.job import read_checkpoint
+from pyro_vae.modes import evaluation
 from pyro_vae.report.images import interleave, save_grid
 from pyro_vae.runs import (
     Parts,
@@ -34,7 +35,7 @@ from pyro_vae.runs import (
     write_settings,
     write_text,
 )
-from pyro_vae.traces import evaluation, plate_depth, sample_guide
+from pyro_vae.traces import plate_depth, sample_guide
 
 _DESCRIPTION = """Train VAEs as Pyro programs, and measure what their guides cost.
 

@@ -11,9 +11,7 @@ Their exponential has mean p(x) exactly, so the log of their average is a lower 
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pyro
@@ -22,6 +20,8 @@ import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
+
+from pyro_vae.modes import isolated_noise
 
 Program = Callable[..., Any]
 """A Pyro program `program(x, index)`: x `(B, *shape)`, index `(B,)` the rows of the dataset, every choice of a datum
@@ -168,7 +168,7 @@ def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | No
     """Run both programs once on a few data with Pyro's validation on; what is wrong with them is a ValueError."""
     x, index = x[:8], None if index is None else index[:8]
     try:
-        with _isolated_noise(x.device), pyro.validation_enabled(True), torch.no_grad():
+        with isolated_noise(x.device), pyro.validation_enabled(True), torch.no_grad():
             particles(model, guide, x, index, 2)
     except Exception as error:  # whatever a user's program raises
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -187,7 +187,7 @@ def trainable_parameters(model: Program, guide: Program, x: Tensor, index: Tenso
         ValueError: a `pyro.module` name is taken by another net (Pyro would silently train that one), or a module has
             parameters that were never registered (Pyro would silently train none of them).
     """
-    with _isolated_noise(x.device), torch.no_grad(), poutine.trace(param_only=True) as capture:
+    with isolated_noise(x.device), torch.no_grad(), poutine.trace(param_only=True) as capture:
         guide_trace = poutine.trace(guide).get_trace(x, index)
         poutine.replay(model, trace=guide_trace)(x, index)
     found: dict[str, Tensor] = {}
@@ -220,7 +220,7 @@ def trainable_parameters(model: Program, guide: Program, x: Tensor, index: Tenso
 
 def guide_parameters(guide: Program, x: Tensor, index: Tensor | None = None) -> dict[str, Tensor]:
     """The unconstrained parameters that the guide alone reads, by their names in Pyro's parameter store."""
-    with _isolated_noise(x.device), torch.no_grad(), poutine.trace(param_only=True) as capture:
+    with isolated_noise(x.device), torch.no_grad(), poutine.trace(param_only=True) as capture:
         guide(x, index)
     return {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}  # type: ignore[union-attr]
 
@@ -235,43 +235,10 @@ def is_scaled(model: Program, guide: Program, x: Tensor, index: Tensor | None = 
     return any(bool((torch.as_tensor(s["scale"]) != 1).any()) for s in _all_sites(model, guide, x, index))
 
 
-def device_of(*programs: Program) -> torch.device | None:
-    """Where the parameters of the programs lie; None where they have none."""
-    modules = (p for p in programs if isinstance(p, nn.Module))
-    return next((parameter.device for module in modules for parameter in module.parameters()), None)
-
-
 def guide_sites(guide: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
     """The latent sites of one run of the guide, without particles."""
     with poutine.block():
         return sample_sites(poutine.trace(guide).get_trace(x, index))
-
-
-@contextmanager
-def evaluation(*programs: Program, device: torch.device | str = "cpu", seed: int | None = None) -> Iterator[None]:
-    """Evaluate programs: modules in eval mode, no gradients, no validation, and the caller's random state kept.
-
-    Args:
-        seed: seeds torch's generators inside the block.
-    """
-    modules = [m for p in programs if isinstance(p, nn.Module) for m in p.modules()]
-    training = [m for m in modules if m.training]
-    for module in training:
-        module.training = False
-    try:
-        with (
-            _isolated_noise(torch.device(device)),
-            torch.no_grad(),
-            pyro.validation_enabled(False),
-            warnings.catch_warnings(),
-        ):
-            warnings.filterwarnings("ignore", message=".*requires_grad=False")  # a frozen net is meant to be frozen
-            if seed is not None:
-                torch.manual_seed(seed)
-            yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def is_point(fn: Any) -> bool:
@@ -281,10 +248,6 @@ def is_point(fn: Any) -> bool:
     return isinstance(fn, dist.Delta)
 
 
-def _isolated_noise(device: torch.device) -> Any:
-    return torch.random.fork_rng([device] if device.type == "cuda" else [])
-
-
 def _run(program: Program, x: Tensor, index: Tensor | None, num_particles: int, depth: int) -> poutine.Trace:
     with poutine.block(), pyro.plate("_particles", num_particles, dim=-1 - depth):
         return poutine.trace(program).get_trace(x, index)
@@ -292,7 +255,7 @@ def _run(program: Program, x: Tensor, index: Tensor | None, num_particles: int, 
 
 def _all_sites(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> list[Any]:
     """The sites of one run of the guide and of the model on its latents, leaving no trace in noise and parameters."""
-    with _isolated_noise(x.device), torch.no_grad(), poutine.block():
+    with isolated_noise(x.device), torch.no_grad(), poutine.block():
         guide_trace = poutine.trace(guide).get_trace(x, index)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x, index)
     return sample_sites(guide_trace) + sample_sites(model_trace)

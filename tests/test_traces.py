@@ -14,7 +14,8 @@ from torch import nn
 
 from pyro_vae import MLP, VAE, Amortized, LinearGaussian, Local, MeanField, log_weights, particles
 from pyro_vae.diagnostics.information import latent_moments
-from pyro_vae.traces import check_programs, evaluation, plate_depth, simulate, trainable_parameters
+from pyro_vae.modes import evaluation
+from pyro_vae.traces import check_programs, plate_depth, simulate, trainable_parameters
 
 X = torch.tensor([[0.3, -1.0, 0.5], [1.2, 0.1, -0.4]])
 

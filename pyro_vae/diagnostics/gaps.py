@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from pyro_vae.evidence import Evidence, log_evidence
-from pyro_vae.traces import Program, device_of, evaluation
+from pyro_vae.modes import device_of, evaluation
+from pyro_vae.traces import Program
 
 _SURE = 2.0  # Monte Carlo standard errors of a mean below which it is not told from 0
 

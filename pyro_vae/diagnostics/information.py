@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyro_vae.traces import Program, device_of, evaluation, guide_sites, is_point, plate_depth, sample_guide
+from pyro_vae.modes import device_of, evaluation
+from pyro_vae.traces import Program, guide_sites, is_point, plate_depth, sample_guide
 
 THRESHOLD = 0.01
 

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from pyro_vae.arviz_data import convergence
 from pyro_vae.evidence.importance import check_data
-from pyro_vae.traces import Program, device_of, evaluation, plate_depth, sample_guide, without_parameters
+from pyro_vae.modes import device_of, evaluation
+from pyro_vae.traces import Program, plate_depth, sample_guide, without_parameters
 
 _R_HAT = 1.01
 _ESS = 100.0  # per chain

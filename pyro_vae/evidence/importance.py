@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from pyro_vae.evidence.scores import Engine, Precision, Scores
-from pyro_vae.traces import Particles, Program, check_programs, device_of, evaluation, plate_depth
+from pyro_vae.modes import device_of, evaluation
+from pyro_vae.traces import Particles, Program, check_programs, plate_depth
 from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error, pareto_k, pareto_threshold
 
 _ROWS = 131_072  # latents drawn in one run of the guide

@@ -24,14 +24,8 @@ from pyro_vae.inference.converge import Given, Optimum, converge, elbo
 from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Engine, check_engine
-from pyro_vae.traces import (
-    Program,
-    check_programs,
-    device_of,
-    guide_parameters,
-    trainable_parameters,
-    without_parameters,
-)
+from pyro_vae.modes import device_of
+from pyro_vae.traces import Program, check_programs, guide_parameters, trainable_parameters, without_parameters
 
 _WORTH_IT = 2_000_000  # steps, over all data, from which on "auto" compiles
 _USUAL = 1000  # steps to convergence, about; of a guide that is no table, where no number is given
