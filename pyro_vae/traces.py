@@ -108,6 +108,20 @@ def sample_guide(
     return latents, _total(sites, x, num_particles, depth)
 
 
+def prior(model: Program) -> Program:
+    """The guide that answers with the model's own prior, whatever x is."""
+    return poutine.block(
+        poutine.uncondition(model), hide_fn=lambda site: bool((site["infer"] or {}).get("was_observed"))
+    )
+
+
+def supports(model: Program, x: Tensor, index: Tensor | None = None) -> dict[str, Any]:
+    """The support of each latent of the model, by site name."""
+    with isolated_noise(x.device), torch.no_grad(), poutine.block():
+        sites = sample_sites(poutine.trace(model).get_trace(x, index))
+    return {s["name"]: s["fn"].support for s in sites if not s["is_observed"]}
+
+
 def log_joint(
     model: Program, latents: dict[str, Tensor], x: Tensor, index: Tensor | None, depth: int
 ) -> tuple[Tensor, Tensor]:

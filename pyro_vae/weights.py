@@ -43,19 +43,29 @@ def log_mean_exp_error(log_w: Tensor) -> Tensor:
 
 
 def pareto_k(log_w: Tensor) -> Tensor:
-    """Shape k-hat of the weights' upper tail by ArviZ's Pareto-smoothed importance sampling, `(B,)`.
+    """Shape k-hat of the weights' upper tail, `(B,)`; see `pareto_smoothed`."""
+    return pareto_smoothed(log_w)[0]
 
-    Below 0.5 the weights have a finite variance, up to `pareto_threshold(S)` the estimate is usable, above it is not.
+
+def pareto_smoothed(log_w: Tensor) -> tuple[Tensor, Tensor]:
+    """k-hat, and log (1/S sum_s w_s) with a smoothed tail, `(B,)` each, by ArviZ's Pareto-smoothed importance sampling.
+
+    k-hat is the shape of the weights' upper tail. Below 0.5 they have a finite variance, up to `pareto_threshold(S)` an
+    estimate from them is usable, above it is not. The largest weights are replaced by quantiles of the generalised Pareto
+    distribution that fits them, at most the largest: less variance, a little downward bias, no bound either way.
+
     Weights that are all equal have no tail: 0 by definition. NaN or infinite weights: NaN, and so with fewer than 25
     particles, where there is nothing to fit.
     Where ties, or one weight that dwarfs the rest, leave fewer than five in the tail: infinite, as in ArviZ 0.23. The tail
-    has ceil(min(S / 5, 3 sqrt S)) weights in 0.23 and the floor of that in 1.x, so k-hat differs by about 0.001.
+    has ceil(min(S / 5, 3 sqrt S)) weights in 0.23 and the floor of that in 1.x, so k-hat differs by about 0.001. Where
+    nothing is fitted nothing is smoothed.
 
     References: Vehtari, Simpson, Gelman, Yao, Gabry (2024); Yao, Vehtari, Simpson, Gelman (2018).
     """
     _check(log_w)
+    mean = log_mean_exp(log_w)
     if len(log_w) < MIN_PARTICLES:
-        return torch.full_like(log_w[0], math.nan, dtype=torch.double)
+        return torch.full_like(log_w[0], math.nan, dtype=torch.double), mean
     device, log_w = log_w.device, log_w.double().cpu()
     size = math.ceil(min(len(log_w) / 5, 3 * math.sqrt(len(log_w))))
     ordered = log_w.sort(0, descending=True).values
@@ -66,10 +76,16 @@ def pareto_k(log_w: Tensor) -> Tensor:
     short = (ordered > cutoff).sum(0) < 5
     khat = torch.where(equal, 0.0, torch.full_like(spread, math.inf))
     khat[broken] = math.nan
-    fitted = ~equal & ~short & ~broken
-    if fitted.any():
-        khat[fitted] = torch.from_numpy(_psis_khat(log_w[:, fitted].T.contiguous().numpy()))
-    return khat.to(device)
+    fitted = (~equal & ~short & ~broken).nonzero().flatten()
+    for column in fitted.tolist():
+        weights = log_w[:, column].numpy()
+        smoothed, khat[column] = _psis(weights)
+        place = int(
+            np.argsort(weights)[-1 - size]
+        )  # the largest weight below the tail, which keeps its value but for scale
+        scale = weights[place] - smoothed[place]
+        mean[column] = float(np.logaddexp.reduce(smoothed)) + scale - math.log(len(log_w))
+    return khat.to(device), mean.to(device)
 
 
 def pareto_threshold(num_particles: int) -> float:
@@ -84,8 +100,8 @@ def _check(log_w: Tensor) -> None:
         )
 
 
-def _psis_khat(log_w: np.ndarray) -> np.ndarray:
-    """k-hat of each row of `(B, S)`, from ArviZ 1.x (arviz_stats) or 0.23, whichever is installed."""
+def _psis(log_w: np.ndarray) -> tuple[np.ndarray, float]:
+    """Smoothed log-weights `(S,)`, up to a constant, and k-hat, from ArviZ 1.x (arviz_stats) or 0.23."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ArviZ 0.23 announces its successor when imported; NumPy, an overflowing tail
         try:
@@ -93,9 +109,7 @@ def _psis_khat(log_w: np.ndarray) -> np.ndarray:
         except ImportError:
             import arviz
 
-            return np.array(arviz.psislw(log_w)[1], dtype=np.float64)
-        # Its psislw takes log-likelihoods and changes their sign, and its pareto_khat forgets log_weights=True on the way
-        # (1.3): so it gets plain weights.
-        weights = np.exp(log_w - log_w.max(1, keepdims=True))
-        options = {"chain_axis": None, "draw_axis": -1, "r_eff": 1.0, "tail": "right"}
-        return np.array([array_stats.pareto_khat(row, **options) for row in weights], dtype=np.float64)
+            smoothed, khat = arviz.psislw(log_w)
+        else:
+            smoothed, khat = array_stats.psislw(-log_w)  # it takes log-likelihoods and changes their sign
+    return np.asarray(smoothed, dtype=np.float64), float(khat)

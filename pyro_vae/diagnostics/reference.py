@@ -22,7 +22,7 @@ from pyro.infer.autoguide.initialization import init_to_sample
 from torch import Tensor
 
 from pyro_vae.arviz_data import convergence
-from pyro_vae.evidence.importance import check_data
+from pyro_vae.evidence.checks import check_data
 from pyro_vae.modes import device_of, evaluation
 from pyro_vae.traces import Program, plate_depth, sample_guide, without_parameters
 

@@ -5,6 +5,10 @@
 p_hat is unbiased, so its log is a *lower bound* of log p(x) in expectation (Burda et al., 2016), by about half its
 squared error. The same draws give the ELBO, the rate and the distortion.
 
+A guide that misses part of the posterior has weights of infinite variance. With `defensive` a share a of the particles comes
+from the prior, all of them weighed against the mixture (1 - a) q + a p(z): no weight is above p(x | z) / a then (Hesterberg,
+1995), at the price of the particles that the prior wastes.
+
 Memory and noise have different blocks. The guide draws its latents, which are small, in blocks fixed by the number of
 particles, each with a seed of its own; the model then scores them in chunks as large as the byte budget allows. So a
 result depends on the seed and not on the budget. What is held for all S particles are the log-densities of one block of
@@ -16,31 +20,41 @@ Both programs run compiled (`scores.py`) where there is enough to do to pay for 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_vae.evidence.checks import check_inputs, check_numbers
+from pyro_vae.evidence.estimate import Estimate, standard_error
 from pyro_vae.evidence.scores import Engine, Precision, Scores
-from pyro_vae.modes import device_of, evaluation
+from pyro_vae.modes import evaluation
 from pyro_vae.traces import Particles, Program, check_programs, plate_depth
-from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error, pareto_k, pareto_threshold
+from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error, pareto_smoothed, pareto_threshold
 
 _ROWS = 131_072  # latents drawn in one run of the guide
 _DATA = 4_096  # most data of one block
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Evidence(Estimate):
     """Importance-sampling estimates per datum, `(N,)` float64 nats on the CPU, with their health.
 
     `log_px` is a lower bound of log p(x) in expectation; elbo = -(rate + distortion) is a looser one.
+
+    Attributes:
+        smoothed: log p(x) from Pareto-smoothed weights: less noise, no bound.
+        elbo, elbo_error, rate, distortion: of the guide; with `defensive`, of its mixture with the prior.
+        ess: effective number of the particles.
+        pareto_k: shape of the weights' tail.
+        num_particles: S.
     """
 
-    log_px: Tensor
-    log_px_error: Tensor
+    smoothed: Tensor
     elbo: Tensor
     elbo_error: Tensor
     rate: Tensor
@@ -48,22 +62,16 @@ class Evidence:
     ess: Tensor
     pareto_k: Tensor
     num_particles: int
-    seed: int
 
     @property
-    def mean(self) -> float:
-        """Mean of log p(x) over the data, nats per datum."""
-        return self.log_px.mean().item()
+    def method(self) -> str:
+        """Such as `importance(S=5000)`."""
+        return f"importance(S={self.num_particles})"
 
     @property
-    def std_error(self) -> float:
-        """Standard error of `mean` over the draw of the data (Monte Carlo noise included); NaN for one datum."""
-        return standard_error(self.log_px)
-
-    @property
-    def monte_carlo_error(self) -> float:
-        """Standard error of `mean` for this very set of data, from the particles alone; NaN for one particle."""
-        return self.log_px_error.square().sum().sqrt().item() / len(self.log_px)
+    def reliable(self) -> Tensor:
+        """Whether k-hat is at most `pareto_threshold(S)`; not where there are too few particles to tell."""
+        return self.pareto_k <= pareto_threshold(self.num_particles)
 
     @property
     def share_above_threshold(self) -> float:
@@ -73,35 +81,27 @@ class Evidence:
             return math.nan
         return (known > pareto_threshold(self.num_particles)).double().mean().item()
 
-    def summary(self) -> dict[str, float]:
+    def summary(self) -> dict[str, Any]:
         """Means over the data with standard errors over the data, by name: what a table or a JSON file needs."""
         means = {name: getattr(self, name).mean().item() for name in ("elbo", "rate", "distortion")}
         errors = {f"{name}_error": standard_error(getattr(self, name)) for name in means}
-        return means | errors | {
-            "log_px": self.mean,
-            "log_px_error": self.std_error,
-            "log_px_monte_carlo_error": self.monte_carlo_error,
+        return means | errors | super().summary() | {
+            "log_px_smoothed": self.smoothed.mean().item(),
             "ess_median": self.ess.median().item(),
             "pareto_k_max": self.pareto_k.max().item(),
             "share_above_threshold": self.share_above_threshold,
-            "num_data": len(self.log_px),
             "num_particles": self.num_particles,
-            "seed": self.seed,
         }  # fmt: skip
 
 
-def standard_error(values: Tensor) -> float:
-    """Standard error of the mean of `values` `(N,)`; NaN for N = 1."""
-    return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
-
-
-def log_evidence(
+def importance(
     model: Program,
     guide: Program,
     x: Tensor,
     index: Tensor | None = None,
     *,
     num_particles: int = 5000,
+    defensive: float = 0.0,
     seed: int = 0,
     max_bytes: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -115,6 +115,7 @@ def log_evidence(
         x: data `(N, *shape)`, binarised already where the model is of binary data.
         index: rows of the dataset `(N,)`; 0..N-1 unless given.
         num_particles: S, particles per datum.
+        defensive: share of the particles that the prior draws, 0 to 1 without 1.
         seed: of the particles' noise; the caller's random state is untouched.
         max_bytes: bound on the model's largest tensors at any time, about; changes the speed and not the result. 16 MiB on a
             CPU (its caches decide) and 1 GiB on a GPU unless given.
@@ -133,61 +134,30 @@ def log_evidence(
     Example:
         >>> from pyro_vae import ExactGuide, LinearGaussian
         >>> model = LinearGaussian(5, 2)
-        >>> log_evidence(model, ExactGuide(model), torch.randn(3, 5), num_particles=10).log_px.shape
+        >>> importance(model, ExactGuide(model), torch.randn(3, 5), num_particles=10).log_px.shape
         torch.Size([3])
     """
-    if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed: got {seed!r}, expected an integer >= 0")
-    index = _check_arguments(model, guide, x, index, num_particles, max_bytes)
-    x = x.to(device_of(model, guide) or x.device)
-    index = index.to(x.device)
+    started = time.monotonic()
+    least = {"num_particles": (num_particles, 1), "seed": (seed, 0)}
+    check_numbers(least if max_bytes is None else least | {"max_bytes": (max_bytes, 1)})
+    if not 0 <= defensive < 1:
+        raise ValueError(f"defensive: got {defensive!r}, expected a share >= 0 and < 1")
+    x, index = check_inputs(model, guide, x, index)
     max_bytes = max_bytes or (2**30 if x.is_cuda else 2**24)
     num_block = max(16, _DATA // num_particles) if num_particles <= _ROWS else max(1, 8 * _ROWS // num_particles)
     done: list[dict[str, Tensor]] = []
     with evaluation(model, guide, device=x.device):
         check_programs(model, guide, x, index)
         depth, width, total = plate_depth(model, guide, x, index), min(num_block, len(x)), len(x) * num_particles
-        programs = Scores(model, guide, depth, width, engine, total, precision)
+        programs = Scores(model, guide, depth, width, engine, total, precision, defensive)
         for block, rows in enumerate(torch.arange(len(x), device=x.device).split(num_block)):
             draws = _draws(programs, x[rows], index[rows], num_particles, (seed, block), max_bytes)
             done.append(_summarise(Particles(*(torch.cat(parts) for parts in zip(*draws, strict=True)))))
             if progress is not None:
                 progress(len(rows))
     merged = {name: torch.cat([part[name] for part in done]) for name in done[0]}
-    return Evidence(**merged, num_particles=num_particles, seed=seed)
-
-
-def _check_arguments(
-    model: Program, guide: Program, x: Tensor, index: Tensor | None, num_particles: int, max_bytes: int | None
-) -> Tensor:
-    if not isinstance(x, Tensor) or x.dim() < 2 or len(x) == 0:
-        what = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"x: got {what}, expected a tensor (N, *shape) with N > 0")
-    for name, value in (("num_particles", num_particles), ("max_bytes", max_bytes)):
-        if (not isinstance(value, int) or value < 1) and not (name == "max_bytes" and value is None):
-            raise ValueError(f"{name}: got {value!r}, expected a positive integer")
-    check_data(model, x)
-    rows = getattr(guide, "num_rows", None)
-    if index is None:
-        if rows not in (None, len(x)):
-            raise ValueError(
-                f"index: got none for {len(x)} data, but the guide has parameters for {rows}: say which rows these are"
-            )
-        return torch.arange(len(x), device=x.device)
-    if index.shape != (len(x),) or index.is_floating_point():
-        raise ValueError(f"index: got {index.dtype} {tuple(index.shape)}, expected integers of shape ({len(x)},)")
-    if index.min() < 0 or (rows is not None and index.max() >= rows):
-        raise ValueError(f"index: got rows {index.min()} to {index.max()}, expected 0 to {rows or 'N'} - 1")
-    return index.to(x.device)
-
-
-def check_data(model: Program, x: Tensor) -> None:
-    """Ask the model whether it can score `x` `(N, *shape)`, where it has a `check_data`; else only refuse NaN."""
-    check = getattr(model, "check_data", None)
-    if check is not None:
-        check(x)
-    elif x.is_floating_point() and not torch.isfinite(x).all():
-        raise ValueError("x: got NaN or infinite values, expected finite data: clean the data first")
+    cost = {"evaluations": num_particles, "seconds": time.monotonic() - started, "seed": seed}
+    return Evidence(**merged, **cost, num_particles=num_particles)  # type: ignore[arg-type]
 
 
 def _draws(
@@ -200,14 +170,16 @@ def _draws(
     for number, start in enumerate(range(0, num_particles, per_block)):
         torch.manual_seed(int(np.random.SeedSequence([*seed, number]).generate_state(1, np.uint64)[0]))
         latents, log_guide = programs.sample(x, index, min(per_block, num_particles - start))
-        yield Particles(*programs.score(latents, x, index, shape), log_guide)
+        log_prior, log_likelihood = programs.score(latents, x, index, shape)
+        yield Particles(log_prior, log_likelihood, programs.mixed(log_guide, log_prior))
 
 
 def _summarise(draws: Particles) -> dict[str, Tensor]:
     """Per-datum statistics of log-densities `(S, B)`, on the CPU in float64."""
     log_prior, log_likelihood, log_guide = (part.double().cpu() for part in draws)
     log_w = log_prior + log_likelihood - log_guide
-    stats = {
+    khat, smoothed = pareto_smoothed(log_w)
+    return {
         "log_px": log_mean_exp(log_w),
         "log_px_error": log_mean_exp_error(log_w),
         "elbo": log_w.mean(0),
@@ -215,7 +187,6 @@ def _summarise(draws: Particles) -> dict[str, Tensor]:
         "rate": (log_guide - log_prior).mean(0),
         "distortion": -log_likelihood.mean(0),
         "ess": ess(log_w),
-        "pareto_k": pareto_k(log_w),
+        "pareto_k": khat,
+        "smoothed": smoothed,
     }
-    assert stats.keys() == {f.name for f in fields(Evidence)} - {"num_particles", "seed"}
-    return stats

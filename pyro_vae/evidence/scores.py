@@ -15,10 +15,22 @@ import torch
 from torch import Tensor
 
 from pyro_vae.graphs import CaptureError, Compiled
-from pyro_vae.traces import Program, log_joint, sample_guide
+from pyro_vae.traces import Program, log_joint, prior, sample_guide
 
 Engine = Literal["auto", "compiled", "pyro"]
 Precision = Literal["float32", "bfloat16"]
+
+
+def check_choice(name: str, value: str, known: Any) -> None:
+    """Raise a ValueError for a value that is none of a Literal's."""
+    if value not in get_args(known):
+        raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, get_args(known)))}")
+
+
+def check_engine(engine: str) -> None:
+    """Raise a ValueError for an engine that does not exist."""
+    check_choice("engine", engine, Engine)
+
 
 _WORTH_IT = 5_000_000  # particles, over all data, from which on "auto" compiles
 
@@ -33,6 +45,7 @@ class Scores:
         engine: see `log_evidence`; "auto" needs `_WORTH_IT` particles or more to compile.
         num_rows: particles to be scored, of all data together.
         precision: of the model's matrix products.
+        defensive: share of the particles that the model's prior draws.
 
     Raises:
         ValueError: an unknown engine or precision; at a call, programs that cannot be compiled under engine "compiled".
@@ -47,11 +60,11 @@ class Scores:
         engine: Engine,
         num_rows: int,
         precision: Precision,
+        defensive: float = 0.0,
     ) -> None:
-        for name, value, known in (("engine", engine, Engine), ("precision", precision, Precision)):
-            if value not in get_args(known):
-                raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, get_args(known)))}")
-        self.model, self.guide, self.depth, self.width = model, guide, depth, width
+        check_engine(engine)
+        check_choice("precision", precision, Precision)
+        self.model, self.guide, self.depth, self.width, self.defensive = model, guide, depth, width, defensive
         self.half = precision == "bfloat16"
         self.compiled = engine == "compiled" or (engine == "auto" and num_rows >= _WORTH_IT)
         self.fallback = engine == "auto"
@@ -61,7 +74,27 @@ class Scores:
         self._score = Compiled(self._score_tensors, model)
 
     def sample(self, x: Tensor, index: Tensor, num_particles: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Latents by site name, each `(S, ..., B, *event)`, and log q `(S, B)`."""
+        """Latents by site name, each `(S, ..., B, *event)`, and log q `(S, B)`; the last ones are the prior's."""
+        num_prior = self._num_prior(num_particles)
+        latents, log_guide = self._from_guide(x, index, num_particles - num_prior)
+        if not num_prior:
+            return latents, log_guide
+        others, _ = sample_guide(prior(self.model), x, index, num_prior, self.depth)
+        theirs, _ = log_joint(self.guide, others, x, index, self.depth)  # log q of what it did not draw
+        return {name: torch.cat([z, others[name]]) for name, z in latents.items()}, torch.cat([log_guide, theirs])
+
+    def mixed(self, log_guide: Tensor, log_prior: Tensor) -> Tensor:
+        """The log-density `(S, B)` of what drew the particles: q, or its mixture with the prior in these proportions."""
+        num_prior = self._num_prior(len(log_guide))
+        if not num_prior:
+            return log_guide
+        share = num_prior / len(log_guide)
+        return torch.logaddexp(log_guide + math.log1p(-share), log_prior + math.log(share))
+
+    def _num_prior(self, num_particles: int) -> int:
+        return min(round(self.defensive * num_particles), num_particles - 1)
+
+    def _from_guide(self, x: Tensor, index: Tensor, num_particles: int) -> tuple[dict[str, Tensor], Tensor]:
         if self.compiled and len(x) == self.width and num_particles >= self._most:
             self._most = num_particles
             outputs = self._try(self._sample, num_particles, x, index)

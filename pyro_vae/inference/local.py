@@ -18,7 +18,7 @@ import torch
 from pyro.infer import ELBO, SVI, Trace_ELBO
 from torch import Tensor, nn
 
-from pyro_vae.evidence.importance import check_data
+from pyro_vae.evidence.checks import check_data
 from pyro_vae.inference.compiled import CompiledSVI
 from pyro_vae.inference.converge import Given, Optimum, converge, elbo
 from pyro_vae.inference.failure import NonFiniteLoss

@@ -28,7 +28,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pyro_vae.data import Dataset, Split
 from pyro_vae.data.binarise import draw_seed
-from pyro_vae.evidence.importance import check_data, log_evidence
+from pyro_vae.evidence.checks import check_data
+from pyro_vae.evidence.methods import log_evidence
 from pyro_vae.inference.engine import make_step
 from pyro_vae.inference.failure import check_finite, check_losses, deferred_interrupt
 from pyro_vae.inference.job import Job, Position, finish, keep, restore, weights

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-Summary = dict[str, float]
+Summary = dict[str, Any]
 
 
 def with_error(value: float, error: float) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from pyro_vae import MLP, VAE, Amortized, ExactGuide, LinearGaussian, Local, MeanField, log_evidence
 from pyro_vae.evidence import importance
-from pyro_vae.evidence.importance import standard_error
+from pyro_vae.evidence.estimate import standard_error
 
 
 def make(num: int = 30) -> tuple[LinearGaussian, Amortized, torch.Tensor]:

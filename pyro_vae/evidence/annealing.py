@@ -1,0 +1,125 @@
+"""Annealing: chains that are led along a path of densities, adding up the weights of the way.
+
+    log w = sum_t (beta_t - beta_{t-1}) (log p(x, z_{t-1}) - log start(z_{t-1})),    z_t by HMC at beta_t from z_{t-1}
+
+From draws of the start, E[w] = p(x) whatever the chains do; downwards from exact draws of the posterior, E[w] = 1 / p(x).
+Step sizes are adapted for each datum and along the path in a pilot run, and frozen: the run that counts has fresh noise.
+(To adapt while scoring would break the expectation.) Temperatures are spaced by a logistic curve, denser at both ends.
+
+References: Neal (2001); Wu, Burda, Salakhutdinov, Grosse (2017).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_vae.evidence.hmc import adapted, transition
+from pyro_vae.evidence.path import Path, Point
+
+_SHARP = 4.0  # half width of the logistic schedule
+_PILOT = 100  # temperatures of the pilot run, at most
+_SETTLE = 20  # transitions before it in which the first step size is found
+_FIRST = 0.3  # step size to begin with
+_RATE = 0.3  # of its adaptation
+_DRAWS = 64  # of the start, from which the units' scales are taken
+
+
+class Setting(NamedTuple):
+    """How to anneal: temperatures T, chains K of each datum, and leapfrog steps L of a transition."""
+
+    num_temperatures: int
+    num_chains: int
+    num_leapfrog: int
+
+    @property
+    def evaluations(self) -> int:
+        """Gradients of the model for each datum, those of the pilot run included."""
+        moves = self.num_temperatures + self.num_pilot + _SETTLE
+        return self.num_chains * (2 + self.num_leapfrog * moves)
+
+    @property
+    def num_pilot(self) -> int:
+        """Temperatures of the pilot run."""
+        return min(_PILOT, self.num_temperatures)
+
+
+class Tuning(NamedTuple):
+    """What the pilot run leaves: log step sizes `(T' + 1, B)` along the path, and the units' scales `(B, P)`."""
+
+    log_steps: Tensor
+    scale: Tensor
+
+    def step(self, beta: float) -> Tensor:
+        """Step sizes `(B,)` at a temperature, between those of its neighbours in the pilot run."""
+        spot = place(beta) * (len(self.log_steps) - 1)
+        low = min(int(spot), len(self.log_steps) - 2)
+        return torch.lerp(self.log_steps[low], self.log_steps[low + 1], spot - low).exp()
+
+
+class Stage(NamedTuple):
+    """The state after a temperature: beta, where the chains are, the log-weights so far and the acceptance `(K, B)`."""
+
+    beta: float
+    point: Point
+    log_w: Tensor
+    chance: Tensor
+
+
+def schedule(num_temperatures: int) -> list[float]:
+    """beta_0 = 0, ..., beta_T = 1: the logistic function on an even grid of [-4, 4], rescaled.
+
+    Example:
+        >>> [round(beta, 3) for beta in schedule(4)]
+        [0.0, 0.105, 0.5, 0.895, 1.0]
+    """
+    curve = 1 / (1 + np.exp(-np.linspace(-_SHARP, _SHARP, num_temperatures + 1)))
+    return [float(beta) for beta in (curve - curve[0]) / (curve[-1] - curve[0])]
+
+
+def place(beta: float) -> float:
+    """Where on its way, from 0 to 1, the schedule reaches `beta`."""
+    low = 1 / (1 + math.exp(_SHARP))
+    value = low + beta * (1 - 2 * low)
+    return min(1.0, max(0.0, (math.log(value / (1 - value)) + _SHARP) / (2 * _SHARP)))
+
+
+def anneal(
+    path: Path, point: Point, betas: Sequence[float], tuning: Tuning, num_leapfrog: int, x: Tensor, index: Tensor
+) -> Iterator[Stage]:
+    """Lead chains that are at betas[0] along the temperatures, upwards or downwards; a stage after each."""
+    log_w = torch.zeros_like(point.log_joint, dtype=torch.double)
+    for before, beta in pairwise(betas):
+        log_w = log_w + (beta - before) * (point.log_joint - point.log_start).double()
+        chance = torch.ones_like(point.log_joint)
+        if beta > 0:  # there the run ends, and no weight would come after the move
+            point, chance = transition(path, point, beta, tuning.step(beta), tuning.scale, num_leapfrog, x, index)
+        yield Stage(beta, point, log_w, chance)
+
+
+def pilot(path: Path, setting: Setting, x: Tensor, index: Tensor) -> tuple[Tuning, float]:
+    """Adapt the step sizes on the way up, and tell the seconds that a temperature takes."""
+    scale = path.draw(x, index, _DRAWS).std(0).clamp(min=1e-6)
+    point = path.at(path.draw(x, index, setting.num_chains), x, index)
+    log_step = torch.full_like(scale[:, 0], math.log(_FIRST * path.size**-0.25))
+    betas = [0.0] * _SETTLE + schedule(setting.num_pilot)
+    found, started = [], time.monotonic()
+    for number, beta in enumerate(betas):
+        point, chance = transition(path, point, beta, log_step.exp(), scale, setting.num_leapfrog, x, index)
+        log_step = adapted(log_step, chance, _RATE)
+        if number >= _SETTLE:
+            found.append(log_step)
+    return Tuning(_smooth(torch.stack(found)), scale), (time.monotonic() - started) / len(betas)
+
+
+def _smooth(log_steps: Tensor) -> Tensor:
+    """Moving averages over five neighbours along the path `(T' + 1, B)`, fewer at its ends."""
+    rows = range(len(log_steps))
+    return torch.stack([log_steps[max(0, row - 2) : row + 3].mean(0) for row in rows])

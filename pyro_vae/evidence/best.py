@@ -1,0 +1,139 @@
+"""The best that can be said of log p(x) here, and in plain words how good that is.
+
+A closed form where the model has one; quadrature with one or two latents; else importance sampling from the guide, and,
+where k-hat does not vouch for it on nearly all data, annealing from the guide besides. Both are lower bounds in expectation,
+so that the larger mean is taken. (The larger value of each datum would pick up noise, and be too high.)
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_vae.evidence.annealed import annealed
+from pyro_vae.evidence.checks import check_inputs
+from pyro_vae.evidence.estimate import Estimate, standard_error
+from pyro_vae.evidence.importance import Evidence, importance
+from pyro_vae.evidence.path import Path
+from pyro_vae.evidence.quadrature import exact, quadrature
+from pyro_vae.evidence.scores import Engine
+from pyro_vae.modes import evaluation
+from pyro_vae.traces import Program
+
+_NEARLY_ALL = 0.95
+_MATTERS = 0.05  # nats; smaller differences are not worth a warning
+
+
+@dataclass(frozen=True)
+class Best(Estimate):
+    """The estimate that was chosen, and what was said of it.
+
+    Attributes:
+        chosen: where the figures are from.
+        tried: all estimates, by method.
+        verdict: a sentence.
+    """
+
+    chosen: Estimate
+    tried: dict[str, Estimate]
+    verdict: str
+
+    @property
+    def method(self) -> str:
+        """The chosen one's."""
+        return self.chosen.method
+
+    @property
+    def reliable(self) -> Tensor:
+        """The chosen one's."""
+        return self.chosen.reliable
+
+    @property
+    def freedom(self) -> float:
+        """The chosen one's."""
+        return self.chosen.freedom
+
+    def summary(self) -> dict[str, Any]:
+        """The chosen one's, the means of all, and the verdict."""
+        means = {name: estimate.mean for name, estimate in self.tried.items()}
+        return self.chosen.summary() | {"seconds": round(self.seconds, 3), "tried": means, "verdict": self.verdict}
+
+
+def best(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    index: Tensor | None = None,
+    *,
+    num_particles: int = 5000,
+    budget: float | None = None,
+    seed: int = 0,
+    engine: Engine = "auto",
+    progress: Callable[[int], None] | None = None,
+) -> Best:
+    """Estimate log p(x) by whatever serves best, and say how far that can be trusted.
+
+    Args:
+        model, guide: Pyro programs.
+        x: data `(N, *shape)`.
+        index: rows of the dataset `(N,)`.
+        num_particles: of importance sampling.
+        budget: seconds, about, that annealing may take with all that came before it.
+        seed, engine, progress: as of `log_evidence`.
+    """
+    started = time.monotonic()
+    if hasattr(model, "log_px"):
+        return _only(exact(model, x), "log p(x) is exact, by the model's own closed form")
+    size = _latent_size(model, guide, x, index)
+    if size is not None and size <= 2:
+        found = quadrature(model, x, index, progress=progress)
+        worst = found.log_px_error.max().item()
+        return _only(found, f"log p(x) by quadrature over {size} latents, with an error of at most {worst:.1g} nats")
+    options: dict[str, Any] = {"seed": seed, "engine": engine, "progress": progress}
+    weights = importance(model, guide, x, index, num_particles=num_particles, **options)
+    share = weights.reliable.double().mean().item()
+    if share >= _NEARLY_ALL:
+        return _only(weights, f"importance sampling can be believed: k-hat vouches for {share:.0%} of the data")
+    doubt = f"k-hat vouches for only {share:.0%} of the data"
+    if size is None:
+        return _only(weights, f"{doubt}, and the latents are not real-valued, so nothing else applies: a lower bound")
+    left = None if budget is None else max(1e-3, budget - (time.monotonic() - started))
+    chains = annealed(model, x, index, guide=guide, budget=left, **options)
+    chosen, verdict = _choose(weights, chains, doubt)
+    tried: dict[str, Estimate] = {estimate.method: estimate for estimate in (weights, chains)}
+    seconds, evaluations = time.monotonic() - started, weights.evaluations + chains.evaluations
+    return Best(chosen.log_px, chosen.log_px_error, evaluations, seconds, seed, chosen, tried, verdict)
+
+
+def _only(found: Estimate, verdict: str) -> Best:
+    parts = found.log_px, found.log_px_error, found.evaluations, found.seconds, found.seed
+    return Best(*parts, found, {found.method: found}, verdict)
+
+
+def _choose(weights: Evidence, chains: Estimate, doubt: str) -> tuple[Estimate, str]:
+    difference = chains.log_px - weights.log_px
+    gain, error = difference.mean().item(), standard_error(difference)
+    noise = math.hypot(chains.monte_carlo_error, weights.monte_carlo_error)
+    told = f"{abs(gain):.2f} +- {noise if math.isnan(error) else max(error, noise):.2f} nats"
+    chosen = chains if gain > 0 else weights
+    if abs(gain) < max(_MATTERS, 2 * noise):
+        return chosen, f"importance sampling and annealing agree ({told} apart), although {doubt}"
+    if gain > 0:
+        return chosen, f"importance sampling is {told} low on these data: use annealed"
+    return chosen, f"annealing is {told} below importance sampling: it needs more temperatures; {doubt}"
+
+
+def _latent_size(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> int | None:
+    """Latent values of a datum; None where they are not all real-valued."""
+    x, rows = check_inputs(model, guide, x, index)
+    with evaluation(model, device=x.device), torch.no_grad():
+        try:
+            return Path(model, None, x, rows).size
+        except ValueError:
+            return None

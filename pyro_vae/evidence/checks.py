@@ -1,0 +1,54 @@
+"""What every estimator asks of its arguments before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_vae.modes import device_of
+from pyro_vae.traces import Program
+
+
+def check_data(model: Program, x: Tensor) -> None:
+    """Ask the model whether it can score `x` `(N, *shape)`, where it has a `check_data`; else only refuse NaN."""
+    check = getattr(model, "check_data", None)
+    if check is not None:
+        check(x)
+    elif x.is_floating_point() and not torch.isfinite(x).all():
+        raise ValueError("x: got NaN or infinite values, expected finite data: clean the data first")
+
+
+def check_inputs(model: Program, guide: Program | None, x: Tensor, index: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The data and their rows, on the programs' device.
+
+    Raises:
+        ValueError: no data, data that the model cannot score, rows that do not fit them or the guide.
+    """
+    if not isinstance(x, Tensor) or x.dim() < 2 or len(x) == 0:
+        what = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"x: got {what}, expected a tensor (N, *shape) with N > 0")
+    check_data(model, x)
+    x = x.to(device_of(model, guide) or x.device)
+    rows = getattr(guide, "num_rows", None)
+    if index is None:
+        if rows not in (None, len(x)):
+            raise ValueError(
+                f"index: got none for {len(x)} data, but the guide has parameters for {rows}: say which rows these are"
+            )
+        return x, torch.arange(len(x), device=x.device)
+    if index.shape != (len(x),) or index.is_floating_point():
+        raise ValueError(f"index: got {index.dtype} {tuple(index.shape)}, expected integers of shape ({len(x)},)")
+    if index.min() < 0 or (rows is not None and index.max() >= rows):
+        raise ValueError(f"index: got rows {index.min()} to {index.max()}, expected 0 to {rows or 'N'} - 1")
+    return x, index.to(x.device)
+
+
+def check_numbers(numbers: Mapping[str, tuple[Any, int]]) -> None:
+    """Raise a ValueError for a number, by its name, that is no integer of at least its least value."""
+    for name, (value, least) in numbers.items():
+        if not isinstance(value, int) or value < least:
+            expected = "a positive integer" if least == 1 else f"an integer >= {least}"
+            raise ValueError(f"{name}: got {value!r}, expected {expected}")

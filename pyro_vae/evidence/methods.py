@@ -1,0 +1,146 @@
+"""log p(x) by any method, under one name."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields, replace
+from typing import Any, Literal, overload
+
+import torch
+from torch import Tensor
+
+from pyro_vae.evidence.annealed import annealed
+from pyro_vae.evidence.best import Best, best
+from pyro_vae.evidence.checks import check_inputs
+from pyro_vae.evidence.estimate import Estimate
+from pyro_vae.evidence.importance import Evidence, importance
+from pyro_vae.evidence.quadrature import exact, quadrature
+from pyro_vae.evidence.scores import check_choice
+from pyro_vae.traces import Program
+
+Method = Literal["importance", "annealed", "quadrature", "exact", "best"]
+
+_MORE = 4  # times as many particles for data whose error is too large
+_MOST = 10_000_000
+
+
+@overload
+def log_evidence(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    index: Tensor | None = None,
+    *,
+    method: Literal["importance"] = ...,
+    **options: Any,
+) -> Evidence: ...
+
+
+@overload
+def log_evidence(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None = None, *, method: Literal["best"], **options: Any
+) -> Best: ...
+
+
+@overload
+def log_evidence(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None = None, *, method: Method, **options: Any
+) -> Estimate: ...
+
+
+def log_evidence(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    index: Tensor | None = None,
+    *,
+    method: Method = "importance",
+    **options: Any,
+) -> Estimate:
+    """Estimate log p(x) of each datum.
+
+    Args:
+        model, guide: Pyro programs `program(x, index)`.
+        x: data `(N, *shape)`, binarised already where the model is of binary data.
+        index: rows of the dataset `(N,)`; 0..N-1 unless given.
+        method: "importance", from the guide (options of `importance`; with `target_error`, in nats, or a `budget`, in
+            seconds, data whose error is larger get more and more particles); "annealed", from the guide to the posterior
+            (options of `annealed`, and `start="prior"`); "quadrature", for one or two latents; "exact", for models with a
+            method `log_px`; "best", what serves best, with a verdict.
+        options: of the method.
+
+    Returns:
+        An `Estimate`: per-datum values with errors and intervals; an `Evidence` of method "importance", with ESS and k-hat.
+
+    Raises:
+        ValueError: an argument out of range, data that the model cannot score, or programs that do not match.
+
+    Example:
+        >>> from pyro_vae import ExactGuide, LinearGaussian
+        >>> model, x = LinearGaussian(5, 2), torch.randn(3, 5)
+        >>> log_evidence(model, ExactGuide(model), x, num_particles=10).log_px.shape
+        torch.Size([3])
+        >>> log_evidence(model, ExactGuide(model), x, method="best").verdict
+        "log p(x) is exact, by the model's own closed form"
+    """
+    check_choice("method", method, Method)
+    if method == "importance":
+        if "target_error" in options or "budget" in options:
+            return _refined(model, guide, x, index, **options)
+        return importance(model, guide, x, index, **options)
+    if method == "annealed":
+        start = options.pop("start", "guide")
+        check_choice("start", start, Literal["guide", "prior"])
+        return annealed(model, x, index, guide=guide if start == "guide" else None, **options)
+    if method == "quadrature":
+        return quadrature(model, x, index, **options)
+    if method == "exact":
+        return exact(model, x, **options)
+    return best(model, guide, x, index, **options)
+
+
+def _refined(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    index: Tensor | None,
+    *,
+    target_error: float = 0.01,
+    budget: float | None = None,
+    num_particles: int = 1000,
+    seed: int = 0,
+    **options: Any,
+) -> Evidence:
+    """Importance sampling with four times the particles, drawn afresh, for data whose error is above the target.
+
+    It stops when none is left, when the next round would not end within the budget by the last one's pace, or at ten
+    million particles. An error that is itself underestimated stops too early, so read k-hat with it.
+    """
+    if not target_error > 0 or not (budget is None or budget > 0):
+        raise ValueError(f"target_error, budget: got {target_error!r}, {budget!r}, expected both positive")
+    started = time.monotonic()
+    x, index = check_inputs(model, guide, x, index)
+    found = importance(model, guide, x, index, num_particles=num_particles, seed=seed, **options)
+    pace = found.seconds / (len(x) * num_particles)
+    particles = torch.full((len(x),), float(num_particles))
+    for again in range(1, 100):
+        todo = (found.log_px_error > target_error).nonzero().flatten().to(x.device)
+        num_particles *= _MORE
+        costs = pace * len(todo) * num_particles
+        if not len(todo) or num_particles > _MOST or (budget and time.monotonic() - started + costs > budget):
+            break
+        part = importance(model, guide, x[todo], index[todo], num_particles=num_particles, seed=seed + again, **options)
+        pace, particles[todo.cpu()] = part.seconds / (len(todo) * num_particles), particles[todo.cpu()] + num_particles
+        found = _replaced(found, part, todo.cpu())
+    return replace(found, evaluations=particles.mean().item(), seconds=time.monotonic() - started)
+
+
+def _replaced(whole: Evidence, part: Evidence, rows: Tensor) -> Evidence:
+    """An estimate with some of its data taken from another; its S is the smaller one."""
+    values = {f.name: getattr(whole, f.name) for f in fields(whole)}
+    merged: dict[str, Any] = {
+        name: value.index_copy(0, rows, getattr(part, name))
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
+    return replace(whole, **merged)

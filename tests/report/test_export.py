@@ -1,0 +1,271 @@
+"""Draws with their weights, and chains, in ArviZ's container; and ArviZ's own functions on it, in either version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import arviz
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from pyro_vae import MLP, Amortized, ExactGuide, LinearGaussian, Local, MeanField, Reference
+from pyro_vae.arviz_data import write_netcdf
+from pyro_vae.report.export import draws_to_arviz, reference_to_arviz
+from pyro_vae.weights import log_mean_exp_error, pareto_k
+
+OLD = hasattr(arviz, "psislw")  # ArviZ 0.23
+NUM, DRAWS = 6, 400
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[LinearGaussian, torch.Tensor, Any]:
+    """A model, data, and the draws of its best mean-field guide."""
+    torch.manual_seed(0)
+    model = LinearGaussian(5, 2, sigma=0.7).double()
+    x = model.sample(NUM) + 0.7 * torch.randn(NUM, 5).double()
+    q, guide = model.optimal_mean_field(x), Local(MeanField(2), NUM).double()
+    with torch.no_grad():
+        guide.table.copy_(torch.cat([q.mean, q.variance.log() / 2], -1))
+    state = torch.get_rng_state()
+    data = draws_to_arviz(model, guide, x, num_draws=DRAWS)
+    assert torch.equal(torch.get_rng_state(), state)
+    return model, x, data
+
+
+@pytest.fixture
+def axes() -> Iterator[Callable[[], list[Any]]]:
+    """Matplotlib without a screen; gives the axes of the last figure."""
+    from matplotlib import pyplot
+
+    pyplot.switch_backend("Agg")
+    yield lambda: [part for part in pyplot.gcf().axes if part.has_data()]
+    pyplot.close("all")
+
+
+def log_weights_of(data: Any) -> torch.Tensor:
+    """The stored weights `(S, N)`."""
+    return torch.tensor(data["sample_stats"]["log_weight"].values)[0]
+
+
+def test_the_weights_average_to_log_px(made: tuple[LinearGaussian, torch.Tensor, Any]) -> None:
+    model, x, data = made
+    log_w, truth = log_weights_of(data), model.log_px(x)
+    found, error = torch.tensor(data["weights"]["log_px"].values), log_mean_exp_error(log_w)
+    assert ((found - truth).abs() < 5 * error).all() and (error < 0.1).all(), (found, truth, error, DRAWS)
+    torch.testing.assert_close(found, torch.logsumexp(log_w, 0) - np.log(DRAWS))
+    torch.testing.assert_close(torch.tensor(data["weights"]["pareto_k"].values), pareto_k(log_w), rtol=0, atol=0)
+    assert (data["weights"]["ess"] > 10).all() and (data["weights"]["ess"] < DRAWS).all()
+
+
+def test_every_number_belongs_to_its_draw_and_datum(made: tuple[LinearGaussian, torch.Tensor, Any]) -> None:
+    model, x, data = made
+    z = torch.tensor(data["posterior"]["latent"].values)  # (1, S, N, 2)
+    q = model.optimal_mean_field(x)
+    likelihood = dist.Normal(z @ model.loading.T + model.mean, model.log_sigma.exp()).log_prob(x).sum(-1)
+    guide = dist.Normal(q.mean, q.stddev).log_prob(z).sum(-1)
+    prior = dist.Normal(0.0, 1.0).log_prob(z).sum(-1)
+    expected = {"obs": likelihood, "log_guide": guide, "log_weight": prior + likelihood - guide}
+    for name, values in expected.items():
+        found = data["log_likelihood" if name == "obs" else "sample_stats"][name]
+        assert found.dims == ("chain", "draw", "datum")
+        np.testing.assert_allclose(found.values, values.detach(), rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(data["observed_data"]["x"], x)
+    assert data["observed_data"]["x"].dims == ("datum", "x_dim_0")
+    weights = data["sample_stats"]["log_weight"]
+    weights = np.exp(weights - weights.max("draw"))
+    mean = data["posterior"]["latent"].weighted(weights).mean(("chain", "draw"))  # of p(z | x), by the weights
+    exact, ess = model.posterior(x), torch.tensor(data["weights"]["ess"].values)
+    error = exact.stddev / ess[:, None].sqrt()
+    assert ((torch.tensor(mean.values) - exact.mean).abs() < 5 * error).all(), (mean, exact.mean, error)
+
+
+def test_netcdf_and_back(made: tuple[LinearGaussian, torch.Tensor, Any], tmp_path: Path) -> None:
+    data = made[2]
+    write_netcdf(data, tmp_path / "draws.nc")
+    back = arviz.from_netcdf(tmp_path / "draws.nc")
+    for group in ("posterior", "log_likelihood", "sample_stats", "weights", "observed_data"):
+        assert list(back[group].data_vars)
+        for name in back[group].data_vars:
+            np.testing.assert_array_equal(back[group][name].values, data[group][name].values)
+            assert back[group][name].dims == data[group][name].dims
+
+
+def test_data_are_scored_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rows = LinearGaussian((2, 3), 2).double(), []
+    x = torch.randn(7, 2, 3).double()
+
+    def watched(x: torch.Tensor, index: Any = None) -> None:
+        model(x, index)
+        rows.append(len(x))
+
+    monkeypatch.setattr("pyro_vae.report.export._ROWS", 90)
+    data = draws_to_arviz(watched, ExactGuide(model), x, num_draws=30)
+    assert rows[-3:] == [3, 3, 1]
+    np.testing.assert_allclose(log_weights_of(data), model.log_px(x).detach().expand(30, 7), atol=1e-9)
+    assert data["observed_data"]["x"].shape == (7, 2, 3)
+    again, other = (draws_to_arviz(model, ExactGuide(model), x, num_draws=30, seed=seed) for seed in (0, 1))
+    assert (again["posterior"]["latent"] == data["posterior"]["latent"]).all()
+    assert (other["posterior"]["latent"] != data["posterior"]["latent"]).all()
+
+
+def test_rows_of_a_local_guide_name_their_data() -> None:
+    model, guide, x = LinearGaussian(5, 2), Local(MeanField(2), 9), torch.randn(3, 5)
+    with torch.no_grad():
+        guide.table[:, :2] = 100.0 * torch.arange(9)[:, None]
+    data = draws_to_arviz(model, guide, x, torch.tensor([7, 2, 4]), num_draws=30)
+    means = data["posterior"]["latent"].mean(("chain", "draw", "latent_dim_0"))
+    assert means.sel(datum=7) == pytest.approx(700, abs=5) and means.sel(datum=2) == pytest.approx(200, abs=5)
+
+
+def plated_model(x: torch.Tensor, index: Any = None) -> None:
+    """Sites in the data plate alone, in an inner plate too, and with dimensions of their own."""
+    with pyro.plate("rows", len(x), dim=-1):
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        b = pyro.sample("b", dist.Gamma(2.0, 1.0))
+        with pyro.plate("columns", 3, dim=-2):
+            c = pyro.sample("c", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("y", dist.Normal(a + c.sum(-1), b), obs=x.T)
+
+
+def plated_guide(x: torch.Tensor, index: Any = None) -> None:
+    with pyro.plate("rows", len(x), dim=-1):
+        pyro.sample("a", dist.Normal(x.mean(-1), 0.5))
+        pyro.sample("b", dist.LogNormal(0.0, 0.3))
+        with pyro.plate("columns", 3, dim=-2):
+            pyro.sample("c", dist.Normal(x.T[..., None] * torch.ones(2), 0.1).to_event(1))
+
+
+@pytest.mark.parametrize("num_data", [1, 3, 4])
+def test_several_sites_and_an_inner_plate(num_data: int) -> None:
+    x = 10.0 * torch.randn(num_data, 3)
+    data = draws_to_arviz(plated_model, plated_guide, x, num_draws=50)
+    posterior = data["posterior"]
+    assert posterior["a"].dims == ("chain", "draw", "datum") and posterior["a"].shape == (1, 50, num_data)
+    assert posterior["c"].dims == ("chain", "draw", "datum", "c_dim_0", "c_dim_1")
+    np.testing.assert_allclose(posterior["c"].mean(("chain", "draw", "c_dim_1")), x, atol=0.1)
+    a, b, c = (torch.tensor(posterior[name].values) for name in "abc")
+    expected = dist.Normal(a[..., None] + c.sum(-1), b[..., None]).log_prob(x).sum(-1)
+    np.testing.assert_allclose(data["log_likelihood"]["obs"], expected, rtol=1e-4)
+    chains = {"a": a, "c": c.movedim(2, 3)}  # as NUTS gives them
+    there = reference_to_arviz(Reference(chains, {}, {}, 0, 0.0), x, axes={"c": 1})["posterior"]
+    assert all(there[name].equals(posterior[name]) for name in chains)
+
+
+def test_one_datum_needs_no_plate() -> None:
+    def bare(x: torch.Tensor, index: Any = None) -> None:
+        pyro.sample("z", dist.Normal(x[0], 1.0).to_event(1))
+
+    data = draws_to_arviz(bare, bare, torch.tensor([[1.0, 2.0]]), num_draws=30)
+    assert data["posterior"]["z"].dims == ("chain", "draw", "datum", "z_dim_0")
+    assert (data["sample_stats"]["log_weight"] == 0).all() and (data["weights"]["pareto_k"] == 0).all()
+
+
+def test_chains_of_a_reference(tmp_path: Path) -> None:
+    model, x = LinearGaussian(5, 2), torch.randn(4, 5)
+    draws = model.posterior(x).sample(torch.Size((3, 100)))
+    reference = Reference({"latent": draws}, {}, {}, 0, 0.0)
+    write_netcdf(reference_to_arviz(reference, x, torch.tensor([3, 1, 8, 5])), tmp_path / "chains.nc")
+    back = arviz.from_netcdf(tmp_path / "chains.nc")
+    assert dict(back["posterior"]["latent"].sizes) == {"chain": 3, "draw": 100, "datum": 4, "latent_dim_0": 2}
+    np.testing.assert_array_equal(back["posterior"]["latent"].sel(datum=8), draws[:, :, 2])
+    np.testing.assert_array_equal(back["observed_data"]["x"].sel(datum=5), x[3])
+    table = arviz.summary(back)
+    assert len(table) == 8 and "r_hat" in table.columns
+
+
+def test_arviz_s_summary_and_psis(made: tuple[LinearGaussian, torch.Tensor, Any]) -> None:
+    data = made[2]
+    table = arviz.summary(data, kind="stats", round_to=6)
+    means = table["mean"].astype(float).to_numpy().reshape(NUM, 2)
+    np.testing.assert_allclose(means, data["posterior"]["latent"].mean(("chain", "draw")), atol=1e-5)
+    log_w = data["sample_stats"]["log_weight"]
+    if OLD:
+        khat = arviz.psislw(log_w.stack(__sample__=("chain", "draw")))[1]
+    else:  # its argument is a log-likelihood, whose sign it changes
+        khat = (-log_w).azstats.psislw(dim=["chain", "draw"], r_eff=1.0)[1]
+    np.testing.assert_allclose(khat.values, data["weights"]["pareto_k"], atol=1e-9)
+
+
+def test_arviz_s_plots_of_some_units_and_data(made: tuple[LinearGaussian, torch.Tensor, Any], axes: Any) -> None:
+    model, x, data = made
+    arviz.plot_forest(data, var_names=["latent"], coords={"datum": [0, 3], "latent_dim_0": [1]})
+    assert axes()
+    arviz.plot_pair(data, var_names=["latent"], coords={"datum": [2]})
+    assert axes()
+    chains = Reference({"latent": model.posterior(x).sample(torch.Size((2, 100)))}, {}, {}, 0, 0.0)
+    both = {"guide": data, "nuts": reference_to_arviz(chains, x)}
+    told: dict[str, Any] = {"var_names": ["latent"], "coords": {"datum": [1]}}
+    if OLD:
+        arviz.plot_forest(list(both.values()), model_names=list(both), **told)
+    else:
+        arviz.plot_forest(both, **told)
+    assert axes()
+
+
+@pytest.mark.filterwarnings("ignore:support for DataArrays:FutureWarning")  # ArviZ 0.23 wants an ELPDData
+@pytest.mark.filterwarnings("ignore:Passing a dict or None as alias_mapping")  # ArviZ 0.23 with Matplotlib 3.11
+def test_arviz_s_plot_of_khat(made: tuple[LinearGaussian, torch.Tensor, Any], axes: Any) -> None:
+    weights = made[2]["weights"]
+    arviz.plot_khat(weights["pareto_k"] if OLD else weights)
+    drawn = np.concatenate([np.asarray(part.get_offsets()) for part in axes()[0].collections])
+    np.testing.assert_allclose(drawn[:, 1], weights["pareto_k"])
+
+
+def test_few_draws_have_no_khat() -> None:
+    model = LinearGaussian(5, 2)
+    data = draws_to_arviz(model, Amortized(MeanField(2), MLP(5, ())), torch.randn(3, 5), num_draws=1)
+    assert data["weights"]["pareto_k"].isnull().all() and np.isfinite(data["weights"]["log_px"]).all()
+
+
+def called(name: str) -> Callable[..., None]:
+    """A model, and its own guide, of a latent of this name."""
+
+    def program(x: torch.Tensor, index: Any = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample(name, dist.Normal(torch.zeros(2), 1.0).to_event(1))
+
+    return program
+
+
+def broken(x: torch.Tensor, index: Any = None) -> None:
+    raise RuntimeError("out of order")
+
+
+MODEL, GUIDE, X = LinearGaussian(5, 2), Local(MeanField(2), 3), torch.ones(3, 5)
+CHAINS = Reference({"latent": torch.ones(2, 10, 3, 2)}, {}, {}, 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: draws_to_arviz(MODEL, GUIDE, X, num_draws=0), "num_draws: got 0"),
+        (lambda: draws_to_arviz(MODEL, GUIDE, X, num_draws=1.5), "num_draws: got 1.5"),  # type: ignore[arg-type]
+        (lambda: draws_to_arviz(MODEL, GUIDE, X, seed=-1), "seed: got -1"),
+        (lambda: draws_to_arviz(MODEL, GUIDE, X[:, :4]), r"x: got shape \(3, 4\)"),
+        (lambda: draws_to_arviz(MODEL, GUIDE, X * torch.nan), "x: got"),
+        (lambda: draws_to_arviz(MODEL, GUIDE, X[0]), r"x: got shape \(5,\), expected a tensor \(N"),
+        (lambda: draws_to_arviz(MODEL, GUIDE, X[:0]), r"x: got shape \(0, 5\)"),
+        (lambda: draws_to_arviz(MODEL, GUIDE, X[:2]), "index: got none for 2 data, but .* for 3"),
+        (
+            lambda: draws_to_arviz(MODEL, GUIDE, X, torch.tensor([0, 1, 3])),
+            r"index: got rows 0 to 3, expected 0 to 3 - 1",
+        ),
+        (lambda: draws_to_arviz(MODEL, GUIDE, X, torch.tensor([0, 1])), r"index: got torch.int64 \(2,\)"),
+        (lambda: draws_to_arviz(MODEL, GUIDE, X, torch.tensor([0, -1, 1])), "index: got rows -1 to 1"),
+        (lambda: draws_to_arviz(MODEL, called("code"), X), r"guide: got latent sites \['code'\]"),
+        (lambda: draws_to_arviz(broken, GUIDE, X), "out of order"),
+        (lambda: draws_to_arviz(called("x"), called("x"), X), r"model: got sites \['x'\], expected names"),
+        (lambda: draws_to_arviz(called("datum"), called("datum"), X), r"model: got sites \['datum'\]"),
+        (lambda: reference_to_arviz(CHAINS, X[:1]), r"x: got 1 data, expected those .* \(3, 2\)"),
+        (lambda: reference_to_arviz(CHAINS, X, axes={"latent": 1}), "x: got 3 data"),
+        (lambda: reference_to_arviz(CHAINS, X, torch.arange(2)), r"index: got shape \(2,\), .* 3 data"),
+    ],
+)
+def test_bad_input(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
