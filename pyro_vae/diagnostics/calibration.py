@@ -131,7 +131,7 @@ class Calibration:
         return "ignores x, or a part of it" if explains_less and not words else ""
 
 
-def calibration(
+def check_calibration(
     model: Program,
     guide: Program,
     like: Tensor,
@@ -158,7 +158,7 @@ def calibration(
     Example:
         >>> from pyro_vae import ExactGuide, LinearGaussian
         >>> model = LinearGaussian(5, 2)
-        >>> calibration(model, ExactGuide(model), torch.zeros(1, 5), num_simulations=100).verdict()
+        >>> check_calibration(model, ExactGuide(model), torch.zeros(1, 5), num_simulations=100).verdict()
         'calibrated: no deviation of 5 quantities at the 5% level (100 simulations)'
     """
     _check_arguments(guide, like, num_simulations, num_draws, seed, alpha)

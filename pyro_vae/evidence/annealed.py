@@ -75,7 +75,7 @@ class Annealed(Estimate):
         return super().summary() | health
 
 
-def annealed(
+def by_annealing(
     model: Program,
     x: Tensor,
     index: Tensor | None = None,
@@ -110,7 +110,7 @@ def annealed(
 
     Example:
         >>> from pyro_vae import LinearGaussian
-        >>> annealed(LinearGaussian(5, 2), torch.randn(3, 5), num_temperatures=10).log_px.shape
+        >>> by_annealing(LinearGaussian(5, 2), torch.randn(3, 5), num_temperatures=10).log_px.shape
         torch.Size([3])
     """
     setting = Setting(num_temperatures, num_chains, num_leapfrog)

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vae.evidence.annealed import annealed
+from pyro_vae.evidence.annealed import by_annealing
 from pyro_vae.evidence.checks import check_inputs
 from pyro_vae.evidence.estimate import Estimate, standard_error
-from pyro_vae.evidence.importance import Evidence, importance
+from pyro_vae.evidence.importance import Evidence, by_importance
 from pyro_vae.evidence.path import Path
-from pyro_vae.evidence.quadrature import exact, quadrature
+from pyro_vae.evidence.quadrature import by_closed_form, by_quadrature
 from pyro_vae.evidence.scores import Engine
 from pyro_vae.modes import evaluation
 from pyro_vae.traces import Program
@@ -65,7 +65,7 @@ class Best(Estimate):
         return self.chosen.summary() | {"seconds": round(self.seconds, 3), "tried": means, "verdict": self.verdict}
 
 
-def best(
+def best_evidence(
     model: Program,
     guide: Program,
     x: Tensor,
@@ -89,14 +89,14 @@ def best(
     """
     started = time.monotonic()
     if hasattr(model, "log_px"):
-        return _only(exact(model, x), "log p(x) is exact, by the model's own closed form")
+        return _only(by_closed_form(model, x), "log p(x) is exact, by the model's own closed form")
     size = _latent_size(model, guide, x, index)
     if size is not None and size <= 2:
-        found = quadrature(model, x, index, progress=progress)
+        found = by_quadrature(model, x, index, progress=progress)
         worst = found.log_px_error.max().item()
         return _only(found, f"log p(x) by quadrature over {size} latents, with an error of at most {worst:.1g} nats")
     options: dict[str, Any] = {"seed": seed, "engine": engine, "progress": progress}
-    weights = importance(model, guide, x, index, num_particles=num_particles, **options)
+    weights = by_importance(model, guide, x, index, num_particles=num_particles, **options)
     share = weights.reliable.double().mean().item()
     if share >= _NEARLY_ALL:
         return _only(weights, f"importance sampling can be believed: k-hat vouches for {share:.0%} of the data")
@@ -104,7 +104,7 @@ def best(
     if size is None:
         return _only(weights, f"{doubt}, and the latents are not real-valued, so nothing else applies: a lower bound")
     left = None if budget is None else max(1e-3, budget - (time.monotonic() - started))
-    chains = annealed(model, x, index, guide=guide, budget=left, **options)
+    chains = by_annealing(model, x, index, guide=guide, budget=left, **options)
     chosen, verdict = _choose(weights, chains, doubt)
     tried: dict[str, Estimate] = {estimate.method: estimate for estimate in (weights, chains)}
     seconds, evaluations = time.monotonic() - started, weights.evaluations + chains.evaluations

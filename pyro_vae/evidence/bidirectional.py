@@ -23,7 +23,7 @@ from pyro_vae.evidence.annealed import Annealed, run
 from pyro_vae.evidence.annealing import Setting
 from pyro_vae.evidence.checks import check_numbers
 from pyro_vae.evidence.estimate import standard_error
-from pyro_vae.evidence.importance import importance
+from pyro_vae.evidence.importance import by_importance
 from pyro_vae.evidence.scores import Engine
 from pyro_vae.modes import device_of, evaluation
 from pyro_vae.traces import Program, simulate
@@ -61,7 +61,7 @@ class Sandwich:
         return standard_error(self.gaps)
 
 
-def bidirectional(
+def sandwich(
     model: Program,
     like: Tensor,
     *,
@@ -90,7 +90,7 @@ def bidirectional(
 
     Example:
         >>> from pyro_vae import LinearGaussian
-        >>> found = bidirectional(LinearGaussian(5, 2), torch.zeros(1, 5), num_data=4, num_temperatures=20)
+        >>> found = sandwich(LinearGaussian(5, 2), torch.zeros(1, 5), num_data=4, num_temperatures=20)
         >>> found.gaps.shape
         torch.Size([4])
     """
@@ -154,7 +154,7 @@ def likeness(
         num_particles: of each datum for its ELBO and rate.
         seed: of these particles.
     """
-    pairs = [importance(model, guide, x, num_particles=num_particles, seed=seed) for x in (real, sandwich.x)]
+    pairs = [by_importance(model, guide, x, num_particles=num_particles, seed=seed) for x in (real, sandwich.x)]
     found = {name: (getattr(pairs[0], name), getattr(pairs[1], name)) for name in ("elbo", "rate")}
     if annealed is not None:
         found["acceptance"] = (annealed.acceptance, sandwich.forward.acceptance)

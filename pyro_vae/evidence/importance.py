@@ -94,7 +94,7 @@ class Evidence(Estimate):
         }  # fmt: skip
 
 
-def importance(
+def by_importance(
     model: Program,
     guide: Program,
     x: Tensor,
@@ -134,7 +134,7 @@ def importance(
     Example:
         >>> from pyro_vae import ExactGuide, LinearGaussian
         >>> model = LinearGaussian(5, 2)
-        >>> importance(model, ExactGuide(model), torch.randn(3, 5), num_particles=10).log_px.shape
+        >>> by_importance(model, ExactGuide(model), torch.randn(3, 5), num_particles=10).log_px.shape
         torch.Size([3])
     """
     started = time.monotonic()

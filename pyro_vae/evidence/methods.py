@@ -9,12 +9,12 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from pyro_vae.evidence.annealed import annealed
-from pyro_vae.evidence.best import Best, best
+from pyro_vae.evidence.annealed import by_annealing
+from pyro_vae.evidence.best import Best, best_evidence
 from pyro_vae.evidence.checks import check_inputs
 from pyro_vae.evidence.estimate import Estimate
-from pyro_vae.evidence.importance import Evidence, importance
-from pyro_vae.evidence.quadrature import exact, quadrature
+from pyro_vae.evidence.importance import Evidence, by_importance
+from pyro_vae.evidence.quadrature import by_closed_form, by_quadrature
 from pyro_vae.evidence.scores import check_choice
 from pyro_vae.traces import Program
 
@@ -87,16 +87,16 @@ def log_evidence(
     if method == "importance":
         if "target_error" in options or "budget" in options:
             return _refined(model, guide, x, index, **options)
-        return importance(model, guide, x, index, **options)
+        return by_importance(model, guide, x, index, **options)
     if method == "annealed":
         start = options.pop("start", "guide")
         check_choice("start", start, Literal["guide", "prior"])
-        return annealed(model, x, index, guide=guide if start == "guide" else None, **options)
+        return by_annealing(model, x, index, guide=guide if start == "guide" else None, **options)
     if method == "quadrature":
-        return quadrature(model, x, index, **options)
+        return by_quadrature(model, x, index, **options)
     if method == "exact":
-        return exact(model, x, **options)
-    return best(model, guide, x, index, **options)
+        return by_closed_form(model, x, **options)
+    return best_evidence(model, guide, x, index, **options)
 
 
 def _refined(
@@ -120,7 +120,7 @@ def _refined(
         raise ValueError(f"target_error, budget: got {target_error!r}, {budget!r}, expected both positive")
     started = time.monotonic()
     x, index = check_inputs(model, guide, x, index)
-    found = importance(model, guide, x, index, num_particles=num_particles, seed=seed, **options)
+    found = by_importance(model, guide, x, index, num_particles=num_particles, seed=seed, **options)
     pace = found.seconds / (len(x) * num_particles)
     particles = torch.full((len(x),), float(num_particles))
     for again in range(1, 100):
@@ -129,7 +129,9 @@ def _refined(
         costs = pace * len(todo) * num_particles
         if not len(todo) or num_particles > _MOST or (budget and time.monotonic() - started + costs > budget):
             break
-        part = importance(model, guide, x[todo], index[todo], num_particles=num_particles, seed=seed + again, **options)
+        part = by_importance(
+            model, guide, x[todo], index[todo], num_particles=num_particles, seed=seed + again, **options
+        )
         pace, particles[todo.cpu()] = part.seconds / (len(todo) * num_particles), particles[todo.cpu()] + num_particles
         found = _replaced(found, part, todo.cpu())
     return replace(found, evaluations=particles.mean().item(), seconds=time.monotonic() - started)

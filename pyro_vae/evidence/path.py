@@ -70,7 +70,8 @@ class Layout:
     def pack_one(self, latents: dict[str, Tensor]) -> Tensor:
         """Vectors `(1, N, P)` of values `(*middle, N, *event)` from a run without particles, as `simulate` makes them."""
         parts = [
-            latents[name].movedim(self.depth - len(shape) - 2, 0).flatten(1) for name, shape in self.shapes.items()
+            latents[name].movedim(self.depth - len(shape) - 2, 0)[..., None].flatten(1)
+            for name, shape in self.shapes.items()
         ]  # the data's dimension is the last but for those of the event, of which there are len(shape) - (depth - 1)
         return torch.cat(parts, -1)[None]
 

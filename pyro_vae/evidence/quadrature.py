@@ -60,7 +60,7 @@ class Integrated(Estimate):
         return round(math.log(self.evaluations, self.num_points)) if self.num_points else 0
 
 
-def exact(model: Program, x: Tensor) -> Integrated:
+def by_closed_form(model: Program, x: Tensor) -> Integrated:
     """log p(x) of each datum by the model's own method `log_px(x)`.
 
     Raises:
@@ -68,7 +68,7 @@ def exact(model: Program, x: Tensor) -> Integrated:
 
     Example:
         >>> from pyro_vae import LinearGaussian
-        >>> exact(LinearGaussian(5, 2), torch.zeros(3, 5)).method
+        >>> by_closed_form(LinearGaussian(5, 2), torch.zeros(3, 5)).method
         'exact'
     """
     started = time.monotonic()
@@ -84,7 +84,7 @@ def exact(model: Program, x: Tensor) -> Integrated:
     return Integrated(log_px, torch.zeros_like(log_px), 0.0, time.monotonic() - started, 0, num_points=0)
 
 
-def quadrature(
+def by_quadrature(
     model: Program,
     x: Tensor,
     index: Tensor | None = None,
@@ -107,7 +107,7 @@ def quadrature(
     Example:
         >>> from pyro_vae import LinearGaussian
         >>> model, x = LinearGaussian(5, 2), torch.randn(3, 5)
-        >>> torch.allclose(quadrature(model, x).log_px, model.log_px(x).double(), atol=1e-4)
+        >>> torch.allclose(by_quadrature(model, x).log_px, model.log_px(x).double(), atol=1e-4)
         True
     """
     started = time.monotonic()

@@ -41,7 +41,7 @@ class Curve:
     distortion: Tensor
 
 
-def rate_distortion(
+def rate_distortion_curve(
     model: Program,
     x: Tensor,
     index: Tensor | None = None,
@@ -67,7 +67,7 @@ def rate_distortion(
 
     Example:
         >>> from pyro_vae import LinearGaussian
-        >>> curve = rate_distortion(LinearGaussian(5, 2), torch.randn(3, 5), num_points=4, num_temperatures=20)
+        >>> curve = rate_distortion_curve(LinearGaussian(5, 2), torch.randn(3, 5), num_points=4, num_temperatures=20)
         >>> curve.rate.shape
         torch.Size([4, 3])
     """

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pyro_vae import MLP, Amortized, ExactGuide, LinearGaussian, Local, MeanField, SemiAmortized
-from pyro_vae.diagnostics.calibration import DENSITIES, Calibration, calibration
+from pyro_vae.diagnostics.calibration import DENSITIES, Calibration, check_calibration
 from pyro_vae.diagnostics.uniformity import _tables, _tail, critical, limits, p_value
 
 LIKE = torch.zeros(1, 5)
@@ -45,7 +45,7 @@ def prior(x: torch.Tensor, index: Any = None) -> None:
 def test_the_exact_guide_is_flagged_at_most_at_alpha() -> None:
     model, alpha, num = linear_gaussian(), 0.05, 100
     found = [
-        calibration(model, ExactGuide(model), LIKE, num_simulations=40, num_draws=19, seed=seed, alpha=alpha)
+        check_calibration(model, ExactGuide(model), LIKE, num_simulations=40, num_draws=19, seed=seed, alpha=alpha)
         for seed in range(num)
     ]
     rate, error = sum(not one.calibrated for one in found) / num, math.sqrt(alpha * (1 - alpha) / num)
@@ -70,7 +70,7 @@ def test_the_exact_guide_is_flagged_at_most_at_alpha() -> None:
 )
 def test_a_wrong_guide_is_flagged_and_told(change: dict[str, float], flagged: set[str], cause: str) -> None:
     model = linear_gaussian()
-    found = calibration(model, distorted(model, **change), LIKE, num_simulations=300)
+    found = check_calibration(model, distorted(model, **change), LIKE, num_simulations=300)
     assert not found.calibrated and flagged <= set(found.flagged), found.p_values
     verdict = found.verdict()
     assert verdict.startswith("miscalibrated: ") and verdict.endswith(f": the guide is {cause}"), verdict
@@ -79,7 +79,7 @@ def test_a_wrong_guide_is_flagged_and_told(change: dict[str, float], flagged: se
 
 
 def test_the_prior_passes_on_its_units_and_fails_on_what_looks_at_x() -> None:
-    found = calibration(linear_gaussian(), prior, LIKE, num_simulations=300)
+    found = check_calibration(linear_gaussian(), prior, LIKE, num_simulations=300)
     assert set(found.flagged) == {"log_joint", "log_likelihood"}, found.p_values
     assert found.p_values["log_likelihood"] < 1e-6 and min(found.p_values[f"latent[{i}]"] for i in (0, 1)) > 0.01
     assert found.verdict().endswith("(p < 1e-4): the guide ignores x, or a part of it")
@@ -90,7 +90,7 @@ def test_coverage_is_that_of_the_closed_form() -> None:
     model, levels = linear_gaussian(1), torch.tensor([0.5, 0.8, 0.95], dtype=torch.float64)
     z_c = math.sqrt(2) * torch.erfinv(levels)
     for scale in (1.0, 0.5, 2.0):
-        found = calibration(model, distorted(model, scale), LIKE, num_simulations=1000, num_draws=499)
+        found = check_calibration(model, distorted(model, scale), LIKE, num_simulations=1000, num_draws=499)
         held, _ = found.coverage(levels.tolist())
         truth = torch.erf(scale * z_c / math.sqrt(2))
         error = (truth * (1 - truth) / 1000).sqrt()
@@ -181,7 +181,9 @@ def two_site_guide(scale: float) -> Callable[..., None]:
 def test_several_sites_and_an_inner_plate(dtype: torch.dtype) -> None:
     like = torch.ones(4, 3, dtype=dtype)
     guides = two_site_guide(1.0), two_site_guide(0.25)
-    right, wrong = (calibration(two_site_model, guide, like, num_simulations=300, num_draws=29) for guide in guides)
+    right, wrong = (
+        check_calibration(two_site_model, guide, like, num_simulations=300, num_draws=29) for guide in guides
+    )
     assert list(right.ranks) == ["a[0]", "b[0]", "b[1]", "b[2]", *DENSITIES]
     assert all(ranks.shape == (300,) and ranks.min() >= 0 and ranks.max() <= 29 for ranks in right.ranks.values())
     assert right.calibrated, right.p_values
@@ -200,7 +202,7 @@ def test_discrete_quantities_tie_and_stay_uniform() -> None:
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("z", dist.Bernoulli((one / (one + zero))[:, 0]))
 
-    found = calibration(model, guide, torch.zeros(1, 1), num_simulations=2000, num_draws=9)
+    found = check_calibration(model, guide, torch.zeros(1, 1), num_simulations=2000, num_draws=9)
     assert found.calibrated, found.p_values
     assert all(len(ranks.unique()) == 10 for ranks in found.ranks.values())
 
@@ -215,13 +217,13 @@ def test_a_guide_that_is_noisy_besides_its_sites_is_one_q_in_both_runs() -> None
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("latent", dist.MultivariateNormal(mean, scale_tril=exact.scale_tril))
 
-    held, _ = calibration(model, noisy, LIKE, num_simulations=2000, num_draws=199).coverage([0.5, 0.95])
+    held, _ = check_calibration(model, noisy, LIKE, num_simulations=2000, num_draws=199).coverage([0.5, 0.95])
     for share, level in zip(held.tolist(), (0.5, 0.95), strict=True):  # z* - mean has variance 1 + 4
         truth = math.erf(torch.special.ndtri(torch.tensor((1 + level) / 2)).item() / math.sqrt(2 * 5))
         error = math.sqrt(truth * (1 - truth) / 2000)
         assert abs(share - truth) < 5 * error, f"{share}, expected {truth} +- {error}"
     amortized = SemiAmortized(Amortized(MeanField(2), MLP(5, ())), linear_gaussian(), num_steps=2)
-    assert calibration(linear_gaussian(), amortized, LIKE, num_simulations=20).num_simulations == 20
+    assert check_calibration(linear_gaussian(), amortized, LIKE, num_simulations=20).num_simulations == 20
 
 
 def test_it_is_repeatable_and_leaves_no_trace() -> None:
@@ -231,20 +233,20 @@ def test_it_is_repeatable_and_leaves_no_trace() -> None:
     guide = Amortized(MeanField(2), encoder).train()
     options = {"num_simulations": 250, "num_draws": 99}
     state = torch.get_rng_state()
-    first, second = (calibration(model, guide, LIKE, **options) for _ in range(2))
+    first, second = (check_calibration(model, guide, LIKE, **options) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state) and guide.training and model.training
-    other = calibration(model, guide, LIKE, seed=1, **options)
+    other = check_calibration(model, guide, LIKE, seed=1, **options)
     for name, ranks in first.ranks.items():
         assert torch.equal(ranks, second.ranks[name]) and not torch.equal(ranks, other.ranks[name])
-    values = calibration(model, guide, torch.randn(7, 5), **options)  # of like, which do not matter
-    evaluated = calibration(model, guide.eval(), LIKE, **options)
+    values = check_calibration(model, guide, torch.randn(7, 5), **options)  # of like, which do not matter
+    evaluated = check_calibration(model, guide.eval(), LIKE, **options)
     for name, ranks in first.ranks.items():
         assert torch.equal(ranks, values.ranks[name]) and torch.equal(ranks, evaluated.ranks[name])
 
 
 def test_the_verdict_of_a_right_guide() -> None:
     model = linear_gaussian().double()
-    found = calibration(model, ExactGuide(model), LIKE.double(), num_simulations=200)
+    found = check_calibration(model, ExactGuide(model), LIKE.double(), num_simulations=200)
     assert found.verdict() == "calibrated: no deviation of 5 quantities at the 5% level (200 simulations)"
     assert found.calibrated and not found.flagged
 
@@ -270,20 +272,29 @@ def of_other_size(x: torch.Tensor, index: Any = None) -> None:
     ("call", "message"),
     [
         (
-            lambda m, g: calibration(m, g, LIKE, num_simulations=19),
+            lambda m, g: check_calibration(m, g, LIKE, num_simulations=19),
             "num_simulations: got 19, expected an integer >= 20",
         ),
-        (lambda m, g: calibration(m, g, LIKE, num_draws=4), "num_draws: got 4, expected an integer >= 5"),
-        (lambda m, g: calibration(m, g, LIKE, seed=-1), "seed: got -1"),
-        (lambda m, g: calibration(m, g, LIKE, alpha=1.0), "alpha: got 1.0"),
-        (lambda m, g: calibration(m, g, LIKE[0]), r"like: got shape \(5,\)"),
-        (lambda m, g: calibration(m, g, [[0.0]]), "like: got list"),
-        (lambda m, g: calibration(m, g, torch.zeros(1, 4)), "model: got observed sites"),
-        (lambda m, g: calibration(m, Local(MeanField(2), 3), LIKE), "guide: got a table with a row for each of 3 data"),
-        (lambda m, g: calibration(m, auxiliary, LIKE), r"guide: got auxiliary sites \['u'\]"),
-        (lambda m, g: calibration(m, two_site_guide(1.0), torch.zeros(1, 5)), "model, guide: running them"),
-        (lambda m, g: calibration(positive_model, prior, LIKE[:, :2]), "log_joint: got .* values that are not finite"),
-        (lambda m, g: calibration(positive_model, of_other_size, LIKE[:, :2]), "guide: draws site 'latent'"),
+        (lambda m, g: check_calibration(m, g, LIKE, num_draws=4), "num_draws: got 4, expected an integer >= 5"),
+        (lambda m, g: check_calibration(m, g, LIKE, seed=-1), "seed: got -1"),
+        (lambda m, g: check_calibration(m, g, LIKE, alpha=1.0), "alpha: got 1.0"),
+        (lambda m, g: check_calibration(m, g, LIKE[0]), r"like: got shape \(5,\)"),
+        (
+            lambda m, g: check_calibration(m, Local(MeanField(2), 3), LIKE),
+            "guide: got a table with a row for each of 3",
+        ),
+        (lambda m, g: check_calibration(m, g, torch.zeros(1, 4)), "model: got observed sites"),
+        (
+            lambda m, g: check_calibration(m, Local(MeanField(2), 3), LIKE),
+            "guide: got a table with a row for each of 3 data",
+        ),
+        (lambda m, g: check_calibration(m, auxiliary, LIKE), r"guide: got auxiliary sites \['u'\]"),
+        (lambda m, g: check_calibration(m, two_site_guide(1.0), torch.zeros(1, 5)), "model, guide: running them"),
+        (
+            lambda m, g: check_calibration(positive_model, prior, LIKE[:, :2]),
+            "log_joint: got .* values that are not finite",
+        ),
+        (lambda m, g: check_calibration(positive_model, of_other_size, LIKE[:, :2]), "guide: draws site 'latent'"),
     ],
 )
 def test_bad_input(call: Callable[..., object], message: str) -> None:

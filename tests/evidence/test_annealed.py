@@ -1,0 +1,278 @@
+"""Annealing against the linear-Gaussian model, in which log p(x), every tempered posterior and its distortion are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from pyro_vae import VAE, HierarchicalGuide, HierarchicalVAE, LinearGaussian, Local, MeanField, log_evidence
+from pyro_vae.evidence import by_annealing, by_quadrature, likeness, rate_distortion_curve, sandwich
+from pyro_vae.evidence.annealing import Setting, place, schedule
+from pyro_vae.evidence.estimate import standard_error
+from pyro_vae.evidence.hmc import adapted, transition
+from pyro_vae.evidence.path import Path
+from pyro_vae.modes import evaluation
+from pyro_vae.traces import log_joint, plate_depth, prior, sample_guide, simulate
+
+
+def make(dim: int = 2, num: int = 20) -> tuple[LinearGaussian, torch.Tensor]:
+    torch.manual_seed(0)
+    model = LinearGaussian(dim + 3, dim, sigma=0.7).double()
+    return model, model.sample(num) + 0.7 * torch.randn(num, dim + 3).double()
+
+
+class Mean(nn.Module):
+    """The best mean-field guide, for any x, its deviations times `width`."""
+
+    def __init__(self, model: LinearGaussian, width: float = 1.0) -> None:
+        super().__init__()
+        self.best, self.width = model.optimal_mean_field, width
+
+    def forward(self, x: torch.Tensor, index: Any = None) -> torch.Tensor:
+        best = self.best(x)
+        with pyro.plate("data", len(x), dim=-1):
+            return pyro.sample("latent", dist.Normal(best.mean, self.width * best.stddev).to_event(1))
+
+
+def test_the_schedule_is_even_at_neither_end_and_can_be_read_backwards() -> None:
+    betas = schedule(100)
+    steps = torch.tensor(betas).diff()
+    assert betas[0] == 0 and betas[-1] == 1 and (steps > 0).all() and steps[50] > 10 * max(steps[0], steps[-1])
+    assert [round(100 * place(beta), 6) for beta in betas] == list(range(101))
+
+
+@pytest.mark.parametrize("start", ["prior", "guide"])
+def test_within_its_errors_of_the_exact_value(start: str) -> None:
+    model, x = make()
+    est = log_evidence(model, Mean(model), x, method="annealed", start=start, num_temperatures=150)
+    z = (est.log_px + est.log_px_error**2 / 2 - model.log_px(x)) / est.log_px_error
+    assert z.abs().max() < 5 and abs(z.mean()) < 5 / len(z) ** 0.5, z
+    assert (est.log_px - model.log_px(x)).abs().max() < 0.5
+    assert est.method == f"AIS(T=150, K=16, L=5) from the {start}"
+    low, high = est.interval(0.999)
+    assert ((low < model.log_px(x)) & (model.log_px(x) < high)).double().mean() > 0.9
+
+
+def test_a_good_guide_saves_temperatures() -> None:
+    model, x = make(4)
+    errors = [
+        by_annealing(model, x, guide=guide, num_temperatures=50).log_px_error.mean() for guide in (None, Mean(model))
+    ]
+    assert errors[1] < errors[0] / 2
+
+
+def test_forward_is_below_and_reverse_above() -> None:
+    model, _ = make(8)
+    found = sandwich(model, torch.zeros(1, 11).double(), num_data=100, num_temperatures=10, num_chains=4)
+    exact = model.log_px(found.x)
+    for difference in (exact - found.forward.log_px, found.reverse.log_px - exact):
+        assert difference.mean() > 5 * standard_error(difference) > 0  # ten temperatures are far too few
+    assert found.gap == pytest.approx(found.gaps.mean().item()) and found.reverse.upper and not found.forward.upper
+    more = sandwich(model, torch.zeros(1, 11).double(), num_data=100, num_temperatures=100, num_chains=4)
+    assert abs(more.gap) < found.gap / 3
+
+
+def test_real_data_are_set_beside_the_simulated() -> None:
+    model, x = make(2, 60)
+    found = sandwich(model, x, num_data=60, num_temperatures=10)
+    own = by_annealing(model, x, num_temperatures=10)
+    alike = likeness(model, Mean(model), x, found, own)
+    assert (
+        alike.alike
+        and alike.distances.keys() == {"elbo", "rate", "acceptance"}
+        and str(alike).startswith("alike: real")
+    )
+    other = likeness(model, Mean(model), 5 * x, found)
+    assert not other.alike and other.distances["elbo"] < -0.5
+
+
+def test_a_transition_leaves_the_tempered_density_as_it_is() -> None:
+    model, x = make(2, 3)
+    beta = 0.3
+    index = torch.arange(3)
+    path = Path(model, None, x, index)
+    precision = torch.eye(2).double() + beta * model.loading.T @ model.loading / 0.49
+    exact = dist.MultivariateNormal(
+        torch.linalg.solve(precision, beta * (x - model.mean) @ model.loading / 0.49, left=False),
+        precision_matrix=precision,
+    )
+    with evaluation(model, seed=1):
+        point = path.at(exact.sample((4000,)).detach(), x, index)
+        scale, step = torch.ones(3, 2).double(), torch.full((3,), 0.5).double()
+        for _ in range(3):
+            point, chance = transition(path, point, beta, step, scale, 5, x, index)
+    assert 0.5 < chance.mean() < 0.999
+    error = exact.stddev / 4000**0.5
+    assert ((point.z.mean(0) - exact.mean).abs() < 5 * error).all()
+    assert ((point.z.var(0) / exact.variance - 1).abs() < 5 * (2 / 4000) ** 0.5).all()
+
+
+def test_step_sizes_move_towards_the_target() -> None:
+    low, high = torch.zeros(4, 2), torch.ones(4, 2)
+    assert (adapted(torch.zeros(2), low, 0.1) < 0).all() and (adapted(torch.zeros(2), high, 0.1) > 0).all()
+
+
+def test_each_datum_has_a_step_size_of_its_own() -> None:
+    class Uneven(LinearGaussian):
+        def forward(self, x: torch.Tensor, index: Any = None) -> torch.Tensor:
+            width = torch.where(x[:, :1] > 0, 0.02, 1.0)
+            with pyro.plate("data", len(x), dim=-1):
+                z = pyro.sample("latent", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+                pyro.sample("obs", dist.Normal(torch.zeros(2) + z, width).to_event(1), obs=x[:, 1:])
+            return z
+
+    x = torch.tensor([[1.0, 0.3, -0.2], [-1.0, 0.3, -0.2]])
+    est = by_annealing(Uneven(3, 2), x, num_temperatures=200)
+    variance = torch.tensor([[1 + 0.02**2], [2.0]])
+    truth = dist.Normal(torch.zeros(2), variance.sqrt()).log_prob(x[:, 1:]).sum(1)
+    assert (est.acceptance > 0.5).all()
+    assert ((est.log_px - truth).abs() < 5 * est.log_px_error + 0.01).all(), (est.log_px, truth, est.log_px_error)
+
+
+def test_several_sites_and_an_inner_plate() -> None:
+    """Sums of independent Gaussians: a scalar per datum, and three within an inner plate."""
+
+    def model(x: torch.Tensor, index: Any = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            a = pyro.sample("a", dist.Normal(0.0, 1.0))
+            with pyro.plate("columns", 3, dim=-2):
+                b = pyro.sample("b", dist.Normal(0.0, 0.5))
+                pyro.sample("y", dist.Normal(a + b, 0.3), obs=x.T)
+
+    x = torch.tensor([[0.4, -0.3, 0.9], [1.5, 1.0, 2.0]])
+    covariance = torch.ones(3, 3) + (0.25 + 0.09) * torch.eye(3)
+    truth = dist.MultivariateNormal(torch.zeros(3), covariance).log_prob(x)
+    est = by_annealing(model, x, num_temperatures=100)
+    assert ((est.log_px - truth).abs() < 5 * est.log_px_error).all(), (est.log_px, truth)
+    found = sandwich(model, x, num_data=20, num_temperatures=100)
+    exact = dist.MultivariateNormal(torch.zeros(3), covariance).log_prob(found.x)
+    z = (found.reverse.log_px - exact) / found.reverse.log_px_error
+    assert z.abs().max() < 6 and abs(found.gap) < 0.2
+
+
+def test_packing_follows_the_densities() -> None:
+    def model(x: torch.Tensor, index: Any = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            a = pyro.sample("a", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            with pyro.plate("columns", 3, dim=-2):
+                b = pyro.sample("b", dist.Normal(torch.zeros(4), 0.5).to_event(1))
+                pyro.sample("y", dist.Normal(a.sum(-1) + b.sum(-1), 0.3), obs=x.T)
+
+    x, index = torch.randn(5, 3), torch.arange(5)
+    path = Path(model, None, x, index)
+    depth = plate_depth(model, prior(model), x)
+    latents, _ = sample_guide(prior(model), x, index, 7, depth)
+    z = path.layout.pack(latents)
+    assert z.shape == (7, 5, 14) and path.size == 14
+    torch.testing.assert_close(path.layout.unpack(z)["b"], latents["b"])
+    joint = sum(log_joint(model, latents, x, index, depth))
+    torch.testing.assert_close(path.densities(z, x, index)[1], joint)
+    one, simulated = simulate(model, x)
+    again = path.layout.unpack(path.layout.pack_one(one))
+    assert again["b"].shape == (1, 3, 5, 4) and torch.equal(again["b"][0], one["b"]) and simulated.shape == x.shape
+
+
+def test_a_hierarchical_model_by_annealing_and_by_importance() -> None:
+    torch.manual_seed(0)
+    model = HierarchicalVAE((6,), 2, 3, (8,), (8,))
+    guide = HierarchicalGuide((6,), 2, 3, (8,), (8,))
+    x = torch.bernoulli(model.sample(6))
+    chains = by_annealing(model, x, num_temperatures=100)
+    weights = log_evidence(model, guide, x, num_particles=20_000)
+    error = (chains.log_px_error**2 + weights.log_px_error**2).sqrt()
+    assert ((chains.log_px - weights.log_px).abs() < 5 * error + 0.01).all(), (chains.log_px, weights.log_px)
+
+
+def test_both_engines_agree() -> None:
+    torch.manual_seed(0)
+    model = VAE((6,), 2, (8,))
+    x = torch.bernoulli(model.sample(5))
+    found = [by_annealing(model, x, num_temperatures=5, num_chains=3, engine=engine) for engine in ("pyro", "compiled")]  # type: ignore[arg-type]
+    torch.testing.assert_close(found[0].log_px, found[1].log_px, atol=1e-3, rtol=0)
+
+
+def test_blocks_do_not_change_what_is_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = make(2, 7)
+    monkeypatch.setattr("pyro_vae.evidence.annealed._ROWS", 48)  # three data at once
+    done: list[int] = []
+    est = by_annealing(model, x, num_temperatures=100, progress=done.append)
+    assert done == [3, 3, 1] and est.log_px.shape == (7,)
+    z = (est.log_px - model.log_px(x)) / est.log_px_error
+    assert z.abs().max() < 5
+
+
+def test_seeded_and_the_caller_s_state_is_untouched() -> None:
+    model, x = make(2, 3)
+    state = torch.get_rng_state()
+    first = by_annealing(model, x, num_temperatures=5, seed=3)
+    assert torch.equal(torch.get_rng_state(), state) and model.training
+    assert torch.equal(by_annealing(model, x, num_temperatures=5, seed=3).log_px, first.log_px)
+    assert not torch.equal(by_annealing(model, x, num_temperatures=5, seed=4).log_px, first.log_px)
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+
+def test_a_budget_cuts_the_temperatures() -> None:
+    model, x = make(2, 3)
+    est = by_annealing(model, x, num_temperatures=100_000, budget=1.5)
+    assert 10 <= est.setting.num_temperatures < 100_000 and est.seconds < 15
+    assert by_annealing(model, x, num_temperatures=20, budget=1e6).setting == Setting(20, 16, 5)
+
+
+def test_the_rate_distortion_curve_in_closed_form() -> None:
+    model, x = make(2, 10)
+    curve = rate_distortion_curve(model, x, num_points=5, num_temperatures=400, num_chains=32)
+    assert curve.beta[-1] == 1 and curve.rate.shape == (5, 10)
+    noise = 0.49
+    for beta, rate, distortion in zip(curve.beta, curve.rate, curve.distortion, strict=True):
+        precision = torch.eye(2).double() + beta * model.loading.T @ model.loading / noise
+        mean = torch.linalg.solve(precision, beta * (x - model.mean) @ model.loading / noise, left=False)
+        q = dist.MultivariateNormal(mean, precision_matrix=precision)
+        truth = torch.distributions.kl_divergence(
+            q, dist.MultivariateNormal(torch.zeros(2).double(), torch.eye(2).double())
+        )
+        squared = ((x - model.mean - mean @ model.loading.T) ** 2).sum(1) + torch.trace(
+            model.loading @ q.covariance_matrix[0] @ model.loading.T
+        )
+        cost = squared / (2 * noise) + 2.5 * torch.log(torch.tensor(2 * torch.pi * noise))
+        assert abs((rate - truth).mean()) < 0.1 + 0.05 * truth.mean(), (beta, rate, truth)
+        assert abs((distortion - cost).mean()) < 0.1 + 0.05 * cost.mean(), (beta, distortion, cost)
+    torch.testing.assert_close((curve.rate + curve.distortion)[-1], -by_annealing(
+        model, x, num_temperatures=400, num_chains=32).log_px)  # fmt: skip
+
+
+def positive(x: torch.Tensor, index: Any = None) -> None:
+    with pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample("latent", dist.Gamma(2.0, 1.0).expand([1]).to_event(1))
+        pyro.sample("obs", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_temperatures": 1}, "num_temperatures: got 1"),
+        ({"num_chains": 1}, "num_chains: got 1"),
+        ({"num_leapfrog": 0}, "num_leapfrog: got 0"),
+        ({"seed": -1}, "seed: got -1"),
+        ({"budget": 0.0}, "budget: got 0.0"),
+        ({"engine": "fast"}, "engine: got 'fast'"),
+        ({"x": torch.zeros(2, 4)}, r"x: got shape \(2, 4\)"),
+        ({"model": positive, "x": torch.ones(2, 1)}, "real-valued"),
+        ({"guide": Local(MeanField(2), 9)}, "parameters for 9"),
+    ],
+)
+def test_bad_input(change: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"model": LinearGaussian(5, 2), "x": torch.zeros(2, 5), "num_temperatures": 5} | change
+    with pytest.raises(ValueError, match=message):
+        by_annealing(**arguments)
+
+
+def test_a_table_cannot_answer_for_simulated_data() -> None:
+    model, x = make(2, 3)
+    with pytest.raises(ValueError, match="data it has not seen"):
+        sandwich(model, x, guide=Local(MeanField(2), 3).double())
+    assert (by_quadrature(model, x).log_px - model.log_px(x)).abs().max() < 1e-10
