@@ -1,4 +1,4 @@
-"""The command line, `pyro-vae train | resume | evidence | compare | sample | reconstruct | info`.
+"""The command line, `pyro-vae train | resume | evidence | compare | diagnose | export | sample | reconstruct | info`.
 
 Options may be written with hyphens or underscores. Exit codes: 0; 1 for a run that failed (a non-finite loss); 2 for bad
 usage or input; 130 for Ctrl-C. A user's mistake gives one line on stderr and no traceback; PYRO_VAE_DEBUG=1 shows it.
@@ -18,7 +18,7 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor
 
-from pyro_vae import measure
+from pyro_vae import diagnose, measure
 from pyro_vae.inference import NonFiniteLoss, fit
 from pyro_vae.inference.job import read_checkpoint
 from pyro_vae.modes import evaluation
@@ -78,12 +78,18 @@ def _parser() -> ArgumentParser:
     commands = parser.add_subcommands(dest="command")
     commands.add_subcommand("train", _train_parser(), help="train a model and a guide by SVI")
     commands.add_subcommand("resume", _resume_parser(), help="go on with a run that was stopped")
-    evidence = _run_parser("Estimate log p(x) of held-out data by importance sampling; writes evidence.json.")
+    evidence = _run_parser(
+        "Estimate log p(x) of held-out data; writes evidence.json and, for each datum, evidence.csv."
+    )
     commands.add_subcommand("evidence", measure.add_evidence(evidence), help="estimate log p(x) of held-out data")
     compare = _run_parser("Swap the guide on the frozen model, and measure what each costs; writes RUN/ledger.")
     commands.add_subcommand(
         "compare", measure.add_compare(compare), help="what each guide costs, in nats and in seconds"
     )
+    judge = _run_parser("Judge guides by calibration, weights, two-sided bounds and NUTS; writes diagnosis.json.")
+    commands.add_subcommand("diagnose", diagnose.add_diagnose(judge), help="whether guides and figures can be believed")
+    export = _run_parser("Write the guide's draws, their weights and the data for ArviZ, as netCDF.")
+    commands.add_subcommand("export", diagnose.add_export(export), help="draws, weights and data for ArviZ")
     sample = _run_parser("Draw from the model's prior and write a picture.")
     sample.add_argument("--num_samples", type=int, default=64, help="images in the grid")
     sample.add_argument("--seed", type=int, default=0, help="of the draws")
@@ -228,6 +234,8 @@ _COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "resume": _resume,
     "evidence": measure.evidence,
     "compare": measure.compare,
+    "diagnose": diagnose.diagnose,
+    "export": diagnose.export,
     "sample": _sample,
     "reconstruct": _reconstruct,
     "info": _info,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -16,7 +15,8 @@ from rich.status import Status
 
 from pyro_vae.data import Split
 from pyro_vae.diagnostics import active_units, gap_ledger
-from pyro_vae.evidence import Engine, Precision, log_evidence
+from pyro_vae.evidence import Engine, Evidence, Method, Precision, log_evidence
+from pyro_vae.report.intervals import interval_text, plain_verdict, write_intervals
 from pyro_vae.report.ledger import generalisation_table, ledger_table, write_ledger
 from pyro_vae.report.tables import evidence_table, show
 from pyro_vae.runs import Parts, make_folder, open_run, write_json
@@ -25,42 +25,73 @@ from pyro_vae.swap import GUIDES, check_names, swap_guides
 
 def add_evidence(parser: ArgumentParser) -> ArgumentParser:
     """Options of `evidence`."""
-    parser.add_argument("--split", type=Literal["train", "valid", "test"], default="test", help="part of the data")
-    parser.add_argument("--num_data", type=int | None, default=None, help="first rows only; all unless given")
-    parser.add_argument("--num_particles", type=int, default=5000, help="particles per datum")
-    parser.add_argument("--seed", type=int, default=0, help="of the particles")
-    parser.add_argument("--max_bytes", type=int | None, default=None, help="memory for the largest tensors")
+    parser.add_argument("--method", type=Method, default="importance", help="estimator; best chooses, and says why")
+    add_data(parser)
+    parser.add_argument("--num_particles", type=int, default=5000, help="of importance sampling, per datum")
+    parser.add_argument("--defensive", type=float, default=0.0, help="share of the particles from the prior")
+    parser.add_argument(
+        "--target_error", type=float | None, default=None, help="more particles until each error is so small"
+    )
+    parser.add_argument("--start", type=Literal["guide", "prior"], default="guide", help="where annealing starts")
+    parser.add_argument("--num_temperatures", type=int, default=1000, help="of annealing")
+    parser.add_argument("--num_chains", type=int, default=16, help="of annealing, per datum")
+    parser.add_argument("--num_leapfrog", type=int, default=5, help="steps of a trajectory of annealing")
+    parser.add_argument(
+        "--budget", type=float | None, default=None, help="seconds, about: fewer temperatures, or more particles"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the particles and chains")
+    parser.add_argument(
+        "--max_bytes", type=int | None, default=None, help="memory for importance sampling's largest tensors"
+    )
     parser.add_argument("--engine", type=Engine, default="auto", help="run the programs compiled or by Pyro")
     parser.add_argument("--precision", type=Precision, default="float32", help="bfloat16 is faster and biased")
     parser.add_argument("--out", type=str | None, default=None, help="JSON file instead of RUN/evidence.json")
     return parser
 
 
+def add_data(parser: ArgumentParser) -> None:
+    """The options `split` and `num_data`."""
+    parser.add_argument("--split", type=Literal["train", "valid", "test"], default="test", help="part of the data")
+    parser.add_argument("--num_data", type=int | None, default=None, help="first rows only; all unless given")
+
+
+_OPTIONS = {
+    "importance": ("num_particles", "defensive", "target_error", "budget", "seed", "max_bytes", "engine", "precision"),
+    "annealed": ("start", "num_temperatures", "num_chains", "num_leapfrog", "budget", "seed", "engine"),
+    "quadrature": (),
+    "exact": (),
+    "best": ("num_particles", "num_temperatures", "budget", "seed", "engine"),
+}
+
+
 def evidence(options: Namespace) -> None:
-    """Estimate log p(x) of held-out data and write it."""
+    """Estimate log p(x) of held-out data and write it, for all data together and for each."""
     out = Path(options.out) if options.out else Path(options.run) / "evidence.json"
     parts = open_run(options.run, options.data_root, options.device)
     make_folder("out", out.parent)  # before the work, not after it
     split = choose(parts, options.split, options.num_data)
-    started = time.monotonic()
+    chosen = {name: options[name] for name in _OPTIONS[options.method] if options[name] is not None}
     with ExitStack() as stack:
-        chosen = {name: options[name] for name in ("num_particles", "seed", "max_bytes", "engine", "precision")}
-        progress = _progress(stack, len(split))
-        estimate = log_evidence(parts.model, parts.guide, split.x, progress=progress, **chosen)
-    seconds = time.monotonic() - started
+        if options.method != "exact":
+            chosen["progress"] = _progress(stack, len(split))
+        estimate = log_evidence(parts.model, parts.guide, split.x, method=options.method, **chosen)
     summary = estimate.summary()
     facts = {
         "split": options.split,
         "precision": options.precision,
         "fingerprint": split.fingerprint,
         "active_units": active_units(parts.guide, split.x) if len(split) > 1 else None,
-        "seconds": round(seconds, 1),
     }
     write_json(out, summary | facts)
-    show(evidence_table(f"{options.run}: {len(split)} {options.split} data, {options.num_particles} particles", [
-        (type(parts.guide).__name__, summary, seconds)
-    ]))  # fmt: skip
-    print(f"active units {facts['active_units']}, data fingerprint {split.fingerprint}; written to {out}")
+    write_intervals(estimate, out.with_suffix(".csv"))
+    title = f"{options.run}: {len(split)} {options.split} data"
+    if isinstance(estimate, Evidence):
+        name = type(parts.guide).__name__
+        show(evidence_table(f"{title}, {options.num_particles} particles", [(name, summary, estimate.seconds)]))
+    print(f"{title}: log p(x) {interval_text(estimate)}")
+    print(getattr(estimate, "verdict", None) or plain_verdict(estimate))
+    written = f"written to {out} and {out.with_suffix('.csv')}"
+    print(f"active units {facts['active_units']}, data fingerprint {split.fingerprint}; {written}")
 
 
 def add_compare(parser: ArgumentParser) -> ArgumentParser:

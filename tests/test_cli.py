@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import arviz
 import numpy as np
 import pyro
 import pytest
@@ -385,6 +386,50 @@ def test_out_makes_its_folder(command: str, run: Path) -> None:
     assert Path(name).stat().st_size > 0
 
 
+# evidence by other methods, diagnose, export
+
+
+@pytest.mark.parametrize("method", ["annealed", "quadrature", "best", "importance"])
+def test_evidence_by_every_method_agrees(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train("flat", "--model.latent_dim 2")
+    options = "--num_data 4 --num_particles 2000 --num_temperatures 60 --seed 1"
+    assert call(f"evidence {run} --method {method} {options}") == 0
+    found = json.loads((run / "evidence.json").read_text())
+    with (run / "evidence.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["datum"]) for row in rows] == [0, 1, 2, 3]
+    assert sum(float(row["log_px"]) for row in rows) / 4 == pytest.approx(found["log_px"])
+    assert all(float(row["lower"]) <= float(row["upper"]) for row in rows)
+    assert call(f"evidence {run} --method quadrature --num_data 4 --out {run}/exact.json") == 0
+    exact = json.loads((run / "exact.json").read_text())
+    assert abs(found["log_px"] - exact["log_px"]) < 5 * found["log_px_monte_carlo_error"] + 1e-3
+    out = capsys.readouterr().out
+    assert found["method"] in out and "on these data" in out
+
+
+def test_a_method_that_does_not_apply_is_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(f"evidence {run} --method exact") == 2
+    assert "VAE has no method `log_px`" in capsys.readouterr().err
+    assert not (run / "evidence.json").exists()
+
+
+def test_diagnose_ends_in_a_verdict_per_guide(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = (
+        "--num_data 20 --num_particles 100 --num_simulations 200 --num_draws 19 --num_sandwich 4 --num_temperatures 20"
+    )
+    assert call(f"diagnose {run} {options}") == 0
+    out = capsys.readouterr().out
+    found = json.loads((run / "diagnosis.json").read_text())
+    assert found["guides"]["amortized"]["verdict"] in out and "regions hold the truth" in out and "sandwich: AIS" in out
+    assert call(f"diagnose {run} --guides best") == 2
+
+
+def test_export_opens_in_arviz(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(f"export {run} --num_data 3 --num_draws 30") == 0
+    data = arviz.from_netcdf(run / "draws.nc")
+    assert data["posterior"]["latent"].shape == (1, 30, 3, 4) and data["weights"]["pareto_k"].shape == (3,)
+
+
 # pictures and facts
 
 
@@ -449,11 +494,15 @@ def test_a_run_that_has_not_ended_is_served_from_its_checkpoint(run: Path) -> No
 # help
 
 OPTIONS = {
-    "": "train resume evidence compare sample reconstruct info",
+    "": "train resume evidence compare diagnose export sample reconstruct info",
     "train": "--config --data --binarise --valid --model --guide --epochs --batch_size --optimizer --schedule --loss"
     " --beta --warmup_epochs --clip_norm --patience --seed --folder --device --quiet",
     "resume": "run --epochs --device --quiet --data_root",
-    "evidence": "run --split --num_data --num_particles --seed --max_bytes --out --device",
+    "evidence": "run --method --split --num_data --num_particles --defensive --target_error --start --num_temperatures"
+    " --num_chains --num_leapfrog --budget --seed --max_bytes --out --device",
+    "diagnose": "run --guides --split --num_data --num_particles --num_simulations --num_draws --num_sandwich --num_nuts"
+    " --num_temperatures --seed --out --device",
+    "export": "run --split --num_data --num_draws --seed --out --device",
     "compare": "run --guides --split --num_data --num_particles --draws --steps --seed --out --device",
     "sample": "run --num_samples --seed --out",
     "reconstruct": "run --num_data --seed --out",

@@ -22,6 +22,7 @@ STAGES = [
     {"report"},
     {"runs", "swap"},
     {"measure"},
+    {"diagnose"},
     {"cli"},
 ]
 LEVEL = {name: level for level, stage in enumerate(STAGES) for name in stage}

@@ -1,17 +1,20 @@
 """Diagnostics: what a model and a guide have learned, and whether to believe it."""
 
+from pyro_vae.diagnostics.calibration import Calibration, check_calibration
 from pyro_vae.diagnostics.gaps import Entry, Gap, Ledger, gap_ledger
 from pyro_vae.diagnostics.information import active_units, unit_variances
 from pyro_vae.diagnostics.reference import Agreement, Reference, agreement, reference_posterior
 
 __all__ = [
     "Agreement",
+    "Calibration",
     "Entry",
     "Gap",
     "Ledger",
     "Reference",
     "active_units",
     "agreement",
+    "check_calibration",
     "gap_ledger",
     "reference_posterior",
     "unit_variances",

@@ -72,6 +72,7 @@ def best_evidence(
     index: Tensor | None = None,
     *,
     num_particles: int = 5000,
+    num_temperatures: int = 1000,
     budget: float | None = None,
     seed: int = 0,
     engine: Engine = "auto",
@@ -84,6 +85,7 @@ def best_evidence(
         x: data `(N, *shape)`.
         index: rows of the dataset `(N,)`.
         num_particles: of importance sampling.
+        num_temperatures: of annealing.
         budget: seconds, about, that annealing may take with all that came before it.
         seed, engine, progress: as of `log_evidence`.
     """
@@ -104,7 +106,7 @@ def best_evidence(
     if size is None:
         return _only(weights, f"{doubt}, and the latents are not real-valued, so nothing else applies: a lower bound")
     left = None if budget is None else max(1e-3, budget - (time.monotonic() - started))
-    chains = by_annealing(model, x, index, guide=guide, budget=left, **options)
+    chains = by_annealing(model, x, index, guide=guide, num_temperatures=num_temperatures, budget=left, **options)
     chosen, verdict = _choose(weights, chains, doubt)
     tried: dict[str, Estimate] = {estimate.method: estimate for estimate in (weights, chains)}
     seconds, evaluations = time.monotonic() - started, weights.evaluations + chains.evaluations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.table import Table
 from pyro_vae.arviz_data import to_arviz, write_netcdf
 from pyro_vae.diagnostics import Entry, Gap, Ledger
 from pyro_vae.inference.checkpoint import write_atomically
-from pyro_vae.report.tables import share
+from pyro_vae.report.tables import share, write_csv
 
 _SCORES = ("elbo", "elbo_error", "rate", "distortion", "log_px", "log_px_error", "ess", "pareto_k")
 _GAPS = ("inference", "approximation", "amortization")
@@ -63,8 +62,8 @@ def _difference(train: Gap | None, test: Gap | None) -> str:
 def write_ledger(ledger: Ledger, folder: Path, name: str) -> list[Path]:
     """Write NAME.csv (means), NAME_data.csv (a row per guide and datum), NAME.nc and NAME.png into a folder."""
     paths = [folder / f"{name}{end}" for end in (".csv", "_data.csv", ".nc", ".png")]
-    _write_csv(list(ledger.rows()), paths[0])
-    _write_csv([row for key, entry in ledger.entries.items() for row in _data_rows(key, entry)], paths[1])
+    write_csv(list(ledger.rows()), paths[0])
+    write_csv([row for key, entry in ledger.entries.items() for row in _data_rows(key, entry)], paths[1])
     write_netcdf(ledger_to_arviz(ledger), paths[2])
     save_chart(ledger, paths[3], name)
     return paths
@@ -131,11 +130,3 @@ def _data_rows(name: str, entry: Entry) -> list[dict[str, Any]]:
         {"guide": name, "datum": number, **dict(zip(columns, values, strict=True))}
         for number, values in enumerate(zip(*columns.values(), strict=True))
     ]
-
-
-def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))

@@ -1,0 +1,165 @@
+"""The commands that judge a run, `pyro-vae diagnose` and `pyro-vae export`: can its guides, and its figures, be believed?
+
+calibration   ranks and coverage on data that the model makes (amortized guides only)
+weights       k-hat of importance weights on real data
+sandwich      bounds from both sides on data that the model makes, and whether real data are like them
+NUTS          means and standard deviations against a reference posterior of a few real data
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+
+from pyro_vae.arviz_data import write_netcdf
+from pyro_vae.data import Split
+from pyro_vae.diagnostics import Reference, agreement, check_calibration, reference_posterior
+from pyro_vae.evidence import likeness, log_evidence, sandwich
+from pyro_vae.measure import add_data, choose
+from pyro_vae.report.export import draws_to_arviz
+from pyro_vae.report.tables import share
+from pyro_vae.runs import Parts, make_folder, open_run, write_json
+from pyro_vae.swap import check_names, swap_guides
+from pyro_vae.traces import Program
+
+_FEW_HIGH = 0.05  # share of the data with a high k-hat that is passed over
+_FAR = 0.2  # standard deviations of the posterior by which means may be off
+_RATIO = 0.9  # of standard deviations, below or above whose inverse a guide is too narrow or too wide
+
+
+def add_diagnose(parser: ArgumentParser) -> ArgumentParser:
+    """Options of `diagnose`."""
+    parser.add_argument("--guides", type=str, default="amortized", help="as of compare, with commas between them")
+    add_data(parser)
+    parser.set_defaults(num_data=200)
+    parser.add_argument("--num_particles", type=int, default=2500, help="per datum for k-hat")
+    parser.add_argument("--num_simulations", type=int, default=1000, help="data made by the model for calibration")
+    parser.add_argument("--num_draws", type=int, default=99, help="of the guide for each of them")
+    parser.add_argument(
+        "--num_sandwich", type=int, default=0, help="data made by the model for two-sided bounds; 0 for none"
+    )
+    parser.add_argument("--num_temperatures", type=int, default=1000, help="of these bounds")
+    parser.add_argument("--num_nuts", type=int, default=0, help="data whose posterior NUTS samples; 0 for none")
+    parser.add_argument("--seed", type=int, default=0, help="of everything")
+    parser.add_argument("--out", type=str | None, default=None, help="JSON file instead of RUN/diagnosis.json")
+    return parser
+
+
+def diagnose(options: Namespace) -> None:
+    """Judge the run's guides, print a verdict for each, and write it all."""
+    out = Path(options.out) if options.out else Path(options.run) / "diagnosis.json"
+    parts = open_run(options.run, options.data_root, options.device)
+    split = choose(parts, options.split, options.num_data)
+    names = [name.strip() for name in options.guides.split(",")]
+    check_names(parts.model, parts.guide, names)
+    make_folder("out", out.parent)
+    found: dict[str, Any] = {
+        "split": options.split,
+        "fingerprint": split.fingerprint,
+        "num_data": len(split),
+        "guides": {},
+    }
+    with ExitStack() as stack:
+        status = stack.enter_context(Console(stderr=True).status("fitting the guides"))
+        guides = swap_guides(parts.model, parts.guide, split.x, names, seed=options.seed)
+        reference = None
+        if options.num_nuts:
+            status.update("sampling by NUTS")
+            reference = reference_posterior(parts.model, split.x[: options.num_nuts], seed=options.seed)
+            found["nuts"] = _nuts_facts(reference)
+        if options.num_sandwich:
+            status.update("annealing both ways")
+            found["sandwich"] = _sandwich(parts, split, options)
+        for name, guide in guides.items():
+            status.update(f"judging {name}")
+            found["guides"][name] = _judge(parts.model, guide, split, reference, options)
+    write_json(out, found)
+    if "sandwich" in found:
+        print(found["sandwich"]["verdict"])
+    for name, said in found["guides"].items():
+        print(f"{name}: {said['verdict']}")
+    print(f"written to {out}")
+
+
+def _judge(
+    model: Program, guide: Program, split: Split, reference: Reference | None, options: Namespace
+) -> dict[str, Any]:
+    """What is found of one guide, and the verdict."""
+    said: list[str] = []
+    weights = log_evidence(model, guide, split.x, num_particles=options.num_particles, seed=options.seed)
+    high = weights.share_above_threshold
+    found: dict[str, Any] = {"elbo": weights.elbo.mean().item(), "log_px": weights.mean, "share_above_threshold": high}
+    said.append(
+        f"k-hat high on {share(high)} of the {options.split} data" if high > _FEW_HIGH else "importance weights healthy"
+    )
+    right = high <= _FEW_HIGH
+    if hasattr(guide, "num_rows"):
+        said.append("calibration not applicable to parameters per datum")
+    else:
+        numbers = {name: options[name] for name in ("num_simulations", "num_draws", "seed")}
+        ranks = check_calibration(model, guide, split.x, **numbers)
+        held, error = ranks.coverage()
+        found["coverage"] = dict(zip(("50%", "80%", "95%"), held.tolist(), strict=True))
+        found["coverage_error"] = error.tolist()
+        found["p_values"] = ranks.p_values
+        covers = "/".join(f"{100 * value:.0f}" for value in held)
+        said += [ranks.verdict(), f"50/80/95% regions hold the truth in {covers}%"]
+        right = right and ranks.calibrated
+    if reference is not None:
+        told, near = _against(guide, reference, split, options)
+        said.append(told)
+        right = right and near
+    found["verdict"] = ("can be believed: " if right else "NOT to be believed as a posterior: ") + "; ".join(said)
+    return found
+
+
+def _against(guide: Program, reference: Reference, split: Split, options: Namespace) -> tuple[str, bool]:
+    index = torch.arange(options.num_nuts, device=split.x.device)
+    found = agreement(guide, reference, split.x[: options.num_nuts], index, seed=options.seed)
+    shift = torch.cat([part.flatten() for part in found.shift.values()]).square().mean().sqrt().item()
+    ratio = torch.cat([part.flatten() for part in found.ratio.values()]).log().mean().exp().item()
+    doubt = "" if reference.converged else " (whose chains have not converged)"
+    told = f"against NUTS{doubt} means off by {shift:.2f} and standard deviations {ratio:.2f} of the posterior's"
+    return told, shift < _FAR and _RATIO < ratio < 1 / _RATIO
+
+
+def _nuts_facts(reference: Reference) -> dict[str, Any]:
+    worst = max(value.max().item() for value in reference.r_hat.values())
+    least = min(value.min().item() for value in reference.ess.values())
+    return {"r_hat": worst, "ess": least, "num_divergent": reference.num_divergent, "seconds": reference.seconds}
+
+
+def _sandwich(parts: Parts, split: Split, options: Namespace) -> dict[str, Any]:
+    numbers = {"num_temperatures": options.num_temperatures, "seed": options.seed}
+    found = sandwich(parts.model, split.x, guide=parts.guide, num_data=options.num_sandwich, **numbers)
+    real = log_evidence(parts.model, parts.guide, split.x[: options.num_sandwich], method="annealed", **numbers)
+    alike = likeness(parts.model, parts.guide, split.x, found, real)  # type: ignore[arg-type]
+    told = f"sandwich: {found.forward.method} is at most {found.gap:.2f} +- {found.gap_error:.2f} nats low on simulated data"
+    return {"gap": found.gap, "gap_error": found.gap_error, "alike": alike.alike, "verdict": f"{told}; {alike}"}
+
+
+def add_export(parser: ArgumentParser) -> ArgumentParser:
+    """Options of `export`."""
+    add_data(parser)
+    parser.set_defaults(num_data=16)
+    parser.add_argument("--num_draws", type=int, default=1000, help="of the guide for each datum")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument("--out", type=str | None, default=None, help="netCDF file instead of RUN/draws.nc")
+    return parser
+
+
+def export(options: Namespace) -> None:
+    """Write the guide's draws, their weights and the data as netCDF, for ArviZ."""
+    out = Path(options.out) if options.out else Path(options.run) / "draws.nc"
+    parts = open_run(options.run, options.data_root, options.device)
+    split = choose(parts, options.split, options.num_data)
+    make_folder("out", out.parent)
+    data = draws_to_arviz(parts.model, parts.guide, split.x, num_draws=options.num_draws, seed=options.seed)
+    write_netcdf(data, out)
+    what = f"{len(split)} {options.split} data, fingerprint {split.fingerprint}, {options.num_draws} draws each"
+    print(f"{what}; written to {out}")

@@ -1,0 +1,208 @@
+"""Every method, and the choice between them, against what is known exactly."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from pyro_vae import VAE, ExactGuide, LinearGaussian, Local, MeanField, log_evidence
+from pyro_vae.evidence import by_importance, by_quadrature
+from pyro_vae.evidence.best import Best
+from pyro_vae.evidence.estimate import Estimate
+from pyro_vae.evidence.quadrature import Integrated
+from pyro_vae.report.intervals import interval_text, plain_verdict
+from pyro_vae.weights import log_mean_exp, pareto_k, pareto_smoothed
+
+
+def make(dim: int = 2, num: int = 20) -> tuple[LinearGaussian, torch.Tensor]:
+    torch.manual_seed(0)
+    model = LinearGaussian(dim + 3, dim, sigma=0.7).double()
+    return model, model.sample(num) + 0.7 * torch.randn(num, dim + 3).double()
+
+
+class Hidden(nn.Module):
+    """A linear-Gaussian model that does not know its log p(x)."""
+
+    def __init__(self, model: LinearGaussian) -> None:
+        super().__init__()
+        self.inner = model
+
+    def forward(self, x: torch.Tensor, index: Any = None) -> Any:
+        return self.inner(x, index)
+
+
+class Narrow(nn.Module):
+    """The exact posterior with its deviations times `width`, shifted by `shift` of them."""
+
+    def __init__(self, model: LinearGaussian, width: float, shift: float = 0.0) -> None:
+        super().__init__()
+        self.posterior, self.width, self.shift = model.posterior, width, shift
+
+    def forward(self, x: torch.Tensor, index: Any = None) -> torch.Tensor:
+        q = self.posterior(x)
+        with pyro.plate("data", len(x), dim=-1):
+            mean = q.mean + self.shift * q.stddev
+            return pyro.sample("latent", dist.MultivariateNormal(mean, scale_tril=self.width * q.scale_tril))
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_quadrature_is_exact_on_gaussians(dim: int) -> None:
+    model, x = make(dim, 5)
+    found = by_quadrature(model, x)
+    assert (found.log_px - model.log_px(x)).abs().max() < 1e-9 and found.log_px_error.max() < 1e-9
+    assert found.reliable.all() and found.evaluations >= 201**dim
+    coarse = by_quadrature(model, x, num_points=51)
+    off = (coarse.log_px - model.log_px(x)).abs()
+    assert (off <= coarse.log_px_error + 1e-9).all()
+
+
+@pytest.mark.parametrize("sigma", [1e-1, 1e-3, 1e-5])
+def test_quadrature_finds_a_posterior_far_narrower_than_the_prior(sigma: float) -> None:
+    model = LinearGaussian(3, 2, sigma=sigma).double()
+    x = model.sample(3)
+    found = by_quadrature(model, x, num_points=51)
+    assert ((found.log_px - model.log_px(x)).abs() <= found.log_px_error + 1e-6).all() and found.reliable.all()
+
+
+def test_quadrature_agrees_with_weights_on_a_decoder() -> None:
+    torch.manual_seed(0)
+    model = VAE((6,), 2, (8,))
+    x = torch.bernoulli(model.sample(5))
+    found = by_quadrature(model, x, num_points=101)
+    weights = log_evidence(model, Local(MeanField(2), 5), x, num_particles=50_000)
+    assert ((found.log_px - weights.log_px).abs() < 5 * weights.log_px_error + 1e-4).all()
+
+
+def test_quadrature_refuses_more_than_two_latents() -> None:
+    model, x = make(3)
+    with pytest.raises(ValueError, match="got 3 latent values per datum"):
+        by_quadrature(model, x)
+    with pytest.raises(ValueError, match="odd number"):
+        by_quadrature(*make(2), num_points=100)
+
+
+def test_best_takes_the_closed_form_then_quadrature_then_weights_then_chains() -> None:
+    model, x = make(2, 6)
+    assert log_evidence(model, ExactGuide(model), x, method="best").method == "exact"
+    hidden = Hidden(model)
+    flat = log_evidence(hidden, ExactGuide(model), x, method="best")
+    assert flat.method.startswith("quadrature") and "2 latents" in flat.verdict
+    model, x = make(3, 6)
+    good = log_evidence(Hidden(model), ExactGuide(model), x, method="best", num_particles=500)
+    assert good.method == "importance(S=500)" and "can be believed" in good.verdict
+    bad = log_evidence(
+        Hidden(model), Narrow(model, 0.4, 1.5), x, method="best", num_particles=500, num_temperatures=300
+    )
+    assert bad.method.startswith("AIS") and bad.verdict.startswith("importance sampling is ") and len(bad.tried) == 2
+    low = bad.tried["importance(S=500)"].mean
+    assert f"is {bad.mean - low:.2f} +-" in bad.verdict and bad.verdict.endswith("use annealed")
+    assert ((bad.log_px - model.log_px(x)).abs() < 5 * bad.log_px_error + 0.05).all()
+    assert bad.summary()["tried"][bad.method] == bad.mean and isinstance(bad, Best)
+
+
+def test_best_says_so_where_chains_cannot_run() -> None:
+    def model(x: torch.Tensor, index: Any = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("latent", dist.Gamma(2.0, 1.0).expand([3]).to_event(1))
+            pyro.sample("obs", dist.Normal(z, 0.01).to_event(1), obs=x)
+
+    def guide(x: torch.Tensor, index: Any = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("latent", dist.Gamma(2.0, 1.0).expand([3]).to_event(1))
+
+    found = log_evidence(model, guide, torch.ones(3, 3), method="best", num_particles=500)
+    assert "not real-valued" in found.verdict and math.isinf(found.mean_interval()[1])
+
+
+def test_a_defensive_share_of_the_prior_bounds_the_weights() -> None:
+    model, x = make(2, 30)
+    lost = Narrow(model, 0.3, 3.0)
+    alone = by_importance(model, lost, x, num_particles=4000)
+    mixed = by_importance(model, lost, x, num_particles=4000, defensive=0.25)
+    exact = model.log_px(x)
+    assert (exact - alone.log_px).mean() > 1 > (exact - mixed.log_px).abs().max()
+    assert ((mixed.log_px - exact).abs() < 5 * mixed.log_px_error).all()
+    assert mixed.pareto_k.median() < 0.5 < alone.pareto_k.median()
+    right = by_importance(model, ExactGuide(model), x, num_particles=4000, defensive=0.25)
+    assert ((right.log_px - exact).abs() < 5 * right.log_px_error).all() and right.log_px_error.max() < 0.02
+    with pytest.raises(ValueError, match=r"defensive: got 1\.0"):
+        by_importance(model, lost, x, defensive=1.0)
+
+
+def test_more_particles_where_they_are_needed() -> None:
+    model, x = make(2, 10)
+    guide = Narrow(model, 1.5)
+    found = log_evidence(model, guide, x, num_particles=100, target_error=0.02)
+    assert found.log_px_error.max() <= 0.02 and found.evaluations > 100
+    assert ((found.log_px - model.log_px(x)).abs() < 5 * found.log_px_error).all()
+    stopped = log_evidence(model, guide, x, num_particles=100, target_error=1e-9, budget=0.5)
+    assert stopped.seconds < 5 and stopped.log_px_error.max() > 1e-9
+    with pytest.raises(ValueError, match="target_error, budget"):
+        log_evidence(model, guide, x, target_error=0.0)
+
+
+def test_smoothed_weights_have_less_noise_and_the_same_mean() -> None:
+    torch.manual_seed(0)
+    log_w = 1.2 * torch.randn(1000, 400).double()  # log-normal: mean exp(0.72)
+    khat, smoothed = pareto_smoothed(log_w)
+    assert torch.equal(khat, pareto_k(log_w))
+    raw = log_mean_exp(log_w)
+    assert (smoothed - raw).abs().max() > 1e-3 and (smoothed - raw).abs().median() < 0.05
+    assert smoothed.var() < raw.var()
+    assert abs(smoothed.mean() - 0.72) < 0.05
+    shifted = pareto_smoothed(log_w + 300.0)[1]
+    torch.testing.assert_close(shifted, smoothed + 300, atol=1e-9, rtol=0)
+    few = torch.randn(10, 3).double()
+    assert torch.equal(pareto_smoothed(few)[1], log_mean_exp(few))
+
+
+def estimate(log_px: list[float], error: list[float], reliable: list[bool]) -> Estimate:
+    class Made(Integrated):
+        @property
+        def reliable(self) -> torch.Tensor:
+            return torch.tensor(reliable)
+
+    return Made(torch.tensor(log_px).double(), torch.tensor(error).double(), 1.0, 0.0, 0, num_points=0)
+
+
+def test_intervals_are_open_where_the_error_is_not_believed() -> None:
+    made = estimate([-10.0, -20.0], [0.1, 0.2], [True, False])
+    lower, upper = made.interval(0.95)
+    torch.testing.assert_close(lower, torch.tensor([-9.995 - 0.196, -19.98 - 0.392]).double(), atol=1e-3, rtol=0)
+    assert upper[0] == pytest.approx(-9.995 + 0.196, abs=1e-3) and math.isinf(upper[1])
+    assert math.isinf(made.mean_interval()[1]) and "at least" in interval_text(made)
+    assert "vouched for on 50.0%" in plain_verdict(made)
+    sure = estimate([-10.0, -20.0], [0.1, 0.2], [True, True])
+    low, high = sure.mean_interval(0.95)
+    assert high - low == pytest.approx(2 * 1.96 * math.hypot(0.1, 0.2) / 2, abs=1e-3)
+    assert "on all data" in plain_verdict(sure) and " to " in interval_text(sure)
+    with pytest.raises(ValueError, match="level: got 1"):
+        sure.interval(1.0)
+
+
+@pytest.mark.parametrize("method", ["importance", "annealed"])
+def test_intervals_cover(method: str) -> None:
+    """100 data at once, each an independent run; the full count over 500 seeds is in experiments/evidence.py."""
+    model, x = make(2, 1)
+    x = x.expand(100, -1).contiguous()
+    options: dict[str, Any] = {"num_particles": 400} if method == "importance" else {"num_temperatures": 60}
+    found = log_evidence(model, Narrow(model, 1.3), x, method=method, **options)
+    lower, upper = found.interval(0.95)
+    exact = model.log_px(x)
+    assert 0.85 <= ((lower <= exact) & (exact <= upper)).double().mean() <= 1.0
+
+
+def test_unknown_methods_and_options() -> None:
+    model, x = make()
+    with pytest.raises(ValueError, match="method: got 'magic', expected one of 'importance'"):
+        log_evidence(model, ExactGuide(model), x, method="magic")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="start: got 'end'"):
+        log_evidence(model, ExactGuide(model), x, method="annealed", start="end")
+    with pytest.raises(ValueError, match="no method `log_px`"):
+        log_evidence(Hidden(model), ExactGuide(model), x, method="exact")
