@@ -1,0 +1,269 @@
+"""How near is each estimate of log p(x), does its interval hold, and what does it cost?
+
+    gaussian   linear-Gaussian models with 10 and 50 units, log p(x) known: error of each method on 20 data, coverage of its
+               95% intervals over 500 independent runs on one datum, and bounds from both sides on 100 simulated data.
+               The guide is the exact posterior with its deviations 1.15 times as large.
+    flat       two latent units on MNIST: weights, chains and quadrature on the same test images
+    runs       trained runs: L_5000 and L_50000 of importance sampling, annealing from the guide on the first test images,
+               the sandwich on images that the model makes, and whether real ones are like them
+    speed      seconds of an evaluation in a batch of chains and data, and in a loop over single chains
+
+Run:  PYRO_VAE_DATA=... python experiments/evidence.py {gaussian,flat,runs,speed} [RUN ...] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+import pyro_vae as pv
+from pyro_vae.evidence import Annealed, Estimate, by_annealing, by_importance, by_quadrature, likeness, sandwich
+from pyro_vae.report.intervals import interval_text
+from pyro_vae.runs import open_run
+
+WIDTH = 1.15
+
+
+class Wide(nn.Module):
+    """The exact posterior of a linear-Gaussian model, its deviations times `width`, shifted by `shift` of them."""
+
+    def __init__(self, model: pv.LinearGaussian, width: float = WIDTH, shift: float = 0.0) -> None:
+        super().__init__()
+        self.posterior, self.width, self.shift = model.posterior, width, shift
+
+    def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
+        """Run the guide."""
+        q = self.posterior(x)
+        with pyro.plate("data", len(x), dim=-1):
+            mean = q.mean + self.shift * q.stddev
+            return pyro.sample("latent", dist.MultivariateNormal(mean, scale_tril=self.width * q.scale_tril))
+
+
+def gaussian_model(dim: int, num_data: int) -> tuple[pv.LinearGaussian, Tensor]:
+    """A model with `dim` units and dim + 10 observed values, and data of its own."""
+    torch.manual_seed(0)
+    model = pv.LinearGaussian(dim + 10, dim, sigma=0.7).double().requires_grad_(False)
+    return model, model.sample(num_data) + 0.7 * torch.randn(num_data, dim + 10).double()
+
+
+def error(found: Estimate, exact: Tensor) -> dict[str, float]:
+    """The error of the mean, the worst in standard errors, and the cost."""
+    off = found.log_px - exact
+    return {
+        "error_of_the_mean": off.mean().item(),
+        "monte_carlo_error": found.monte_carlo_error,
+        "worst_in_errors": (off.abs() / found.log_px_error.clamp(min=1e-12)).max().item(),
+        "evaluations": found.evaluations,
+        "seconds_per_datum": found.seconds / len(exact),
+    }
+
+
+def gaussian(options: argparse.Namespace) -> dict[str, Any]:
+    """Errors, coverage and bounds."""
+    results: dict[str, Any] = {}
+    for dim in options.dims:
+        model, x = gaussian_model(dim, 20)
+        guide, exact = Wide(model), model.log_px(x)
+        annealing: dict[str, Any] = {"num_temperatures": options.num_temperatures}
+        many = x[:1].expand(options.num_seeds, -1).contiguous()
+        methods: dict[str, Callable[[Tensor], Estimate]] = {
+            "importance": partial(by_importance, model, guide),
+            "annealed from the guide": partial(by_annealing, model, guide=guide, **annealing),
+            "annealed from the prior": partial(by_annealing, model, **annealing),
+        }
+        for name, run in methods.items():
+            row = error(run(x), exact)
+            found = run(many)
+            lower, upper = found.interval(0.95)
+            row["coverage"] = ((lower <= exact[0]) & (exact[0] <= upper)).double().mean().item()
+            row["reliable"] = found.reliable.double().mean().item()
+            results[f"{name}, d={dim}"] = row
+            told(f"{name}, d={dim}", row)
+        both = sandwich(model, x, num_data=options.num_simulated, **annealing)
+        exact = model.log_px(both.x)
+        row = {
+            "forward_below_exact": (exact - both.forward.log_px).mean().item(),
+            "reverse_above_exact": (both.reverse.log_px - exact).mean().item(),
+            "gap": both.gap,
+            "gap_error": both.gap_error,
+        }
+        results[f"bounds from the prior, d={dim}"] = row
+        told(f"bounds, d={dim}", row)
+    return results
+
+
+def told(name: str, row: dict[str, Any]) -> None:
+    """Print a row."""
+    values = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
+    print(f"{name}: " + ", ".join(values), flush=True)
+
+
+def flat(options: argparse.Namespace) -> dict[str, Any]:
+    """Three methods on a model with two latent units."""
+    data = pv.load(options.data, valid=0)
+    torch.manual_seed(0)
+    model = pv.VAE(data.shape, 2, (200, 200), mean=data.mean)
+    guide = pv.Amortized(pv.MeanField(2), pv.MLP(data.shape, (200, 200)))
+    pv.fit(model, guide, data, epochs=options.epochs, quiet=True)
+    model.requires_grad_(False)
+    x = data.test.take(options.num_data).x
+    grid = by_quadrature(model, x)
+    local = pv.fit_local(model, pv.Local.started_at(guide, x, pv.FullRank(2)), x, num_particles=8)
+    results: dict[str, Any] = {"quadrature": {"log_px": grid.mean, "error": grid.log_px_error.max().item()}}
+    for name, found in {
+        "importance from the encoder": by_importance(model, guide, x),
+        "importance from the encoder, a tenth from the prior": by_importance(model, guide, x, defensive=0.1),
+        "importance from a local full-rank guide": by_importance(model, local, x),
+        "annealed from the encoder": by_annealing(model, x, guide=guide, num_temperatures=options.num_temperatures),
+        "annealed from the prior": by_annealing(model, x, num_temperatures=options.num_temperatures),
+    }.items():
+        row = error(found, grid.log_px) | {"reliable": found.reliable.double().mean().item()}
+        inside = [
+            bool(low <= value <= high)
+            for low, value, high in zip(found.interval()[0], grid.log_px, found.interval()[1], strict=True)
+        ]
+        results[name] = row | {"share_inside": sum(inside) / len(inside)}
+        told(name, results[name])
+    return results
+
+
+def runs(options: argparse.Namespace) -> dict[str, Any]:
+    """Importance sampling, annealing and the sandwich on trained runs."""
+    results: dict[str, Any] = {}
+    for folder in options.run:
+        parts = open_run(folder)
+        assert parts.data is not None
+        model, guide = parts.model.requires_grad_(False), parts.guide
+        x = parts.data.test.take(options.num_data).x
+        found: dict[str, Any] = {"num_data": len(x), "fingerprint": parts.data.test.take(options.num_data).fingerprint}
+        estimates: dict[str, Estimate] = {}
+        for size in options.num_particles:
+            estimates[f"L_{size}"] = by_importance(model, guide, x, num_particles=size)
+        for start in options.start:
+            from_guide = guide if start == "guide" else None
+            estimates[f"AIS from the {start}"] = by_annealing(
+                model, x, guide=from_guide, num_temperatures=options.num_temperatures
+            )
+        first = next(iter(estimates.values()))
+        for name, estimate in estimates.items():
+            gain = estimate.log_px - first.log_px
+            above = {
+                "above_the_first": gain.mean().item(),
+                "above_the_first_error": gain.std().item() / math.sqrt(len(gain)),
+            }
+            found[name] = estimate.summary() | above
+            print(f"{folder}: {name}: {interval_text(estimate)}; {gain.mean():+.3f} +- {gain.std() / len(gain) ** 0.5:.3f},"
+                  f" reliable {estimate.reliable.double().mean():.0%}, {estimate.seconds:.0f} s", flush=True)  # fmt: skip
+        if options.num_simulated:
+            start = options.start[0]
+            both = sandwich(model, x, guide=guide if start == "guide" else None, num_data=options.num_simulated,
+                            num_temperatures=options.num_temperatures)  # fmt: skip
+            real = estimates[f"AIS from the {start}"]
+            assert isinstance(real, Annealed)
+            alike = likeness(model, guide, x, both, real)
+            found["sandwich"] = {
+                "gap": both.gap,
+                "gap_error": both.gap_error,
+                "largest": both.gaps.max().item(),
+                "num_data": options.num_simulated,
+                "alike": alike.alike,
+                "means": alike.means,
+                "distances": alike.distances,
+                "seconds": both.forward.seconds + both.reverse.seconds,
+            }
+            print(f"{folder}: sandwich {both.gap:.3f} +- {both.gap_error:.3f} nats; {alike}", flush=True)
+        results[Path(folder).name] = found
+        save(options, results)
+    return results
+
+
+def speed(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of an evaluation, batched and one chain of one datum after another."""
+    parts = open_run(options.run[0])
+    assert parts.data is not None
+    model, x = parts.model.requires_grad_(False), parts.data.test.take(options.num_data).x
+    setting = {"num_temperatures": options.num_temperatures}
+    batched = by_annealing(model, x, engine="compiled", **setting)
+    alone, count = 0.0, 0
+    for row in x[:2].split(1):
+        single = one_chain(model, row, options.num_temperatures, batched)
+        alone, count = alone + single[0], count + single[1]
+    results = {
+        "num_data": len(x),
+        "seconds_per_evaluation": batched.seconds / (batched.evaluations * len(x)),
+        "seconds_per_evaluation_alone": alone / count,
+    }
+    results["ratio"] = results["seconds_per_evaluation_alone"] / results["seconds_per_evaluation"]
+    told("speed", results)
+    return results
+
+
+def one_chain(model: Any, x: Tensor, num_temperatures: int, like: Annealed) -> tuple[float, int]:
+    """Plain annealing of one chain of one datum, as one would write it: seconds, and evaluations."""
+    started, z = time.monotonic(), torch.randn(1, model.latent_dim)
+    count, step = 0, 0.05
+
+    def gradient(z: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+        z = z.detach().requires_grad_()
+        log_likelihood = model.likelihood(model.decoder(z)).log_prob(x)
+        log_f = model.prior(z).log_prob(z) + beta * log_likelihood
+        return log_f.detach(), torch.autograd.grad(log_f.sum(), z)[0]
+
+    for number in range(1, num_temperatures + 1):
+        beta, momentum, start = number / num_temperatures, torch.randn_like(z), z
+        log_f, slope = gradient(z, beta)
+        before = log_f - momentum.square().sum() / 2
+        for _ in range(like.setting.num_leapfrog):
+            momentum = momentum + step / 2 * slope
+            z = z + step * momentum
+            log_f, slope = gradient(z, beta)
+            momentum = momentum + step / 2 * slope
+            count += 1
+        if torch.rand(()).log() > log_f - momentum.square().sum() / 2 - before:
+            z = start
+    return time.monotonic() - started, count
+
+
+def save(options: argparse.Namespace, results: dict[str, Any]) -> None:
+    """Write what there is."""
+    if options.json is not None:
+        facts = {
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "num_temperatures": options.num_temperatures,
+        }
+        options.json.write_text(json.dumps(facts | results, indent=2) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["gaussian", "flat", "runs", "speed"])
+    parser.add_argument("run", nargs="*", default=[str(Path(__file__).parent / "mnist_gated")])
+    parser.add_argument("--data", default="mnist", help="for flat")
+    parser.add_argument("--epochs", type=int, default=5, help="for flat")
+    parser.add_argument("--dims", type=int, nargs="+", default=[10, 50], help="for gaussian")
+    parser.add_argument("--num-seeds", type=int, default=500, help="runs on one datum for coverage")
+    parser.add_argument("--num-data", type=int, default=20)
+    parser.add_argument("--num-particles", type=int, nargs="+", default=[5000, 50_000])
+    parser.add_argument("--num-temperatures", type=int, default=1000)
+    parser.add_argument("--start", nargs="+", choices=["guide", "prior"], default=["guide"])
+    parser.add_argument("--num-simulated", type=int, default=100)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    save(options, {"gaussian": gaussian, "flat": flat, "runs": runs, "speed": speed}[options.what](options))
+
+
+if __name__ == "__main__":
+    main()
