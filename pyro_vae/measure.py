@@ -101,6 +101,7 @@ def add_compare(parser: ArgumentParser) -> ArgumentParser:
     parser.add_argument("--num_data", type=int, default=100, help="first rows of each part")
     parser.add_argument("--num_particles", type=int, default=5000, help="particles per datum of the estimates")
     parser.add_argument("--draws", type=int, default=1, help="of each datum in a step of classical inference")
+    parser.add_argument("--num_temperatures", type=int, default=0, help="of annealing, for log p(x); 0 for none")
     parser.add_argument("--steps", type=int, default=100, help="of the semi-amortized guide")
     parser.add_argument("--seed", type=int, default=0, help="of the guides' noise and the particles")
     parser.add_argument("--out", type=str | None, default=None, help="folder instead of RUN/ledger")
@@ -113,7 +114,9 @@ def compare(options: Namespace) -> None:
     splits = ["train", "test"] if options.split == "both" else [options.split]
     data = {name: choose(parts, name, options.num_data) for name in splits}
     names = [name.strip() for name in options.guides.split(",")]
-    _check_numbers(options, {"num_particles": 2, "draws": 1, "steps": 1, "seed": 0})  # before the work, not after it
+    _check_numbers(
+        options, {"num_particles": 2, "draws": 1, "steps": 1, "num_temperatures": 0, "seed": 0}
+    )  # before the work, not after it
     check_names(parts.model, parts.guide, names)
     out = Path(options.out) if options.out else Path(options.run) / "ledger"
     make_folder("out", out)
@@ -131,8 +134,12 @@ def compare(options: Namespace) -> None:
                 progress=partial(_show, status, split),
             )
             _show(status, split, "log p(x)")
+            estimates = {}
+            if options.num_temperatures:
+                numbers = {"num_temperatures": options.num_temperatures, "seed": options.seed}
+                estimates["annealing"] = log_evidence(parts.model, parts.guide, part.x, method="annealed", **numbers)
             scores = {"num_particles": options.num_particles, "seed": options.seed}
-            ledgers[split] = gap_ledger(parts.model, guides, part.x, **scores)
+            ledgers[split] = gap_ledger(parts.model, guides, part.x, estimates=estimates, **scores)
         written += write_ledger(ledgers[split], out, split)
         show(ledger_table(f"{options.run}: {len(part)} {split} data, {part.fingerprint}", ledgers[split]))
     if len(ledgers) == 2:

@@ -358,7 +358,7 @@ def test_evidence_is_strict_json(run: Path) -> None:
 
 @pytest.mark.usefixtures("quick_convergence")
 def test_compare_writes_the_ledger(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = "--guides full-rank,amortized,mean-field --num_data 5 --num_particles 50"
+    options = "--guides full-rank,amortized,mean-field --num_data 5 --num_particles 50 --num_temperatures 20"
     assert call(f"compare {run} {options}") == 0
     ends = (".csv", "_data.csv", ".nc", ".png")
     assert {p.name for p in (run / "ledger").iterdir()} == {split + end for split in ("train", "test") for end in ends}
@@ -503,7 +503,7 @@ OPTIONS = {
     "diagnose": "run --guides --split --num_data --num_particles --num_simulations --num_draws --num_sandwich --num_nuts"
     " --num_temperatures --seed --out --device",
     "export": "run --split --num_data --num_draws --seed --out --device",
-    "compare": "run --guides --split --num_data --num_particles --draws --steps --seed --out --device",
+    "compare": "run --guides --split --num_data --num_particles --draws --num_temperatures --steps --seed --out --device",
     "sample": "run --num_samples --seed --out",
     "reconstruct": "run --num_data --seed --out",
     "info": "run --data_root --device",

@@ -115,6 +115,32 @@ def test_estimators(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
 
 
+@pytest.mark.usefixtures("quick_convergence")
+@pytest.mark.parametrize("what", ["gaussian", "flat", "runs", "speed"])
+def test_evidence(what: str, small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    sizes = ["--num-data=3", "--num-temperatures=10", "--num-simulated=2", "--num-seeds=3", "--dims=2", "--epochs=1"]
+    made = script("evidence")
+    made.main([what, str(small), "--data=digits", "--num-particles", "100", "200", *sizes, f"--json={out}"])
+    found = json.loads(out.read_text())
+    if what == "gaussian":
+        assert abs(found["importance, d=2"]["error_of_the_mean"]) < 0.1 and 0 <= found["importance, d=2"]["coverage"] <= 1
+    elif what == "flat":
+        assert abs(found["importance from the encoder"]["error_of_the_mean"]) < 0.1
+    elif what == "runs":
+        assert {"L_100", "L_200", "AIS from the guide", "sandwich"} <= found[small.name].keys()
+    else:
+        assert found["ratio"] > 0
+
+
+def test_wrong_guides(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    script("wrong_guides").main(["--repetitions=1", "--num-simulations=200", f"--json={out}"])
+    found = json.loads(out.read_text())
+    assert found["deviations halved"] == {"k-hat": 1.0, "calibration": 1.0, "coverage": 1.0}
+    assert found["collapsed"]["calibration"] == 1.0
+
+
 @pytest.mark.parametrize("run", KEPT)
 def test_kept_runs_are_small_and_open(run: str) -> None:
     folder = ROOT / "experiments" / run

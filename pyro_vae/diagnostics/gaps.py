@@ -4,7 +4,8 @@
     log p(x) - L[q]  =  (log p(x) - L[q*])  +  (L[q*] - L[q])
 
 q is the guide, q* the best member of its family for that datum, found by local optimisation. log p(x) is one estimate for
-all guides, that of the guide whose mean is the largest, since all of them are lower bounds in expectation. (The largest *per
+all guides: of the guides' importance weights, and annealing if it is given, the one whose mean is the largest, since all of
+them are lower bounds in expectation. (The largest *per
 datum* would pick up noise and be too high.) If it is itself too low, as a k-hat above its threshold says, it is so by the
 same amount for every guide: the differences between guides do not depend on it.
 
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vae.evidence import Evidence, log_evidence
+from pyro_vae.evidence import Estimate, Evidence, log_evidence
 from pyro_vae.modes import device_of, evaluation
 from pyro_vae.traces import Program
 
@@ -98,18 +99,20 @@ class Ledger:
 
     Attributes:
         entries: by the guides' names.
-        estimator: name of the guide whose weights estimate log p(x).
+        estimator: name of the guide whose weights estimate log p(x), or of the further estimate that does.
+        estimate: that estimate.
         num_particles: S of every estimate.
     """
 
     entries: dict[str, Entry]
     estimator: str
+    estimate: Estimate
     num_particles: int
 
     @property
     def log_px(self) -> Tensor:
         """log p(x) of each datum `(N,)`, nats: a lower bound in expectation."""
-        return self.entries[self.estimator].evidence.log_px
+        return self.estimate.log_px
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Means over the data, a row for each guide; None for what is not there, or not told from noise."""
@@ -133,6 +136,7 @@ def gap_ledger(
     x: Tensor,
     *,
     num_particles: int = 5000,
+    estimates: Mapping[str, Estimate] | None = None,
     seed: int = 0,
     **options: Any,
 ) -> Ledger:
@@ -146,11 +150,12 @@ def gap_ledger(
         guides: by a name for each.
         x: data `(N, *shape)`; rows of local guides in this order.
         num_particles: S.
+        estimates: further ones of log p(x) of these data, by name, such as annealed ones.
         seed: of the particles.
         options: further ones of `log_evidence`.
 
     Raises:
-        ValueError: no guide, two local guides of one family, or what `log_evidence` raises.
+        ValueError: no guide, two local guides of one family, estimates of other data, or what `log_evidence` raises.
 
     Example:
         >>> from pyro_vae import ExactGuide, LinearGaussian, Local, MeanField, fit_local
@@ -167,8 +172,11 @@ def gap_ledger(
         name: log_evidence(model, guide, x, num_particles=num_particles, seed=seed, **options)
         for name, guide in guides.items()
     }
-    estimator = max(scored, key=lambda name: scored[name].mean)
-    evidence = scored[estimator]
+    known: dict[str, Estimate] = {**scored, **(estimates or {})}
+    if any(len(estimate.log_px) != len(x) for estimate in known.values()):
+        raise ValueError(f"estimates: got some of another number of data, expected all of these {len(x)}")
+    estimator = max(known, key=lambda name: known[name].mean)
+    evidence = known[estimator]
     entries = {}
     for name, guide in guides.items():
         family = _family(guide)
@@ -181,7 +189,7 @@ def gap_ledger(
                 amortization = _gap(scored[star].elbo, scored[star].elbo_error, scored[name])
                 inference = Gap(approximation.values + amortization.values, inference.errors)  # to the last digit
         entries[name] = Entry(family, star, scored[name], inference, approximation, amortization, *_cost(guide, x))
-    return Ledger(entries, estimator, num_particles)
+    return Ledger(entries, estimator, evidence, num_particles)
 
 
 def _locals(guides: Mapping[str, Program]) -> dict[str, str]:

@@ -21,7 +21,7 @@ _GAPS = ("inference", "approximation", "amortization")
 
 def ledger_table(title: str, ledger: Ledger) -> Table:
     """A row per guide: what it scores, what it loses and to what, and what it took; nats per datum."""
-    title = f"{title}; log p(x) {ledger.log_px.mean():.2f}, by the weights of {ledger.estimator!r}"
+    title = f"{title}; log p(x) {ledger.log_px.mean():.2f}, by {ledger.estimate.method} ({ledger.estimator})"
     table = Table(title=title, caption="nats per datum; gaps: mean +- standard error over the data, paired")
     table.add_column("guide")
     names = ("ELBO", "rate", "distortion", "inference gap", "approximation", "amortization", "k-hat high")
@@ -97,7 +97,9 @@ def save_chart(ledger: Ledger, path: Path, title: str = "") -> None:
         axes.errorbar(max(total.mean, 0.0), row, xerr=total.std_error, color="black", capsize=3)
     axes.set_yticks(range(len(ledger.entries)), list(ledger.entries))
     axes.invert_yaxis()
-    axes.set_xlabel(f"nats below log p(x) = {ledger.log_px.mean():.2f}, by the weights of {ledger.estimator}")
+    axes.set_xlabel(
+        f"nats below log p(x) = {ledger.log_px.mean():.2f}, by {ledger.estimate.method} ({ledger.estimator})"
+    )
     axes.set_title(title)
     axes.legend()
     FigureCanvasAgg(figure)

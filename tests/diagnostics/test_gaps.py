@@ -18,6 +18,7 @@ from pyro_vae import (
     gap_ledger,
 )
 from pyro_vae.diagnostics.gaps import Gap, Ledger
+from pyro_vae.evidence import by_annealing
 
 NUM = 40
 
@@ -84,6 +85,20 @@ def test_what_is_noise_is_said_to_be_noise(made: tuple[LinearGaussian, torch.Ten
     assert rows["amortized"]["inference_gap"] == pytest.approx(
         rows["amortized"]["approximation_gap"] + rows["amortized"]["amortization_gap"]
     )
+
+
+def test_an_annealed_estimate_is_taken_where_it_is_the_largest(
+    made: tuple[LinearGaussian, torch.Tensor, Ledger],
+) -> None:
+    model, x, _ = made
+    guides = {"classical": fit_local(model, Local(MeanField(2), NUM).double(), x, num_steps=50)}
+    chains = by_annealing(model, x, num_temperatures=100)
+    ledger = gap_ledger(model, guides, x, num_particles=50, estimates={"chains": chains})
+    assert ledger.estimator == "chains" and torch.equal(ledger.log_px, chains.log_px)
+    entry = ledger.entries["classical"]
+    assert torch.equal(entry.inference.values, chains.log_px - entry.evidence.elbo)
+    with pytest.raises(ValueError, match="expected all of these 3"):
+        gap_ledger(model, {"amortized": ExactGuide(model)}, x[:3], num_particles=50, estimates={"chains": chains})
 
 
 def test_bad_input(made: tuple[LinearGaussian, torch.Tensor, Ledger]) -> None:

@@ -67,7 +67,7 @@ def test_tables(ledgers: tuple[Ledger, Ledger], capsys: pytest.CaptureFixture[st
     show(ledger_table("title", ledgers[0]))
     out = capsys.readouterr().out
     assert (
-        f"by the weights of {ledgers[0].estimator!r}" in out and "not resolved" in out
+        f"by importance(S=400) ({ledgers[0].estimator})" in out and "not resolved" in out
     )  # the exact guide loses nothing
     show(generalisation_table(*ledgers))
     out = capsys.readouterr().out
