@@ -3,15 +3,18 @@
     variance   the gradient of the guide's parameters by each estimator, at equal numbers of particles, on a trained run, one
                batch of test images: spread over repetitions against the size of the mean, and time. Estimators of
                one objective share their mean (the ELBO's four; IWAE's two); those of different objectives do not.
-    iwae       the importance-weighted bound of k particles as the objective, k = 1, 5, 50, equal epochs, network,
-               optimizer and seed (784-200-200-50 unless said, Adam 1e-3, batch 128); L_5000 of some test images, paired.
+    iwae       runs that were trained by the importance-weighted bound of k particles, the same in all else: L_5000 of the
+               same test images, against the first run, paired. The kept one, with k = 50, and its fellows with 5 and 1:
 
-Run:  PYRO_VAE_DATA=... python experiments/estimators.py variance [RUN] | iwae [--epochs N] [--num-data N] [--json FILE]
+                   pyro-vae train --config experiments/mnist_iwae/config.yaml --loss.num_particles 5 --folder runs/iwae5
+
+Run:  PYRO_VAE_DATA=... python experiments/estimators.py {variance,iwae} [RUN ...] [--num-data N] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import statistics
 import time
@@ -43,7 +46,7 @@ ESTIMATORS: dict[str, Callable[[], Trace_ELBO]] = {
 
 def variance(options: argparse.Namespace) -> dict[str, Any]:
     """A row for each estimator: of its gradient G, `(P,)`, |E G|, the noise sqrt(E |G - E G|^2), and their ratio."""
-    parts = open_run(options.run)
+    parts = open_run(options.run[0])
     assert parts.data is not None
     x = parts.data.test.take(options.num_data or 100).x
     rows = {}
@@ -52,7 +55,7 @@ def variance(options: argparse.Namespace) -> dict[str, Any]:
         rows[name] = _spread(loss(), parts.model, parts.guide, x, options.repetitions)
         print(f"{name:46}" + "  ".join(f"{key} {value:.4g}" for key, value in rows[name].items()), flush=True)
     return {
-        "run": Path(options.run).name,
+        "run": Path(options.run[0]).name,
         "num_data": len(x),
         "particles": PARTICLES,
         "repetitions": options.repetitions,
@@ -85,45 +88,40 @@ def _spread(loss: Trace_ELBO, model: Any, guide: Any, x: Tensor, repetitions: in
 
 
 def iwae(options: argparse.Namespace) -> dict[str, Any]:
-    """Train by the bound of k particles, and score each model by its own guide."""
-    data = pv.load("mnist", valid=0)
-    x = data.test.take(options.num_data or 1000).x
+    """A row for each run: L_5000 by its own guide, and the gain on the first run."""
     rows: dict[str, Any] = {}
-    found: dict[int, Tensor] = {}
-    for k in options.k:
-        torch.manual_seed(0)
-        model = pv.VAE(data.shape, options.latent_dim, options.hidden, mean=data.mean)
-        guide = pv.Amortized(pv.MeanField(options.latent_dim), pv.MLP(data.shape, options.hidden))
-        started = time.monotonic()
-        pv.fit(model, guide, data, epochs=options.epochs, loss=Bound(k, alpha=0.0), engine="compiled")
-        seconds = time.monotonic() - started
-        est = pv.log_evidence(model, guide, x, num_particles=5000)
-        found[k] = est.log_px
-        gain = found[k] - found[options.k[0]]
-        rows[f"k={k}"] = est.summary() | {
-            "train_seconds": round(seconds, 1),
-            "active_units": active_units(guide, x),
+    first: Tensor | None = None
+    for folder in options.run:
+        parts = open_run(folder)
+        assert parts.data is not None
+        x = parts.data.test.take(options.num_data or 1000).x
+        est = pv.log_evidence(parts.model, parts.guide, x, num_particles=5000)
+        first = est.log_px if first is None else first
+        gain = est.log_px - first
+        with (Path(folder) / "metrics.csv").open() as file:
+            *_, last = csv.DictReader(file)
+        rows[Path(folder).name] = est.summary() | {
+            "particles_in_training": getattr(parts.recipe.loss, "num_particles", 1),
+            "epochs": int(last["epoch"]),
+            "train_seconds": float(last["seconds"]),
+            "active_units": active_units(parts.guide, x),
             "gain": gain.mean().item(),
             "gain_error": gain.std().item() / len(gain) ** 0.5,
         }
-        row = rows[f"k={k}"]
-        print(f"k = {k}: L_5000 {est.mean:.2f} +- {est.std_error:.2f}, gain {row['gain']:.3f} +- {row['gain_error']:.3f}, "
-              f"ELBO {row['elbo']:.2f}, {row['active_units']} active units, {seconds:.0f} s", flush=True)  # fmt: skip
-    setting = {name: getattr(options, name) for name in ("epochs", "latent_dim", "hidden")}
-    return setting | {"threads": torch.get_num_threads()} | rows
+        row = rows[Path(folder).name]
+        print(f"{folder}: k = {row['particles_in_training']}, L_5000 {est.mean:.2f} +- {est.std_error:.2f}, gain"
+              f" {row['gain']:.3f} +- {row['gain_error']:.3f}, ELBO {row['elbo']:.2f}, {row['active_units']} active units,"
+              f" k-hat high on {est.share_above_threshold:.0%}", flush=True)  # fmt: skip
+    return rows
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["variance", "iwae"])
-    parser.add_argument("run", nargs="?", default=str(Path(__file__).parent / "mnist_gated"), help="for variance")
+    parser.add_argument("run", nargs="*", default=[str(Path(__file__).parent / "mnist_gated")])
     parser.add_argument("--num-data", type=int)
     parser.add_argument("--repetitions", type=int, default=200, help="gradients of each estimator")
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--latent-dim", type=int, default=50)
-    parser.add_argument("--hidden", type=int, nargs="+", default=[200, 200])
-    parser.add_argument("--k", type=int, nargs="+", default=[1, 5, 50])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     results = {"variance": variance, "iwae": iwae}[options.what](options) | {"torch": version("torch")}

@@ -115,6 +115,13 @@ def test_estimators(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
 
 
+def test_runs_are_compared_by_l_5000(small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    script("estimators").main(["iwae", str(small), str(small), "--num-data=4", f"--json={out}"])
+    row = json.loads(out.read_text())[small.name]
+    assert row["gain"] == 0 and row["epochs"] == 1 and row["particles_in_training"] == 1
+
+
 @pytest.mark.usefixtures("quick_convergence")
 @pytest.mark.parametrize("what", ["gaussian", "flat", "runs", "speed"])
 def test_evidence(what: str, small: Path, tmp_path: Path) -> None:
@@ -124,7 +131,9 @@ def test_evidence(what: str, small: Path, tmp_path: Path) -> None:
     made.main([what, str(small), "--data=digits", "--num-particles", "100", "200", *sizes, f"--json={out}"])
     found = json.loads(out.read_text())
     if what == "gaussian":
-        assert abs(found["importance, d=2"]["error_of_the_mean"]) < 0.1 and 0 <= found["importance, d=2"]["coverage"] <= 1
+        assert (
+            abs(found["importance, d=2"]["error_of_the_mean"]) < 0.1 and 0 <= found["importance, d=2"]["coverage"] <= 1
+        )
     elif what == "flat":
         assert abs(found["importance from the encoder"]["error_of_the_mean"]) < 0.1
     elif what == "runs":
