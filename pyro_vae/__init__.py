@@ -5,8 +5,17 @@ everything else is a function of `(model, guide, x)`. Swap the guide and nothing
 """
 
 from pyro_vae.data import Binarise, Dataset, Split, fingerprint, load
-from pyro_vae.diagnostics import Agreement, Ledger, Reference, agreement, gap_ledger, reference_posterior
-from pyro_vae.evidence import Evidence, log_evidence
+from pyro_vae.diagnostics import (
+    Agreement,
+    Calibration,
+    Ledger,
+    Reference,
+    agreement,
+    check_calibration,
+    gap_ledger,
+    reference_posterior,
+)
+from pyro_vae.evidence import Annealed, Estimate, Evidence, Sandwich, log_evidence, rate_distortion_curve, sandwich
 from pyro_vae.guides import (
     Amortized,
     AutoregressiveFlow,
@@ -41,14 +50,17 @@ __all__ = [
     "VAE",
     "Agreement",
     "Amortized",
+    "Annealed",
     "AutoregressiveFlow",
     "Bernoulli",
     "Binarise",
+    "Calibration",
     "CompiledSVI",
     "Conv",
     "ConvDecoder",
     "Dataset",
     "EncoderGuide",
+    "Estimate",
     "Evidence",
     "ExactGuide",
     "Family",
@@ -72,10 +84,12 @@ __all__ = [
     "Recipe",
     "Reference",
     "Run",
+    "Sandwich",
     "SemiAmortized",
     "SplineFlow",
     "Split",
     "agreement",
+    "check_calibration",
     "coordinate_ascent",
     "fingerprint",
     "fit",
@@ -86,5 +100,7 @@ __all__ = [
     "log_weights",
     "mixture_ascent",
     "particles",
+    "rate_distortion_curve",
     "reference_posterior",
+    "sandwich",
 ]

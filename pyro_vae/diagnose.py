@@ -20,6 +20,7 @@ from pyro_vae.arviz_data import write_netcdf
 from pyro_vae.data import Split
 from pyro_vae.diagnostics import Reference, agreement, check_calibration, reference_posterior
 from pyro_vae.evidence import likeness, log_evidence, sandwich
+from pyro_vae.evidence.checks import check_numbers
 from pyro_vae.measure import add_data, choose
 from pyro_vae.report.export import draws_to_arviz
 from pyro_vae.report.tables import share
@@ -57,6 +58,7 @@ def diagnose(options: Namespace) -> None:
     split = choose(parts, options.split, options.num_data)
     names = [name.strip() for name in options.guides.split(",")]
     check_names(parts.model, parts.guide, names)
+    _check_numbers(options, len(split))
     make_folder("out", out.parent)
     found: dict[str, Any] = {
         "split": options.split,
@@ -84,6 +86,16 @@ def diagnose(options: Namespace) -> None:
     for name, said in found["guides"].items():
         print(f"{name}: {said['verdict']}")
     print(f"written to {out}")
+
+
+def _check_numbers(options: Namespace, num_data: int) -> None:
+    """What would only come to light after some minutes of work."""
+    least = {"num_particles": 2, "num_simulations": 20, "num_draws": 5, "num_temperatures": 2}
+    least |= {"num_sandwich": 0, "num_nuts": 0, "seed": 0}
+    check_numbers({name: (options[name], number) for name, number in least.items()})
+    for name in ("num_sandwich", "num_nuts"):
+        if options[name] > num_data:
+            raise ValueError(f"{name}: got {options[name]}, expected at most num_data, {num_data}")
 
 
 def _judge(

@@ -151,12 +151,6 @@ def _show(status: Status, split: str, what: str) -> None:
     status.update(f"{split}: {what}")
 
 
-def _check_numbers(options: Namespace, least: dict[str, int]) -> None:
-    for name, number in least.items():
-        if options[name] < number:
-            raise ValueError(f"{name}: got {options[name]}, expected an integer >= {number}")
-
-
 def choose(parts: Parts, name: str, num_data: int | None) -> Split:
     """The first rows of a split of a run's data, all of them where no number is given."""
     split = getattr(parts.data, name)

@@ -269,7 +269,7 @@ CASES = [
     Case("resume with another optimizer", "resume run", "optimizer", edited(optimizer="torch.optim.SGD")),
     Case("resume to fewer epochs than done", "resume run --epochs 1", "epochs"),
     Case("resume to 0 epochs", "resume run --epochs 0", "epochs: got 0, expected a positive integer"),
-    # evidence, sample, reconstruct, compare, info
+    # evidence, sample, reconstruct, compare, diagnose, export, info
     Case("evidence on a missing run", "evidence nowhere", "nowhere: no such folder"),
     Case(
         "evidence on a folder without a configuration", "evidence run", "no config.yaml in it", without("config.yaml")
@@ -302,7 +302,23 @@ CASES = [
     ),
     Case("no guide at all", "compare run --guides ,", "guides: got none, expected some of"),
     Case("compare by one particle", "compare run --num_particles 1", "num_particles: got 1, expected an integer >= 2"),
-    Case("compare with no draws", "compare run --draws 0", "draws: got 0, expected an integer >= 1"),
+    Case("exact log p(x) of a model that has none", "evidence run --method exact", "VAE has no method `log_px`"),
+    Case("quadrature over three latents", "evidence run --method quadrature", "got 3 latent values per datum"),
+    Case("a method that does not exist", "evidence run --method magic", "method"),
+    Case("one temperature", "evidence run --method annealed --num_temperatures 1", "num_temperatures: got 1, expected"),
+    Case("one chain", "evidence run --method annealed --num_chains 1", "num_chains: got 1, expected an integer >= 2"),
+    Case(
+        "no time at all", "evidence run --method annealed --budget 0", "budget: got 0.0, expected a number of seconds"
+    ),
+    Case("an error of zero", "evidence run --target_error 0", "target_error, budget: got 0.0"),
+    Case("all particles from the prior", "evidence run --defensive 1", "defensive: got 1.0, expected a share"),
+    Case("diagnose an unknown guide", "diagnose run --guides best", "guides: got best, expected some of"),
+    Case("diagnose by five simulations", "diagnose run --num_simulations 5", "num_simulations: got 5, expected"),
+    Case("diagnose by one sandwich", "diagnose run --num_sandwich -1", "num_sandwich: got -1, expected"),
+    Case("NUTS on more data than there are", "diagnose run --num_data 2 --num_nuts 3", "num_nuts: got 3, expected"),
+    Case("export no draws", "export run --num_draws 0", "num_draws: got 0, expected a positive integer"),
+    Case("export a split that is not there", "export run --split valid", "no 'valid' split", edited(valid=0)),
+    Case("compare with no draws", "compare run --draws 0", "draws: got 0, expected a positive integer"),
     Case("compare on more data than there are", "compare run --num_data 9999", "num_data: got 9999, expected 1 to"),
     Case("a folder that cannot be made", "compare run --out taken/x", "out: cannot make", text("taken", "")),
     Case("info on an empty table of metrics", "info run", "metrics.csv", text("run/metrics.csv", "")),
