@@ -114,9 +114,8 @@ def compare(options: Namespace) -> None:
     splits = ["train", "test"] if options.split == "both" else [options.split]
     data = {name: choose(parts, name, options.num_data) for name in splits}
     names = [name.strip() for name in options.guides.split(",")]
-    _check_numbers(
-        options, {"num_particles": 2, "draws": 1, "steps": 1, "num_temperatures": 0, "seed": 0}
-    )  # before the work, not after it
+    least = {"num_particles": 2, "draws": 1, "steps": 1, "num_temperatures": 0, "seed": 0}
+    check_numbers({name: (options[name], number) for name, number in least.items()})  # before the work, not after it
     check_names(parts.model, parts.guide, names)
     out = Path(options.out) if options.out else Path(options.run) / "ledger"
     make_folder("out", out)
