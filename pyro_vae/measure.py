@@ -16,6 +16,7 @@ from rich.status import Status
 from pyro_vae.data import Split
 from pyro_vae.diagnostics import active_units, gap_ledger
 from pyro_vae.evidence import Engine, Evidence, Method, Precision, log_evidence
+from pyro_vae.evidence.checks import check_numbers
 from pyro_vae.report.intervals import interval_text, plain_verdict, write_intervals
 from pyro_vae.report.ledger import generalisation_table, ledger_table, write_ledger
 from pyro_vae.report.tables import evidence_table, show
