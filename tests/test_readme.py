@@ -14,12 +14,19 @@ from torch import nn
 import pyro_vae as pv
 from pyro_vae.naming import unique_name
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "README.md").read_text(), re.DOTALL)
+TEXT = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def block(what: str) -> str:
+    """The one piece of code in which a word stands."""
+    (found,) = [code for code in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if what in code]
+    return found
 
 
 def test_swap_a_guide(capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(BLOCKS[0].strip().splitlines()) <= 20
-    exec(BLOCKS[0].replace("epochs=20", "epochs=2").replace("num_particles=1000", "num_particles=50"), {})
+    code = block("pv.Local(")
+    assert len(code.strip().splitlines()) <= 20
+    exec(code.replace("epochs=20", "epochs=2").replace("num_particles=1000", "num_particles=50"), {})
     out = capsys.readouterr().out
     assert "amortized: ELBO -" in out and "classical: ELBO -" in out and "k-hat above threshold" in out
 
@@ -28,13 +35,22 @@ def test_compile() -> None:
     data = pv.load("digits")
     model, guide = pv.VAE(data.shape, 2, (8,)), pv.Amortized(pv.MeanField(2), pv.MLP(data.shape, (8,)))
     names = {"pv": pv, "data": data, "model": model, "amortized": guide}
-    exec(BLOCKS[1], names)
+    exec(block("CompiledSVI"), names)
     assert torch.isfinite(names["loss"])  # type: ignore[call-overload]
+
+
+def test_believe_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+    data = pv.load("digits")
+    model, guide = pv.VAE(data.shape, 8, (8,)), pv.Amortized(pv.MeanField(8), pv.MLP(data.shape, (8,)))
+    names = {"pv": pv, "data": data, "model": model, "amortized": guide, "x": data.test.x[:2]}
+    exec(block("sandwich").replace("num_data=100", "num_data=2, num_temperatures=5"), names)
+    out = capsys.readouterr().out
+    assert "importance sampling" in out and "nats" in out and "calibrated" in out
 
 
 def test_add_a_guide() -> None:
     names = {"nn": nn, "pv": pv, "pyro": pyro, "dist": dist, "unique_name": unique_name}
-    exec(BLOCKS[2], names)
+    exec(block("HeavyTailedGuide"), names)
     guide = names["HeavyTailedGuide"]((6,), 2)  # type: ignore[operator]
     model, x = pv.VAE((6,), 2, (8,)), torch.zeros(20, 6)
     pv.fit(model, guide, x, epochs=1, quiet=True)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO
 from torch import nn
 
+import pyro_vae
 from pyro_vae import (
     MLP,
     Amortized,
@@ -29,8 +34,21 @@ from pyro_vae import (
     log_evidence,
     particles,
 )
+from pyro_vae.naming import unique_name
 
 SIZE, DIM, NUM = 6, 3, 7
+
+
+def from_readme(model: LinearGaussian) -> nn.Module:
+    """The guide that the README adds, built as it says."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "HeavyTailedGuide" in block]
+    names: dict[str, Any] = {"nn": nn, "pv": pyro_vae, "pyro": pyro, "dist": dist, "unique_name": unique_name}
+    exec(code, names)
+    guide: nn.Module = names["HeavyTailedGuide"]((SIZE,), DIM)
+    return guide
+
+
 GUIDES: dict[str, Callable[[LinearGaussian], nn.Module]] = {
     "amortized": lambda model: Amortized(MeanField(DIM), MLP(SIZE, (16,))),
     "encoder": lambda model: EncoderGuide((SIZE,), DIM, (16,), encoder=GatedMLP),
@@ -41,6 +59,7 @@ GUIDES: dict[str, Callable[[LinearGaussian], nn.Module]] = {
     "local flow": lambda model: Local(SplineFlow(DIM, 4), NUM),
     "amortized flow": lambda model: Amortized(SplineFlow(DIM), MLP(SIZE, (16,))),
     "autoregressive": lambda model: AutoregressiveFlow(DIM, MLP(SIZE, (16,)), hidden=(16,)),
+    "from the README": from_readme,
     "semi-amortized": lambda model: SemiAmortized(Amortized(MeanField(DIM), MLP(SIZE, (16,))), model, 3),
     "semi-amortized, through": lambda model: SemiAmortized(
         Amortized(FullRank(DIM), MLP(SIZE, (16,))), model, 3, through=True
