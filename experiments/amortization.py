@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from rich.table import Table
 from torch import Tensor
 
@@ -190,6 +192,25 @@ def field() -> list[dict[str, Any]]:
     return rows
 
 
+def chart(results: dict[str, Any], path: Path) -> None:
+    """ELBO against seconds, for the data that were measured: training an encoder, and steps for each datum."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(*_line(results["amortized"]), "o-", label="amortized: training an encoder")
+    axes.plot(*_line(results["classical"]), "s-", label=f"classical: {results['num_test']:,} images at once")
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("ELBO of the test images, nats")
+    axes.set_ylim(-125, None)
+    axes.legend()
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=150)
+
+
+def _line(rows: list[dict[str, float]]) -> tuple[list[float], list[float]]:
+    return [row["seconds"] for row in rows], [row["elbo"] for row in rows]
+
+
 def table(title: str, rows: list[dict[str, Any]]) -> None:
     """Print rows with the same columns."""
     found = Table(title=title)
@@ -216,6 +237,7 @@ def main(arguments: list[str] | None = None) -> None:
     results: dict[str, Any] = {
         "run": Path(options.run).name,
         "threads": torch.get_num_threads(),
+        "num_test": len(x),
         "torch": torch.__version__,
     }
     if "field" in options.parts:
@@ -239,6 +261,8 @@ def main(arguments: list[str] | None = None) -> None:
         table("encoders trained on few images", results["few_data"])
     if options.json is not None:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
+        if "quality" in options.parts:
+            chart(results, options.json.with_suffix(".png"))
 
 
 if __name__ == "__main__":

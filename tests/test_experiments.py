@@ -80,6 +80,7 @@ def test_amortization(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found["break_even"]["to convergence"]["break_even"] > 0
     assert found["classical_cost"]["40"] == 2 * found["classical_cost"]["20"]
     assert [row["train_data"] for row in found["few_data"]] == [10, 20, 40]
+    assert out.with_suffix(".png").stat().st_size > 1000
 
 
 @pytest.mark.usefixtures("quick_convergence")
