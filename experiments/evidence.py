@@ -14,7 +14,6 @@ Run:  PYRO_VAE_DATA=... python experiments/evidence.py {gaussian,flat,runs,speed
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 import pyro_vae as pv
 from pyro_vae.evidence import Annealed, Estimate, by_annealing, by_importance, by_quadrature, likeness, sandwich
 from pyro_vae.report.intervals import interval_text
-from pyro_vae.runs import open_run
+from pyro_vae.runs import open_run, write_json
 
 WIDTH = 1.15
 
@@ -243,7 +242,7 @@ def save(options: argparse.Namespace, results: dict[str, Any]) -> None:
             "threads": torch.get_num_threads(),
             "num_temperatures": options.num_temperatures,
         }
-        options.json.write_text(json.dumps(facts | results, indent=2) + "\n")
+        write_json(options.json, facts | results)
 
 
 def main(arguments: list[str] | None = None) -> None:

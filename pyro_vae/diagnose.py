@@ -27,6 +27,7 @@ from pyro_vae.report.tables import share
 from pyro_vae.runs import Parts, make_folder, open_run, write_json
 from pyro_vae.swap import check_names, swap_guides
 from pyro_vae.traces import Program
+from pyro_vae.weights import MIN_PARTICLES
 
 _FEW_HIGH = 0.05  # share of the data with a high k-hat that is passed over
 _FAR = 0.2  # standard deviations of the posterior by which means may be off
@@ -90,7 +91,7 @@ def diagnose(options: Namespace) -> None:
 
 def _check_numbers(options: Namespace, num_data: int) -> None:
     """What would only come to light after some minutes of work."""
-    least = {"num_particles": 2, "num_simulations": 20, "num_draws": 5, "num_temperatures": 2}
+    least = {"num_particles": MIN_PARTICLES, "num_simulations": 20, "num_draws": 5, "num_temperatures": 2}
     least |= {"num_sandwich": 0, "num_nuts": 0, "seed": 0}
     check_numbers({name: (options[name], number) for name, number in least.items()})
     for name in ("num_sandwich", "num_nuts"):

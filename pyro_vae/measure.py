@@ -79,7 +79,7 @@ def evidence(options: Namespace) -> None:
     summary = estimate.summary()
     facts = {
         "split": options.split,
-        "precision": options.precision,
+        "precision": chosen.get("precision", "float32"),
         "fingerprint": split.fingerprint,
         "active_units": active_units(parts.guide, split.x) if len(split) > 1 else None,
     }
@@ -88,7 +88,7 @@ def evidence(options: Namespace) -> None:
     title = f"{options.run}: {len(split)} {options.split} data"
     if isinstance(estimate, Evidence):
         name = type(parts.guide).__name__
-        show(evidence_table(f"{title}, {options.num_particles} particles", [(name, summary, estimate.seconds)]))
+        show(evidence_table(f"{title}, {estimate.evaluations:.0f} particles", [(name, summary, estimate.seconds)]))
     print(f"{title}: log p(x) {interval_text(estimate)}")
     print(getattr(estimate, "verdict", None) or plain_verdict(estimate))
     written = f"written to {out} and {out.with_suffix('.csv')}"
@@ -116,6 +116,8 @@ def compare(options: Namespace) -> None:
     data = {name: choose(parts, name, options.num_data) for name in splits}
     names = [name.strip() for name in options.guides.split(",")]
     least = {"num_particles": 2, "draws": 1, "steps": 1, "num_temperatures": 0, "seed": 0}
+    if options.num_temperatures == 1:
+        raise ValueError("num_temperatures: got 1, expected 0 for no annealing, or at least 2")
     check_numbers({name: (options[name], number) for name, number in least.items()})  # before the work, not after it
     check_names(parts.model, parts.guide, names)
     out = Path(options.out) if options.out else Path(options.run) / "ledger"

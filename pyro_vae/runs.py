@@ -190,12 +190,17 @@ def make_folder(name: str, folder: Path) -> None:
 
 def write_json(path: Path, facts: dict[str, Any]) -> None:
     """Write a JSON file atomically; NaN becomes null and infinity "inf", since JSON has neither."""
-    strict = {k: v if not isinstance(v, float) or math.isfinite(v) else _not_finite(v) for k, v in facts.items()}
-    write_text(path, json.dumps(strict, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(_strict(facts), indent=2, allow_nan=False) + "\n")
 
 
-def _not_finite(value: float) -> str | None:
-    return None if math.isnan(value) else str(value)
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _strict(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
 
 
 def read_json(path: Path) -> dict[str, Any]:

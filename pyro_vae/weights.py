@@ -82,7 +82,9 @@ def pareto_smoothed(log_w: Tensor) -> tuple[Tensor, Tensor]:
         smoothed, khat[column] = _psis(weights)
         place = int(
             np.argsort(weights)[-1 - size]
-        )  # the largest weight below the tail, which keeps its value but for scale
+        )  # the largest weight below the tail: it keeps its value but for scale
+        if not np.isfinite(weights[place]):
+            continue  # nothing but zeros there: no scale to be had
         scale = weights[place] - smoothed[place]
         mean[column] = float(np.logaddexp.reduce(smoothed)) + scale - math.log(len(log_w))
     return khat.to(device), mean.to(device)

@@ -318,6 +318,8 @@ CASES = [
     Case("NUTS on more data than there are", "diagnose run --num_data 2 --num_nuts 3", "num_nuts: got 3, expected"),
     Case("export no draws", "export run --num_draws 0", "num_draws: got 0, expected a positive integer"),
     Case("export a split that is not there", "export run --split valid", "no 'valid' split", edited(valid=0)),
+    Case("compare with one temperature", "compare run --num_temperatures 1", "num_temperatures: got 1, expected 0"),
+    Case("diagnose by ten particles", "diagnose run --num_particles 10", "num_particles: got 10, expected"),
     Case("compare with no draws", "compare run --draws 0", "draws: got 0, expected a positive integer"),
     Case("compare on more data than there are", "compare run --num_data 9999", "num_data: got 9999, expected 1 to"),
     Case("a folder that cannot be made", "compare run --out taken/x", "out: cannot make", text("taken", "")),

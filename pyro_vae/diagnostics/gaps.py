@@ -175,7 +175,7 @@ def gap_ledger(
     known: dict[str, Estimate] = {**scored, **(estimates or {})}
     if any(len(estimate.log_px) != len(x) for estimate in known.values()):
         raise ValueError(f"estimates: got some of another number of data, expected all of these {len(x)}")
-    estimator = max(known, key=lambda name: known[name].mean)
+    estimator = max(known, key=lambda name: -math.inf if math.isnan(known[name].mean) else known[name].mean)
     evidence = known[estimator]
     entries = {}
     for name, guide in guides.items():
@@ -238,4 +238,4 @@ def _seconds(guide: Program, x: Tensor) -> float:
 
 
 def _gap(upper: Tensor, error: Tensor, lower: Evidence) -> Gap:
-    return Gap(upper - lower.elbo, (error.nan_to_num() ** 2 + lower.elbo_error.nan_to_num() ** 2).sqrt())
+    return Gap(upper - lower.elbo, (error**2 + lower.elbo_error**2).sqrt())

@@ -22,7 +22,7 @@ from pyro.infer.autoguide.initialization import init_to_sample
 from torch import Tensor
 
 from pyro_vae.arviz_data import convergence
-from pyro_vae.evidence.checks import check_data
+from pyro_vae.evidence.checks import check_data, check_numbers
 from pyro_vae.modes import device_of, evaluation
 from pyro_vae.traces import Program, plate_depth, sample_guide, without_parameters
 
@@ -111,10 +111,7 @@ def reference_posterior(
         >>> found.draws["latent"].shape
         torch.Size([4, 20, 3, 2])
     """
-    numbers = (("num_chains", num_chains, 2), ("num_samples", num_samples, 4), ("num_warmup", num_warmup, 1))
-    for name, value, least in numbers:
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"{name}: got {value!r}, expected an integer >= {least}")
+    check_numbers({"num_chains": (num_chains, 2), "num_samples": (num_samples, 4), "num_warmup": (num_warmup, 1)})
     x = x.to(device_of(model) or x.device)
     check_data(model, x)
     started, chains, divergent = time.monotonic(), [], 0

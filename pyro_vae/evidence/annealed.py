@@ -32,7 +32,9 @@ _ROWS = 2048  # chains of all data that move at once on a CPU
 _ROWS_ON_GPU = 65_536
 _WORTH_IT = 3_000_000  # evaluations, over all chains and data, from which on "auto" compiles
 _HEALTHY = 0.25  # effective share of the chains below which an error is not believed
+_FEWEST_CHAINS = 3.0  # in effect, without which there is no error to speak of
 _FEWEST = 10  # temperatures that any budget buys
+_LONG = 120.0  # seconds of a budget from which on it bears a compiler
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,26 @@ class Annealed(Estimate):
 
     @property
     def reliable(self) -> Tensor:
-        """Whether at least a quarter of the chains count, by their weights."""
-        return ess(self.log_weights) >= _HEALTHY * len(self.log_weights)
+        """Whether at least a quarter of the chains, and three of them, count, by their weights."""
+        return ess(self.log_weights) >= max(_HEALTHY * len(self.log_weights), _FEWEST_CHAINS)
 
     @property
     def freedom(self) -> float:
         """K - 1."""
         return len(self.log_weights) - 1
+
+    def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        """As of every estimate upwards. Of a reverse run, open below, and above it by Markov's inequality: E[w] p(x) = 1.
+
+        (All chains of a datum start at the same exact draw, whose own spread their error does not know.)
+        """
+        if not self.upper:
+            return super().interval(level)
+        return torch.full_like(self.log_px, -math.inf), self.log_px - math.log1p(-level)
+
+    def mean_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The same of the mean over data."""
+        return (-math.inf, self.mean - math.log1p(-level)) if self.upper else super().mean_interval(level)
 
     def summary(self) -> dict[str, Any]:
         """Means over the data with standard errors over the data, by name."""
@@ -100,7 +115,8 @@ def by_annealing(
         num_temperatures: T.
         num_chains: K of each datum.
         num_leapfrog: L, steps of a trajectory, each an evaluation of the model and its gradient.
-        budget: seconds; T is then what fits into them by the pilot run's speed, at most `num_temperatures`.
+        budget: seconds; T is then what fits into them by the pilot run's speed, at most `num_temperatures` and at least 10,
+            so that many data take longer than a small budget says.
         seed: of the noise; the caller's random state is untouched.
         engine: "compiled", "pyro" or "auto", as in `log_evidence`.
         progress: called with the number of data done after each block.
@@ -130,7 +146,7 @@ def run(
     engine: Engine = "auto",
     progress: Callable[[int], None] | None = None,
 ) -> Annealed:
-    """Anneal all data upwards, or downwards from `exact` latents as `simulate` makes them; arguments as of `annealed`."""
+    """Anneal all data upwards, or downwards from `exact` latents as `simulate` makes them; options of `by_annealing`."""
     started, parts = time.monotonic(), []
     for block in blocks(model, guide, x, index, setting, exact=exact, budget=budget, seed=seed, engine=engine):
         setting, total = block.setting, torch.zeros(())
@@ -182,7 +198,8 @@ def blocks(
     if budget is not None and not budget > 0:
         raise ValueError(f"budget: got {budget!r}, expected a number of seconds > 0")
     x, index = check_inputs(model, guide, x, index)
-    compiled = engine == "compiled" or (engine == "auto" and len(x) * setting.evaluations >= _WORTH_IT)
+    worth_it = len(x) * setting.evaluations >= _WORTH_IT and (budget is None or budget >= _LONG)
+    compiled = engine == "compiled" or (engine == "auto" and worth_it)
     with evaluation(*filter(None, (model, guide)), device=x.device):
         check_programs(model, guide or prior(model), x, index)
         path = Path(model, guide, x, index, compiled, fallback=engine == "auto")
@@ -223,5 +240,5 @@ def _cut(num_data: int, num_chains: int, device: torch.device) -> list[tuple[Ten
 
 def _within(setting: Setting, seconds: float, pace: float, num_blocks: int) -> Setting:
     """As many temperatures as the seconds that are left allow, the pilot runs of the blocks to come taken off."""
-    affordable = int((seconds / pace - (num_blocks - 1) * setting.num_pilot) / num_blocks)
+    affordable = int((seconds / pace - (num_blocks - 1) * setting.pilot_moves) / num_blocks)
     return setting._replace(num_temperatures=min(setting.num_temperatures, max(_FEWEST, affordable)))

@@ -42,13 +42,17 @@ class Setting(NamedTuple):
     @property
     def evaluations(self) -> int:
         """Gradients of the model for each datum, those of the pilot run included."""
-        moves = self.num_temperatures + self.num_pilot + _SETTLE
-        return self.num_chains * (2 + self.num_leapfrog * moves)
+        return self.num_chains * (2 + self.num_leapfrog * (self.num_temperatures + self.pilot_moves))
 
     @property
     def num_pilot(self) -> int:
         """Temperatures of the pilot run."""
         return min(_PILOT, self.num_temperatures)
+
+    @property
+    def pilot_moves(self) -> int:
+        """Transitions of the pilot run."""
+        return _SETTLE + self.num_pilot + 1
 
 
 class Tuning(NamedTuple):
@@ -116,6 +120,8 @@ def pilot(path: Path, setting: Setting, x: Tensor, index: Tensor) -> tuple[Tunin
         log_step = adapted(log_step, chance, _RATE)
         if number >= _SETTLE:
             found.append(log_step)
+    if scale.is_cuda:
+        torch.cuda.synchronize()
     return Tuning(_smooth(torch.stack(found)), scale), (time.monotonic() - started) / len(betas)
 
 

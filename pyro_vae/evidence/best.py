@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.evidence.annealed import by_annealing
-from pyro_vae.evidence.checks import check_inputs
+from pyro_vae.evidence.checks import check_density, check_inputs
 from pyro_vae.evidence.estimate import Estimate, standard_error
 from pyro_vae.evidence.importance import Evidence, by_importance
 from pyro_vae.evidence.path import Path
@@ -94,9 +94,12 @@ def best_evidence(
         return _only(by_closed_form(model, x), "log p(x) is exact, by the model's own closed form")
     size = _latent_size(model, guide, x, index)
     if size is not None and size <= 2:
-        found = by_quadrature(model, x, index, progress=progress)
+        found = by_quadrature(model, x, index)
         worst = found.log_px_error.max().item()
-        return _only(found, f"log p(x) by quadrature over {size} latents, with an error of at most {worst:.1g} nats")
+        if found.reliable.all():
+            return _only(
+                found, f"log p(x) by quadrature over {size} latents, with an error of at most {worst:.1g} nats"
+            )
     options: dict[str, Any] = {"seed": seed, "engine": engine, "progress": progress}
     weights = by_importance(model, guide, x, index, num_particles=num_particles, **options)
     share = weights.reliable.double().mean().item()
@@ -106,7 +109,8 @@ def best_evidence(
     if size is None:
         return _only(weights, f"{doubt}, and the latents are not real-valued, so nothing else applies: a lower bound")
     left = None if budget is None else max(1e-3, budget - (time.monotonic() - started))
-    chains = by_annealing(model, x, index, guide=guide, num_temperatures=num_temperatures, budget=left, **options)
+    start = guide if _has_density(guide, x, index) else None
+    chains = by_annealing(model, x, index, guide=start, num_temperatures=num_temperatures, budget=left, **options)
     chosen, verdict = _choose(weights, chains, doubt)
     tried: dict[str, Estimate] = {estimate.method: estimate for estimate in (weights, chains)}
     seconds, evaluations = time.monotonic() - started, weights.evaluations + chains.evaluations
@@ -129,6 +133,17 @@ def _choose(weights: Evidence, chains: Estimate, doubt: str) -> tuple[Estimate, 
     if gain > 0:
         return chosen, f"importance sampling is {told} low on these data: use annealed"
     return chosen, f"annealing is {told} below importance sampling: it needs more temperatures; {doubt}"
+
+
+def _has_density(guide: Program, x: Tensor, index: Tensor | None) -> bool:
+    """Whether a path can start from the guide."""
+    x, rows = check_inputs(None, guide, x, index)
+    with evaluation(guide, device=x.device):
+        try:
+            check_density(guide, x, rows)
+        except ValueError:
+            return False
+    return True
 
 
 def _latent_size(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> int | None:

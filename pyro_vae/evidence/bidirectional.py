@@ -81,12 +81,12 @@ def sandwich(
         like: data `(N, *shape)` of the kind that the model scores, whose values do not matter.
         guide: where the path starts; the model's prior unless given. One that answers for any x.
         num_data: how many to simulate.
-        num_temperatures, num_chains, num_leapfrog, engine: as of `annealed`.
+        num_temperatures, num_chains, num_leapfrog, engine: as of `by_annealing`.
         seed: of the data and the chains.
         progress: called with the number of data done after each block of either direction.
 
     Raises:
-        ValueError: what `annealed` and `simulate` raise, or a guide with parameters per datum.
+        ValueError: what `by_annealing` and `simulate` raise, or a guide with parameters per datum.
 
     Example:
         >>> from pyro_vae import LinearGaussian
@@ -159,5 +159,9 @@ def likeness(
     if annealed is not None:
         found["acceptance"] = (annealed.acceptance, sandwich.forward.acceptance)
     means = {name: (a.mean().item(), b.mean().item()) for name, (a, b) in found.items()}
-    spread = {name: math.sqrt((a.var() + b.var()).item() / 2 + 1e-12) for name, (a, b) in found.items()}
+    spread = {name: math.sqrt((_variance(a) + _variance(b)) / 2 + 1e-12) for name, (a, b) in found.items()}
     return Likeness(means, {name: (a - b) / spread[name] for name, (a, b) in means.items()})
+
+
+def _variance(values: Tensor) -> float:
+    return values.var().item() if len(values) > 1 else 0.0

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from pyro_vae.modes import device_of
-from pyro_vae.traces import Program
+from pyro_vae.traces import Program, guide_sites, log_joint, plate_depth, sample_guide
 
 
-def check_data(model: Program, x: Tensor) -> None:
+def check_data(model: Program | None, x: Tensor) -> None:
     """Ask the model whether it can score `x` `(N, *shape)`, where it has a `check_data`; else only refuse NaN."""
     check = getattr(model, "check_data", None)
     if check is not None:
@@ -21,7 +21,9 @@ def check_data(model: Program, x: Tensor) -> None:
         raise ValueError("x: got NaN or infinite values, expected finite data: clean the data first")
 
 
-def check_inputs(model: Program, guide: Program | None, x: Tensor, index: Tensor | None) -> tuple[Tensor, Tensor]:
+def check_inputs(
+    model: Program | None, guide: Program | None, x: Tensor, index: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """The data and their rows, on the programs' device.
 
     Raises:
@@ -31,7 +33,7 @@ def check_inputs(model: Program, guide: Program | None, x: Tensor, index: Tensor
         what = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"x: got {what}, expected a tensor (N, *shape) with N > 0")
     check_data(model, x)
-    x = x.to(device_of(model, guide) or x.device)
+    x = x.to(device_of(*filter(None, (model, guide))) or x.device)
     rows = getattr(guide, "num_rows", None)
     if index is None:
         if rows not in (None, len(x)):
@@ -52,3 +54,24 @@ def check_numbers(numbers: Mapping[str, tuple[Any, int]]) -> None:
         if not isinstance(value, int) or value < least:
             expected = "a positive integer" if least == 1 else f"an integer >= {least}"
             raise ValueError(f"{name}: got {value!r}, expected {expected}")
+
+
+def check_sites(guide: Program, x: Tensor, index: Tensor) -> None:
+    """Raise a ValueError for a guide with auxiliary sites, such as Pyro's AutoGuides."""
+    auxiliary = [s["name"] for s in guide_sites(guide, x[:2], index[:2]) if s["infer"].get("is_auxiliary")]
+    if auxiliary:
+        raise ValueError(f"guide: got auxiliary sites {auxiliary}, expected none: they hide log q(z | x) at a given z")
+
+
+def check_density(guide: Program, x: Tensor, index: Tensor) -> None:
+    """Raise a ValueError for a guide whose density at a given latent is unknown, or another one each time it is asked."""
+    check_sites(guide, x, index)
+    x, index = x[:2], index[:2]
+    depth = plate_depth(guide, guide, x, index)
+    latents, _ = sample_guide(guide, x, index, 2, depth)
+    once, again = (log_joint(guide, latents, x, index, depth)[0] for _ in range(2))
+    if not torch.equal(once, again):
+        raise ValueError(
+            "guide: its density at a given latent differs from run to run, as that of a semi-amortized one does: start from"
+            " the prior (start='prior'), or fit a Local guide"
+        )

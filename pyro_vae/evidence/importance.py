@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.evidence.checks import check_inputs, check_numbers
+from pyro_vae.evidence.checks import check_density, check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate, standard_error
 from pyro_vae.evidence.scores import Engine, Precision, Scores
 from pyro_vae.modes import evaluation
@@ -75,11 +75,10 @@ class Evidence(Estimate):
 
     @property
     def share_above_threshold(self) -> float:
-        """Share of the data whose k-hat is above `pareto_threshold(S)`; NaN with too few particles to tell."""
-        known = self.pareto_k[~self.pareto_k.isnan()]
-        if not len(known):
+        """Share of the data whose k-hat is above `pareto_threshold(S)`, or unknown; NaN with too few particles to tell."""
+        if math.isnan(pareto_threshold(self.num_particles)):
             return math.nan
-        return (known > pareto_threshold(self.num_particles)).double().mean().item()
+        return 1 - self.reliable.double().mean().item()
 
     def summary(self) -> dict[str, Any]:
         """Means over the data with standard errors over the data, by name: what a table or a JSON file needs."""
@@ -148,6 +147,8 @@ def by_importance(
     done: list[dict[str, Tensor]] = []
     with evaluation(model, guide, device=x.device):
         check_programs(model, guide, x, index)
+        if defensive:
+            check_density(guide, x, index)
         depth, width, total = plate_depth(model, guide, x, index), min(num_block, len(x)), len(x) * num_particles
         programs = Scores(model, guide, depth, width, engine, total, precision, defensive)
         for block, rows in enumerate(torch.arange(len(x), device=x.device).split(num_block)):

@@ -63,10 +63,10 @@ def log_evidence(
         model, guide: Pyro programs `program(x, index)`.
         x: data `(N, *shape)`, binarised already where the model is of binary data.
         index: rows of the dataset `(N,)`; 0..N-1 unless given.
-        method: "importance", from the guide (options of `importance`; with `target_error`, in nats, or a `budget`, in
+        method: "importance", from the guide (options of `by_importance`; with `target_error`, in nats, or a `budget`, in
             seconds, data whose error is larger get more and more particles); "annealed", from the guide to the posterior
-            (options of `annealed`, and `start="prior"`); "quadrature", for one or two latents; "exact", for models with a
-            method `log_px`; "best", what serves best, with a verdict.
+            (options of `by_annealing`, and `start="prior"`); "quadrature", for one or two latents; "exact", for models with
+            a method `log_px`; "best", what serves best, with a verdict.
         options: of the method.
 
     Returns:
@@ -121,10 +121,11 @@ def _refined(
     started = time.monotonic()
     x, index = check_inputs(model, guide, x, index)
     found = by_importance(model, guide, x, index, num_particles=num_particles, seed=seed, **options)
+    options.pop("progress", None)  # it has counted all data once
     pace = found.seconds / (len(x) * num_particles)
     particles = torch.full((len(x),), float(num_particles))
     for again in range(1, 100):
-        todo = (found.log_px_error > target_error).nonzero().flatten().to(x.device)
+        todo = (~(found.log_px_error <= target_error)).nonzero().flatten().to(x.device)
         num_particles *= _MORE
         costs = pace * len(todo) * num_particles
         if not len(todo) or num_particles > _MOST or (budget and time.monotonic() - started + costs > budget):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_vae.evidence.checks import check_density
 from pyro_vae.graphs import CaptureError, Compiled
 from pyro_vae.traces import Program, log_joint, plate_depth, prior, sample_guide, supports
 
@@ -93,7 +94,7 @@ class Path:
         fallback: where that cannot be, warn and go on without; else a ValueError.
 
     Raises:
-        ValueError: latents that are discrete or constrained.
+        ValueError: latents that are discrete or constrained, or a guide without a fixed density.
     """
 
     def __init__(
@@ -115,6 +116,8 @@ class Path:
                 f"model: its latents {bounded} are not real-valued, expected all of them on the whole line: transform them"
                 " in the model, or use method='importance'"
             )
+        if start is not None:
+            check_density(start, x, index)
         latents, _ = sample_guide(prior(model), x[:2], index[:2], 1, depth)
         shapes = {name: tuple(value.movedim(depth, 1).shape[2:]) for name, value in latents.items()}
         self.layout = Layout(depth, shapes)

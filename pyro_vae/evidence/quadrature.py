@@ -3,11 +3,13 @@
     p(x) = sum_g p(x, z_g) h^P,    z_g an even grid of spacing h in each of P = 1 or 2 dimensions
 
 For a smooth integrand that has died out at the grid's edges the error falls faster than any power of h. The grid of each
-datum is moved and stretched, a few times, to cover the mean and ten standard deviations of what the last one has found; the
-first one covers the prior. The error that is told is the difference to the sum over every other point, which has 2^P times
-fewer, and the mass at the grid's edges: an upper bound of it in practice, and no proof.
+datum is moved and stretched to cover the mean and ten standard deviations of what the last one has found; the first one
+covers the prior. As long as a handful of points hold all the mass, which of them is chance: the density is flattened, by a
+power below 1, until more of them count, so that no mode is lost on the way down. The error that is told is the difference to
+the sum over every other point, which has 2^P times fewer, and the mass at the grid's edges: an upper bound in practice, and
+no proof.
 
-A model that knows its log p(x) in closed form (a method `log_px(x)`) needs none of this: `exact`.
+A model that knows its log p(x) in closed form (a method `log_px(x)`) needs none of this: `by_closed_form`.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from pyro_vae.traces import Program, check_programs, prior
 
 _REACH = 10.0  # standard deviations on each side of the mean
 _DRAWS = 1000  # of the prior, for its mean and standard deviation
-_ROUNDS = 10  # grids of each datum at most
+_ROUNDS = 40  # grids of each datum at most
 _SETTLED = 0.05  # relative change of the standard deviations below which a grid is kept
 _ROWS = 65_536  # points by data that are scored at once
 _TRUSTED = 0.01  # nats of error above which a grid is not believed
@@ -54,10 +56,15 @@ class Integrated(Estimate):
         """Whether the discretisation error is below 0.01 nats."""
         return self.log_px_error < _TRUSTED
 
-    @property
-    def num_latents(self) -> int:
-        """P."""
-        return round(math.log(self.evaluations, self.num_points)) if self.num_points else 0
+    def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        """The value less and plus its discretisation error, whatever the level; all of the line where not `reliable`."""
+        low, high = self.log_px - self.log_px_error, self.log_px + self.log_px_error
+        return torch.where(self.reliable, low, -math.inf), torch.where(self.reliable, high, math.inf)
+
+    def mean_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The mean of the intervals' ends."""
+        low, high = self.interval(level)
+        return low.mean().item(), high.mean().item()
 
 
 def by_closed_form(model: Program, x: Tensor) -> Integrated:
@@ -81,6 +88,10 @@ def by_closed_form(model: Program, x: Tensor) -> Integrated:
     x, _ = check_inputs(model, None, x, None)
     with evaluation(model, device=x.device):
         log_px = closed(x).double().cpu()
+    if log_px.shape != (len(x),):
+        raise ValueError(
+            f"model: its `log_px` gave shape {tuple(log_px.shape)}, expected a value per datum, ({len(x)},)"
+        )
     return Integrated(log_px, torch.zeros_like(log_px), 0.0, time.monotonic() - started, 0, num_points=0)
 
 
@@ -136,7 +147,7 @@ def _integrate(path: Path, x: Tensor, index: Tensor, num_points: int) -> tuple[f
     """log p(x) of one datum, what every other point makes of it, and how many grids that took."""
     draws = path.draw(x, index, _DRAWS)[:, 0]
     mean, std = draws.mean(0), draws.std(0)
-    line = torch.linspace(-_REACH, _REACH, num_points, dtype=x.dtype, device=x.device)
+    line = torch.linspace(-_REACH, _REACH, num_points, dtype=draws.dtype, device=x.device)
     unit = torch.cartesian_prod(*[line] * path.size).reshape(-1, path.size)
     rounds = 0
     while rounds < _ROUNDS:
@@ -144,14 +155,24 @@ def _integrate(path: Path, x: Tensor, index: Tensor, num_points: int) -> tuple[f
         grid = mean + std * unit
         log_joint = torch.cat([path.densities(part[:, None], x, index)[1][:, 0] for part in grid.split(_ROWS)]).double()
         log_cell = (std.double() * (line[1] - line[0])).log().sum()
-        mass = torch.softmax(log_joint, 0)[:, None]
-        before, mean = std, (mass * grid).sum(0).to(x.dtype)
-        std = (mass * (grid - mean).square()).sum(0).sqrt().to(x.dtype)
+        heat, mass = _flattened(log_joint, 3**path.size)
+        before, mean = std, (mass * grid).sum(0).to(draws.dtype)
+        std = (mass * (grid - mean).square()).sum(0).sqrt().to(draws.dtype)
         std = torch.maximum(std, before * (line[1] - line[0]) / 2)  # what lies between two points is not seen
-        if (std / before - 1).abs().max() < _SETTLED:
+        if heat == 1 and (std / before - 1).abs().max() < _SETTLED:
             break
     coarse = log_joint.reshape([num_points] * path.size)[(slice(None, None, 2),) * path.size].flatten()
     fine = torch.logsumexp(log_joint, 0)
     halved = torch.logsumexp(coarse, 0) + path.size * math.log(2)
-    edge = mass[(unit.abs() == _REACH).any(1)].sum()
+    edge = torch.softmax(log_joint, 0)[(unit.abs() == _REACH).any(1)].sum()
     return (fine + log_cell).item(), ((fine - halved).abs() + edge).item(), rounds
+
+
+def _flattened(log_joint: Tensor, least: int) -> tuple[float, Tensor]:
+    """The largest power of the density, halved from 1, whose mass `(G, 1)` is spread over `least` points in effect."""
+    heat = 1.0
+    while True:
+        mass = torch.softmax(heat * log_joint, 0)
+        if 1 / mass.square().sum() >= least or heat < 1e-9:
+            return heat, mass[:, None]
+        heat /= 2

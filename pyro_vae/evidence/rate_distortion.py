@@ -60,10 +60,10 @@ def rate_distortion_curve(
         x: data `(N, *shape)`.
         index: rows of the dataset `(N,)`.
         num_points: G, of the curve, evenly spread over the temperatures; at most as many as these.
-        num_temperatures, num_chains, num_leapfrog, seed, engine: as of `annealed`.
+        num_temperatures, num_chains, num_leapfrog, seed, engine: as of `by_annealing`.
 
     Raises:
-        ValueError: what `annealed` raises.
+        ValueError: what `by_annealing` raises.
 
     Example:
         >>> from pyro_vae import LinearGaussian

@@ -92,7 +92,9 @@ class Scores:
         return torch.logaddexp(log_guide + math.log1p(-share), log_prior + math.log(share))
 
     def _num_prior(self, num_particles: int) -> int:
-        return min(round(self.defensive * num_particles), num_particles - 1)
+        if not self.defensive:
+            return 0
+        return min(max(1, round(self.defensive * num_particles)), num_particles - 1)
 
     def _from_guide(self, x: Tensor, index: Tensor, num_particles: int) -> tuple[dict[str, Tensor], Tensor]:
         if self.compiled and len(x) == self.width and num_particles >= self._most:

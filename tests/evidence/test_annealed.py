@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoNormal
 from torch import nn
 
-from pyro_vae import VAE, HierarchicalGuide, HierarchicalVAE, LinearGaussian, Local, MeanField, log_evidence
+from pyro_vae import (
+    MLP,
+    VAE,
+    Amortized,
+    HierarchicalGuide,
+    HierarchicalVAE,
+    LinearGaussian,
+    Local,
+    MeanField,
+    SemiAmortized,
+    log_evidence,
+)
 from pyro_vae.evidence import by_annealing, by_quadrature, likeness, rate_distortion_curve, sandwich
 from pyro_vae.evidence.annealing import Setting, place, schedule
 from pyro_vae.evidence.estimate import standard_error
@@ -75,6 +88,32 @@ def test_forward_is_below_and_reverse_above() -> None:
     assert found.gap == pytest.approx(found.gaps.mean().item()) and found.reverse.upper and not found.forward.upper
     more = sandwich(model, torch.zeros(1, 11).double(), num_data=100, num_temperatures=100, num_chains=4)
     assert abs(more.gap) < found.gap / 3
+
+
+def test_a_reverse_run_has_an_upper_end_only_and_it_holds() -> None:
+    model, _ = make(4)
+    found = sandwich(model, torch.zeros(1, 7).double(), num_data=100, num_temperatures=30)
+    lower, upper = found.reverse.interval(0.9)
+    assert torch.isinf(lower).all() and (model.log_px(found.x) <= upper).double().mean() > 0.9
+    torch.testing.assert_close(upper - found.reverse.log_px, torch.full((100,), math.log(10)).double())
+    assert found.reverse.mean_interval(0.9)[1] == pytest.approx(found.reverse.mean + math.log(10))
+
+
+def test_few_chains_have_no_error_to_be_believed() -> None:
+    model, x = make(8, 20)
+    est = by_annealing(model, x, num_temperatures=3, num_chains=4)
+    assert est.reliable.double().mean() < 0.5
+
+
+def test_a_guide_whose_density_is_noise_cannot_be_a_start() -> None:
+    model, x = make(2, 4)
+    semi = SemiAmortized(Amortized(MeanField(2), MLP(5, ())).double(), model, num_steps=2)
+    with pytest.raises(ValueError, match="differs from run to run"):
+        by_annealing(model, x, guide=semi, num_temperatures=5)
+    auto = AutoNormal(model)
+    auto(x)
+    with pytest.raises(ValueError, match="auxiliary sites"):
+        by_annealing(model, x, guide=auto, num_temperatures=5)
 
 
 def test_real_data_are_set_beside_the_simulated() -> None:
