@@ -83,10 +83,9 @@ def pareto_smoothed(log_w: Tensor) -> tuple[Tensor, Tensor]:
         place = int(
             np.argsort(weights)[-1 - size]
         )  # the largest weight below the tail: it keeps its value but for scale
-        if not np.isfinite(weights[place]):
-            continue  # nothing but zeros there: no scale to be had
-        scale = weights[place] - smoothed[place]
-        mean[column] = float(np.logaddexp.reduce(smoothed)) + scale - math.log(len(log_w))
+        total = torch.logsumexp(torch.from_numpy(smoothed), 0).item()
+        if np.isfinite([weights[place], smoothed[place], total]).all():  # else no scale to be had, or no tail that fits
+            mean[column] = total + weights[place] - smoothed[place] - math.log(len(log_w))
     return khat.to(device), mean.to(device)
 
 
