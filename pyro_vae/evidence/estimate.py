@@ -5,8 +5,8 @@ it is a lower bound in expectation. The interval is centred where that is put ri
 
     log p_hat + s^2 / 2  +-  q s,    q a quantile of Student's t (few chains) or of the normal distribution (many particles),
 
-and its upper end is infinite where the method's own diagnostic says that s is not to be believed: a set of weights that has
-missed the bulk of the posterior looks tight, and is a lower bound and nothing else.
+and its upper end is infinite, its centre log p_hat itself, where the method's own diagnostic says that s is not to be
+believed: a set of weights that has missed the bulk of the posterior looks tight, and is a lower bound and nothing else.
 """
 
 from __future__ import annotations
@@ -71,14 +71,13 @@ class Estimate(ABC):
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """Lower and upper end of an interval for each datum's log p(x), `(N,)` each; infinite above where not `reliable`."""
-        reach = self._quantile(level) * self.log_px_error
-        centre = self.log_px + self.log_px_error**2 / 2
+        reach, centre = self._quantile(level) * self.log_px_error, self._centre()
         return centre - reach, torch.where(self.reliable, centre + reach, math.inf)
 
     def mean_interval(self, level: float = 0.95) -> tuple[float, float]:
         """The same for the mean over these data; infinite above where a datum is not `reliable`."""
         reach = self._quantile(level) * self.monte_carlo_error
-        centre = (self.log_px + self.log_px_error**2 / 2).mean().item()
+        centre = self._centre().mean().item()
         return centre - reach, centre + reach if self.reliable.all() else math.inf
 
     def summary(self) -> dict[str, Any]:
@@ -97,6 +96,10 @@ class Estimate(ABC):
             "num_data": len(self.log_px),
             "seed": self.seed,
         }
+
+    def _centre(self) -> Tensor:
+        """log p_hat with its bias put right, where the error that this takes can be believed."""
+        return self.log_px + torch.where(self.reliable, self.log_px_error**2 / 2, 0.0)
 
     def _quantile(self, level: float) -> float:
         if not 0 < level < 1:
