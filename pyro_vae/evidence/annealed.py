@@ -57,7 +57,7 @@ class Annealed(Estimate):
 
     @property
     def method(self) -> str:
-        """Such as `AIS(T=1000, K=16, L=10) from the prior`."""
+        """Such as `AIS(T=1000, K=16, L=5) from the prior`."""
         temperatures, chains, leapfrog = self.setting
         return f"{'reverse ' * self.upper}AIS(T={temperatures}, K={chains}, L={leapfrog}) from the {self.start}"
 
@@ -118,7 +118,7 @@ def by_annealing(
         budget: seconds; T is then what fits into them by the pilot run's speed, at most `num_temperatures` and at least 10,
             so that many data take longer than a small budget says.
         seed: of the noise; the caller's random state is untouched.
-        engine: "compiled", "pyro" or "auto", as in `log_evidence`.
+        engine: "compiled", "pyro" or "auto", as in `by_importance`.
         progress: called with the number of data done after each block.
 
     Raises:

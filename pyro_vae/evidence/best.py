@@ -1,8 +1,9 @@
 """The best that can be said of log p(x) here, and in plain words how good that is.
 
 A closed form where the model has one; quadrature with one or two latents; else importance sampling from the guide, and,
-where k-hat does not vouch for it on nearly all data, annealing from the guide besides. Both are lower bounds in expectation,
-so that the larger mean is taken. (The larger value of each datum would pick up noise, and be too high.)
+where k-hat does not vouch for it on nearly all data, annealing besides, from the guide where its density is known. Both are
+lower bounds in expectation, so that the larger mean is taken. (The larger value of each datum would pick up noise, and be too
+high.)
 """
 
 from __future__ import annotations
@@ -59,6 +60,14 @@ class Best(Estimate):
         """The chosen one's."""
         return self.chosen.freedom
 
+    def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        """The chosen one's."""
+        return self.chosen.interval(level)
+
+    def mean_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The chosen one's."""
+        return self.chosen.mean_interval(level)
+
     def summary(self) -> dict[str, Any]:
         """The chosen one's, the means of all, and the verdict."""
         means = {name: estimate.mean for name, estimate in self.tried.items()}
@@ -87,7 +96,7 @@ def best_evidence(
         num_particles: of importance sampling.
         num_temperatures: of annealing.
         budget: seconds, about, that annealing may take with all that came before it.
-        seed, engine, progress: as of `log_evidence`.
+        seed, engine, progress: as of `by_importance`.
     """
     started = time.monotonic()
     if hasattr(model, "log_px"):

@@ -51,7 +51,7 @@ class Evidence(Estimate):
         elbo, elbo_error, rate, distortion: of the guide; with `defensive`, of its mixture with the prior.
         ess: effective number of the particles.
         pareto_k: shape of the weights' tail.
-        num_particles: S.
+        num_particles: S, the fewest of any datum.
     """
 
     smoothed: Tensor
@@ -65,8 +65,8 @@ class Evidence(Estimate):
 
     @property
     def method(self) -> str:
-        """Such as `importance(S=5000)`."""
-        return f"importance(S={self.num_particles})"
+        """Such as `importance(S=5000)`, or `importance(S=1000 or more)` where some data had more."""
+        return f"importance(S={self.num_particles}{' or more' * (self.evaluations > self.num_particles)})"
 
     @property
     def reliable(self) -> Tensor:

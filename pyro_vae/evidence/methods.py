@@ -133,7 +133,8 @@ def _refined(
         part = by_importance(
             model, guide, x[todo], index[todo], num_particles=num_particles, seed=seed + again, **options
         )
-        pace, particles[todo.cpu()] = part.seconds / (len(todo) * num_particles), particles[todo.cpu()] + num_particles
+        pace = part.seconds / (len(todo) * num_particles)
+        particles[todo.cpu()] += num_particles
         found = _replaced(found, part, todo.cpu())
     return replace(found, evaluations=particles.mean().item(), seconds=time.monotonic() - started)
 
