@@ -1,8 +1,9 @@
 """The best that can be said of log p(x) here, and in plain words how good that is.
 
-A closed form where the model has one; quadrature with one or two latents; else importance sampling from the guide. Where
-k-hat does not vouch for it on nearly all data, annealing besides, from the guide if its density is known. Both are lower
-bounds in expectation, so that the larger mean is taken. (The larger value of each datum would pick up noise, and be too high.)
+A closed form where the model has one; quadrature with one or two latents; else importance sampling from the
+guide. Where k-hat does not vouch for it on nearly all data, annealing besides, from the guide if its density
+is known. Both are lower bounds in expectation, so that the larger mean is taken. (The larger value of each
+datum would pick up noise, and be too high.)
 """
 
 from __future__ import annotations
