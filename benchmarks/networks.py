@@ -57,7 +57,15 @@ def trained_programs(net: Net, data: pv.Dataset, quick: bool, device: str) -> tu
     torch.manual_seed(0)
     model, guide = programs(net, device)
     train = data.train.take(1000) if quick else data.train
-    pv.fit(model, guide, pv.Dataset(data.name, train, None, data.test), epochs=1, device=device, quiet=True)
+    pv.fit(
+        model,
+        guide,
+        pv.Dataset(data.name, train, None, data.test),
+        epochs=1,
+        warmup_epochs=0,
+        device=device,
+        quiet=True,
+    )
     return model.eval(), guide.eval()
 
 

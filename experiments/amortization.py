@@ -69,7 +69,7 @@ def encoder(model: Any, shape: Any) -> pv.Amortized:
 def train(model: Any, guide: pv.Amortized, data: Any, epochs: int) -> None:
     """Train the guide alone: Adam 1e-3 falling to 0 by a cosine."""
     schedule = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=epochs)
-    pv.fit(model, guide, data, epochs=epochs, schedule=schedule, quiet=True)
+    pv.fit(model, guide, data, epochs=epochs, schedule=schedule, warmup_epochs=0, keep="last", quiet=True)
 
 
 def amortized_route(model: Any, data: pv.Dataset, x: Tensor, budgets: list[int]) -> list[dict[str, float]]:

@@ -114,7 +114,7 @@ def flat(options: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
     model = pv.VAE(data.shape, 2, (200, 200), mean=data.mean)
     guide = pv.Amortized(pv.MeanField(2), pv.MLP(data.shape, (200, 200)))
-    pv.fit(model, guide, data, epochs=options.epochs, quiet=True)
+    pv.fit(model, guide, data, epochs=options.epochs, warmup_epochs=0, keep="last", quiet=True)
     model.requires_grad_(False)
     x = data.test.take(options.num_data).x
     grid = by_quadrature(model, x)

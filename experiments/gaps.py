@@ -38,7 +38,7 @@ def retrain(model: Any, guide: pv.Amortized, family: pv.Family, data: pv.Dataset
         other.head.weight[:shared], other.head.bias[:shared] = guide.head.weight[:shared], guide.head.bias[:shared]
     schedule = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=epochs)
     optimizer = partial(torch.optim.Adam, lr=5e-4)
-    pv.fit(model, other, data, epochs=epochs, optimizer=optimizer, schedule=schedule)
+    pv.fit(model, other, data, epochs=epochs, optimizer=optimizer, schedule=schedule, warmup_epochs=0, keep="last")
     return other
 
 

@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.manual_seed(0)
     model = pv.VAE(data.shape, 2, (200, 200), mean=data.mean)
     encoder = pv.Amortized(pv.MeanField(2), pv.MLP(data.shape, (200, 200)))
-    pv.fit(model, encoder, data, epochs=options.epochs, quiet=True)
+    pv.fit(model, encoder, data, epochs=options.epochs, warmup_epochs=0, keep="last", quiet=True)
     model, encoder = model.double().requires_grad_(False).eval(), encoder.double()
     x = data.test.take(options.num_data).x.double()
     line = torch.linspace(-EDGE, EDGE, options.side, dtype=torch.double)

@@ -25,7 +25,7 @@ from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.inference.svi import resolve_device
+from pyro_vae.inference.prepare import resolve_device
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def run(
         start_at_mean(model, guide, data)
     started = time.monotonic()
     loss = TraceMeanField_ELBO() if improved else Trace_ELBO()
-    pv.fit(model, guide, data, epochs=epochs or setting.epochs, batch_size=setting.batch_size, loss=loss, seed=seed)
+    options = {"epochs": epochs or setting.epochs, "batch_size": setting.batch_size, "warmup_epochs": 0}
+    pv.fit(model, guide, data, loss=loss, seed=seed, **options)  # type: ignore[arg-type]
     seconds = time.monotonic() - started
     test = pv.log_evidence(model, guide, data.test.x, num_particles=50, seed=seed)
     kept = ("elbo", "elbo_error", "rate", "distortion", "log_px", "log_px_error", "num_data", "num_particles", "seed")

@@ -8,11 +8,14 @@ from pyro_vae.data import Binarise, Dataset, Split, fingerprint, load
 from pyro_vae.diagnostics import (
     Agreement,
     Calibration,
+    CollapseWarning,
     Ledger,
     Reference,
+    Units,
     agreement,
     check_calibration,
     gap_ledger,
+    latent_units,
     reference_posterior,
 )
 from pyro_vae.evidence import Annealed, Estimate, Evidence, Sandwich, log_evidence, rate_distortion_curve, sandwich
@@ -41,6 +44,7 @@ from pyro_vae.models import (
     HierarchicalVAE,
     Likelihood,
     LinearGaussian,
+    likelihood_for,
 )
 from pyro_vae.nets import MLP, Conv, ConvDecoder, GatedDecoder, GatedMLP, MLPDecoder
 from pyro_vae.traces import Particles, log_weights, particles
@@ -55,6 +59,7 @@ __all__ = [
     "Bernoulli",
     "Binarise",
     "Calibration",
+    "CollapseWarning",
     "CompiledSVI",
     "Conv",
     "ConvDecoder",
@@ -88,6 +93,7 @@ __all__ = [
     "SemiAmortized",
     "SplineFlow",
     "Split",
+    "Units",
     "agreement",
     "check_calibration",
     "coordinate_ascent",
@@ -95,6 +101,8 @@ __all__ = [
     "fit",
     "fit_local",
     "gap_ledger",
+    "latent_units",
+    "likelihood_for",
     "load",
     "log_evidence",
     "log_weights",

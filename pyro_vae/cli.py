@@ -10,15 +10,20 @@ import csv
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor
 
 from pyro_vae import diagnose, measure
+from pyro_vae.choices import describe_choice
+from pyro_vae.diagnostics import CollapseWarning
+from pyro_vae.diagnostics.collapse import listed, warn_unused
 from pyro_vae.inference import NonFiniteLoss, fit
 from pyro_vae.inference.job import read_checkpoint
 from pyro_vae.modes import evaluation
@@ -47,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.path.insert(0, os.getcwd())  # a user's own classes, as `python -m` would find them
     try:
         parsed = _parse(sys.argv[1:] if arguments is None else arguments)
-        _COMMANDS[parsed.command](parsed[parsed.command])
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", CollapseWarning)
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
+            _COMMANDS[parsed.command](parsed[parsed.command])
     except KeyboardInterrupt:
         print("pyro-vae: interrupted", file=sys.stderr)
         return 130
@@ -57,6 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"pyro-vae: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1 if isinstance(error, NonFiniteLoss) else 2
     return 0
+
+
+def _show_warning(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *args: Any) -> None:
+    """A collapse in one line, other warnings as ever."""
+    if issubclass(category, CollapseWarning):
+        print(f"pyro-vae: warning: {message}", file=sys.stderr)
+    else:
+        otherwise(message, category, *args)
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
@@ -137,6 +153,8 @@ def _train(options: Namespace) -> None:
     folder = Path(options.folder) if options.folder else _new_folder(options.data)
     assert parts.data is not None
     write_settings(folder, parser, options, parts.data, options.device)
+    if not options.quiet:
+        print(describe_choice(parts.data, parts.model, parts.recipe), file=sys.stderr)
     try:
         _fit(parts, folder, options, resume=False)
     except BaseException:
@@ -173,7 +191,7 @@ def _fit(parts: Parts, folder: Path, options: Namespace, resume: bool) -> None:
         resume=resume,
         quiet=options.quiet,
     )
-    print(f"{folder}: {len(run.history)} epochs")
+    print(f"{folder}: {run}")
 
 
 def _new_folder(data: str) -> Path:
@@ -227,6 +245,21 @@ def _info(options: Namespace) -> None:
         if not rows or None in rows[-1].values():
             raise ValueError(f"{folder / 'metrics.csv'}: got no whole row, expected one per epoch: the file is torn")
         print("last epoch  " + ", ".join(f"{k} {float(v):.6g}" for k, v in rows[-1].items()))
+    if (folder / "units.csv").is_file():
+        _tell_units(folder / "units.csv")
+
+
+def _tell_units(path: Path) -> None:
+    """The latent units after the last epoch, by their rates, and the alarm where none is active."""
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    try:
+        told = sorted(((float(row["rate"]), row["unit"], row["active"] == "True") for row in rows), reverse=True)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read as a table of units ({error}): the file is torn") from error
+    active = [f"{name} {rate:.2f}" for rate, name, is_active in told if is_active]
+    print(f"units  {len(active)} of {len(told)} active, rates in nats: {listed(active, 12) or 'none'}")
+    warn_unused(len(active), len(told))
 
 
 _COMMANDS: dict[str, Callable[[Namespace], None]] = {

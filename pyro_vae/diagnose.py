@@ -18,7 +18,8 @@ from rich.console import Console
 
 from pyro_vae.arviz_data import write_netcdf
 from pyro_vae.data import Split
-from pyro_vae.diagnostics import Reference, agreement, check_calibration, reference_posterior
+from pyro_vae.diagnostics import Reference, agreement, check_calibration, latent_units, reference_posterior
+from pyro_vae.diagnostics.collapse import warn_unused
 from pyro_vae.evidence import likeness, log_evidence, sandwich
 from pyro_vae.evidence.checks import check_numbers
 from pyro_vae.measure import add_data, choose
@@ -127,8 +128,23 @@ def _judge(
         told, near = _against(guide, reference, split, options)
         said.append(told)
         right = right and near
-    found["verdict"] = ("can be believed: " if right else "NOT to be believed as a posterior: ") + "; ".join(said)
+    used = _use_of_latent(model, guide, split, found)
+    found["verdict"] = (
+        used + ("can be believed: " if right else "NOT to be believed as a posterior: ") + "; ".join(said)
+    )
     return found
+
+
+def _use_of_latent(model: Program, guide: Program, split: Split, found: dict[str, Any]) -> str:
+    """Whether the latent is used at all, which is what a verdict says first; a posterior that is the prior is soon right."""
+    units = latent_units(model, guide, split.x) if len(split) > 1 else None
+    if units is None:
+        return ""
+    found["active_units"], found["num_units"] = units.num_active, len(units.names)
+    warn_unused(units.num_active, len(units.names))
+    if units.num_active == 0:
+        return f"the latent is NOT used, none of {len(units.names)} units active; "
+    return f"latent used, {units.num_active} of {len(units.names)} units active; "
 
 
 def _against(guide: Program, reference: Reference, split: Split, options: Namespace) -> tuple[str, bool]:

@@ -14,7 +14,8 @@ from rich.progress import Progress
 from rich.status import Status
 
 from pyro_vae.data import Split
-from pyro_vae.diagnostics import active_units, gap_ledger
+from pyro_vae.diagnostics import gap_ledger, latent_units
+from pyro_vae.diagnostics.collapse import warn_unused
 from pyro_vae.evidence import Engine, Evidence, Method, Precision, log_evidence
 from pyro_vae.evidence.checks import check_numbers
 from pyro_vae.report.intervals import interval_text, plain_verdict, write_intervals
@@ -77,11 +78,15 @@ def evidence(options: Namespace) -> None:
             chosen["progress"] = _progress(stack, len(split))
         estimate = log_evidence(parts.model, parts.guide, split.x, method=options.method, **chosen)
     summary = estimate.summary()
+    units = latent_units(parts.model, parts.guide, split.x) if len(split) > 1 else None
+    assert parts.data is not None
     facts = {
         "split": options.split,
         "precision": chosen.get("precision", "float32"),
         "fingerprint": split.fingerprint,
-        "active_units": active_units(parts.guide, split.x) if len(split) > 1 else None,
+        "active_units": None if units is None else units.num_active,
+        "num_units": None if units is None else len(units.names),
+        "log_px_bits_per_dim": parts.data.bits_per_dim(estimate.mean),
     }
     write_json(out, summary | facts)
     write_intervals(estimate, out.with_suffix(".csv"))
@@ -92,7 +97,10 @@ def evidence(options: Namespace) -> None:
     print(f"{title}: log p(x) {interval_text(estimate)}")
     print(getattr(estimate, "verdict", None) or plain_verdict(estimate))
     written = f"written to {out} and {out.with_suffix('.csv')}"
-    print(f"active units {facts['active_units']}, data fingerprint {split.fingerprint}; {written}")
+    used = "" if units is None else f"active units {units.num_active} of {len(units.names)}, "
+    print(f"{used}data fingerprint {split.fingerprint}; {written}")
+    if units is not None:
+        warn_unused(units.num_active, len(units.names))
 
 
 def add_compare(parser: ArgumentParser) -> ArgumentParser:
@@ -144,6 +152,11 @@ def compare(options: Namespace) -> None:
             ledgers[split] = gap_ledger(parts.model, guides, part.x, estimates=estimates, **scores)
         written += write_ledger(ledgers[split], out, split)
         show(ledger_table(f"{options.run}: {len(part)} {split} data, {part.fingerprint}", ledgers[split]))
+    probe = data[splits[-1]]
+    if len(probe) > 1:
+        units = latent_units(parts.model, parts.guide, probe.x)
+        if units is not None:
+            warn_unused(units.num_active, len(units.names))
     if len(ledgers) == 2:
         show(generalisation_table(*ledgers.values()))
     print("written: " + ", ".join(map(str, written)))

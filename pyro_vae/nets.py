@@ -12,8 +12,9 @@ Any number of leading dimensions is allowed, so that particles `(S, B, ...)` nee
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,76 @@ def check_sizes(name: str, sizes: Sequence[int]) -> tuple[int, ...]:
     if not all(isinstance(n, int) and n > 0 for n in sizes):
         raise ValueError(f"{name}: got {list(sizes)}, expected positive integers such as [200, 200]")
     return sizes
+
+
+class Standardise(nn.Module):
+    """(x - shift) / scale, where shift and scale are of the training data: the identity until `start`.
+
+    The shift is the mean of each value. The scale is one number for images, whose pixels have one unit, and a number for
+    each column of a table (or where `each` asks for it). Zeros and ones have no units: they stay as they are. Shift and
+    scale are buffers, so that they are kept with the weights; weights that were kept without them load as the identity.
+
+    Args:
+        each: a scale for each value; None goes by the shape of the data.
+
+    Example:
+        >>> units = Standardise()
+        >>> units.start(torch.tensor([[1.0, 10.0], [3.0, 30.0]]))
+        >>> units(torch.tensor([2.0, 20.0])), units.undo(torch.zeros(2))
+        (tensor([0., 0.]), tensor([ 2., 20.]))
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, each: bool | None = None) -> None:
+        super().__init__()
+        self.each = each
+        self.register_buffer("shift", torch.zeros(()))
+        self.register_buffer("scale", torch.ones(()))
+
+    @property
+    def is_started(self) -> bool:
+        """Whether shift and scale are of some data."""
+        return self.shift.dim() > 0
+
+    def start(self, x: Tensor) -> None:
+        """Take shift and scale from training data `(N, *shape)`, once; a value that never changes gets the scale of all."""
+        if self.is_started or bool(((x == 0) | (x == 1)).all()):
+            return
+        wide = x.detach().double()
+        deviation = wide.var(0, correction=0).sqrt()
+        overall = deviation.square().mean().sqrt()
+        if not overall > 0:
+            overall = torch.ones_like(overall)
+        each = x.dim() == 2 if self.each is None else self.each
+        scale = torch.where(deviation > 0, deviation, overall) if each else overall
+        self.shift, self.scale = wide.mean(0).to(self.shift), scale.to(self.scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.shift) / self.scale if self.is_started else x
+
+    def undo(self, y: Tensor) -> Tensor:
+        """shift + scale y, the value whose standardised one is y."""
+        return self.shift + self.scale * y if self.is_started else y
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        """Take buffers of any shape, or none: the identity."""
+        for name, identity in (("shift", torch.zeros(())), ("scale", torch.ones(()))):
+            kept = state_dict.get(prefix + name, identity)
+            state_dict = {**state_dict, prefix + name: kept}
+            setattr(self, name, torch.empty_like(kept, dtype=self.shift.dtype, device=self.shift.device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def default_latent_dim(shape: Sequence[int]) -> int:
+    """Latent units for data of a shape, where nobody says: twice the root of its number of values, 2 to 50."""
+    return min(50, max(2, round(2 * math.sqrt(math.prod(shape)))))
+
+
+def last_parameter(net: nn.Module) -> Tensor:
+    """A copy of a net's last parameter: whoever kept it can tell later whether the net was trained, or loaded."""
+    return next((p.detach().clone() for p in reversed(list(net.parameters()))), torch.zeros(0))
 
 
 class Gated(nn.Module):

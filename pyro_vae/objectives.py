@@ -200,7 +200,7 @@ class FreeBits(Trace_ELBO):
         observed = _log_density(model_trace, 1, skip=latents.keys())[0]
         loss = -observed.sum()
         for name, site in latents.items():
-            rate = _unit_rates(guide_trace.nodes[name], site)  # (B, units)
+            rate = unit_rates(guide_trace.nodes[name], site)  # (B, units)
             loss = loss + len(rate) * rate.mean(0).clamp(min=self.nats).sum()
         return loss
 
@@ -209,7 +209,7 @@ def _latents(trace: poutine.Trace) -> list[Any]:
     return [site for site in sample_sites(trace) if not site["is_observed"]]
 
 
-def _unit_rates(mine: Any, prior: Any) -> Tensor:
+def unit_rates(mine: Any, prior: Any) -> Tensor:
     """KL of each unit `(B, units)` where both are independent over units; else log q - log p at the draw, `(B, 1)`."""
     q, p = mine["fn"], prior["fn"]
     if isinstance(q, Independent) and isinstance(p, Independent) and q.event_shape == p.event_shape:

@@ -27,13 +27,15 @@ import torch
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from torch import nn
 
+from pyro_vae.choices import choose_likelihood, match_rule
 from pyro_vae.data import Binarise, Dataset, load
+from pyro_vae.data.arrays import Values
 from pyro_vae.guides import EncoderGuide
 from pyro_vae.inference import Recipe
 from pyro_vae.inference.checkpoint import load as load_file
 from pyro_vae.inference.checkpoint import write_atomically
 from pyro_vae.inference.job import read_checkpoint, set_weights
-from pyro_vae.inference.svi import resolve_device
+from pyro_vae.inference.prepare import resolve_device
 from pyro_vae.models import VAE
 from pyro_vae.traces import trainable_parameters
 
@@ -55,7 +57,8 @@ class Settings:
     Attributes:
         data: digits, mnist, fashion_mnist, or a path to a .npy, an .npz or a folder of images
         data_root: folder of torchvision's datasets; PYRO_VAE_DATA unless given
-        binarise: how grey pixels become binary data
+        binarise: how pixels become data; by the likelihood unless given, dynamic for Bernoulli, dequantise for Gaussian
+        values: what the numbers of a file are, pixels or real; by their look unless given
         valid: number of validation data, 0 for none
         model: class of the model, called as Model(shape, ...)
         guide: class of the guide, called as Guide(shape, latent_dim, ...)
@@ -65,6 +68,7 @@ class Settings:
     data: str = "digits"
     data_root: str | None = None
     binarise: Binarise | None = None
+    values: Values | None = None
     valid: int | None = None
     model: ModelClass = VAE
     guide: GuideClass = EncoderGuide
@@ -104,15 +108,18 @@ def build(
 ) -> Parts:
     """Load the data and build model, guide and recipe; initial weights are drawn from the recipe's seed.
 
-    With the `shape` of a datum given, the data are not loaded.
+    What the configuration leaves to the data (likelihood, rule of binarisation, latent size, batch size, warm-up) is written
+    into it. With the `shape` of a datum given, the data are not loaded.
 
     Raises:
         ValueError: a class that cannot be called as a model or guide, or settings out of range.
     """
+    data = None if shape is not None else _load(config, data_root)
+    if data is not None:
+        choose_likelihood(config, data)
     objects = parser.instantiate(config)
     fields = Recipe.__dataclass_fields__
     recipe = Recipe(**{name: getattr(objects, name) for name in fields})
-    data = None if shape is not None else _load(config, data_root)
     shape = data.shape if data is not None else tuple(shape or ())
     torch.manual_seed(recipe.seed)
     model = _call("model", objects.model, shape)
@@ -120,6 +127,14 @@ def build(
     if not isinstance(latent_dim, int):
         raise ValueError(f"model: {type(model).__name__} has no integer `latent_dim`, which the guide is built from")
     guide = _call("guide", objects.guide, shape, latent_dim)
+    if data is not None:
+        data = match_rule(config, data, model)
+        recipe = recipe.for_data(len(data.train), data.valid is not None)
+        for name in ("batch_size", "warmup_epochs", "keep"):
+            config[name] = getattr(recipe, name)
+    options = config.model.get("init_args", {})
+    if "latent_dim" in options:
+        options["latent_dim"] = latent_dim
     center = getattr(model, "center", None)
     if config.output_bias and center is not None and data is not None:
         center(data.mean)
@@ -127,8 +142,9 @@ def build(
 
 
 def _load(config: Namespace, data_root: str | None) -> Dataset:
+    options = {name: config[name] for name in ("binarise", "values", "valid")}
     try:
-        return load(config.data, root=data_root or config.data_root, binarise=config.binarise, valid=config.valid)
+        return load(config.data, root=data_root or config.data_root, **options)
     except TypeError as error:
         raise ValueError(str(error)) from error
 
@@ -229,9 +245,13 @@ def read_settings(folder: str | Path) -> tuple[ArgumentParser, Namespace]:
         raise FileNotFoundError(f"{folder}: {what}, expected the folder of a run made by `pyro-vae train`")
     parser = settings_parser(exit_on_error=False)
     try:
-        return parser, cast(Namespace, parser.parse_path(path))
+        settings = cast(Namespace, parser.parse_path(path))
     except Exception as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())[:300]}") from error
+    known = Path(folder) / "data.json"
+    if settings.binarise is None and known.is_file():  # of a version that did not write down its choice
+        settings.binarise = read_json(known).get("binarise")
+    return parser, settings
 
 
 def open_run(folder: str | Path, data_root: str | None = None, device: str = "auto", need_data: bool = True) -> Parts:

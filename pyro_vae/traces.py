@@ -255,6 +255,24 @@ def guide_sites(guide: Program, x: Tensor, index: Tensor | None = None) -> list[
         return sample_sites(poutine.trace(guide).get_trace(x, index))
 
 
+def paired_sites(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> dict[str, tuple[Any, Any]]:
+    """The sites of the guide and of the model, run on the guide's draw, for each latent that is chosen anew for each datum.
+
+    Each pair has its log-densities computed.
+    """
+    with poutine.block():
+        guide_trace = poutine.trace(guide).get_trace(x, index)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x, index)
+    guide_trace.compute_log_prob()
+    model_trace.compute_log_prob()
+    theirs = {s["name"]: s for s in sample_sites(model_trace) if not s["is_observed"]}
+    return {
+        s["name"]: (s, theirs[s["name"]])
+        for s in sample_sites(guide_trace)
+        if s["name"] in theirs and any(f.vectorized and f.dim == -1 and f.size == len(x) for f in s["cond_indep_stack"])
+    }
+
+
 def is_point(fn: Any) -> bool:
     """Whether a distribution is a Delta."""
     while isinstance(fn, torch.distributions.Independent):

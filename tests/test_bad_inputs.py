@@ -200,7 +200,7 @@ CASES = [
     Case("an array with NaN", f"{TRAIN} --data nan.npy", "holds NaN or inf", array("nan.npy", NAN)),
     Case("an array of words", f"{TRAIN} --data words.npy", "dtype", array("words.npy", [["a", "b"]] * 20)),
     Case("a folder without images", f"{TRAIN} --data ./run", "holds no images"),
-    Case("grey pixels under Bernoulli", f"{TRAIN} --binarise none", "grey values"),
+    Case("grey pixels under Bernoulli", f"{TRAIN} --binarise none --model.likelihood Bernoulli", "grey values"),
     Case("real values as probabilities", f"{TRAIN} --data r.npy --binarise static", "rescale", array("r.npy", REAL)),
     Case("unknown binarisation", f"{TRAIN} --binarise sometimes", "binarise"),
     Case("more validation data than there are", f"{TRAIN} --valid 99999", "valid=99999: expected 0 <= valid < 1497"),
@@ -265,7 +265,7 @@ CASES = [
     Case("the same, to be sampled", "sample run", "holds weights alone", moved),
     Case("resume with other data", "resume run", "the run was started with", edited(data="flat.npy")),
     Case("resume with another binarisation", "resume run", "the run was started with", edited(binarise="threshold")),
-    Case("resume with another batch size", "resume run", "batch_size = 128, got 64", edited(batch_size=64)),
+    Case("resume with another batch size", "resume run", "batch_size = 64, got 32", edited(batch_size=32)),
     Case("resume with another optimizer", "resume run", "optimizer", edited(optimizer="torch.optim.SGD")),
     Case("resume to fewer epochs than done", "resume run --epochs 1", "epochs"),
     Case("resume to 0 epochs", "resume run --epochs 0", "epochs: got 0, expected a positive integer"),
@@ -429,7 +429,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path: Pat
     tensors = [value for part in ("model", "guide") for value in state["weights"][part].values()]
     assert tensors and all(torch.isfinite(value).all() for value in tensors)
     assert not (tmp_path / "new" / "weights.pt").exists()
-    assert call("evidence new --num_particles 2", tmp_path) == (0, "")
+    assert call("evidence new --num_particles 2", tmp_path)[0] == 0
 
 
 def test_a_loss_that_is_not_finite_at_once_promises_no_checkpoint_that_is_not_there(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import arviz
 import numpy as np
@@ -25,7 +26,7 @@ from pyro_vae.cli import main
 TINY = "--quiet true --model.hidden [16] --model.latent_dim 4 --guide.hidden [16]"
 SIZE = "--quiet true --model.hidden [16] --model.latent_dim 4"  # for guides that have no `hidden`
 GREY = "--binarise none --model.likelihood Bernoulli"
-FILES = ["checkpoint.pt", "config.yaml", "data.json", "metrics.csv", "versions.json", "weights.pt"]
+FILES = ["checkpoint.pt", "config.yaml", "data.json", "metrics.csv", "units.csv", "versions.json", "weights.pt"]
 
 PROGRAMS = '''
 import math
@@ -163,8 +164,15 @@ def test_train_leaves_a_run_folder(run: Path, capsys: pytest.CaptureFixture[str]
 def test_train_says_where_the_run_is(capsys: pytest.CaptureFixture[str]) -> None:
     train("somewhere/deep", "--quiet false")
     out, error = capsys.readouterr()
-    assert out == "somewhere/deep: 1 epochs\n"
-    assert re.match(r"epoch 1/1  train ELBO -\d+\.\d+  valid ELBO -\d+\.\d+ nats  [\d,]+ data/s", error)
+    learned = r"after 1 epochs the ELBO of 200 validation data is -\d+\.\d+ nats a datum \(0\.\d+ bits a value\)"
+    units = r"\d of 4 latent units active, rate -?\d+\.\d+ nats"
+    assert re.fullmatch(rf"somewhere/deep: {learned}; {units}; next: pyro-vae evidence somewhere/deep\n", out)
+    data, model, epoch = error.splitlines()
+    assert data == (
+        "data   digits: 1,297 train + 200 valid + 300 test data of 1 x 8 x 8 pixels, binarised anew at each visit (dynamic)"
+    )
+    assert model == "model  VAE, Bernoulli; 4 latent units; batches of 64, KL warm-up over 0.5 of 1 epochs"
+    assert re.match(r"epoch 1/1  train loss \d+\.\d+  valid ELBO -\d+\.\d+ nats  active units \d  [\d,]+ data/s", epoch)
 
 
 def test_hyphens_and_underscores_are_one() -> None:
@@ -308,7 +316,7 @@ def test_clip_norm_bounds_the_step() -> None:
 
 
 def test_patience_stops_and_keeps_the_best() -> None:
-    folder = train("a", "--epochs 9 --patience 2 --optimizer.lr 0.05 --batch_size 64")
+    folder = train("a", "--epochs 9 --patience 2 --warmup_epochs 0 --optimizer.lr 0.05 --batch_size 64")
     scores = [row["valid_elbo"] for row in metrics(folder)]
     best = max(range(len(scores)), key=scores.__getitem__)
     assert len(scores) == best + 3 < 9
@@ -517,3 +525,95 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert stop.value.code == 0
     out = capsys.readouterr().out
     assert [option for option in OPTIONS[command].split() if option not in out] == []
+
+
+# data and likelihood together
+
+
+def own(name: str, array: Any) -> str:
+    np.save(name, array)
+    return name
+
+
+def test_photographs_are_dequantised_under_a_gaussian(capsys: pytest.CaptureFixture[str]) -> None:
+    light = np.random.RandomState(0).rand(60, 1, 1)
+    grey = (40 + 150 * light + 10 * np.random.RandomState(1).rand(60, 4, 5)).astype(np.uint8)
+    assert call(f"train --data {own('grey.npy', grey)} --folder grey --epochs 2") == 0
+    out, err = capsys.readouterr()
+    assert "60" not in out and "with uniform noise between the grey levels (dequantise)" in err
+    assert "VAE, Gaussian, one sigma learned; 9 latent units" in err and "bits a value" in out
+    kept = settings(Path("grey"))
+    assert kept["binarise"] == "dequantise" and kept["batch_size"] == 16 and kept["warmup_epochs"] == 1.0
+    assert kept["model"]["init_args"]["latent_dim"] == 9
+    assert kept["model"]["init_args"]["likelihood"]["class_path"] == "pyro_vae.Gaussian"
+    assert call("evidence grey --num_particles 30") == 0
+    found = json.loads((Path("grey") / "evidence.json").read_text())
+    expected = 8 - found["log_px"] / (20 * math.log(2))
+    assert found["log_px_bits_per_dim"] == pytest.approx(expected)
+    assert all(call(f"{command} grey") == 0 for command in ("sample", "reconstruct --num_data 6", "info"))
+    assert call("train --config grey/config.yaml --folder again --quiet true") == 0
+    assert same_run(Path("grey"), Path("again"))
+
+
+def test_a_table_has_a_sigma_for_each_column(capsys: pytest.CaptureFixture[str]) -> None:
+    table = np.random.RandomState(0).randn(60, 5) * np.logspace(-3, 3, 5)
+    assert call(f"train --data {own('table.npy', table)} --folder table --epochs 2") == 0
+    assert (
+        "real values\nmodel  VAE, Gaussian, a sigma for each value learned; 4 latent units" in capsys.readouterr().err
+    )
+    assert settings(Path("table"))["binarise"] == "none"
+    units = parts(Path("table"), "guide")["standardise.scale"]
+    assert units.shape == (5,) and units[4] / units[0] > 1e5
+
+
+def test_counts_are_asked_about(capsys: pytest.CaptureFixture[str]) -> None:
+    name = own("counts.npy", np.random.RandomState(0).poisson(3.0, (60, 5)))
+    assert call(f"train --data {name} --folder counts --epochs 1") == 2
+    assert "pixels, counts, categories or grades? Say values='pixels' (--values pixels)" in capsys.readouterr().err
+    assert not Path("counts").exists()
+    assert call(f"train --data {name} --folder counts --epochs 1 --values real --quiet true") == 0
+    assert settings(Path("counts"))["values"] == "real"
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ("--model.likelihood pyro_vae.Gaussian", "dequantise"),
+        ("--model.likelihood pyro_vae.Bernoulli", "dynamic"),
+        ("--model.likelihood pyro_vae.Bernoulli --model.likelihood.grey true", "none"),
+        ("--binarise threshold", "threshold"),
+        ("--binarise dequantise", "dequantise"),
+    ],
+)
+def test_who_names_one_gets_the_other_to_match(options: str, rule: str) -> None:
+    folder = train("a", f"{options} --valid 0")
+    assert settings(folder)["binarise"] == rule
+    assert json.loads((folder / "data.json").read_text())["binarise"] == rule
+
+
+def test_a_mismatch_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(f"train {TINY} --binarise dynamic --model.likelihood pyro_vae.Gaussian --folder a") == 2
+    assert "binarise='dynamic' makes no data for a Gaussian likelihood" in capsys.readouterr().err
+    assert not Path("a").exists()
+
+
+def test_a_collapse_is_a_line_and_is_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = train("a", "--epochs 20 --beta 30 --batch_size 64")
+    err = capsys.readouterr().err
+    assert err.startswith("pyro-vae: warning: posterior collapse: none of the 4 latent units was ever active in")
+    assert err.count("\n") == 1
+    for command in ("evidence a --num_particles 30", "info a", "compare a --guides amortized --num_data 5"):
+        assert call(command) == 0
+        err = capsys.readouterr().err
+        assert "pyro-vae: warning: posterior collapse: none of the 4 latent units is active" in err, command
+    assert call("diagnose a --num_data 20 --num_particles 100 --num_simulations 40 --num_draws 9") == 0
+    assert "amortized: the latent is NOT used, none of 4 units active; " in capsys.readouterr().out
+    assert folder.is_dir()
+
+
+def test_info_tells_of_the_units(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(f"info {run}") == 0
+    assert re.search(r"^units  \d of 4 active, rates in nats: ", capsys.readouterr().out, re.MULTILINE)
+    (run / "units.csv").write_text("unit,rate\nlatent[0],1.0\n")
+    assert call(f"info {run}") == 2
+    assert "cannot be read as a table of units" in capsys.readouterr().err

@@ -19,7 +19,7 @@ STAGES = [
     {"objectives", "evidence"},
     {"diagnostics"},
     {"inference"},
-    {"report"},
+    {"report", "choices"},
     {"runs", "swap"},
     {"measure"},
     {"diagnose"},

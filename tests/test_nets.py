@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from pyro_vae.nets import MLP, Conv, ConvDecoder, GatedDecoder, GatedMLP, MLPDecoder
+from pyro_vae.nets import MLP, Conv, ConvDecoder, GatedDecoder, GatedMLP, MLPDecoder, Standardise
 
 IMAGE = (1, 9, 7)
 TRUNKS = [MLP, GatedMLP, Conv]
@@ -38,6 +39,42 @@ def test_gated_layer_is_the_product_of_a_linear_and_a_sigmoid_map() -> None:
     x = torch.randn(4, 3)
     a, b = linear(x).chunk(2, -1)
     torch.testing.assert_close(net(x), a * torch.sigmoid(b))
+
+
+def test_standardise_is_the_identity_until_started_and_its_own_inverse_after() -> None:
+    x = torch.tensor([0.0, 10.0]) + torch.tensor([1.0, 100.0]) * torch.randn(500, 2)
+    units = Standardise()
+    assert units(x) is x and units.undo(x) is x
+    units.start(x)
+    y = units(x)
+    torch.testing.assert_close(y.mean(0), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(y.std(0), torch.ones(2), atol=2e-3, rtol=0)
+    torch.testing.assert_close(units.undo(y), x)
+    units.start(2 * x)  # once
+    torch.testing.assert_close(units(x), y)
+
+
+def test_pixels_have_one_scale_constants_the_common_one_and_bits_none() -> None:
+    image, table, bits = Standardise(), Standardise(), Standardise()
+    image.start(torch.rand(50, 1, 4, 4))
+    assert image.scale.dim() == 0 and image.shift.shape == (1, 4, 4)
+    table.start(torch.stack([torch.full((50,), 3.0), torch.randn(50)], 1))
+    assert table.scale[0] > 0 and torch.isfinite(table(torch.zeros(1, 2))).all()
+    bits.start(torch.randint(0, 2, (50, 3)).float())
+    assert not bits.is_started
+
+
+def test_weights_that_were_kept_without_units_load_as_the_identity() -> None:
+    net = nn.Sequential(Standardise(), nn.Linear(2, 2))
+    net[0].start(torch.randn(50, 2))
+    old = {name: value for name, value in net.state_dict().items() if not name.startswith("0.")}
+    other = nn.Sequential(Standardise(), nn.Linear(2, 2))
+    other.load_state_dict(old)
+    assert not other[0].is_started
+    other.load_state_dict(net.state_dict())
+    assert torch.equal(other[0].shift, net[0].shift) and other[0].is_started
+    other.load_state_dict(old)  # of weights that never saw units
+    assert not other[0].is_started
 
 
 def test_no_hidden_layer_is_the_identity_on_flat_data() -> None:

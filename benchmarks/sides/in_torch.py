@@ -103,6 +103,8 @@ def fit_compiled(task: Task, gate: Gate) -> list[float]:
         batch_size=task.batch,
         optimizer=partial(torch.optim.Adam, lr=1e-3, fused=True),
         schedule=partial(Waiting, gate),
+        warmup_epochs=0,
+        keep="last",
     )
     try:
         run = pv.fit(*programs(task.net), data, recipe, engine="compiled", device=task.device, quiet=True)

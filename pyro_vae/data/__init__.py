@@ -13,6 +13,7 @@ global state.
 
 from pyro_vae.data.binarise import Binarise
 from pyro_vae.data.datasets import Dataset, Split, fingerprint
+from pyro_vae.data.given import as_dataset
 from pyro_vae.data.sources import load
 
-__all__ = ["Binarise", "Dataset", "Split", "fingerprint", "load"]
+__all__ = ["Binarise", "Dataset", "Split", "as_dataset", "fingerprint", "load"]

@@ -4,8 +4,12 @@ All parts of a set (train, valid, test) are judged together, since each alone ca
 happens to hold only zeros and ones is not binary data when train is grey. The rules, in order:
 
     only 0 and 1, of any dtype         -> uint8 0 / 255: binary data, every rule of binarisation agrees
-    integers in 0..255, of any width   -> uint8: grey pixels
+    integers that look like pixels     -> uint8: grey levels
+    other whole numbers                -> a question: counts, categories or grades are not to be guessed
     floats                             -> float32: real values
+
+Integers look like pixels where their largest value is from 16 to 255 and they come as images, or as bytes (uint8). The
+question is answered by `values`: "pixels" or "real".
 
 Layouts, with C = 1 or 3:
 
@@ -17,7 +21,7 @@ Layouts, with C = 1 or 3:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -25,37 +29,48 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Array = NDArray[Any]
+Values = Literal["pixels", "real"]
 KINDS = {"b": "bool", "u": "integer", "i": "integer", "f": "float"}
 CHANNELS = (1, 3)
+DARKEST, BRIGHTEST = 16, 255  # between which the largest of some grey levels must lie
 
 
-def as_tensors(arrays: Mapping[str, Array], source: str) -> dict[str, Tensor]:
+def as_tensors(arrays: Mapping[str, Array], source: str, values: Values | None = None) -> dict[str, Tensor]:
     """Check arrays together and convert them.
 
     Args:
         arrays: the parts by name ("all" for a set that is not cut yet), each (N, D), (N, H, W),
             (N, C, H, W) or (N, H, W, C).
         source: what to call the origin in an error.
+        values: what the numbers are, "pixels" (0..255) or "real"; None goes by the rules above.
 
     Returns:
         The parts under the same names: all uint8 (0..255) or all float32, (N, *shape), one shape for all.
 
     Raises:
         TypeError: a dtype that is no number.
-        ValueError: another number of dimensions, no rows, shapes that differ, NaN or inf, integers outside
-            0..255, integers mixed with floats.
+        ValueError: another number of dimensions, no rows, shapes that differ, NaN or inf, integers mixed with floats,
+            whole numbers that may be counts, pixels outside 0..255.
     """
+    if values is not None and values not in get_args(Values):
+        raise ValueError(f"values={values!r}: expected None, 'pixels' or 'real'")
     where = {part: source if part == "all" else f"{source}: {part}" for part in arrays}
     for part, array in arrays.items():
         check_kind(array, where[part])
     images = {part: channels_first(array, where[part]) for part, array in arrays.items()}
     check_same_shape(images, source)
-    if all(is_binary(array) for array in images.values()):
+    if values == "real":
+        return {part: as_reals(array, where[part]) for part, array in images.items()}
+    if values is None and all(is_binary(array) for array in images.values()):
         return {
             part: torch.from_numpy(array.astype(np.uint8, order="C") * np.uint8(255)) for part, array in images.items()
         }
     check_same_kind(images, source)
-    return {part: as_pixels(array, where[part]) for part, array in images.items()}
+    whole = all(is_whole(array) for array in images.values())
+    if values is None and whole:
+        ask_unless_pixels(images, source)
+    convert = as_pixels if whole or values == "pixels" else as_reals
+    return {part: convert(array, where[part]) for part, array in images.items()}
 
 
 def check_kind(array: Array, where: str) -> None:
@@ -105,16 +120,41 @@ def is_binary(array: Array) -> bool:
     return bool(((array == 0) | (array == 1)).all())
 
 
+def is_whole(array: Array) -> bool:
+    """Whether every value is a whole number, whatever its dtype; among floats those below a billion."""
+    few = np.float64(1e9)  # float64, since float16 does not reach it
+    return KINDS[array.dtype.kind] != "float" or bool(((np.abs(array) < few) & (array == np.rint(array))).all())
+
+
+def ask_unless_pixels(images: Mapping[str, Array], source: str) -> None:
+    """Raise the question what whole numbers are, unless they look like grey levels."""
+    low = min(int(array.min()) for array in images.values())
+    high = max(int(array.max()) for array in images.values())
+    some = next(iter(images.values()))
+    is_image = some.ndim > 2 and KINDS[some.dtype.kind] != "float"
+    if low >= 0 and DARKEST <= high <= BRIGHTEST and (is_image or some.dtype == np.uint8):
+        return
+    raise ValueError(
+        f"{source} holds whole numbers ({some.dtype}) in [{low}, {high}], rows of shape {some.shape[1:]}: pixels, counts,"
+        " categories or grades? Say values='pixels' (--values pixels) for grey levels 0..255, or values='real'"
+        " (--values real) to fit real values, a Gaussian as they are; for counts and categories bring a model with a"
+        " likelihood of your own"
+    )
+
+
 def as_pixels(array: Array, where: str) -> Tensor:
-    """Integers -> uint8, floats -> float32; raise ValueError on values that do not fit."""
-    if KINDS[array.dtype.kind] == "integer":
-        low, high = int(array.min()), int(array.max())
-        if low < 0 or high > 255:
-            raise ValueError(
-                f"{where} holds {array.dtype} values in [{low}, {high}], expected pixels in 0..255; "
-                "rescale them, or save real values as float32"
-            )
-        return torch.from_numpy(np.array(array, dtype=np.uint8, order="C"))
+    """Whole numbers in 0..255 -> uint8; raise ValueError on other values."""
+    low, high = array.min(), array.max()
+    if not is_whole(array) or low < 0 or high > BRIGHTEST:
+        raise ValueError(
+            f"{where} holds {array.dtype} values in [{low:g}, {high:g}], expected pixels, whole numbers in 0..255; "
+            "rescale and round them, or say values='real'"
+        )
+    return torch.from_numpy(np.array(array, dtype=np.uint8, order="C"))
+
+
+def as_reals(array: Array, where: str) -> Tensor:
+    """Any numbers -> float32; raise ValueError on NaN and inf."""
     with np.errstate(over="ignore"):  # an overflow becomes inf, which is told below
         values = np.array(array, dtype=np.float32, order="C")
     rows = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))

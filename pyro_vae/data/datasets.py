@@ -13,7 +13,17 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pyro_vae.data.binarise import RULES, Binarise, evaluation_draw, fast_bernoulli_draw, random_bits
+from pyro_vae.data.binarise import (
+    BINARY,
+    LEVELS,
+    REDRAWN,
+    RULES,
+    Binarise,
+    evaluation_draw,
+    fast_bernoulli_draw,
+    fast_dequantised,
+    random_bits,
+)
 
 
 def fingerprint(x: Tensor) -> str:
@@ -35,8 +45,10 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
     """Raise unless the pixels can be used under the rule (see `Split`)."""
     if binarise not in RULES:
         raise ValueError(f"binarise={binarise!r}: expected one of {', '.join(map(repr, RULES))}")
-    if pixels.dtype not in (torch.uint8, torch.float32):
-        raise TypeError(f"{name}: pixels have dtype {pixels.dtype}, expected torch.uint8 (0..255) or torch.float32")
+    if pixels.dtype not in (torch.uint8, torch.float32, torch.float64):
+        raise TypeError(
+            f"{name}: pixels have dtype {pixels.dtype}, expected torch.uint8 (0..255), torch.float32 or torch.float64"
+        )
     if pixels.ndim < 2 or pixels.numel() == 0:
         raise ValueError(
             f"{name}: pixels have shape {tuple(pixels.shape)}, "
@@ -46,6 +58,11 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
         return
     if not bool(torch.isfinite(pixels).all()):
         raise ValueError(f"{name}: the values hold NaN or inf; drop or impute those rows first")
+    if binarise == "dequantise":
+        raise ValueError(
+            f"{name}: binarise='dequantise' fills the gaps between the grey levels 0..255, and these are real values"
+            f" ({pixels.dtype}); save 8-bit pixels as uint8, or use binarise='none'"
+        )
     low, high = float(pixels.min()), float(pixels.max())
     if binarise != "none" and (low < 0 or high > 1):
         raise ValueError(
@@ -60,9 +77,11 @@ class Split:
 
     Attributes:
         name: "train", "valid" or "test"; together with the seed it fixes the evaluation draw.
-        pixels: uint8 or float32, (N, *shape).
-        binarise: the rule, see the module's docstring.
+        pixels: uint8, float32 or float64, (N, *shape).
+        binarise: the rule, see `pyro_vae.data.binarise`.
         seed: of the evaluation draw.
+        origin: (N,) int64, the row of the user's own array that each row was, which is what programs get as `index`; None
+            where that is its place in the split.
         drawn: the evaluation draw where it is already known (`to` and `take` hand it on); leave it out.
 
     Raises:
@@ -74,6 +93,7 @@ class Split:
     pixels: Tensor
     binarise: Binarise
     seed: int = 0
+    origin: Tensor | None = field(default=None, kw_only=True)
     drawn: Tensor | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -91,20 +111,27 @@ class Split:
 
     @cached_property
     def x(self) -> Tensor:
-        """The evaluation draw, float32 (N, *shape), made once and kept; treat it as read-only."""
+        """The evaluation draw, floats (N, *shape), made once and kept; treat it as read-only."""
         if self.drawn is not None:
             return self.drawn
         return evaluation_draw(self.pixels, self.binarise, self.seed, self.name).to(self.pixels.device)
 
     @cached_property
     def mean(self) -> Tensor:
-        """Mean over the rows, float32 (*shape): of pixel / 255, so in [0, 1], or of the float values."""
+        """Mean of the data over the rows and the draws, float32 (*shape): in [0, 1] for pixels, else of the float values."""
         pixels = self.pixels.cpu()  # summed in integers or float64: the same on every device
         if pixels.dtype == torch.uint8:
-            mean = pixels.sum(0, dtype=torch.int64).to(torch.float64) / (255 * len(self))
+            mean = pixels.sum(0, dtype=torch.int64).to(torch.float64) / len(self)
+            mean = (mean + 0.5) / LEVELS if self.binarise == "dequantise" else mean / 255
         else:
             mean = pixels.mean(0, dtype=torch.float64)
         return mean.to(torch.float32).to(self.pixels.device)
+
+    def numbers(self, index: Tensor | None = None) -> Tensor:
+        """What programs get as `index` for the rows `index` (B,), or for all rows: (B,) int64."""
+        if index is None:
+            index = torch.arange(len(self), device=self.pixels.device)
+        return index if self.origin is None else self.origin[index]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -112,12 +139,12 @@ class Split:
         return fingerprint(self.x)
 
     def bits(self, size: int, generator: torch.Generator) -> Tensor | None:
-        """The randomness of `size` rows under the dynamic rule, `random_bits` (size, *shape); None under the others.
+        """The randomness of `size` rows under a rule that draws at each visit, `random_bits` (size, *shape), else None.
 
         Raises:
             ValueError: a generator on another kind of device than the pixels.
         """
-        if self.binarise != "dynamic":
+        if self.binarise not in REDRAWN:
             return None
         if generator.device.type != self.pixels.device.type:
             raise ValueError(
@@ -127,25 +154,26 @@ class Split:
         return random_bits((size, *self.pixels.shape[1:]), generator)
 
     def rows(self, index: Tensor, bits: Tensor | None) -> Tensor:
-        """The rows of one training visit, float32 (B, *shape): a pure function of tensors.
+        """The rows of one training visit, floats (B, *shape): a pure function of tensors.
 
         Args:
             index: (B,) int64, rows of this split, on the device of the pixels.
-            bits: from `bits`; a fresh draw is made of them under the dynamic rule, else they are the evaluation draw's rows.
+            bits: from `bits`; a fresh draw is made of them. Without them, the rows of the evaluation draw.
         """
         if bits is None:
             return self.x.index_select(0, index)
-        return fast_bernoulli_draw(self.pixels.index_select(0, index), bits)
+        draw = fast_dequantised if self.binarise == "dequantise" else fast_bernoulli_draw
+        return draw(self.pixels.index_select(0, index), bits)
 
     def batch(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """The rows of one training visit, `rows(index, bits(B, generator))`.
 
         Args:
             index: (B,) int64, rows of this split, on the device of the pixels.
-            generator: on the same device; only the dynamic rule reads it.
+            generator: on the same device; only the rules that draw at each visit read it.
 
         Returns:
-            (B, *shape) float32: a fresh draw under the dynamic rule, else the evaluation draw's rows.
+            (B, *shape) floats: a fresh draw under such a rule, else the evaluation draw's rows.
 
         Raises:
             ValueError: an index that is not (B,) int64, or a generator on another kind of device.
@@ -157,7 +185,12 @@ class Split:
     def to(self, device: str | torch.device) -> Split:
         """The same split on another device, with the same evaluation draw."""
         known = self._known_draw()
-        return replace(self, pixels=self.pixels.to(device), drawn=None if known is None else known.to(device))
+        return replace(
+            self,
+            pixels=self.pixels.to(device),
+            origin=None if self.origin is None else self.origin.to(device),
+            drawn=None if known is None else known.to(device),
+        )
 
     def take(self, n: int) -> Split:
         """The first n rows; their evaluation draw is the first n rows of this one's.
@@ -168,10 +201,11 @@ class Split:
         if not 1 <= n <= len(self):
             raise ValueError(f"n={n}: expected 1 <= n <= {len(self)}, the number of rows in {self.name!r}")
         drawn = self.x[:n].clone() if self._is_random() else None
-        return replace(self, pixels=self.pixels[:n], drawn=drawn)
+        origin = None if self.origin is None else self.origin[:n]
+        return replace(self, pixels=self.pixels[:n], origin=origin, drawn=drawn)
 
     def _is_random(self) -> bool:
-        return self.binarise in ("dynamic", "static")
+        return self.binarise in ("dynamic", "static", "dequantise")
 
     def _known_draw(self) -> Tensor | None:
         """The evaluation draw if it was made; under the other rules it is a function of the pixels."""
@@ -224,6 +258,31 @@ class Dataset:
     def binarise(self) -> Binarise:
         """The rule of the splits."""
         return self.train.binarise
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the data are zeros and ones: by the rule, or as they came."""
+        return self.binarise in BINARY or bool(((self.train.x == 0) | (self.train.x == 1)).all())
+
+    def bits_per_dim(self, nats: float) -> float | None:
+        """Bits per value of a log-probability of a datum in nats, the mean over the data, say; None for real values.
+
+        For dequantised pixels log p(x) - D log 256, which on average over the noise is a lower bound of the pixels' own
+        log-probability: the figure is comparable with that of a discrete likelihood, and an upper bound like it.
+        """
+        if self.is_binary:
+            levels = 1
+        elif self.binarise == "dequantise":
+            levels = LEVELS
+        else:
+            return None
+        return math.log2(levels) - nats / (self.size * math.log(2))
+
+    def under(self, binarise: Binarise) -> Dataset:
+        """The same rows under another rule, with an evaluation draw of their own."""
+        train, test = (replace(split, binarise=binarise, drawn=None) for split in (self.train, self.test))
+        valid = None if self.valid is None else replace(self.valid, binarise=binarise, drawn=None)
+        return replace(self, train=train, valid=valid, test=test)
 
     def to(self, device: str | torch.device) -> Dataset:
         """The same set on another device; fingerprints do not change."""

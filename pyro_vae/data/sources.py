@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.data.arrays import as_tensors
-from pyro_vae.data.binarise import RULES, Binarise
+from pyro_vae.data.arrays import Values, as_tensors
+from pyro_vae.data.binarise import RULES, Binarise, default_rule
 from pyro_vae.data.datasets import Dataset, Split
 from pyro_vae.data.files import read_path
 from pyro_vae.data.named import KNOWN, data_root, digits, idx_images
@@ -31,6 +31,7 @@ def load(
     *,
     root: str | Path | None = None,
     binarise: Binarise | None = None,
+    values: Values | None = None,
     valid: int | None = None,
     seed: int = 0,
 ) -> Dataset:
@@ -49,8 +50,11 @@ def load(
             size. Known names come first: a folder called mnist is reached as "./mnist".
         root: where mnist and fashion_mnist lie or are downloaded to; else the variable PYRO_VAE_DATA, else
             ~/.cache/pyro_vae. Not read for the other sources.
-        binarise: "dynamic", "static", "threshold" or "none", see `pyro_vae.data.datasets`. None means
-            "dynamic" for pixels (integers) and for data that are all 0 or 1, "none" for other floats.
+        binarise: "dynamic", "static", "threshold", "dequantise" or "none", see `pyro_vae.data.binarise`. None means
+            "dynamic" for the named sets, for data that are all 0 or 1 and for pixels that are mostly black or white,
+            "dequantise" for other pixels, "none" for real values.
+        values: what the numbers of a file are, "pixels" or "real"; None goes by their look (`pyro_vae.data.arrays`) and
+            asks where that does not tell.
         valid: number of validation rows; None means the default above.
         seed: of the evaluation draw.
 
@@ -59,7 +63,8 @@ def load(
 
     Raises:
         FileNotFoundError: no such path, a folder without images, or a download that failed.
-        ValueError: an unknown name or rule, files that are torn or hold the wrong thing, too few rows.
+        ValueError: an unknown name or rule, files that are torn or hold the wrong thing, too few rows, whole numbers that
+            may be counts as well as pixels.
         TypeError: arguments or arrays of the wrong type.
 
     Example:
@@ -68,10 +73,10 @@ def load(
         ((1, 8, 8), 1297, torch.Size([300, 1, 8, 8]))
     """
     check_options(source, binarise, valid, seed)
-    found = read_source(source, root)
+    found = read_source(source, root, values)
     rows = split_rows(found, valid)
     if binarise is None:
-        binarise = "dynamic" if rows["train"].dtype == torch.uint8 else "none"
+        binarise = "dynamic" if source in KNOWN else default_rule(rows["train"])
     splits = {part: Split(part, pixels, binarise, seed) for part, pixels in rows.items()}
     return Dataset(found.name, splits["train"], splits.get("valid"), splits["test"])
 
@@ -97,8 +102,10 @@ class Source(NamedTuple):
     num_test: int = 0
 
 
-def read_source(source: str | Path, root: str | Path | None) -> Source:
+def read_source(source: str | Path, root: str | Path | None, values: Values | None) -> Source:
     """Read a named set or a path."""
+    if values is not None and source in KNOWN:
+        raise ValueError(f"values={values!r}: {source} is a set of pixels, expected values only for a file or a folder")
     if source == "digits":
         return Source("digits", {"all": digits()}, num_valid=200, num_test=300)
     if isinstance(source, str) and source in KNOWN:
@@ -106,7 +113,7 @@ def read_source(source: str | Path, root: str | Path | None) -> Source:
     if isinstance(source, str) and not looks_like_path(source):
         raise ValueError(unknown_name(source))
     path = Path(source).expanduser()
-    parts = as_tensors(read_path(path), str(path))
+    parts = as_tensors(read_path(path), str(path), values)
     tenth = max(1, len(parts["all"] if "all" in parts else parts["train"]) // 10)
     name = path.resolve().name if path.is_dir() else path.stem
     return Source(name, parts, num_valid=tenth, num_test=tenth)
@@ -146,9 +153,14 @@ def cut_test(rows: Tensor, num_test: int, name: str) -> dict[str, Tensor]:
             f"{name}: {len(rows)} rows, expected at least {MIN_ROWS} to cut train, valid and test from; "
             "add rows, or save an .npz with train and test"
         )
-    frozen = np.random.RandomState(PERMUTATION_SEED)  # numpy promises never to change its streams
-    rows = rows[torch.from_numpy(frozen.permutation(len(rows)))]
+    rows = rows[permutation(len(rows))]
     return {"train": rows[:-num_test], "test": rows[-num_test:]}
+
+
+def permutation(num_rows: int) -> Tensor:
+    """The fixed permutation of so many rows, (N,) int64."""
+    frozen = np.random.RandomState(PERMUTATION_SEED)  # numpy promises never to change its streams
+    return torch.from_numpy(frozen.permutation(num_rows))
 
 
 def hold_out(parts: dict[str, Tensor], num_valid: int, name: str) -> dict[str, Tensor]:

@@ -15,13 +15,16 @@ from torch import Tensor, nn
 
 from pyro_vae.guides.families import Family, MeanField, sample_latent
 from pyro_vae.naming import unique_name
-from pyro_vae.nets import MLP
+from pyro_vae.nets import MLP, Standardise, default_latent_dim
 
 Trunk = Callable[[Sequence[int], Sequence[int]], nn.Module]
 
 
 class Amortized(nn.Module):
     """q(z | x) by a family whose parameters are a linear head on an encoder network.
+
+    `fit` starts it from the training data (`start`): the encoder sees real values standardised, so that their units do not
+    matter, and zeros and ones as they are.
 
     Args:
         family: the family over the latent, such as `MeanField(50)`.
@@ -47,14 +50,20 @@ class Amortized(nn.Module):
                 " (..., *shape) to (..., out_features), such as MLP(shape, hidden)"
             )
         self.family = family
+        self.standardise = Standardise()
         self.encoder = encoder
         self.head = nn.Linear(features, family.num_params)
         with torch.no_grad():
             self.head.bias.copy_(family.standard())
 
+    def start(self, x: Tensor) -> None:
+        """Take the units of training data `(N, *shape)`; a guide that was trained, or loaded, is left as it is."""
+        if torch.equal(self.head.bias, self.family.standard().to(self.head.bias)):
+            self.standardise.start(x)
+
     def params(self, x: Tensor) -> Tensor:
         """The family's parameters `(B, P)` for data `(B, *shape)`."""
-        return self.head(self.encoder(x))
+        return self.head(self.encoder(self.standardise(x)))
 
     def q(self, x: Tensor) -> dist.TorchDistribution:
         """q(z | x), batch shape (B,), event shape (d,), for data `(B, *shape)`."""
@@ -71,7 +80,7 @@ class EncoderGuide(Amortized):
 
     Args:
         shape: shape of one datum.
-        latent_dim: number of latent units.
+        latent_dim: number of latent units; by the size of a datum unless given, as a `VAE` has it.
         hidden: hidden units of the encoder, from the data to the latent.
         family: from a number of latent units to a family.
         encoder: class of the trunk, called as `encoder(shape, hidden)`.
@@ -84,9 +93,10 @@ class EncoderGuide(Amortized):
     def __init__(
         self,
         shape: Sequence[int],
-        latent_dim: int,
+        latent_dim: int | None = None,
         hidden: Sequence[int] = (200, 200),
         family: Callable[[int], Family] = MeanField,
         encoder: Trunk = MLP,
     ) -> None:
+        latent_dim = default_latent_dim(shape) if latent_dim is None else latent_dim
         super().__init__(family(latent_dim), encoder(tuple(shape), tuple(hidden)))

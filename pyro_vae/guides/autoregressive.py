@@ -22,7 +22,7 @@ from torch.distributions.transforms import AffineTransform, IndependentTransform
 from pyro_vae.guides.families import sample_latent
 from pyro_vae.guides.flows import BOUND, MaskedAutoregressiveTransform, MonotonicRQSTransform
 from pyro_vae.naming import unique_name
-from pyro_vae.nets import check_sizes
+from pyro_vae.nets import Standardise, check_sizes
 
 
 class AutoregressiveFlow(nn.Module):
@@ -57,6 +57,7 @@ class AutoregressiveFlow(nn.Module):
             raise ValueError(
                 f"encoder: got {type(encoder).__name__} without an integer `out_features`, expected MLP, say"
             )
+        self.standardise = Standardise()
         self.encoder = encoder
         self.head = nn.Linear(features, 2 * dim)
         self.transforms = nn.ModuleList(
@@ -73,9 +74,14 @@ class AutoregressiveFlow(nn.Module):
         with torch.no_grad():
             self.head.bias.zero_()
 
+    def start(self, x: Tensor) -> None:
+        """Take the units of training data `(N, *shape)`; a guide that was trained, or loaded, is left as it is."""
+        if not self.head.bias.any():
+            self.standardise.start(x)
+
     def q(self, x: Tensor) -> dist.TorchDistribution:
         """q(z | x), batch shape (B,), event shape (d,), for data `(B, *shape)`."""
-        features = self.encoder(x)
+        features = self.encoder(self.standardise(x))
         mean, log_scale = self.head(features).chunk(2, dim=-1)
         chain: list[Transform] = [_cached(transform(features)) for transform in self.transforms]
         chain.append(IndependentTransform(AffineTransform(mean, log_scale.exp(), cache_size=1), 1, cache_size=1))

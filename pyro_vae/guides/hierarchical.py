@@ -13,10 +13,11 @@ from collections.abc import Sequence
 
 import pyro
 import pyro.distributions as dist
+import torch
 from torch import Tensor, nn
 
 from pyro_vae.naming import unique_name
-from pyro_vae.nets import MLP, check_sizes
+from pyro_vae.nets import MLP, Standardise, check_sizes, last_parameter
 
 
 class HierarchicalGuide(nn.Module):
@@ -36,6 +37,8 @@ class HierarchicalGuide(nn.Module):
         torch.Size([5, 2])
     """
 
+    _untrained: Tensor
+
     def __init__(
         self,
         shape: Sequence[int],
@@ -47,16 +50,23 @@ class HierarchicalGuide(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes("latent_dim, middle_dim", (latent_dim, middle_dim))
+        self.standardise = Standardise()
         self.bottom = MLP(shape, hidden, activation)
         self.bottom_head = nn.Linear(self.bottom.out_features, 2 * middle_dim)
         self.top = MLP(middle_dim, top_hidden, activation)
         self.top_head = nn.Linear(self.top.out_features, 2 * latent_dim)
+        self.register_buffer("_untrained", last_parameter(self), persistent=False)
+
+    def start(self, x: Tensor) -> None:
+        """Take the units of training data `(N, *shape)`; a guide that was trained, or loaded, is left as it is."""
+        if torch.equal(last_parameter(self), self._untrained):
+            self.standardise.start(x)
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """Run the guide on a minibatch `(B, *shape)`; returns the top latent `(..., B, latent_dim)`."""
         pyro.module(unique_name(self), self)
         with pyro.plate("data", x.shape[0], dim=-1):
-            middle = pyro.sample("middle", _gaussian(self.bottom_head(self.bottom(x))))
+            middle = pyro.sample("middle", _gaussian(self.bottom_head(self.bottom(self.standardise(x)))))
             return pyro.sample("latent", _gaussian(self.top_head(self.top(middle))))
 
 

@@ -19,17 +19,17 @@ from pyro_vae.inference.compiled import CompiledSVI
 from pyro_vae.inference.cuda import Replayed
 from pyro_vae.inference.job import Step
 from pyro_vae.inference.optim import JointOptim
-from pyro_vae.inference.recipe import Recipe
+from pyro_vae.inference.recipe import ResolvedRecipe
 from pyro_vae.traces import Program
 
 _WORTH_IT = 10_000  # steps of one size: compiling it takes some seconds and saves some milliseconds a step
 
 
-def make_step(model: Program, guide: Program, optim: JointOptim, recipe: Recipe, train: Split) -> Step:
+def make_step(model: Program, guide: Program, optim: JointOptim, recipe: ResolvedRecipe, train: Split) -> Step:
     """The function that takes one step of training on rows of `train`."""
 
     def prepare(index: Tensor, bits: Tensor | None = None) -> Sequence[Any]:
-        return train.rows(index, bits), index
+        return train.rows(index, bits), train.numbers(index)
 
     stock = SVI(model, guide, optim, recipe.loss)
     compiled = CompiledSVI(model, guide, optim, recipe.loss, prepare=prepare, fallback=recipe.engine != "compiled")
@@ -47,7 +47,7 @@ def make_step(model: Program, guide: Program, optim: JointOptim, recipe: Recipe,
     return step
 
 
-def _sizes(num_data: int, recipe: Recipe) -> set[int]:
+def _sizes(num_data: int, recipe: ResolvedRecipe) -> set[int]:
     """The sizes of minibatches to compile."""
     full, rest = divmod(num_data, recipe.batch_size)
     uses = {recipe.batch_size: full * recipe.epochs, rest: recipe.epochs}

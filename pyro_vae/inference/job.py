@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from pyro_vae.data import Split
 from pyro_vae.inference.checkpoint import load, load_weights, save
 from pyro_vae.inference.optim import JointOptim
-from pyro_vae.inference.recipe import Recipe
+from pyro_vae.inference.recipe import ResolvedRecipe
 from pyro_vae.inference.record import Row, write_metrics
 from pyro_vae.traces import Program
 
 Step = Callable[[Tensor, Tensor | None], Tensor]
 """One step of training, from the rows of the minibatch and the random bits of their binarisation to the loss."""
 
-FILES = ("checkpoint.pt", "weights.pt", "metrics.csv", "config.yaml")
+FILES = ("checkpoint.pt", "weights.pt", "metrics.csv", "units.csv", "config.yaml")
 
 
 @dataclass
@@ -38,8 +38,13 @@ class Position:
     seconds: float = 0.0
     best: float = -math.inf
     stale: int = 0
+    best_epoch: int = 0
     best_weights: dict[str, Any] | None = None
     history: list[Row] = field(default_factory=list)
+    last_active: list[int] = field(
+        default_factory=list
+    )  # of each latent unit, the last epoch after which it was active
+    warned: bool = False  # of a collapse
 
 
 @dataclass
@@ -50,7 +55,7 @@ class Job:
     guide: Program
     train: Split
     valid: Split | None
-    recipe: Recipe
+    recipe: ResolvedRecipe
     folder: Path | None
     params: dict[str, Tensor]
     loss_is_elbo: bool  # minus the ELBO, that is, once warm-up is over
@@ -60,6 +65,7 @@ class Job:
     step: Step
     losses: Tensor  # of the steps of this epoch, on the device; in the checkpoint as far as the epoch has come
     noise: torch.Generator
+    probe: tuple[Tensor, Tensor] | str | None = None  # data and their numbers to follow the latent units on; or why not
 
     @property
     def steps_per_epoch(self) -> int:
@@ -127,7 +133,7 @@ def restore(job: Job) -> Position:
         torn.unlink()
     state = read_checkpoint(job.folder, job.noise.device)
     for name, value in _same(job).items():
-        if state["same"][name] != value:
+        if state["same"].get(name, value) != value:  # an earlier version knew fewer
             raise ValueError(f"resume: the run was started with {name} = {state['same'][name]}, got {value}")
     set_weights(job.model, job.guide, job.params, state["weights"])
     try:
@@ -148,7 +154,7 @@ def restore(job: Job) -> Position:
 
 def _same(job: Job) -> dict[str, Any]:
     """What must not differ between a run and its continuation."""
-    optimizer, names = job.optim.optimizer, ("beta", "warmup_epochs", "clip_norm")
+    optimizer, names = job.optim.optimizer, ("beta", "warmup_epochs", "clip_norm", "keep")
     return {name: getattr(job.recipe, name) for name in names} | {
         "optimizer": f"{type(optimizer).__name__} {optimizer.defaults}",
         "schedule": type(job.schedule).__name__,
@@ -166,7 +172,7 @@ def _noise_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def finish(job: Job, at: Position) -> None:
-    """Put the best parameters back where early stopping is on, and write the weights without the optimizer."""
+    """Put the best parameters back where they are to be kept, and write the weights without the optimizer."""
     if at.best_weights is not None:
         set_weights(job.model, job.guide, job.params, at.best_weights)
     if job.folder is not None:

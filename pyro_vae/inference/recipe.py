@@ -8,11 +8,18 @@ from functools import partial
 from typing import Literal, get_args
 
 import torch
-from pyro.infer import ELBO, Trace_ELBO
+from pyro.infer import ELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 
 from pyro_vae.inference.optim import OptimizerFactory, ScheduleFactory
 
 Engine = Literal["auto", "compiled", "svi"]
+Keep = Literal["best", "last"]
+ELBOS = (Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO)  # whose loss is minus the ELBO, and with beta a tempered one
+
+WARMUP_STEPS = 2000  # of the KL warm-up that nobody asked for, as far as they are between these shares of the epochs
+WARMUP_SHARES = (0.2, 0.5)
+STEPS_PER_EPOCH = 20  # that a small set should have, by smaller minibatches
+BATCH_SIZES = (16, 128)
 
 
 def check_engine(engine: str) -> None:
@@ -27,29 +34,35 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training data.
-        batch_size: data per step; the last, partial batch of an epoch is used too.
+        batch_size: data per step; the last, partial batch of an epoch is used too. None: 128, or on a small set the power of
+            two, at least 16, that gives some 20 steps an epoch.
         optimizer: from parameters to a torch optimizer.
         schedule: from the optimizer to a torch learning-rate schedule, stepped once an epoch; None keeps the rate.
         loss: a Pyro ELBO: Trace_ELBO, or TraceMeanField_ELBO for the analytic KL term.
         beta: weight of the KL term.
-        warmup_epochs: epochs over which the weight rises linearly from 0 to beta.
+        warmup_epochs: epochs over which the weight rises linearly from 0 to beta. None: 2,000 steps, at least a fifth and at
+            most half of the epochs, for Pyro's ELBOs, and 0 for other losses. Without it the KL term can switch the latent
+            units off before the decoder has learned to use them.
         clip_norm: largest norm of the whole gradient; None for no clipping.
-        patience: stop after this many epochs without a better validation ELBO and keep the best parameters; None to
-            train to the end and keep the last.
+        patience: stop after this many epochs, from the end of the warm-up on, without a better validation ELBO, and keep the
+            best parameters; None to train to the end.
+        keep: which parameters a run ends with, those of the "best" epoch after the warm-up by the validation ELBO or of the
+            "last". None: the best where that ELBO is what is maximised (validation data, one of Pyro's ELBOs, beta 1).
         seed: of the data order, the binarisation and the guide's noise.
         engine: "compiled" fuses the programs into one graph (`CompiledSVI`), "svi" is stock `pyro.infer.SVI`, "auto"
             compiles where the run is long enough to pay for it and the programs can be compiled.
     """
 
     epochs: int = 100
-    batch_size: int = 128
+    batch_size: int | None = None
     optimizer: OptimizerFactory = field(default=partial(torch.optim.Adam, lr=1e-3))
     schedule: ScheduleFactory | None = None
     loss: ELBO = field(default_factory=Trace_ELBO)
     beta: float = 1.0
-    warmup_epochs: float = 0
+    warmup_epochs: float | None = None
     clip_norm: float | None = None
     patience: int | None = None
+    keep: Keep | None = None
     seed: int = 0
     engine: Engine = "auto"
 
@@ -65,6 +78,9 @@ class Recipe:
         if not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"seed: got {self.seed!r}, expected an integer >= 0")
         check_engine(self.engine)
+        if self.keep not in (None, *get_args(Keep)) or (self.keep == "last" and self.patience is not None):
+            expected = "None, 'best' or 'last'" if self.patience is None else "None or 'best' with patience"
+            raise ValueError(f"keep: got {self.keep!r}, expected {expected}")
         if not isinstance(self.loss, ELBO):
             raise ValueError(f"loss: got {self.loss!r}, expected a Pyro ELBO such as pyro.infer.Trace_ELBO()")
         if self.schedule is not None and not callable(self.schedule):
@@ -77,3 +93,37 @@ class Recipe:
                 f"optimizer: got {self.optimizer!r}, expected a function from parameters to a torch optimizer such as"
                 " functools.partial(torch.optim.Adam, lr=1e-3)"
             )
+
+    def for_data(self, num_data: int, has_valid: bool = False) -> ResolvedRecipe:
+        """The recipe with what was left to the number of training data, and to whether there are validation data.
+
+        Example:
+            >>> recipe = Recipe(epochs=100).for_data(1297)
+            >>> recipe.batch_size, round(recipe.warmup_epochs, 1)
+            (64, 50.0)
+        """
+        batch_size = default_batch_size(num_data) if self.batch_size is None else self.batch_size
+        warmup = self.warmup_epochs
+        if warmup is None:
+            steps = math.ceil(num_data / batch_size)
+            least, most = (share * self.epochs for share in WARMUP_SHARES)
+            warmup = min(max(WARMUP_STEPS / steps, least), most) if type(self.loss) in ELBOS else 0.0
+        kept = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        best = self.patience is not None or (has_valid and type(self.loss) in ELBOS and self.beta == 1)
+        keep = self.keep or ("best" if best else "last")
+        return ResolvedRecipe(**kept | {"batch_size": batch_size, "warmup_epochs": warmup, "keep": keep})
+
+
+@dataclass(frozen=True)
+class ResolvedRecipe(Recipe):
+    """A recipe in which nothing is left to the data."""
+
+    batch_size: int = BATCH_SIZES[1]
+    warmup_epochs: float = 0.0
+    keep: Keep = "last"
+
+
+def default_batch_size(num_data: int) -> int:
+    """128, or on a small set the power of two, at least 16, that gives some 20 steps an epoch."""
+    least, most = BATCH_SIZES
+    return min(most, max(least, 2 ** int(math.log2(max(1.0, num_data / STEPS_PER_EPOCH)))))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pyro_vae.diagnostics.units import Units
 from pyro_vae.inference.checkpoint import write_atomically
 
 Row = dict[str, float]
@@ -19,10 +22,21 @@ Row = dict[str, float]
 
 def write_metrics(path: Path, history: list[Row]) -> None:
     """Write the history as a table, one row per epoch, atomically."""
+    names = dict.fromkeys(name for row in history for name in row)  # a run of an earlier version knew fewer
+    _write_table(path, list(names), history)
+
+
+def write_units(path: Path, units: Units, last_active: list[int]) -> None:
+    """Write the latent units after the last epoch as a table, one row per unit, atomically."""
+    rows = [row | {"last_active_epoch": epoch} for row, epoch in zip(units.rows(), last_active, strict=True)]
+    _write_table(path, list(rows[0]), rows)
+
+
+def _write_table(path: Path, names: list[str], rows: Sequence[Mapping[str, Any]]) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(history[0]))
+    writer = csv.DictWriter(text, fieldnames=names, restval=math.nan)
     writer.writeheader()
-    writer.writerows(history)
+    writer.writerows(rows)
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
@@ -65,6 +79,10 @@ class Reporter:
         if self.live:
             self.bar.stop()
 
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        self.console.print(text, soft_wrap=True, highlight=False)
+
     def step(self, epoch: int) -> None:
         self.bar.update(self.task, advance=1, epoch=epoch + 1)
 
@@ -72,11 +90,12 @@ class Reporter:
         note = describe(row, loss_is_elbo)
         self.bar.update(self.task, note=note)
         if not self.console.is_terminal:
-            self.console.print(f"epoch {int(row['epoch'])}/{self.epochs}  {note}", soft_wrap=True, highlight=False)
+            self.say(f"epoch {int(row['epoch'])}/{self.epochs}  {note}")
 
 
 def describe(row: Row, loss_is_elbo: bool) -> str:
     """One line for an epoch: ELBOs in nats per datum and the rate of the work; only minus the ELBO is called so."""
     train = f"train ELBO {-row['train_loss']:.2f}" if loss_is_elbo else f"train loss {row['train_loss']:.2f}"
     valid = f"  valid ELBO {row['valid_elbo']:.2f}" if row["valid_elbo"] == row["valid_elbo"] else ""
-    return f"{train}{valid} nats  {row['data_per_second']:,.0f} data/s"
+    units = f"  active units {row['active_units']:.0f}" if row["active_units"] == row["active_units"] else ""
+    return f"{train}{valid} nats{units}  {row['data_per_second']:,.0f} data/s"

@@ -65,6 +65,11 @@ class SemiAmortized(nn.Module):
         self.num_steps, self.learning_rate, self.through = num_steps, learning_rate, through
         self._model = (model,)  # in a tuple: its parameters are not the guide's
 
+    def start(self, x: Tensor) -> None:
+        """Let the network take the units of training data `(N, *shape)`, where it can."""
+        if hasattr(self.amortized, "start"):
+            self.amortized.start(x)
+
     def params(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """The parameters `(B, P)` of each datum's q after the steps."""
         start = self.amortized.params(x)

@@ -16,48 +16,37 @@ import threading
 import time
 import warnings
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyro
 import torch
-from pyro.infer import Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
-from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from pyro_vae.data import Dataset, Split
+from pyro_vae.data import Dataset
 from pyro_vae.data.binarise import draw_seed
-from pyro_vae.evidence.checks import check_data
+from pyro_vae.diagnostics.units import Units
 from pyro_vae.evidence.methods import log_evidence
-from pyro_vae.inference.engine import make_step
 from pyro_vae.inference.failure import check_finite, check_losses, deferred_interrupt
 from pyro_vae.inference.job import Job, Position, finish, keep, restore, weights
-from pyro_vae.inference.optim import JointOptim
+from pyro_vae.inference.outcome import Run, follow, look_for_collapse
+from pyro_vae.inference.prepare import as_begun, data_for, open_folder, prepare, resolve_device
 from pyro_vae.inference.recipe import Recipe
 from pyro_vae.inference.record import Reporter, Row, tensorboard_writer
-from pyro_vae.objectives import tempered, warmup
-from pyro_vae.traces import Program, check_programs, is_scaled, trainable_parameters
+from pyro_vae.objectives import warmup
+from pyro_vae.traces import Program
 
 _SAVE_EVERY = 300.0  # seconds between checkpoints inside a long epoch
-
-
-@dataclass
-class Run:
-    """A finished run: the trained programs and a row of metrics per epoch."""
-
-    model: Program
-    guide: Program
-    history: list[Row]
-    folder: Path | None
 
 
 def fit(
     model: Program,
     guide: Program,
-    data: Dataset | Tensor,
+    data: Any,
     recipe: Recipe | None = None,
     *,
+    valid: int | None = None,
     folder: str | Path | None = None,
     device: str = "auto",
     resume: bool = False,
@@ -68,16 +57,18 @@ def fit(
 
     Args:
         model, guide: Pyro programs `program(x, index)` whose nets are registered by `pyro.module`.
-        data: a dataset, or a tensor `(N, *shape)` of training data without a validation set.
-        recipe: how to train; `changes` replace single fields of it, `fit(model, guide, data, epochs=20)`.
-        folder: keeps metrics.csv, checkpoint.pt and, at the end, weights.pt; None keeps nothing.
+        data: a `Dataset`, or data `(N, *shape)` as a tensor, a numpy array, a pandas frame or a TensorDataset (its first
+            tensor); pixels are binarised or dequantised as the model's likelihood needs them.
+        recipe: how to train; `changes` replace single fields of it, `fit(model, guide, data, epochs=20)`. Batch size and KL
+            warm-up follow the data where they are left out.
+        valid: rows of an array to hold out for validation; None means a tenth (none for a guide with parameters per datum).
+        folder: keeps metrics.csv, units.csv, checkpoint.pt and, at the end, weights.pt; None keeps nothing.
         device: "auto" (CUDA where there is a GPU), "cpu" or "cuda".
         resume: go on from the folder's checkpoint; the other arguments must be the same (epochs may grow).
-        quiet: no progress on stderr.
+        quiet: no progress on stderr, and no sentence at the end.
 
     Returns:
-        The run, with its history: per epoch the train loss (minus the ELBO where beta is 1), validation ELBO, rate and
-        distortion, learning rate and beta; nats per datum.
+        The run, with its history and its latent units. A latent that is not used is a `CollapseWarning`, once.
 
     Raises:
         ValueError: programs, data or settings that cannot be trained; found before the first step.
@@ -92,16 +83,19 @@ def fit(
         2
     """
     recipe = replace(recipe or Recipe(), **changes)
-    data = _as_dataset(data)
+    data = data_for(model, guide, data, valid)
     where = resolve_device(device)
-    path = _open_folder(folder, resume)
+    path = open_folder(folder, resume)
+    if resume and path is not None:
+        recipe = as_begun(recipe, path)
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng([where] if where.type == "cuda" else []))
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", message="Encountered")  # Pyro's NaN warnings: the loop raises instead
         warnings.filterwarnings("ignore", message=".*requires_grad=False")  # a frozen net is meant to be frozen
         torch.manual_seed(draw_seed(recipe.seed, "guide"))
-        job = _prepare(model, guide, data.to(where), recipe, path)
+        data = data.to(where)
+        job = prepare(model, guide, data, recipe.for_data(len(data.train), data.valid is not None), path)
         warnings.filterwarnings("ignore", message="Detected call of .lr_scheduler")  # one that is resumed, not new
         position = restore(job) if resume else Position()
         if resume and path is not None and position.epoch < recipe.epochs:
@@ -115,6 +109,8 @@ def fit(
             stack.callback(writer.close)
         done = position.epoch * job.steps_per_epoch + position.step
         reporter = stack.enter_context(Reporter(recipe.epochs, job.steps_per_epoch, done, quiet))
+        if isinstance(job.probe, str):
+            reporter.say(f"the latent units are not followed: {job.probe}")
         try:
             _loop(job, position, reporter, writer, interrupted)
         except ValueError:
@@ -122,91 +118,20 @@ def fit(
                 # refused at the first step: there is no run to go on with
                 (path / "checkpoint.pt").unlink(missing_ok=True)
             raise
-    finish(job, position)
-    return Run(model, guide, position.history, path)
+        run = _end(job, position, data)
+        if path is None or not (path / "config.yaml").is_file():  # else the command line says it
+            reporter.say(str(run))
+    return run
 
 
-def resolve_device(device: str) -> torch.device:
-    """The torch device for "auto", "cpu" or "cuda"; a ValueError where there is none such."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device: got {device!r}, expected 'auto', 'cpu' or 'cuda'")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: got 'cuda', but torch sees no CUDA device here: use device='auto' or 'cpu'")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _as_dataset(data: Dataset | Tensor) -> Dataset:
-    if isinstance(data, Dataset):
-        return data
-    if not isinstance(data, Tensor):
-        raise TypeError(f"data: got {type(data).__name__}, expected a Dataset (pyro_vae.load) or a tensor (N, *shape)")
-    if data.dtype != torch.float32:
-        raise ValueError(
-            f"data: got a tensor of {data.dtype}, expected float32: data.float() for counts and real values;"
-            " Split('train', pixels, 'dynamic') in a Dataset for uint8 pixels"
-        )
-    split = Split("train", data, "none")
-    return Dataset("tensor", split, None, split)
-
-
-def _open_folder(folder: str | Path | None, resume: bool) -> Path | None:
-    if folder is None:
-        if resume:
-            raise ValueError("resume: got no folder, expected the folder of the run to go on with")
-        return None
-    path = Path(folder)
-    if not resume and any((path / name).exists() for name in ("checkpoint.pt", "weights.pt")):
-        raise ValueError(f"folder: {path} holds a run already: resume it, or choose another folder")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"folder: cannot make {path} ({error.strerror}): choose another folder") from error
-    return path
-
-
-def _prepare(model: Program, guide: Program, data: Dataset, recipe: Recipe, folder: Path | None) -> Job:
-    """Check everything that can be checked before the first step, and build what a step needs."""
-    if recipe.patience is not None and data.valid is None:
-        raise ValueError("patience: early stopping needs a validation split, but the data has none")
-    device = data.train.pixels.device
-    modules = [p for p in (model, guide) if isinstance(p, nn.Module)]
-    if data.valid is not None and hasattr(guide, "num_rows"):
-        raise ValueError(
-            f"data: {type(guide).__name__} has parameters for {guide.num_rows} data and knows nothing of validation data:"
-            " load the data with valid=0"
-        )
-    for module in modules:
-        module.to(device).eval()  # the checks must leave no trace in the nets' statistics
-    check_data(model, data.train.x)
-    index = torch.arange(min(8, len(data.train)), device=device)
-    check_programs(model, guide, data.train.x[index], index)
-    scaled = is_scaled(model, guide, data.train.x[index], index)
-    params = trainable_parameters(model, guide, data.train.x[index], index)
-    for module in modules:
-        module.train()
-    if not params:
-        raise ValueError("fit: neither the model nor the guide has a parameter to train: register nets by pyro.module")
-    optim = JointOptim(recipe.optimizer, params.values(), recipe.clip_norm)
-    beta = torch.tensor(recipe.beta, device=device)
-    plain = recipe.beta == 1 and recipe.warmup_epochs == 0
-    elbo = type(recipe.loss) in (Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO) and not scaled
-    programs = (model, guide) if plain else (tempered(model, beta), tempered(guide, beta))
-    return Job(
-        model=model,
-        guide=guide,
-        train=data.train,
-        valid=data.valid,
-        recipe=recipe,
-        folder=folder,
-        params=params,
-        loss_is_elbo=elbo and recipe.beta == 1,
-        beta=beta,
-        optim=optim,
-        schedule=recipe.schedule(optim.optimizer) if recipe.schedule else None,
-        losses=torch.zeros(math.ceil(len(data.train) / recipe.batch_size), device=device),
-        step=make_step(*programs, optim, recipe, data.train),
-        noise=torch.Generator(device=device).manual_seed(draw_seed(recipe.seed, "order and binarisation")),
-    )
+def _end(job: Job, at: Position, data: Dataset) -> Run:
+    """Write the weights that are kept, and say what became of the run."""
+    finish(job, at)
+    epoch = at.best_epoch or at.epoch
+    units = follow(job, at, epoch)
+    alarm = look_for_collapse(job, at, units, last=True)
+    loss_is_elbo = job.loss_is_elbo and epoch - 1 >= job.recipe.warmup_epochs
+    return Run(job.model, job.guide, at.history, epoch, job.folder, units, alarm, data, loss_is_elbo)
 
 
 def _loop(job: Job, at: Position, reporter: Reporter, writer: Any, interrupted: threading.Event) -> None:
@@ -215,11 +140,11 @@ def _loop(job: Job, at: Position, reporter: Reporter, writer: Any, interrupted: 
         if job.recipe.patience is not None and at.stale >= job.recipe.patience:
             break
         _epoch(job, at, reporter, interrupted)
-        _close_epoch(job, at)
+        units = _close_epoch(job, at)
         reporter.epoch(at.history[-1], job.loss_is_elbo and at.epoch - 1 >= job.recipe.warmup_epochs)
         if writer is not None:
-            for name, value in at.history[-1].items():
-                writer.add_scalar(name, value, at.epoch)
+            _write_scalars(writer, at.history[-1], units, at.epoch)
+        look_for_collapse(job, at, units, last=False)
         keep(job, at)
         if interrupted.is_set():
             raise KeyboardInterrupt
@@ -234,7 +159,7 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
     earlier = at.seconds
     while at.step < len(batches):
         index = batches[at.step]
-        job.beta.fill_(warmup(job.recipe.beta, at.epoch + at.step / len(batches), job.recipe.warmup_epochs))
+        job.beta.fill_(_beta(job, at, at.step))
         loss = job.step(index, job.train.bits(len(index), job.noise))
         job.losses[at.step] = loss
         at.step += 1
@@ -252,8 +177,20 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
             raise KeyboardInterrupt
 
 
-def _close_epoch(job: Job, at: Position) -> None:
-    """Score the validation data, add the epoch's row, step the schedule, and note the best parameters."""
+def _beta(job: Job, at: Position, step: int) -> float:
+    """The KL weight at a step of this epoch."""
+    return warmup(job.recipe.beta, at.epoch + step / job.steps_per_epoch, job.recipe.warmup_epochs)
+
+
+def _write_scalars(writer: Any, row: Row, units: Units | None, epoch: int) -> None:
+    """An epoch's row and the rates of the units, for TensorBoard."""
+    rates = {} if units is None else {f"unit_rate/{unit['unit']}": unit["rate"] for unit in units.rows()}
+    for name, value in (row | rates).items():
+        writer.add_scalar(name, value, epoch)
+
+
+def _close_epoch(job: Job, at: Position) -> Units | None:
+    """Score the validation data, look at the units, add the epoch's row, step the schedule, note the best parameters."""
     check_losses(job, at)
     check_finite(job, at)
     row: Row = {
@@ -262,21 +199,28 @@ def _close_epoch(job: Job, at: Position) -> None:
         "valid_elbo": math.nan,
         "valid_rate": math.nan,
         "valid_distortion": math.nan,
+        "active_units": math.nan,
         "learning_rate": job.optim.optimizer.param_groups[0]["lr"],
-        "beta": job.beta.item(),
+        "beta": _beta(job, at, at.step - 1),
         "seconds": at.seconds,
         "data_per_second": len(job.train) * (at.epoch + 1) / max(at.seconds, 1e-9),
     }
     if job.valid is not None:
-        score = log_evidence(job.model, job.guide, job.valid.x, num_particles=1, seed=job.recipe.seed)
+        numbers = job.valid.numbers()
+        score = log_evidence(job.model, job.guide, job.valid.x, numbers, num_particles=1, seed=job.recipe.seed)
         row |= {f"valid_{name}": getattr(score, name).mean().item() for name in ("elbo", "rate", "distortion")}
+    units = follow(job, at, at.epoch + 1)
+    if units is not None:
+        row["active_units"] = units.num_active
     at.history.append(row)
     if isinstance(job.schedule, ReduceLROnPlateau):
         job.schedule.step(row["train_loss"] if job.valid is None else -row["valid_elbo"])
     elif job.schedule is not None:
         job.schedule.step()
-    if job.recipe.patience is not None:
+    if job.recipe.keep == "best" and at.epoch + 1 > job.recipe.warmup_epochs:
         at.stale += 1
         if row["valid_elbo"] > at.best:
-            at.best, at.stale, at.best_weights = row["valid_elbo"], 0, weights(job.model, job.guide, job.params)
+            at.best, at.stale, at.best_epoch = row["valid_elbo"], 0, at.epoch + 1
+            at.best_weights = weights(job.model, job.guide, job.params)
     at.epoch, at.step, at.order = at.epoch + 1, 0, None
+    return units

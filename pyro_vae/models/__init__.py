@@ -1,7 +1,7 @@
 """Models: Pyro programs `forward(x, index)` with the plate "data" and the sites "latent" and "obs"."""
 
 from pyro_vae.models.hierarchical import HierarchicalVAE
-from pyro_vae.models.likelihoods import Bernoulli, Gaussian, Likelihood
+from pyro_vae.models.likelihoods import Bernoulli, Gaussian, Likelihood, likelihood_for
 from pyro_vae.models.linear_gaussian import ExactGuide, LinearGaussian
 from pyro_vae.models.mixture import GaussianMixture
 from pyro_vae.models.vae import VAE
@@ -15,4 +15,5 @@ __all__ = [
     "HierarchicalVAE",
     "Likelihood",
     "LinearGaussian",
+    "likelihood_for",
 ]

@@ -16,9 +16,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.models.likelihoods import Bernoulli, Likelihood
+from pyro_vae.data import Binarise
+from pyro_vae.models.likelihoods import Bernoulli, Likelihood, start_likelihood
 from pyro_vae.naming import unique_name
-from pyro_vae.nets import MLP, MLPDecoder, check_sizes
+from pyro_vae.nets import MLP, MLPDecoder, check_sizes, last_parameter
 
 
 class HierarchicalVAE(nn.Module):
@@ -58,14 +59,26 @@ class HierarchicalVAE(nn.Module):
         self.top = MLP(self.latent_dim, top_hidden, activation)
         self.top_head = nn.Linear(self.top.out_features, 2 * self.middle_dim)
         self.decoder = MLPDecoder(self.middle_dim, hidden, self.shape, self.likelihood.num_outputs, activation)
+        self.register_buffer("_untrained", last_parameter(self.decoder), persistent=False)
         if mean is not None:
             self.center(mean)
+
+    @property
+    def rules(self) -> tuple[Binarise, ...]:
+        """The rules by which pixels become data for the likelihood, the usual one first."""
+        return self.likelihood.rules
+
+    def start(self, x: Tensor) -> None:
+        """Take the scale of training data `(N, *shape)`; a decoder that was trained, or loaded, is left as it is."""
+        if torch.equal(last_parameter(self.decoder), self._untrained):
+            start_likelihood(self, x)
 
     def center(self, mean: Tensor) -> None:
         """Set the output bias so that the decoder starts from the mean of the training data, `(*shape)`."""
         if tuple(mean.shape) != self.shape:
             raise ValueError(f"mean: got shape {tuple(mean.shape)}, expected {self.shape}")
         self.likelihood.center(self.decoder.bias, mean)
+        self._untrained = last_parameter(self.decoder)
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """Run the program on a minibatch `(B, *shape)`; returns the top latent `(..., B, latent_dim)`."""

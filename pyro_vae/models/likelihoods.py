@@ -1,8 +1,9 @@
 """What a decoder's output means: a map from its `(..., num_outputs, *shape)` to a distribution over one datum.
 
 A likelihood's own parameters (a learned sigma) are parameters of the model it is part of. `num_outputs` says how many
-values it needs for each pixel, `check` refuses data that it cannot score, and `center` puts the training mean into the
-decoder's output bias, so that training starts from the best constant model.
+values it needs for each pixel, `rules` by which rules pixels become data for it, `check` refuses data that it cannot score;
+`center` puts the training mean into the decoder's output bias and `start` takes the data's scale, so that training starts
+from the best constant model. `likelihood_for` chooses one for a set.
 """
 
 from __future__ import annotations
@@ -10,19 +11,28 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.data import Binarise, Dataset
+from pyro_vae.nets import Standardise
+
 Learn = Literal["none", "shared", "pixel", "output"]
 
 
 class Likelihood(nn.Module, ABC):
-    """p(x | outputs): subclasses say how many outputs a pixel needs and what they parameterise."""
+    """p(x | outputs): subclasses say how many outputs a pixel needs and what they parameterise.
+
+    Attributes:
+        num_outputs: values of the decoder for each pixel.
+        rules: the rules (`pyro_vae.data.binarise`) that make data for it of pixels, the usual one first; empty for any.
+    """
 
     num_outputs: int = 1
+    rules: tuple[Binarise, ...] = ()
 
     @abstractmethod
     def forward(self, outputs: Tensor) -> dist.TorchDistribution:
@@ -40,6 +50,14 @@ class Likelihood(nn.Module, ABC):
     def bind(self, shape: Sequence[int]) -> None:
         """Make the parameters that depend on the shape of a datum; called once, by the model."""
 
+    def start(self, x: Tensor) -> bool:
+        """Take the scale of training data `(N, *shape)`, before anything is trained; whether that changed something."""
+        return False
+
+    def describe(self) -> str:
+        """What it is, in a few words."""
+        return type(self).__name__
+
 
 class Bernoulli(Likelihood):
     """Independent Bernoulli pixels with logits from the decoder.
@@ -52,6 +70,7 @@ class Bernoulli(Likelihood):
     def __init__(self, grey: bool = False) -> None:
         super().__init__()
         self.grey = grey
+        self.rules = ("none",) if grey else ("dynamic", "static", "threshold", "none")
 
     def forward(self, outputs: Tensor) -> dist.TorchDistribution:
         logits = outputs.squeeze(-len(self.shape) - 1)
@@ -79,42 +98,103 @@ class Bernoulli(Likelihood):
 
 
 class Gaussian(Likelihood):
-    """Independent Gaussian pixels, N(output, sigma^2).
+    """Independent Gaussian pixels, N(shift + scale * output, sigma^2), sigma = scale * (floor + exp(log_sigma)).
 
-    With sigma^2 = 1/2 fixed, minus the ELBO is the squared error plus the KL term plus D/2 log(pi).
+    Shift and scale are the mean and the standard deviation of the training data (`start`, which `fit` calls; 0 and 1 until
+    then): the decoder's outputs and sigma are then of the order of 1 whatever the units of the data, and sigma starts at the
+    scale of what is left about the mean, from where it is learned. A sigma that starts far above the residuals switches the
+    latent units off before the decoder has learned to use them. The density is in the units of the data all the same. A
+    fixed sigma is in these units too: with sigma^2 = 1/2, minus the ELBO is the squared error plus the KL term plus
+    D/2 log(pi).
 
     Args:
-        sigma: the (initial) standard deviation.
-        learn: "none" keeps it fixed; "shared" learns one number; "pixel" one per pixel; "output" lets the decoder give
-            one per pixel and datum.
-        floor: smallest standard deviation: a free one goes to zero at the optimum (Dai and Wipf, 2019).
+        sigma: the (initial) standard deviation in the units of the data; None is the data's own scale.
+        learn: "shared" learns one number; "pixel" one per pixel, in units of each pixel's own standard deviation; "output"
+            lets the decoder give one per pixel and datum; "none" keeps it fixed.
+        floor: smallest standard deviation, as a share of the scale: a free one goes to zero at the optimum (Dai and Wipf,
+            2019).
     """
 
-    def __init__(self, sigma: float = 1.0, learn: Learn = "none", floor: float = 1e-3) -> None:
+    def __init__(self, sigma: float | None = None, learn: Learn = "shared", floor: float = 1e-3) -> None:
         super().__init__()
-        if not (sigma > 0 and math.isfinite(sigma)):
+        if sigma is not None and not (sigma > 0 and math.isfinite(sigma)):
             raise ValueError(f"sigma: got {sigma}, expected a positive number")
-        if not 0 <= floor < sigma:
-            raise ValueError(f"floor: got {floor}, expected 0 <= floor < sigma = {sigma}")
+        if not 0 <= floor < (sigma or 1.0):
+            raise ValueError(f"floor: got {floor}, expected 0 <= floor < sigma = {sigma or 1.0}")
         if learn not in ("none", "shared", "pixel", "output"):
             raise ValueError(f"learn: got {learn!r}, expected 'none', 'shared', 'pixel' or 'output'")
+        if learn == "none" and sigma is None:
+            raise ValueError("sigma: got None with learn='none', expected a number to keep, or another learn")
         self.sigma, self.learn, self.floor = sigma, learn, floor
+        self.rules = ("dequantise", "none")
         self.num_outputs = 2 if learn == "output" else 1
+        self.units = Standardise(each=learn == "pixel")
 
     def bind(self, shape: Sequence[int]) -> None:
         self.shape = tuple(shape)
-        start = torch.tensor(math.log(self.sigma - self.floor))
-        if self.learn in ("shared", "pixel"):
-            size = self.shape if self.learn == "pixel" else ()
-            self.log_sigma = nn.Parameter(start.expand(size).clone())
-        else:
+        if self.learn == "none":
+            return
+        start = self._log_sigma(torch.ones(()))
+        if self.learn == "output":
             self.register_buffer("log_sigma", start, persistent=False)
+        else:
+            self.log_sigma = nn.Parameter(start.expand(self.shape if self.learn == "pixel" else ()).clone())
 
     def forward(self, outputs: Tensor) -> dist.TorchDistribution:
         mean, *rest = outputs.unbind(-len(self.shape) - 1)
-        log_sigma = self.log_sigma + rest[0] if rest else self.log_sigma
-        return dist.Normal(mean, self.floor + log_sigma.exp()).to_event(len(self.shape))
+        sigma = self.standard_deviation(rest[0] if rest else 0.0)
+        return dist.Normal(self.units.undo(mean), sigma).to_event(len(self.shape))
+
+    def standard_deviation(self, offset: Tensor | float = 0.0) -> Tensor | float:
+        """sigma in the units of the data; `offset` is added to its logarithm."""
+        if self.learn == "none":
+            assert self.sigma is not None
+            return self.sigma
+        return self.units.scale * (self.floor + (self.log_sigma + offset).exp())
 
     def center(self, bias: Tensor, mean: Tensor) -> None:
         with torch.no_grad():
-            bias[0].copy_(mean)
+            bias[0].copy_(self.units(mean))
+            bias[1:].zero_()  # the offsets of log sigma, where the decoder gives them
+
+    def start(self, x: Tensor) -> bool:
+        """Take shift and scale from training data `(N, *shape)`, once, before anything is trained."""
+        if self.units.is_started:
+            return False
+        self.units.start(x)
+        if self.learn != "none":
+            with torch.no_grad():
+                self.log_sigma.copy_(self._log_sigma(self.units.scale))
+        return self.units.is_started
+
+    def describe(self) -> str:
+        """What it is, in a few words."""
+        learned = {"shared": "one sigma", "pixel": "a sigma for each value", "output": "sigma by the decoder"}
+        return (
+            f"Gaussian, {learned[self.learn]} learned" if self.learn in learned else f"Gaussian, sigma {self.sigma:g}"
+        )
+
+    def _log_sigma(self, scale: Tensor) -> Tensor:
+        """log_sigma at the start, where the data have this scale; a sigma far below it starts at the floor."""
+        relative = torch.ones_like(scale) if self.sigma is None else self.sigma / scale
+        return (relative - self.floor).clamp(min=max(self.floor, 1e-12)).log()
+
+
+def start_likelihood(model: Any, x: Tensor) -> None:
+    """Let a model's likelihood take the scale of training data `(N, *shape)`, and its decoder begin at their mean."""
+    if model.likelihood.start(x) and isinstance(getattr(model.decoder, "bias", None), Tensor):
+        model.center(x.mean(0))
+
+
+def likelihood_for(data: Dataset) -> Likelihood:
+    """The likelihood that goes with a set: Bernoulli for binary data, Gaussian with one learned sigma for images, with one
+    for each column of a table.
+
+    Example:
+        >>> from pyro_vae import load
+        >>> likelihood_for(load("digits")).describe()
+        'Bernoulli'
+    """
+    if data.is_binary:
+        return Bernoulli()
+    return Gaussian(learn="pixel" if len(data.shape) == 1 else "shared")

@@ -14,9 +14,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.models.likelihoods import Bernoulli, Likelihood
+from pyro_vae.data import Binarise
+from pyro_vae.models.likelihoods import Bernoulli, Likelihood, start_likelihood
 from pyro_vae.naming import unique_name
-from pyro_vae.nets import MLPDecoder, check_sizes
+from pyro_vae.nets import MLPDecoder, check_sizes, default_latent_dim, last_parameter
 
 Decoder = Callable[[int, Sequence[int], Sequence[int], int], nn.Module]
 
@@ -24,11 +25,13 @@ Decoder = Callable[[int, Sequence[int], Sequence[int], int], nn.Module]
 class VAE(nn.Module):
     """p(z) = N(0, I) and p(x | z) by a decoder network.
 
+    `fit` starts it from the training data (`start`): a Gaussian likelihood takes their mean and scale.
+
     Args:
         shape: shape of one datum, such as (1, 28, 28).
-        latent_dim: number of latent units d.
+        latent_dim: number of latent units d; by the size of a datum unless given (`nets.default_latent_dim`).
         hidden: hidden units of the decoder, from the latent to the data.
-        likelihood: what the decoder's output parameterises; `Bernoulli()` unless given.
+        likelihood: what the decoder's output parameterises; `Bernoulli()` unless given, `likelihood_for(data)` chooses.
         decoder: class of the decoder, called as `decoder(latent_dim, hidden, shape, num_outputs)`; options of its own
             go in with `functools.partial`.
         mean: mean of the training data `(*shape)`; sets the output bias (Burda et al., 2016).
@@ -42,7 +45,7 @@ class VAE(nn.Module):
     def __init__(
         self,
         shape: Sequence[int],
-        latent_dim: int = 50,
+        latent_dim: int | None = None,
         hidden: Sequence[int] = (200, 200),
         likelihood: Likelihood | None = None,
         decoder: Decoder = MLPDecoder,
@@ -50,12 +53,24 @@ class VAE(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = check_sizes("shape", shape)
+        latent_dim = default_latent_dim(self.shape) if latent_dim is None else latent_dim
         (self.latent_dim,) = check_sizes("latent_dim", (latent_dim,))
         self.likelihood = Bernoulli() if likelihood is None else likelihood
         self.likelihood.bind(self.shape)
         self.decoder = decoder(self.latent_dim, tuple(hidden), self.shape, self.likelihood.num_outputs)
+        self.register_buffer("_untrained", last_parameter(self.decoder), persistent=False)
         if mean is not None:
             self.center(mean)
+
+    @property
+    def rules(self) -> tuple[Binarise, ...]:
+        """The rules by which pixels become data for the likelihood, the usual one first."""
+        return self.likelihood.rules
+
+    def start(self, x: Tensor) -> None:
+        """Take the scale of training data `(N, *shape)`; a decoder that was trained, or loaded, is left as it is."""
+        if torch.equal(last_parameter(self.decoder), self._untrained):
+            start_likelihood(self, x)
 
     def center(self, mean: Tensor) -> None:
         """Set the decoder's output bias so that it starts from the mean of the training data, `(*shape)`."""
@@ -64,6 +79,7 @@ class VAE(nn.Module):
             what = "a decoder without a `bias`" if bias is None else f"a mean of shape {tuple(mean.shape)}"
             raise ValueError(f"mean: got {what}, expected a decoder with a bias and a mean of shape {self.shape}")
         self.likelihood.center(bias, mean)
+        self._untrained = last_parameter(self.decoder)
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """Run the program on a minibatch `(B, *shape)`; returns the latent `(..., B, d)`."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.data import Binarise, Dataset, Split, fingerprint
-from pyro_vae.data.binarise import RULES, bernoulli_draw, fast_bernoulli_draw, random_bits
+from pyro_vae.data.binarise import BINARY, RULES, bernoulli_draw, fast_bernoulli_draw, random_bits
 
 GREY = torch.arange(256, dtype=torch.uint8).view(16, 1, 4, 4)
 REAL = torch.linspace(0, 1, 256).view(16, 16)
@@ -81,7 +81,7 @@ def test_threshold_and_none_are_what_they_say() -> None:
 
 def test_binary_pixels_are_left_alone_by_every_rule() -> None:
     bits = torch.randint(0, 2, (7, 9), generator=generator())
-    for rule in RULES:
+    for rule in (*BINARY, "none"):
         split = Split("train", (bits * 255).to(torch.uint8), rule)  # type: ignore[arg-type]
         assert torch.equal(split.x, bits.float())
         assert torch.equal(split.batch(torch.arange(7), generator(3)), bits.float())
@@ -162,9 +162,10 @@ def test_split_survives_pickling_and_tells_what_it_is() -> None:
             GREY,
             "maybe",
             ValueError,
-            "binarise='maybe': expected one of 'dynamic', 'static', 'threshold', 'none'",
+            "binarise='maybe': expected one of 'dynamic', 'static', 'threshold', 'dequantise', 'none'",
         ),
-        (GREY.double(), "none", TypeError, "torch.float64, expected torch.uint8"),
+        (GREY.half(), "none", TypeError, "torch.float16, expected torch.uint8"),
+        (REAL, "dequantise", ValueError, "fills the gaps between the grey levels"),
         (GREY[:0], "none", ValueError, "expected \\(N, ...\\) with at least one row"),
         (GREY.view(-1), "none", ValueError, "shape \\(256,\\), expected \\(N, ...\\)"),
         (REAL.log(), "none", ValueError, "NaN or inf"),
@@ -229,3 +230,28 @@ def test_random_bits_are_uniform_and_seeded() -> None:
 def test_bits_are_for_the_dynamic_rule_alone() -> None:
     assert Split("train", GREY, "static").bits(3, generator()) is None
     assert Split("train", GREY, "dynamic").bits(3, generator()).shape == (3, *GREY.shape[1:])  # type: ignore[union-attr]
+
+
+def test_dequantised_pixels_are_uniform_in_their_cells() -> None:
+    pixels = torch.randint(0, 256, (400, 30), dtype=torch.uint8, generator=generator(1))
+    split = Split("train", pixels, "dequantise")
+    for x in (split.x, split.batch(torch.arange(400), generator(2))):
+        u = x * 256 - pixels  # uniform on [0, 1)
+        assert u.min() >= 0 and u.max() <= 1
+        assert abs(u.mean().item() - 0.5) < 5 * math.sqrt(1 / 12 / u.numel())
+        assert abs(u.var().item() - 1 / 12) < 5 * math.sqrt(1 / 180 / u.numel())
+    assert not torch.equal(split.x, split.batch(torch.arange(400), generator(2)))
+    assert torch.equal(split.x, Split("train", pixels, "dequantise").x)  # the evaluation draw is fixed
+    torch.testing.assert_close(split.mean, split.x.mean(0), atol=5 / 256 / math.sqrt(12 * 400), rtol=0)
+
+
+def test_bits_per_dim_of_known_densities() -> None:
+    pixels = torch.randint(0, 255, (20, 12), dtype=torch.uint8)
+    splits = [Split(name, pixels, "dequantise") for name in ("train", "test")]
+    grey = Dataset("grey", splits[0], None, splits[1])
+    assert grey.bits_per_dim(0.0) == pytest.approx(8.0)  # the uniform density knows nothing of a byte
+    assert grey.bits_per_dim(12 * math.log(256)) == pytest.approx(0.0)  # all mass in the right cell
+    binary = grey.under("dynamic")
+    assert binary.bits_per_dim(-12 * math.log(2)) == pytest.approx(1.0)
+    real = Split("train", torch.rand(20, 3), "none")
+    assert Dataset("real", real, None, real).bits_per_dim(-1.0) is None

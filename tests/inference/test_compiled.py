@@ -79,15 +79,21 @@ class TwoSitesGuide(nn.Module):
             pyro.sample("z", dist.Normal(mean, scale.exp()))
 
 
+def started(program: Any) -> Any:
+    program.start(3 + 2 * torch.randn(50, *SHAPE, generator=torch.Generator().manual_seed(5)))
+    return program
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "bernoulli": lambda: VAE(SHAPE, DIM, (8,)),
     "grey": lambda: VAE(SHAPE, DIM, (8,), Bernoulli(grey=True)),
     "gated": lambda: VAE(SHAPE, DIM, (8,), decoder=GatedDecoder),
     "conv": lambda: VAE(SHAPE, DIM, (8,), decoder=ConvDecoder),
-    "gaussian": lambda: VAE(SHAPE, DIM, (8,), Gaussian(0.5)),
+    "gaussian": lambda: VAE(SHAPE, DIM, (8,), Gaussian(0.5, learn="none")),
     "gaussian, shared sigma": lambda: VAE(SHAPE, DIM, (8,), Gaussian(0.5, learn="shared")),
     "gaussian, sigma a pixel": lambda: VAE(SHAPE, DIM, (8,), Gaussian(0.5, learn="pixel")),
     "gaussian, sigma an output": lambda: VAE(SHAPE, DIM, (8,), Gaussian(0.5, learn="output")),
+    "gaussian, in the units of the data": lambda: started(VAE(SHAPE, DIM, (8,), Gaussian())),
     "linear": lambda: LinearGaussian(32, DIM),
     "two sites": TwoSites,
 }
@@ -99,6 +105,7 @@ GUIDES: dict[str, Callable[[nn.Module], nn.Module]] = {
 FURTHER_GUIDES: dict[str, Callable[[nn.Module], nn.Module]] = {  # with one model
     "two layers": lambda model: HierarchicalGuide(SHAPE, DIM, 4, (8,), (8,)),
     "encoder": lambda model: EncoderGuide(model.shape, DIM, (8,)),
+    "encoder, standardised data": lambda model: started(EncoderGuide(model.shape, DIM, (8,))),
     "low-rank": lambda model: Amortized(LowRank(DIM, 2), MLP(model.shape, (8,))),
     "full-rank": lambda model: Local(FullRank(DIM), 2 * NUM),
     "flow": lambda model: Local(SplineFlow(DIM, 3), 2 * NUM),

@@ -1,0 +1,61 @@
+"""What a run's configuration leaves to the data: the likelihood, and with it the rule that makes data of pixels.
+
+They are chosen together. Who names neither gets what the data ask for; who names one gets the other to match; who names two
+that do not go together is told so.
+"""
+
+from __future__ import annotations
+
+from inspect import signature
+
+from jsonargparse import Namespace
+from torch import nn
+
+from pyro_vae.data import Dataset
+from pyro_vae.data.binarise import check_rule, rule_for
+from pyro_vae.inference import Recipe
+from pyro_vae.models import Likelihood, likelihood_for
+
+RULE_WORDS = {
+    "dynamic": "binarised anew at each visit",
+    "static": "binarised once",
+    "threshold": "binarised at one half",
+    "dequantise": "with uniform noise between the grey levels",
+}
+
+
+def choose_likelihood(config: Namespace, data: Dataset) -> None:
+    """Write the likelihood that goes with the data into the configuration, where the model takes one and none is named."""
+    options = config.model.get("init_args", {})
+    if "likelihood" in options and options["likelihood"] is None:
+        chosen = likelihood_for(data)
+        arguments = {name: getattr(chosen, name) for name in signature(type(chosen)).parameters}
+        options["likelihood"] = Namespace(
+            class_path=f"pyro_vae.{type(chosen).__name__}", init_args=Namespace(**arguments)
+        )
+
+
+def match_rule(config: Namespace, data: Dataset, model: nn.Module) -> Dataset:
+    """The data under the rule that was asked for, or else under the one that makes data for the model."""
+    rules = getattr(model, "rules", ())
+    if config.binarise is None:
+        fits = not rules or data.binarise in rules
+        config.binarise = data.binarise if fits else rule_for(rules, data.train.pixels)
+    check_rule(rules, config.binarise, type(getattr(model, "likelihood", model)).__name__)
+    return data if data.binarise == config.binarise else data.under(config.binarise)
+
+
+def describe_choice(data: Dataset, model: nn.Module, recipe: Recipe) -> str:
+    """The data, and what was chosen for them, in two lines."""
+    sizes = " + ".join(f"{len(s):,} {s.name}" for s in (data.train, data.valid, data.test) if s is not None)
+    kind = "real values" if data.train.pixels.is_floating_point() else "pixels"
+    rule = "" if data.binarise == "none" else f", {RULE_WORDS[data.binarise]} ({data.binarise})"
+    shape = " x ".join(map(str, data.shape))
+    likelihood = getattr(model, "likelihood", None)
+    told = f"{likelihood.describe()}; " if isinstance(likelihood, Likelihood) else ""
+    units = getattr(model, "latent_dim", None)
+    return (
+        f"data   {data.name}: {sizes} data of {shape} {kind}{rule}\n"
+        f"model  {type(model).__name__}, {told}{units} latent units; batches of {recipe.batch_size}, KL warm-up over"
+        f" {recipe.warmup_epochs:.3g} of {recipe.epochs} epochs"
+    )

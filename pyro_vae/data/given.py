@@ -1,0 +1,95 @@
+"""What a user hands to `fit` -> a `Dataset`: a tensor, a numpy array, a pandas frame or a TensorDataset.
+
+Rows are held out for validation, a tenth of them by the fixed permutation of `load`, so that a run can say what it is worth
+on data that it has not seen. Each row keeps the number that it has in the user's array, which is what programs get as
+`index`. There are no test rows: they are the user's to keep.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from pyro_vae.data.arrays import as_tensors, channels_first
+from pyro_vae.data.binarise import Binarise, default_rule
+from pyro_vae.data.datasets import Dataset, Split
+from pyro_vae.data.sources import MIN_ROWS, permutation
+
+EXPECTED = (
+    "a Dataset (pyro_vae.load), a tensor or a numpy array (N, *shape), a pandas frame of numbers, or a TensorDataset"
+)
+
+
+def as_dataset(
+    data: Any, valid: int | None = None, binarise: Binarise | None = None, dtype: torch.dtype = torch.float32
+) -> Dataset:
+    """Make a set of what was given; a `Dataset` is returned as it is.
+
+    Args:
+        data: see the module's docstring; of a TensorDataset the first tensor, since labels are not modelled.
+        valid: validation rows; None means a tenth, and none at all of fewer than ten rows.
+        binarise: the rule for pixels; None means the one that they ask for.
+        dtype: of real values.
+
+    Raises:
+        TypeError: another kind of thing, or columns that are no numbers.
+        ValueError: no rows, NaN, whole numbers that may be counts, or as many validation rows as there are data.
+    """
+    if isinstance(data, Dataset):
+        if valid is not None:
+            raise ValueError(f"valid={valid}: {data.name} has its splits already; load it with valid={valid} instead")
+        return data
+    name, rows = type(data).__name__, rows_of(data, dtype)
+    total = len(rows)
+    number = (total // 10 if total >= MIN_ROWS else 0) if valid is None else valid
+    if not isinstance(number, int) or not 0 <= number < total:
+        raise ValueError(f"valid={valid!r}: expected 0 <= valid < {total}, the rows of data")
+    rule = default_rule(rows) if binarise is None else binarise
+    if number == 0:
+        train = Split("train", rows, rule)
+        return Dataset(name, train, None, train)
+    order = permutation(total)
+    kept, held = order[:-number].sort().values, order[-number:].sort().values
+    train = Split("train", rows[kept.to(rows.device)], rule, origin=kept.to(rows.device))
+    valid_split = Split("valid", rows[held.to(rows.device)], rule, origin=held.to(rows.device))
+    return Dataset(name, train, valid_split, valid_split)
+
+
+def rows_of(data: Any, dtype: torch.dtype) -> Tensor:
+    """The rows of what was given, uint8 pixels or real values of the dtype, (N, *shape)."""
+    if isinstance(data, TensorDataset):
+        data = data.tensors[0]
+    if hasattr(data, "columns") and hasattr(data, "select_dtypes"):  # a pandas frame, without asking for pandas
+        data = frame_values(data)
+    if isinstance(data, Tensor) and data.is_floating_point():
+        check_rows(data)
+        return data.to(dtype)
+    if isinstance(data, Tensor):
+        return as_tensors({"all": data.cpu().numpy()}, "data")["all"].to(data.device)
+    if not isinstance(data, np.ndarray):
+        raise TypeError(f"data: got {type(data).__name__}, expected {EXPECTED}")
+    found = as_tensors({"all": data}, "data")["all"]
+    if found.dtype == torch.uint8:
+        return found
+    return torch.from_numpy(np.ascontiguousarray(channels_first(data, "data"))).to(dtype)
+
+
+def frame_values(frame: Any) -> Any:
+    """The numbers of a pandas frame (N, D); raise TypeError where a column holds something else."""
+    numbers = frame.select_dtypes(include=["number", "bool"])
+    others = [str(name) for name in frame.columns if name not in set(numbers.columns)]
+    if others:
+        raise TypeError(
+            f"data: the columns {', '.join(others[:5])} hold no numbers; drop them, or make numbers of them first"
+        )
+    return numbers.to_numpy(dtype="float64" if len(set(numbers.dtypes)) > 1 else None)
+
+
+def check_rows(data: Tensor) -> None:
+    """Raise a ValueError where a tensor has no rows (N, *shape)."""
+    if data.dim() < 2 or data.numel() == 0:
+        raise ValueError(f"data: got shape {tuple(data.shape)}, expected (N, *shape) with at least one row and value")

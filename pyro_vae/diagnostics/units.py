@@ -1,0 +1,139 @@
+"""The units of a latent: how much each of them says of a datum, and which of them are used at all.
+
+A unit u is active where the guide's mean of it varies over the data, Var_x(E_q[z_u | x]) > 0.01 (Burda et al., 2016). Its
+rate is the mean over the data of KL(q(z_u | x) || p(z_u)), of the Gaussian with the mean and variance of q: exact for
+Gaussian families, a lower bound for flows. Where q is correlated the units' rates sum to less than the whole rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent
+
+from pyro_vae.diagnostics.information import THRESHOLD
+from pyro_vae.modes import device_of, evaluation
+from pyro_vae.objectives import unit_rates
+from pyro_vae.traces import Program, is_point, paired_sites, plate_depth, sample_guide
+
+DRAWS = 100  # of a guide that does not know its own moments
+
+
+@dataclass(frozen=True)
+class Units:
+    """The latent units of a guide on some data.
+
+    Attributes:
+        names: of the units, the site and the place in it, such as "latent[3]".
+        rates: mean rate of each unit `(d,)`, nats per datum.
+        variances: Var_x(E_q[z_u | x]) `(d,)`; NaN for what has no mean, such as a category.
+    """
+
+    names: tuple[str, ...]
+    rates: Tensor
+    variances: Tensor
+
+    @property
+    def active(self) -> Tensor:
+        """Whether each unit is active `(d,)`; what has no mean is where its rate is above 0.01 nats."""
+        return torch.where(self.variances.isnan(), self.rates, self.variances) > THRESHOLD
+
+    @property
+    def num_active(self) -> int:
+        """Number of active units."""
+        return int(self.active.sum())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each unit, for a table."""
+        columns = (self.names, self.rates.tolist(), self.variances.tolist(), self.active.tolist())
+        names = ("unit", "rate", "variance", "active")
+        return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def latent_units(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None = None, batch_size: int = 4096
+) -> Units | None:
+    """Rate and variance of each latent unit over data `(N, *shape)`; None where no latent belongs to a datum.
+
+    Raises:
+        ValueError: fewer than two data.
+
+    Example:
+        >>> from pyro_vae import ExactGuide, LinearGaussian
+        >>> model = LinearGaussian(5, 2)
+        >>> latent_units(model, ExactGuide(model), model.sample(100)).num_active
+        2
+    """
+    if len(x) < 2:
+        raise ValueError(f"x: got {len(x)} data, expected at least two: a variance over the data is asked for")
+    x = x.to(device_of(*filter(None, (model, guide))) or x.device)
+    index = torch.arange(len(x), device=x.device) if index is None else index.to(x.device)
+    batches = []
+    with evaluation(model, guide, device=x.device, seed=0):
+        for rows in torch.arange(len(x), device=x.device).split(batch_size):
+            batches.append(_batch(model, guide, x[rows], index[rows]))
+    if not batches[0]:
+        return None
+    rates, variances, names = [], [], []
+    for site in batches[0]:
+        means, errors, kl = (torch.cat([batch[site][part] for batch in batches]).double().cpu() for part in range(3))
+        rates.append(kl.mean(0))
+        variances.append(means.var(0) - errors.mean(0))
+        width = means.shape[1]
+        names += [site] if width == 1 else [f"{site}[{unit}]" for unit in range(width)]
+    return Units(tuple(names), torch.cat(rates), torch.cat(variances))
+
+
+def _batch(model: Program, guide: Program, x: Tensor, index: Tensor) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    """For each site, each datum's mean, the noise in it, and rate, `(B, units)`."""
+    found, draws = {}, None
+    for name, (mine, prior) in paired_sites(model, guide, x, index).items():
+        if is_point(mine["fn"]):
+            continue
+        moments = _moments(mine)
+        if moments is None and mine["fn"].support.is_discrete:
+            rate = (mine["log_prob"] - prior["log_prob"]).reshape(-1, len(x)).sum(0)[:, None]
+            found[name] = (torch.full_like(rate, torch.nan), torch.zeros_like(rate), rate)
+            continue
+        if moments is None:
+            depth = plate_depth(model, guide, x, index)
+            draws = sample_guide(guide, x, index, DRAWS, depth)[0] if draws is None else draws
+            drawn = draws[name].movedim(depth, 1).reshape(DRAWS, len(x), -1)
+            moments = drawn.mean(0), drawn.var(0)
+            noise = moments[1] / DRAWS
+        else:
+            noise = torch.zeros_like(moments[0])
+        found[name] = (moments[0], noise, _rates(mine, prior, *moments))
+    return found
+
+
+def _moments(site: Any) -> tuple[Tensor, Tensor] | None:
+    """Mean and variance of q `(B, units)`; None where it does not know them."""
+    fn = site["fn"]
+    try:
+        mean, variance = _rows(fn.mean, fn), _rows(fn.variance, fn)
+    except NotImplementedError:  # a flow, say
+        return None
+    return None if mean.isnan().any() else (mean, variance)
+
+
+def _rates(mine: Any, prior: Any, mean: Tensor, variance: Tensor) -> Tensor:
+    """KL of each unit `(B, units)`: of Gaussians where the prior is one; else as the distributions have it, shared out."""
+    p = prior["fn"]
+    while isinstance(p, Independent):
+        p = p.base_dist
+    if isinstance(p, torch.distributions.Normal):
+        shape = mine["value"].shape
+        there, spread = (_rows(value.expand(shape), mine["fn"]) for value in (p.mean, p.variance))
+        return ((variance + (mean - there) ** 2) / spread - 1 - (variance / spread).log()) / 2
+    rate = unit_rates(mine, prior)
+    return rate if rate.shape == mean.shape else (rate.sum(-1, keepdim=True) / mean.shape[1]).expand_as(mean)
+
+
+def _rows(value: Tensor, fn: Any) -> Tensor:
+    """`(..., B, *event)` as `(B, units)`."""
+    data = -1 - fn.event_dim
+    return value.movedim(data, 0).reshape(value.shape[data], -1)

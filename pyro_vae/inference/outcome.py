@@ -1,0 +1,123 @@
+"""What a run came to: the rows of its epochs, the state of its latent, and one sentence that says what was learned."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from pyro_vae.data import Dataset
+from pyro_vae.diagnostics.collapse import Alarm, CollapseWarning, find_collapse
+from pyro_vae.diagnostics.units import Units, latent_units
+from pyro_vae.inference.job import Job, Position
+from pyro_vae.inference.record import Row, write_units
+from pyro_vae.traces import Program
+
+PROBE = 1000  # rows of data on which the units are followed
+
+
+@dataclass
+class Run:
+    """A finished run: the trained programs, a row of metrics per epoch, and what became of the latent units.
+
+    `print(run)` says in one sentence what was learned.
+
+    Attributes:
+        history: per epoch the train loss (minus the ELBO where beta is 1), validation ELBO, rate and distortion, active
+            units, learning rate and beta; nats per datum.
+        epoch: whose parameters were kept, the best one's by the validation ELBO or the last one's.
+        units: rate and variance of each unit after the last epoch; None where no latent belongs to a datum.
+        alarm: of posterior collapse; None where there is none.
+        data: what it was trained on, with the validation rows that were held out.
+        loss_is_elbo: whether the train loss of the epoch that was kept is minus the ELBO.
+    """
+
+    model: Program
+    guide: Program
+    history: list[Row]
+    epoch: int
+    folder: Path | None
+    units: Units | None
+    alarm: Alarm | None
+    data: Dataset
+    loss_is_elbo: bool
+
+    def __str__(self) -> str:
+        return f"{describe(self)}; next: {self.next}"
+
+    @property
+    def next(self) -> str:
+        """What to do now, as a command or a call."""
+        if self.alarm is not None:
+            return "mend the collapse, see the warning"
+        if self.folder is not None and (self.folder / "config.yaml").is_file():
+            return f"pyro-vae evidence {self.folder}"
+        return "pv.log_evidence(model, guide, x)"
+
+
+def describe(run: Run) -> str:
+    """What the epoch that was kept says: ELBO of held-out data, active units, rate."""
+    last, units, data = run.history[run.epoch - 1], run.units, run.data
+    held = data.valid is not None
+    nats = last["valid_elbo"] if held else -last["train_loss"]
+    told = f"after {len(run.history)} epochs "
+    if held:
+        told += f"the ELBO of {len(data.valid or ())} validation data is {nats:.2f} nats a datum"
+    elif run.loss_is_elbo:
+        told += f"the ELBO of the train data is {nats:.2f} nats a datum (none were held out)"
+    else:
+        told += f"the train loss is {last['train_loss']:.2f} nats a datum (none were held out)"
+    bits = data.bits_per_dim(nats) if held or run.loss_is_elbo else None
+    told += f" ({bits:.3f} bits a value)" if bits is not None else ""
+    told += f", at epoch {run.epoch}, which was kept" if run.epoch < len(run.history) else ""
+    if units is None:
+        return told
+    rate = f", rate {last['valid_rate']:.2f} nats" if math.isfinite(last["valid_rate"]) else ""
+    return f"{told}; {units.num_active} of {len(units.names)} latent units active{rate}"
+
+
+def probe_of(model: Program, guide: Program, data: Dataset) -> tuple[Tensor, Tensor] | str | None:
+    """The data on which units are followed; None where there are no units, a reason where they cannot be followed."""
+    split = data.train if data.valid is None else data.valid
+    x, index = split.x[:PROBE], split.numbers()[:PROBE]
+    if len(x) < 2:
+        return "two data are needed for a variance over the data"
+    try:
+        return None if latent_units(model, guide, x[:8], index[:8]) is None else (x, index)
+    except Exception as error:  # whatever a user's program raises, or a distribution does not know
+        return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def follow(job: Job, at: Position, epoch: int) -> Units | None:
+    """Look at the units after an epoch, note which are active, and write their table."""
+    if not isinstance(job.probe, tuple):
+        return None
+    units = latent_units(job.model, job.guide, *job.probe)
+    assert units is not None
+    before = at.last_active or [0] * len(units.names)
+    at.last_active = [epoch if now else last for now, last in zip(units.active.tolist(), before, strict=True)]
+    if job.folder is not None:
+        write_units(job.folder / "units.csv", units, at.last_active)
+    return units
+
+
+def look_for_collapse(job: Job, at: Position, units: Units | None, last: bool) -> Alarm | None:
+    """The alarm after an epoch, if there is cause; the first one is a warning."""
+    if units is None:
+        return None
+    recipe = job.recipe
+    alarm = find_collapse(
+        [int(row.get("active_units", 0)) for row in at.history],
+        at.last_active,
+        units.names,
+        epochs=at.epoch if last else recipe.epochs,
+        warmup=recipe.warmup_epochs,
+        steps=at.epoch * job.steps_per_epoch,
+    )
+    if alarm is not None and not at.warned:
+        at.warned = True
+        warnings.warn(str(alarm), CollapseWarning, stacklevel=4)  # who called `fit`
+    return alarm

@@ -1,0 +1,121 @@
+"""Before the first step of a run: the data as a set, everything checked that can be, and what a step needs built."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pyro_vae.data import Dataset, as_dataset
+from pyro_vae.data.binarise import check_rule, draw_seed, rule_for
+from pyro_vae.evidence.checks import check_data
+from pyro_vae.inference.engine import make_step
+from pyro_vae.inference.job import Job, read_checkpoint
+from pyro_vae.inference.optim import JointOptim
+from pyro_vae.inference.outcome import probe_of
+from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
+from pyro_vae.objectives import tempered
+from pyro_vae.traces import Program, check_programs, is_scaled, trainable_parameters
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device for "auto", "cpu" or "cuda"; a ValueError where there is none such."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device: got {device!r}, expected 'auto', 'cpu' or 'cuda'")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: got 'cuda', but torch sees no CUDA device here: use device='auto' or 'cpu'")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def data_for(model: Program, guide: Program, data: Any, valid: int | None) -> Dataset:
+    """The data as a set, under a rule that makes data for the model of them."""
+    rules = getattr(model, "rules", ())
+    if isinstance(data, Dataset):
+        check_rule(rules, data.binarise, type(getattr(model, "likelihood", model)).__name__)
+        return as_dataset(data, valid)
+    if valid is None and hasattr(guide, "num_rows"):
+        valid = 0
+    params = (p.dtype for m in (model, guide) if isinstance(m, nn.Module) for p in m.parameters())
+    found = as_dataset(data, valid, dtype=next(params, torch.get_default_dtype()))
+    rule = rule_for(rules, found.train.pixels)
+    return found if rule == found.binarise else found.under(rule)
+
+
+def as_begun(recipe: Recipe, folder: Path) -> Recipe:
+    """What the recipe leaves to the data, as the run in the folder was begun with it."""
+    begun = read_checkpoint(folder)["same"]
+    open_fields = [
+        name for name in ("batch_size", "warmup_epochs", "keep") if getattr(recipe, name) is None and name in begun
+    ]
+    return replace(recipe, **{name: begun[name] for name in open_fields})
+
+
+def open_folder(folder: str | Path | None, resume: bool) -> Path | None:
+    """The run folder, made where it is missing; a ValueError where it holds a run that is not to be resumed."""
+    if folder is None:
+        if resume:
+            raise ValueError("resume: got no folder, expected the folder of the run to go on with")
+        return None
+    path = Path(folder)
+    if not resume and any((path / name).exists() for name in ("checkpoint.pt", "weights.pt")):
+        raise ValueError(f"folder: {path} holds a run already: resume it, or choose another folder")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"folder: cannot make {path} ({error.strerror}): choose another folder") from error
+    return path
+
+
+def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecipe, folder: Path | None) -> Job:
+    """Check everything that can be checked before the first step, and build what a step needs."""
+    if recipe.keep == "best" and data.valid is None:
+        name, what = ("keep", "the best epoch") if recipe.patience is None else ("patience", "early stopping")
+        raise ValueError(f"{name}: {what} needs a validation split, but the data has none")
+    device = data.train.pixels.device
+    modules = [p for p in (model, guide) if isinstance(p, nn.Module)]
+    if data.valid is not None and hasattr(guide, "num_rows"):
+        raise ValueError(
+            f"data: {type(guide).__name__} has parameters for {guide.num_rows} data and knows nothing of validation data:"
+            " load the data with valid=0"
+        )
+    for module in modules:
+        module.to(device).eval()  # the checks must leave no trace in the nets' statistics
+    check_data(model, data.train.x)
+    for program in (model, guide):
+        if hasattr(program, "start"):
+            program.start(data.train.x)
+    some, index = data.train.x[:8], data.train.numbers()[:8]
+    check_programs(model, guide, some, index)
+    scaled = is_scaled(model, guide, some, index)
+    params = trainable_parameters(model, guide, some, index)
+    probe = probe_of(model, guide, data)
+    for module in modules:
+        module.train()
+    if not params:
+        raise ValueError("fit: neither the model nor the guide has a parameter to train: register nets by pyro.module")
+    optim = JointOptim(recipe.optimizer, params.values(), recipe.clip_norm)
+    beta = torch.tensor(recipe.beta, device=device)
+    plain = recipe.beta == 1 and recipe.warmup_epochs == 0
+    elbo = type(recipe.loss) in ELBOS and not scaled
+    programs = (model, guide) if plain else (tempered(model, beta), tempered(guide, beta))
+    return Job(
+        model=model,
+        guide=guide,
+        train=data.train,
+        valid=data.valid,
+        recipe=recipe,
+        folder=folder,
+        params=params,
+        loss_is_elbo=elbo and recipe.beta == 1,
+        beta=beta,
+        optim=optim,
+        schedule=recipe.schedule(optim.optimizer) if recipe.schedule else None,
+        losses=torch.zeros(math.ceil(len(data.train) / recipe.batch_size), device=device),
+        step=make_step(*programs, optim, recipe, data.train),
+        noise=torch.Generator(device=device).manual_seed(draw_seed(recipe.seed, "order and binarisation")),
+        probe=probe,
+    )
