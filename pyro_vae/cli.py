@@ -44,7 +44,7 @@ from pyro_vae.traces import plate_depth, sample_guide
 
 _DESCRIPTION = """Train VAEs as Pyro programs, and measure what their guides cost.
 
-A first run: pyro-vae train --data digits --epochs 20 --folder runs/first; pyro-vae evidence runs/first"""
+A first run: pyro-vae train --data digits --folder runs/first; pyro-vae evidence runs/first"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -247,6 +247,34 @@ CASES = [
     Case("beta NaN", f"{TRAIN} --beta nan", "nan"),
     Case("negative seed", f"{TRAIN} --seed -1", "seed: got -1, expected an integer >= 0"),
     Case("patience without validation data", f"{TRAIN} --patience 2 --valid 0", "needs a validation split"),
+    Case("the best epoch without validation data", f"{TRAIN} --keep best --valid 0", "keep: the best epoch needs"),
+    Case(
+        "patience and the last epoch", f"{TRAIN} --patience 2 --keep last", "keep: got 'last', expected None or 'best'"
+    ),
+    Case(
+        "counts that may be anything",
+        f"{TRAIN} --data counts.npy",
+        "pixels, counts, categories or grades? Say values='pixels'",
+        array("counts.npy", np.arange(60).reshape(20, 3) % 7),
+    ),
+    Case("real values as pixels", f"{TRAIN} --data r.npy --values pixels", "expected pixels", array("r.npy", REAL)),
+    Case("what the numbers of a known set are", f"{TRAIN} --values real", "values='real': digits is a set of pixels"),
+    Case(
+        "a rule that is not for the likelihood",
+        f"{TRAIN} --binarise dynamic --model.likelihood Gaussian",
+        "binarise='dynamic' makes no data for a Gaussian likelihood",
+    ),
+    Case(
+        "binary data for a density",
+        f"{TRAIN} --binarise dequantise --model.likelihood Bernoulli",
+        "binarise='dequantise' makes no data for a Bernoulli likelihood",
+    ),
+    Case("dequantised real values", f"{TRAIN} --data r.npy --binarise dequantise", "real values", array("r.npy", REAL)),
+    Case(
+        "a fixed sigma without a number",
+        f"{TRAIN} --model.likelihood Gaussian --model.likelihood.learn none",
+        "sigma: got None",
+    ),
     Case("device cuda without a GPU", f"{TRAIN} --device cuda", "device: got 'cuda', but torch sees no CUDA device"),
     # configuration and folder
     Case("a folder that holds a run", f"{TRAIN} --folder run", "folder: run holds a run already: resume it"),

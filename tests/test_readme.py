@@ -26,7 +26,7 @@ def block(what: str) -> str:
 def test_swap_a_guide(capsys: pytest.CaptureFixture[str]) -> None:
     code = block("pv.Local(")
     assert len(code.strip().splitlines()) <= 20
-    exec(code.replace("epochs=20", "epochs=2").replace("num_particles=1000", "num_particles=50"), {})
+    exec(code.replace("epochs=100", "epochs=2").replace("num_particles=1000", "num_particles=50"), {})
     out = capsys.readouterr().out
     assert "amortized: ELBO -" in out and "classical: ELBO -" in out and "k-hat above threshold" in out
 

@@ -98,7 +98,9 @@ def follow(job: Job, at: Position, epoch: int) -> Units | None:
     units = latent_units(job.model, job.guide, *job.probe)
     assert units is not None
     before = at.last_active or [0] * len(units.names)
-    at.last_active = [epoch if now else last for now, last in zip(units.active.tolist(), before, strict=True)]
+    at.last_active = [
+        max(epoch, last) if now else last for now, last in zip(units.active.tolist(), before, strict=True)
+    ]
     if job.folder is not None:
         write_units(job.folder / "units.csv", units, at.last_active)
     return units
