@@ -31,6 +31,7 @@ import torch
 from torch import nn
 
 import pyro_vae as pv
+from pyro_vae.inference.prepare import resolve_device
 
 SETS = ("digits", "gaussian", "cancer", "photos", "faces", "mnist")
 EPOCHS = {"mnist": 20}  # of the default 100, to keep 60 runs affordable
@@ -72,11 +73,16 @@ def load(name: str, faces: Path | None) -> pv.Dataset:
 
 
 def run(data: pv.Dataset, model: pv.VAE, guide: nn.Module, seed: int, **recipe: Any) -> dict[str, Any]:
-    """Train, score the test data, and return the figures."""
+    """Train, score the test data, and return the figures; NaN where the loss became non-finite."""
     started = time.monotonic()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", pv.CollapseWarning)
-        found = pv.fit(model, guide, data, seed=seed, quiet=True, **recipe)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pv.CollapseWarning)
+            found = pv.fit(model, guide, data, seed=seed, quiet=True, **recipe)
+    except pv.NonFiniteLoss:
+        names = ("elbo", "elbo_error", "rate", "bits_per_dim", "valid_elbo")
+        lost = {"active_units": 0, "num_units": model.latent_dim, "alarm": None}
+        return {"seed": seed, **dict.fromkeys(names, math.nan), **lost, "epoch": 0, "epochs": 0, "seconds": 0.0}
     test = pv.log_evidence(model, guide, data.test.x, num_particles=64, engine="pyro").summary()
     units = pv.latent_units(model, guide, data.test.x)
     assert units is not None and found.units is not None
@@ -169,7 +175,9 @@ def main(arguments: list[str] | None = None) -> None:
     kept = options.json is not None and options.json.is_file()
     rows = json.loads(options.json.read_text())["rows"] if kept else []
     known = {(row["set"], row["setting"], row["seed"]) for row in rows}
-    versions = {name: version(name) for name in ("torch", "pyro-ppl")} | {"threads": torch.get_num_threads()}
+    facts: dict[str, Any] = {"what": options.what, "command": f"python experiments/first_run.py {options.what}"}
+    facts |= {"device": resolve_device("auto").type, "threads": torch.get_num_threads()}
+    facts |= {name: version(name) for name in ("torch", "pyro-ppl")}
     for name in options.sets:
         data = load(name, options.faces)
         for seed in options.seeds:
@@ -182,7 +190,7 @@ def main(arguments: list[str] | None = None) -> None:
                 told = f"ELBO {row['elbo']:.2f}, {row['active_units']} of {row['num_units']} units"
                 print(f"{name} seed {seed} {setting}: {told}, alarm {row['alarm']}, {row['seconds']} s", flush=True)
                 if options.json is not None:
-                    options.json.write_text(json.dumps({"what": options.what, **versions, "rows": rows}, indent=1))
+                    options.json.write_text(json.dumps(facts | {"rows": rows}, indent=1))
     for name in dict.fromkeys(row["set"] for row in rows):
         for setting in dict.fromkeys(row["setting"] for row in rows if row["set"] == name):
             summarise(name, setting, [row for row in rows if (row["set"], row["setting"]) == (name, setting)])
@@ -190,6 +198,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def summarise(name: str, setting: str, rows: list[dict[str, Any]]) -> None:
     """One line for a set under a setting."""
+    diverged = sum(row["elbo"] is None for row in rows)
+    if diverged:
+        print(f"{name:9s} {setting:38s} the loss became non-finite in {diverged} of {len(rows)} runs")
+        return
     elbos = torch.tensor([row["elbo"] for row in rows], dtype=torch.float64)
     error = elbos.std().item() / math.sqrt(len(rows)) if len(rows) > 1 else math.nan
     units = [row["active_units"] for row in rows]

@@ -32,6 +32,19 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"reconstructions.png", "samples.png"}
 
 
+@pytest.mark.parametrize("what", ["defaults", "tuned", "provoked"])
+def test_first_run(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, made = tmp_path / "out.json", script("first_run")
+    arguments = [what, "--sets", "digits", "cancer", "--seeds", "0", "--epochs", "1", f"--json={out}"]
+    made.main(arguments)
+    rows = json.loads(out.read_text())["rows"]
+    assert len(rows) == {"defaults": 2, "tuned": 18, "provoked": 4}[what]
+    assert all(row["num_units"] >= row["active_units"] and (row["epoch"] == 1 or row["elbo"] is None) for row in rows)
+    made.main(arguments)  # which measures nothing again
+    assert json.loads(out.read_text())["rows"] == rows
+    assert "cancer" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments", [["grey"], ["dynamic"], ["grey", "--as-published"]])
 def test_regimes(arguments: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out.json"
@@ -54,6 +67,7 @@ def test_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small") / "run"
     options = ["--data=digits", "--model.latent_dim=2", "--model.hidden=[8]", "--guide.hidden=[8]", "--epochs=1"]
+    options += ["--batch_size=128", "--warmup_epochs=0"]
     assert cli.main(["train", *options, f"--folder={folder}", "--quiet=true"]) == 0
     return folder
 

@@ -67,7 +67,7 @@ def _tell(active: Sequence[int], last_active: Sequence[int], names: Sequence[str
     count, total = active[-1], len(names)
     gone = tuple(name for name, last in zip(names, last_active, strict=True) if last < len(active))
     if max(active) == 0:
-        what = f"none of the {total} latent units was ever active in {len(active)} epochs"
+        what = f"none of the {total} latent units has been active in {len(active)} epochs"
     else:
         rest = "none is left" if count == 0 else f"{count} left"
         what = f"the latent units died, {rest} of {max(active)} that were active, since epoch {since} ({listed(gone)})"

@@ -122,8 +122,8 @@ def alarm(active: list[int], epochs: int = 100, warmup: float = 20.0, steps_per_
 @pytest.mark.parametrize(
     ("active", "since", "words"),
     [
-        ([0] * 100, 1, "none of the 10 latent units was ever active in 100 epochs"),
-        ([0] * 30, 1, "none of the 10 latent units was ever active in 30 epochs"),
+        ([0] * 100, 1, "none of the 10 latent units has been active in 100 epochs"),
+        ([0] * 30, 1, "none of the 10 latent units has been active in 30 epochs"),
         ([10] * 50 + [0] * 50, 51, "none is left of 10 that were active, since epoch 51"),
         ([10] * 20 + [0] * 80, 21, "since epoch 21"),
         ([10] * 60 + [1] * 40, 61, "1 left of 10 that were active, since epoch 61 \\(latent\\[1\\], "),
