@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_vae.data import Dataset, as_dataset
 from pyro_vae.data.binarise import check_rule, draw_seed, rule_for
@@ -40,7 +40,8 @@ def data_for(model: Program, guide: Program, data: Any, valid: int | None) -> Da
     if valid is None and hasattr(guide, "num_rows"):
         valid = 0
     params = (p.dtype for m in (model, guide) if isinstance(m, nn.Module) for p in m.parameters())
-    found = as_dataset(data, valid, dtype=next(params, torch.get_default_dtype()))
+    plain = data.dtype if isinstance(data, Tensor) and data.dtype == torch.float64 else torch.get_default_dtype()
+    found = as_dataset(data, valid, dtype=next(params, plain))  # plain functions get a float64 tensor as it is
     rule = rule_for(rules, found.train.pixels)
     return found if rule == found.binarise else found.under(rule)
 

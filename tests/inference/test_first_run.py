@@ -227,6 +227,21 @@ def test_a_float64_model_trains_on_float64() -> None:
     assert run.data.train.x.dtype == torch.float64 and np.isfinite(run.history[0]["train_loss"])
 
 
+def test_plain_functions_get_a_float64_tensor_as_it_is() -> None:
+    def model(x: torch.Tensor, index: Any = None) -> None:
+        mean = pyro.param("mean", torch.zeros(SIZE, dtype=torch.float64))
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros((), dtype=torch.float64), 1.0))
+            pyro.sample("obs", dist.Normal(mean + z[..., None], 1.0).to_event(1), obs=x)
+
+    def guide(x: torch.Tensor, index: Any = None) -> None:
+        assert x.dtype == torch.float64
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x.mean(-1), 1.0))
+
+    fit(model, guide, torch.randn(40, SIZE, dtype=torch.float64), epochs=1, quiet=True)
+
+
 def test_data_given_as_a_set_have_nothing_held_out_twice() -> None:
     split = Split("train", torch.randn(40, SIZE), "none")
     with pytest.raises(ValueError, match="has its splits already"):
