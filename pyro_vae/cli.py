@@ -257,6 +257,8 @@ def _tell_units(path: Path) -> None:
         told = sorted(((float(row["rate"]), row["unit"], row["active"] == "True") for row in rows), reverse=True)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as a table of units ({error}): the file is torn") from error
+    if not told:
+        raise ValueError(f"{path}: got no row, expected one per latent unit: the file is torn")
     active = [f"{name} {rate:.2f}" for rate, name, is_active in told if is_active]
     print(f"units  {len(active)} of {len(told)} active, rates in nats: {listed(active, 12) or 'none'}")
     warn_unused(len(active), len(told))

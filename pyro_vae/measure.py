@@ -18,6 +18,7 @@ from pyro_vae.diagnostics import gap_ledger, latent_units
 from pyro_vae.diagnostics.collapse import warn_unused
 from pyro_vae.evidence import Engine, Evidence, Method, Precision, log_evidence
 from pyro_vae.evidence.checks import check_numbers
+from pyro_vae.inference.outcome import bits_per_dim
 from pyro_vae.report.intervals import interval_text, plain_verdict, write_intervals
 from pyro_vae.report.ledger import generalisation_table, ledger_table, write_ledger
 from pyro_vae.report.tables import evidence_table, show
@@ -86,7 +87,7 @@ def evidence(options: Namespace) -> None:
         "fingerprint": split.fingerprint,
         "active_units": None if units is None else units.num_active,
         "num_units": None if units is None else len(units.names),
-        "log_px_bits_per_dim": parts.data.bits_per_dim(estimate.mean),
+        "log_px_bits_per_dim": bits_per_dim(parts.model, parts.data, estimate.mean),
     }
     write_json(out, summary | facts)
     write_intervals(estimate, out.with_suffix(".csv"))

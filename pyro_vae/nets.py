@@ -60,8 +60,9 @@ class Standardise(nn.Module):
         return self.shift.dim() > 0
 
     def start(self, x: Tensor) -> None:
-        """Take shift and scale from training data `(N, *shape)`, once; a value that never changes gets the scale of all."""
-        if self.is_started or bool(((x == 0) | (x == 1)).all()):
+        """Take shift and scale from training data `(N, *shape)`; a value that never changes gets the scale of all."""
+        if bool(((x == 0) | (x == 1)).all()):
+            self.shift, self.scale = self.shift.new_zeros(()), self.scale.new_ones(())
             return
         wide = x.detach().double()
         deviation = wide.var(0, correction=0).sqrt()

@@ -35,7 +35,7 @@ from pyro_vae.inference import Recipe
 from pyro_vae.inference.checkpoint import load as load_file
 from pyro_vae.inference.checkpoint import write_atomically
 from pyro_vae.inference.job import read_checkpoint, set_weights
-from pyro_vae.inference.prepare import resolve_device
+from pyro_vae.inference.prepare import is_enough, resolve_device
 from pyro_vae.models import VAE
 from pyro_vae.traces import trainable_parameters
 
@@ -129,7 +129,7 @@ def build(
     guide = _call("guide", objects.guide, shape, latent_dim)
     if data is not None:
         data = match_rule(config, data, model)
-        recipe = recipe.for_data(len(data.train), data.valid is not None)
+        recipe = recipe.for_data(len(data.train), is_enough(data))
         for name in ("batch_size", "warmup_epochs", "keep"):
             config[name] = getattr(recipe, name)
     options = config.model.get("init_args", {})

@@ -50,8 +50,8 @@ def test_standardise_is_the_identity_until_started_and_its_own_inverse_after() -
     torch.testing.assert_close(y.mean(0), torch.zeros(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(y.std(0), torch.ones(2), atol=2e-3, rtol=0)
     torch.testing.assert_close(units.undo(y), x)
-    units.start(2 * x)  # once
-    torch.testing.assert_close(units(x), y)
+    units.start(2 * x)  # other data, other units
+    torch.testing.assert_close(units(2 * x), y)
 
 
 def test_pixels_have_one_scale_constants_the_common_one_and_bits_none() -> None:

@@ -76,7 +76,7 @@ def as_tensors(arrays: Mapping[str, Array], source: str, values: Values | None =
 def check_kind(array: Array, where: str) -> None:
     """Raise TypeError unless the dtype is bool, integer or float."""
     if array.dtype.kind not in KINDS:
-        raise TypeError(f"{where} has dtype {array.dtype}, expected bool, integers in 0..255 or floats")
+        raise TypeError(f"{where} has dtype {array.dtype}, expected bool, integers or floats")
 
 
 def channels_first(array: Array, where: str) -> Array:
@@ -153,8 +153,20 @@ def as_pixels(array: Array, where: str) -> Tensor:
     return torch.from_numpy(np.array(array, dtype=np.uint8, order="C"))
 
 
+def check_precision(array: Array, where: str) -> None:
+    """Raise ValueError where float32 would round away how a value varies, as it does with times since 1970."""
+    wide = np.asarray(array, dtype=np.float64).reshape(len(array), -1)
+    step, spread = np.abs(wide).max(0) * 2.0**-24, wide.std(0)
+    lost = np.flatnonzero((spread > 0) & (step > spread / 100))
+    if len(lost):
+        raise ValueError(
+            f"{where} varies by {spread[lost[0]]:.3g} about {wide[:, lost[0]].mean():.6g} in value {lost[0]} of a row (and"
+            f" {len(lost) - 1} more), which float32 cannot hold; subtract an offset first"
+        )
+
+
 def as_reals(array: Array, where: str) -> Tensor:
-    """Any numbers -> float32; raise ValueError on NaN and inf."""
+    """Any numbers -> float32; raise ValueError on NaN, inf, and what float32 cannot hold."""
     with np.errstate(over="ignore"):  # an overflow becomes inf, which is told below
         values = np.array(array, dtype=np.float32, order="C")
     rows = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
@@ -163,4 +175,6 @@ def as_reals(array: Array, where: str) -> Tensor:
             f"{where} holds NaN or inf (as float32) in {len(rows)} of {len(values)} rows, "
             f"the first is row {rows[0]}; drop or impute those rows"
         )
+    if array.dtype.itemsize > 4:
+        check_precision(array, where)
     return torch.from_numpy(values)

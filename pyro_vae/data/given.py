@@ -7,6 +7,7 @@ on data that it has not seen. Each row keeps the number that it has in the user'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from pyro_vae.data.arrays import as_tensors, channels_first
-from pyro_vae.data.binarise import Binarise, default_rule
+from pyro_vae.data.arrays import Values, as_tensors, channels_first, check_precision, is_binary
+from pyro_vae.data.binarise import default_rule
 from pyro_vae.data.datasets import Dataset, Split
 from pyro_vae.data.sources import MIN_ROWS, permutation
 
@@ -25,15 +26,22 @@ EXPECTED = (
 
 
 def as_dataset(
-    data: Any, valid: int | None = None, binarise: Binarise | None = None, dtype: torch.dtype = torch.float32
+    data: Any,
+    valid: int | None = None,
+    *,
+    values: Values | None = None,
+    dtype: torch.dtype = torch.float32,
+    shape: Sequence[int] | None = None,
 ) -> Dataset:
     """Make a set of what was given; a `Dataset` is returned as it is.
 
     Args:
         data: see the module's docstring; of a TensorDataset the first tensor, since labels are not modelled.
         valid: validation rows; None means a tenth, and none at all of fewer than ten rows.
-        binarise: the rule for pixels; None means the one that they ask for.
+        values: what whole numbers are, "pixels" or "real"; None goes by their look (`pyro_vae.data.arrays`), a tensor of
+            floats is real.
         dtype: of real values.
+        shape: of a datum as the model has it; images that come in it stay in it, others become (C, H, W).
 
     Raises:
         TypeError: another kind of thing, or columns that are no numbers.
@@ -43,12 +51,12 @@ def as_dataset(
         if valid is not None:
             raise ValueError(f"valid={valid}: {data.name} has its splits already; load it with valid={valid} instead")
         return data
-    name, rows = type(data).__name__, rows_of(data, dtype)
+    name, rows = type(data).__name__, rows_of(data, values, dtype, None if shape is None else tuple(shape))
     total = len(rows)
     number = (total // 10 if total >= MIN_ROWS else 0) if valid is None else valid
     if not isinstance(number, int) or not 0 <= number < total:
         raise ValueError(f"valid={valid!r}: expected 0 <= valid < {total}, the rows of data")
-    rule = default_rule(rows) if binarise is None else binarise
+    rule = default_rule(rows)
     if number == 0:
         train = Split("train", rows, rule)
         return Dataset(name, train, None, train)
@@ -59,23 +67,29 @@ def as_dataset(
     return Dataset(name, train, valid_split, valid_split)
 
 
-def rows_of(data: Any, dtype: torch.dtype) -> Tensor:
+def rows_of(data: Any, values: Values | None, dtype: torch.dtype, shape: tuple[int, ...] | None) -> Tensor:
     """The rows of what was given, uint8 pixels or real values of the dtype, (N, *shape)."""
     if isinstance(data, TensorDataset):
         data = data.tensors[0]
     if hasattr(data, "columns") and hasattr(data, "select_dtypes"):  # a pandas frame, without asking for pandas
         data = frame_values(data)
-    if isinstance(data, Tensor) and data.is_floating_point():
+    if isinstance(data, Tensor) and data.is_floating_point() and values is None:
         check_rows(data)
-        return data.to(dtype)
-    if isinstance(data, Tensor):
-        return as_tensors({"all": data.cpu().numpy()}, "data")["all"].to(data.device)
-    if not isinstance(data, np.ndarray):
+        if dtype == torch.float32 and data.dtype == torch.float64:
+            check_precision(data.detach().cpu().numpy(), "data")
+        return data.detach().to(dtype)
+    device = data.device if isinstance(data, Tensor) else "cpu"
+    array = data.detach().cpu().numpy() if isinstance(data, Tensor) else data
+    if not isinstance(array, np.ndarray):
         raise TypeError(f"data: got {type(data).__name__}, expected {EXPECTED}")
-    found = as_tensors({"all": data}, "data")["all"]
-    if found.dtype == torch.uint8:
-        return found
-    return torch.from_numpy(np.ascontiguousarray(channels_first(data, "data"))).to(dtype)
+    found = as_tensors({"all": array}, "data", values)["all"]
+    if dtype == torch.float64 and found.dtype == torch.uint8 and default_rule(found) == "dynamic" and is_binary(array):
+        found = found / 255  # draws are float32
+    if found.is_floating_point() and dtype == torch.float64:  # at full precision
+        found = torch.from_numpy(np.array(channels_first(array, "data"), dtype=np.float64, order="C"))
+    if shape == array.shape[1:] != tuple(found.shape[1:]):
+        found = found[:, 0] if array.ndim == 3 else found.movedim(1, 3)
+    return found.to(device)
 
 
 def frame_values(frame: Any) -> Any:
@@ -86,7 +100,10 @@ def frame_values(frame: Any) -> Any:
         raise TypeError(
             f"data: the columns {', '.join(others[:5])} hold no numbers; drop them, or make numbers of them first"
         )
-    return numbers.to_numpy(dtype="float64" if len(set(numbers.dtypes)) > 1 else None)
+    kinds = set(numbers.dtypes)
+    if len(kinds) > 1 or not isinstance(next(iter(kinds), None), np.dtype):  # mixed, or pandas' own kinds of numbers
+        return numbers.to_numpy(dtype="float64", na_value=np.nan)
+    return numbers.to_numpy()
 
 
 def check_rows(data: Tensor) -> None:

@@ -17,9 +17,12 @@ from torch.distributions import Independent
 from pyro_vae.diagnostics.information import THRESHOLD
 from pyro_vae.modes import device_of, evaluation
 from pyro_vae.objectives import unit_rates
-from pyro_vae.traces import Program, is_point, paired_sites, plate_depth, sample_guide
+from pyro_vae.traces import Program, guide_sites, is_point, paired_sites, plate_depth, sample_guide
+
+Found = dict[str, tuple[Tensor, Tensor, Tensor]]
 
 DRAWS = 100  # of a guide that does not know its own moments
+PARENTS = 20  # runs of a guide with several latents, one of which may follow another
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,10 @@ def latent_units(
     return Units(tuple(names), torch.cat(rates), torch.cat(variances))
 
 
-def _batch(model: Program, guide: Program, x: Tensor, index: Tensor) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+def _batch(model: Program, guide: Program, x: Tensor, index: Tensor) -> Found:
     """For each site, each datum's mean, the noise in it, and rate, `(B, units)`."""
-    found, draws = {}, None
+    found: Found = {}
+    draws = None
     for name, (mine, prior) in paired_sites(model, guide, x, index).items():
         if is_point(mine["fn"]):
             continue
@@ -107,6 +111,21 @@ def _batch(model: Program, guide: Program, x: Tensor, index: Tensor) -> dict[str
         else:
             noise = torch.zeros_like(moments[0])
         found[name] = (moments[0], noise, _rates(mine, prior, *moments))
+    return _over_parents(guide, x, index, found) if len(found) > 1 else found
+
+
+def _over_parents(guide: Program, x: Tensor, index: Tensor, found: Found) -> Found:
+    """The means of latents that follow others in the guide, averaged over draws of these, with the noise that is left."""
+    means: dict[str, list[Tensor]] = {name: [] for name in found}
+    for _ in range(PARENTS):
+        for site in guide_sites(guide, x, index):
+            moments = _moments(site) if site["name"] in found else None
+            if moments is not None:
+                means[site["name"]].append(moments[0])
+    for name, runs in means.items():
+        if runs:
+            drawn = torch.stack(runs)
+            found[name] = (drawn.mean(0), drawn.var(0) / PARENTS, found[name][2])
     return found
 
 

@@ -17,6 +17,7 @@ from pyro_vae.inference.record import Row, write_units
 from pyro_vae.traces import Program
 
 PROBE = 1000  # rows of data on which the units are followed
+FEW = 10  # validation rows that decide nothing
 
 
 @dataclass
@@ -70,7 +71,7 @@ def describe(run: Run) -> str:
         told += f"the ELBO of the train data is {nats:.2f} nats a datum (none were held out)"
     else:
         told += f"the train loss is {last['train_loss']:.2f} nats a datum (none were held out)"
-    bits = data.bits_per_dim(nats) if held or run.loss_is_elbo else None
+    bits = bits_per_dim(run.model, data, nats) if held or run.loss_is_elbo else None
     told += f" ({bits:.3f} bits a value)" if bits is not None else ""
     told += f", at epoch {run.epoch}, which was kept" if run.epoch < len(run.history) else ""
     if units is None:
@@ -79,9 +80,15 @@ def describe(run: Run) -> str:
     return f"{told}; {units.num_active} of {len(units.names)} latent units active{rate}"
 
 
+def bits_per_dim(model: Program, data: Dataset, nats: float) -> float | None:
+    """Bits per value of a log-probability of a datum; None where the model's likelihood gives no probability of values."""
+    rules = getattr(getattr(model, "likelihood", None), "discrete_under", ())
+    return data.bits_per_dim(nats) if data.binarise in rules else None
+
+
 def probe_of(model: Program, guide: Program, data: Dataset) -> tuple[Tensor, Tensor] | str | None:
     """The data on which units are followed; None where there are no units, a reason where they cannot be followed."""
-    split = data.train if data.valid is None else data.valid
+    split = data.train if data.valid is None or len(data.valid) < FEW else data.valid
     x, index = split.x[:PROBE], split.numbers()[:PROBE]
     if len(x) < 2:
         return "two data are needed for a variance over the data"
@@ -107,15 +114,17 @@ def follow(job: Job, at: Position, epoch: int) -> Units | None:
 
 
 def look_for_collapse(job: Job, at: Position, units: Units | None, last: bool) -> Alarm | None:
-    """The alarm after an epoch, if there is cause; the first one is a warning."""
+    """The alarm after an epoch, if there is cause, or of the epoch that is kept in the end; the first one is a warning."""
     if units is None:
         return None
     recipe = job.recipe
+    done = (at.best_epoch or at.epoch) if last else at.epoch
+    now = zip(units.active.tolist(), at.last_active, strict=True)
     alarm = find_collapse(
-        [int(row.get("active_units", 0)) for row in at.history],
-        at.last_active,
+        [int(row.get("active_units", 0)) for row in at.history[:done]],
+        [done if active else min(epoch, done - 1) for active, epoch in now],
         units.names,
-        epochs=at.epoch if last else recipe.epochs,
+        epochs=done if last else recipe.epochs,
         warmup=recipe.warmup_epochs,
         steps=at.epoch * job.steps_per_epoch,
     )

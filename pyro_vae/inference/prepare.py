@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.data import Dataset, as_dataset
+from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import check_rule, draw_seed, rule_for
 from pyro_vae.evidence.checks import check_data
 from pyro_vae.inference.engine import make_step
 from pyro_vae.inference.job import Job, read_checkpoint
 from pyro_vae.inference.optim import JointOptim
-from pyro_vae.inference.outcome import probe_of
+from pyro_vae.inference.outcome import FEW, probe_of
 from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
 from pyro_vae.objectives import tempered
 from pyro_vae.traces import Program, check_programs, is_scaled, trainable_parameters
@@ -31,8 +32,13 @@ def resolve_device(device: str) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def data_for(model: Program, guide: Program, data: Any, valid: int | None) -> Dataset:
-    """The data as a set, under a rule that makes data for the model of them."""
+def is_enough(data: Dataset) -> bool:
+    """Whether there are validation rows enough to choose an epoch by."""
+    return data.valid is not None and len(data.valid) >= FEW
+
+
+def data_for(model: Program, guide: Program, data: Any, valid: int | None, values: Values | None = None) -> Dataset:
+    """The data as a set, under a rule that makes data for the model of them, in the layout that it expects."""
     rules = getattr(model, "rules", ())
     if isinstance(data, Dataset):
         check_rule(rules, data.binarise, type(getattr(model, "likelihood", model)).__name__)
@@ -41,7 +47,13 @@ def data_for(model: Program, guide: Program, data: Any, valid: int | None) -> Da
         valid = 0
     params = (p.dtype for m in (model, guide) if isinstance(m, nn.Module) for p in m.parameters())
     plain = data.dtype if isinstance(data, Tensor) and data.dtype == torch.float64 else torch.get_default_dtype()
-    found = as_dataset(data, valid, dtype=next(params, plain))  # plain functions get a float64 tensor as it is
+    shape = getattr(model, "shape", None)
+    found = as_dataset(data, valid, values=values, dtype=next(params, plain), shape=shape)
+    if not rules and found.train.pixels.dtype == torch.uint8 and not found.is_binary:
+        raise ValueError(
+            f"data: got pixels for {type(model).__name__}, which does not say how it wants them: pass x.float() for the"
+            " values as they are, or a Dataset with a rule (pyro_vae.load(..., binarise=))"
+        )
     rule = rule_for(rules, found.train.pixels)
     return found if rule == found.binarise else found.under(rule)
 

@@ -25,13 +25,14 @@ import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pyro_vae.data import Dataset
+from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import draw_seed
 from pyro_vae.diagnostics.units import Units
 from pyro_vae.evidence.methods import log_evidence
 from pyro_vae.inference.failure import check_finite, check_losses, deferred_interrupt
 from pyro_vae.inference.job import Job, Position, finish, keep, restore, weights
 from pyro_vae.inference.outcome import Run, follow, look_for_collapse
-from pyro_vae.inference.prepare import as_begun, data_for, open_folder, prepare, resolve_device
+from pyro_vae.inference.prepare import as_begun, data_for, is_enough, open_folder, prepare, resolve_device
 from pyro_vae.inference.recipe import Recipe
 from pyro_vae.inference.record import Reporter, Row, tensorboard_writer
 from pyro_vae.objectives import warmup
@@ -47,6 +48,7 @@ def fit(
     recipe: Recipe | None = None,
     *,
     valid: int | None = None,
+    values: Values | None = None,
     folder: str | Path | None = None,
     device: str = "auto",
     resume: bool = False,
@@ -62,6 +64,7 @@ def fit(
         recipe: how to train; `changes` replace single fields of it, `fit(model, guide, data, epochs=20)`. Batch size and KL
             warm-up follow the data where they are left out.
         valid: rows of an array to hold out for validation; None means a tenth (none for a guide with parameters per datum).
+        values: what whole numbers in an array are, "pixels" or "real"; asked for where their look does not tell.
         folder: keeps metrics.csv, units.csv, checkpoint.pt and, at the end, weights.pt; None keeps nothing.
         device: "auto" (CUDA where there is a GPU), "cpu" or "cuda".
         resume: go on from the folder's checkpoint; the other arguments must be the same (epochs may grow).
@@ -83,7 +86,7 @@ def fit(
         2
     """
     recipe = replace(recipe or Recipe(), **changes)
-    data = data_for(model, guide, data, valid)
+    data = data_for(model, guide, data, valid, values)
     where = resolve_device(device)
     path = open_folder(folder, resume)
     if resume and path is not None:
@@ -95,7 +98,7 @@ def fit(
         warnings.filterwarnings("ignore", message=".*requires_grad=False")  # a frozen net is meant to be frozen
         torch.manual_seed(draw_seed(recipe.seed, "guide"))
         data = data.to(where)
-        job = prepare(model, guide, data, recipe.for_data(len(data.train), data.valid is not None), path)
+        job = prepare(model, guide, data, recipe.for_data(len(data.train), is_enough(data)), path)
         warnings.filterwarnings("ignore", message="Detected call of .lr_scheduler")  # one that is resumed, not new
         position = restore(job) if resume else Position()
         if resume and path is not None and position.epoch < recipe.epochs:

@@ -29,10 +29,12 @@ class Likelihood(nn.Module, ABC):
     Attributes:
         num_outputs: values of the decoder for each pixel.
         rules: the rules (`pyro_vae.data.binarise`) that make data for it of pixels, the usual one first; empty for any.
+        discrete_under: those under which log p(x) is the log-probability of discrete values, or a bound of it: bits.
     """
 
     num_outputs: int = 1
     rules: tuple[Binarise, ...] = ()
+    discrete_under: tuple[Binarise, ...] = ()
 
     @abstractmethod
     def forward(self, outputs: Tensor) -> dist.TorchDistribution:
@@ -71,6 +73,7 @@ class Bernoulli(Likelihood):
         super().__init__()
         self.grey = grey
         self.rules = ("none",) if grey else ("dynamic", "static", "threshold", "none")
+        self.discrete_under = () if grey else self.rules
 
     def forward(self, outputs: Tensor) -> dist.TorchDistribution:
         logits = outputs.squeeze(-len(self.shape) - 1)
@@ -126,7 +129,7 @@ class Gaussian(Likelihood):
         if learn == "none" and sigma is None:
             raise ValueError("sigma: got None with learn='none', expected a number to keep, or another learn")
         self.sigma, self.learn, self.floor = sigma, learn, floor
-        self.rules = ("dequantise", "none")
+        self.rules, self.discrete_under = ("dequantise", "none"), ("dequantise",)
         self.num_outputs = 2 if learn == "output" else 1
         self.units = Standardise(each=learn == "pixel")
 
@@ -158,9 +161,7 @@ class Gaussian(Likelihood):
             bias[1:].zero_()  # the offsets of log sigma, where the decoder gives them
 
     def start(self, x: Tensor) -> bool:
-        """Take shift and scale from training data `(N, *shape)`, once, before anything is trained."""
-        if self.units.is_started:
-            return False
+        """Take shift and scale from training data `(N, *shape)`, before anything is trained."""
         self.units.start(x)
         if self.learn != "none":
             with torch.no_grad():

@@ -166,3 +166,13 @@ def test_a_guide_without_a_history_is_told_of_too() -> None:
 def test_an_untrained_vae_uses_no_unit() -> None:
     units = latent_units(VAE((8,), 4, (16,)), Amortized(MeanField(4), MLP(8, (16,))), torch.zeros(10, 8))
     assert units is not None and units.num_active == 0
+
+
+def test_the_noise_of_a_parent_is_no_activity() -> None:
+    torch.manual_seed(0)
+    model, guide = HierarchicalVAE((6,), 2, 3, (8,), (8,)), HierarchicalGuide((6,), 2, 3, (8,), (8,))
+    with torch.no_grad():  # q does not listen to x
+        guide.bottom_head.weight.zero_()
+        guide.bottom_head.bias.zero_()
+    units = latent_units(model, guide, (torch.rand(1000, 6) < 0.5).float())
+    assert units is not None and units.num_active == 0, units.variances

@@ -246,3 +246,74 @@ def test_data_given_as_a_set_have_nothing_held_out_twice() -> None:
     split = Split("train", torch.randn(40, SIZE), "none")
     with pytest.raises(ValueError, match="has its splits already"):
         fit(*programs(), Dataset("own", split, None, split), valid=3, quiet=True)
+
+
+# what a hostile reader found
+
+
+def test_a_refused_fit_leaves_no_units_behind() -> None:
+    x = torch.from_numpy(curved(100)).float()
+    model, guide = programs()
+    with pytest.raises(ValueError, match="scaled"):
+        fit(model, guide, 1000 * x + 5000, loss=Bound(2), beta=0.5, epochs=1, quiet=True)
+    fit(model, guide, x, epochs=1, quiet=True)
+    fresh, encoder = programs()
+    fit(fresh, encoder, x, epochs=1, quiet=True)
+    assert torch.equal(model.likelihood.units.shift, fresh.likelihood.units.shift)  # type: ignore[union-attr]
+    assert torch.equal(guide.standardise.scale, encoder.standardise.scale)
+
+
+def test_the_alarm_is_of_the_epoch_that_is_kept() -> None:
+    torch.manual_seed(3)
+    x = (torch.rand(50, 40) < 0.5).float()  # noise: what is learned later is learned by heart
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapseWarning)
+        run = fit(
+            VAE((40,), 2, (64,)), EncoderGuide((40,), 2, (64,)), x, epochs=150, warmup_epochs=0, keep="best", quiet=True
+        )
+    assert run.units is not None and (run.alarm is None) == (run.units.num_active > 0), (run.epoch, run.alarm)
+
+
+def test_bits_are_told_only_of_probabilities() -> None:
+    x = (torch.rand(100, SIZE) < 0.3).float()
+    for likelihood, told in ((Gaussian(), False), (Bernoulli(), True)):
+        run = fit(VAE((SIZE,), 2, (8,), likelihood), EncoderGuide((SIZE,), 2, (8,)), x, epochs=1, quiet=True)
+        assert ("bits a value" in str(run)) == told
+
+
+def test_counts_are_taken_once_the_question_is_answered() -> None:
+    counts = np.random.RandomState(0).poisson(3.0, (60, SIZE))
+    with pytest.raises(ValueError, match="pixels, counts"):
+        fit(*programs(), counts, quiet=True)
+    assert fit(*programs(), counts, values="real", epochs=1, quiet=True).data.train.x.max() > 2
+    pixels = torch.randint(0, 200, (40, SIZE), dtype=torch.uint8)
+    with pytest.raises(ValueError, match="does not say how it wants them"):
+        fit(LinearGaussian(SIZE, 2), Amortized(MeanField(2), MLP(SIZE, ())), pixels, quiet=True)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3), (3, 8, 8)])
+def test_images_stay_in_the_layout_of_the_model(shape: tuple[int, ...]) -> None:
+    x = np.random.RandomState(0).rand(60, *shape)
+    run = fit(VAE(shape, 2, (8,), Gaussian()), EncoderGuide(shape, 2, (8,)), x, epochs=1, quiet=True)
+    assert torch.equal(run.data.train.x, torch.from_numpy(x).float()[run.data.train.numbers()])
+
+
+def test_times_since_1970_are_not_rounded_away() -> None:
+    x = np.random.RandomState(0).rand(60, SIZE)
+    x[:, 2] = 1.7e9 + 60 * x[:, 2]
+    for given in (x, torch.from_numpy(x)):
+        with pytest.raises(ValueError, match=r"about 1\.7e\+09 in value 2 of a row .* subtract an offset"):
+            fit(*programs(), given, quiet=True)
+
+
+def test_odd_arrays() -> None:
+    x = torch.randn(40, SIZE, requires_grad=True)
+    fit(*programs(), x, epochs=2, quiet=True)
+    fit(*programs(), x.detach().numpy().astype(">f8"), epochs=1, quiet=True)
+    model, guide = VAE((SIZE,), 2, (8,)).double(), EncoderGuide((SIZE,), 2, (8,)).double()
+    fit(model, guide, np.random.RandomState(0).rand(60, SIZE) < 0.5, epochs=1, quiet=True)
+
+
+def test_a_handful_of_validation_rows_decides_nothing() -> None:
+    run = fit(*programs(), torch.randn(12, SIZE), epochs=3, quiet=True)
+    assert run.epoch == 3 and run.units is not None  # followed on the train rows
