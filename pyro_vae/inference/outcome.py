@@ -17,7 +17,7 @@ from pyro_vae.inference.record import Row, write_units
 from pyro_vae.traces import Program
 
 PROBE = 1000  # rows of data on which the units are followed
-FEW = 10  # validation rows that decide nothing
+MIN_VALID = 10  # validation rows, below which they decide nothing
 
 
 @dataclass
@@ -88,7 +88,7 @@ def bits_per_dim(model: Program, data: Dataset, nats: float) -> float | None:
 
 def probe_of(model: Program, guide: Program, data: Dataset) -> tuple[Tensor, Tensor] | str | None:
     """The data on which units are followed; None where there are no units, a reason where they cannot be followed."""
-    split = data.train if data.valid is None or len(data.valid) < FEW else data.valid
+    split = data.train if data.valid is None or len(data.valid) < MIN_VALID else data.valid
     x, index = split.x[:PROBE], split.numbers()[:PROBE]
     if len(x) < 2:
         return "two data are needed for a variance over the data"

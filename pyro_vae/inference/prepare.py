@@ -17,7 +17,7 @@ from pyro_vae.evidence.checks import check_data
 from pyro_vae.inference.engine import make_step
 from pyro_vae.inference.job import Job, read_checkpoint
 from pyro_vae.inference.optim import JointOptim
-from pyro_vae.inference.outcome import FEW, probe_of
+from pyro_vae.inference.outcome import MIN_VALID, probe_of
 from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
 from pyro_vae.objectives import tempered
 from pyro_vae.traces import Program, check_programs, is_scaled, trainable_parameters
@@ -34,7 +34,7 @@ def resolve_device(device: str) -> torch.device:
 
 def is_enough(data: Dataset) -> bool:
     """Whether there are validation rows enough to choose an epoch by."""
-    return data.valid is not None and len(data.valid) >= FEW
+    return data.valid is not None and len(data.valid) >= MIN_VALID
 
 
 def data_for(model: Program, guide: Program, data: Any, valid: int | None, values: Values | None = None) -> Dataset:

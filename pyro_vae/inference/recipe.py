@@ -47,7 +47,7 @@ class Recipe:
         patience: stop after this many epochs, from the end of the warm-up on, without a better validation ELBO, and keep the
             best parameters; None to train to the end.
         keep: which parameters a run ends with, those of the "best" epoch after the warm-up by the validation ELBO or of the
-            "last". None: the best where that ELBO is what is maximised (validation data, one of Pyro's ELBOs, beta 1).
+            "last". None: the best where that ELBO is maximised (ten validation data, one of Pyro's ELBOs, beta 1).
         seed: of the data order, the binarisation and the guide's noise.
         engine: "compiled" fuses the programs into one graph (`CompiledSVI`), "svi" is stock `pyro.infer.SVI`, "auto"
             compiles where the run is long enough to pay for it and the programs can be compiled.
