@@ -26,7 +26,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
-from pyro_vae.traces import Program, sample_sites
+from pyro_vae.sites import sample_sites
+from pyro_vae.traces import Program
 
 
 class _ScaleLatents(Messenger):

@@ -11,17 +11,17 @@ Their exponential has mean p(x) exactly, so the log of their average is a lower 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 
 from pyro_vae.modes import isolated_noise
+from pyro_vae.sites import check_shape, escapes, is_line, is_point, log_density, sample_sites, support_name
 
 Program = Callable[..., Any]
 """A Pyro program `program(x, index)`: x `(B, *shape)`, index `(B,)` the rows of the dataset, every choice of a datum
@@ -105,7 +105,7 @@ def sample_guide(
     if observed:
         raise ValueError(f"guide: got observed sites {observed}, expected a guide to sample latents only")
     latents = {s["name"]: s["value"] for s in sites if not s["infer"].get("is_auxiliary")}
-    return latents, _total(sites, x, num_particles, depth)
+    return latents, _total(sites, x, num_particles, depth, drawn=True)[0]
 
 
 def prior(model: Program) -> Program:
@@ -115,17 +115,23 @@ def prior(model: Program) -> Program:
     )
 
 
-def supports(model: Program, x: Tensor, index: Tensor | None = None) -> dict[str, Any]:
-    """The support of each latent of the model, by site name."""
+def constrained(model: Program, x: Tensor, index: Tensor | None = None) -> dict[str, str]:
+    """The supports, by site name, of those latents of the model that are not any real numbers."""
     with isolated_noise(x.device), torch.no_grad(), poutine.block():
         sites = sample_sites(poutine.trace(model).get_trace(x, index))
-    return {s["name"]: s["fn"].support for s in sites if not s["is_observed"]}
+    return {s["name"]: support_name(s) for s in sites if not s["is_observed"] and not is_line(s)}
 
 
 def log_joint(
     model: Program, latents: dict[str, Tensor], x: Tensor, index: Tensor | None, depth: int
 ) -> tuple[Tensor, Tensor]:
-    """log p(z) and log p(x | z), `(S, B)` each, at latents `(S, ..., B, *event)` by site name."""
+    """log p(z) and log p(x | z), `(S, B)` each, at latents `(S, ..., B, *event)` by site name.
+
+    Both are -inf where a latent is outside of its site's support: what the likelihood makes of such a latent is nothing.
+
+    Raises:
+        ValueError: latents of other sites than the model's, or of another shape than the model's sites have.
+    """
     if not latents:
         raise ValueError("guide: got no latent site, expected one for each latent of the model")
     num_particles = next(iter(latents.values())).shape[0]
@@ -137,8 +143,13 @@ def log_joint(
             " use the same names"
         )
     prior = [s for s in sites if not s["is_observed"]]
-    likelihood = [s for s in sites if s["is_observed"]]
-    return _total(prior, x, num_particles, depth), _total(likelihood, x, num_particles, depth)
+    for site in prior:
+        check_shape(site, num_particles, len(x), depth)
+    log_prior, inside = _total(prior, x, num_particles, depth)
+    log_likelihood, _ = _total([s for s in sites if s["is_observed"]], x, num_particles, depth)
+    if inside is None:
+        return log_prior, log_likelihood
+    return torch.where(inside, log_prior, -math.inf), torch.where(inside, log_likelihood, -math.inf)
 
 
 def simulate(
@@ -182,16 +193,43 @@ def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | No
     """Run both programs once on a few data with Pyro's validation on; what is wrong with them is a ValueError."""
     x, index = x[:8], None if index is None else index[:8]
     try:
-        with isolated_noise(x.device), pyro.validation_enabled(True), torch.no_grad():
-            particles(model, guide, x, index, 2)
+        with isolated_noise(x.device), torch.no_grad():
+            try:
+                with pyro.validation_enabled(True):
+                    particles(model, guide, x, index, 2)
+            except ValueError:
+                if not _leaves_support(model, guide, x, index):
+                    raise
+                with pyro.validation_enabled(True):  # draws outside are of no use to the likelihood: try it at the prior's
+                    particles(model, prior(model), x, index, 2)
     except Exception as error:  # whatever a user's program raises
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         if isinstance(error, ValueError) and reason == str(error):
             raise  # one of our own, or as short
+        if "to be within the support" in reason:
+            raise ValueError(f"x: the model cannot score it: {reason}") from error
         raise ValueError(
             f"model, guide: running them with 2 particles on x of shape {tuple(x.shape)} failed: {reason} (latents have"
             " shape (2, B, ...) there; nets must take leading dimensions)"
         ) from error
+
+
+def _leaves_support(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> bool:
+    """Whether the guide has drawn a latent outside of the model's support."""
+    with pyro.validation_enabled(False):
+        return bool(torch.isneginf(particles(model, guide, x, index, 16).log_prior).any())
+
+
+def check_reach(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:
+    """Raise a ValueError for a guide that draws outside of the model's support: its ELBO is -inf, and no training helps."""
+    with isolated_noise(x.device), torch.no_grad(), pyro.validation_enabled(False):
+        for name, (mine, theirs) in paired_sites(model, guide, x, index, scored=False).items():
+            if escapes(mine, theirs):
+                raise ValueError(
+                    f"guide: site {name!r} is drawn from all of the line, but the model's has support"
+                    f" {support_name(theirs)}: outside of it the density is 0 and the ELBO -inf; use a distribution with"
+                    " that support, such as a LogNormal for a positive value"
+                )
 
 
 def trainable_parameters(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> dict[str, Tensor]:
@@ -255,29 +293,25 @@ def guide_sites(guide: Program, x: Tensor, index: Tensor | None = None) -> list[
         return sample_sites(poutine.trace(guide).get_trace(x, index))
 
 
-def paired_sites(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> dict[str, tuple[Any, Any]]:
+def paired_sites(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None = None, scored: bool = True
+) -> dict[str, tuple[Any, Any]]:
     """The sites of the guide and of the model, run on the guide's draw, for each latent that is chosen anew for each datum.
 
-    Each pair has its log-densities computed.
+    Each pair has its log-densities computed, where `scored`.
     """
     with poutine.block():
         guide_trace = poutine.trace(guide).get_trace(x, index)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x, index)
-    guide_trace.compute_log_prob()
-    model_trace.compute_log_prob()
+    if scored:
+        guide_trace.compute_log_prob()
+        model_trace.compute_log_prob()
     theirs = {s["name"]: s for s in sample_sites(model_trace) if not s["is_observed"]}
     return {
         s["name"]: (s, theirs[s["name"]])
         for s in sample_sites(guide_trace)
         if s["name"] in theirs and any(f.vectorized and f.dim == -1 and f.size == len(x) for f in s["cond_indep_stack"])
     }
-
-
-def is_point(fn: Any) -> bool:
-    """Whether a distribution is a Delta."""
-    while isinstance(fn, torch.distributions.Independent):
-        fn = fn.base_dist
-    return isinstance(fn, dist.Delta)
 
 
 def _run(program: Program, x: Tensor, index: Tensor | None, num_particles: int, depth: int) -> poutine.Trace:
@@ -293,24 +327,32 @@ def _all_sites(model: Program, guide: Program, x: Tensor, index: Tensor | None) 
     return sample_sites(guide_trace) + sample_sites(model_trace)
 
 
-def sample_sites(trace: poutine.Trace) -> list[Any]:
-    """The sites of a trace that have a density: not the subsampling of a plate, nothing deterministic."""
-    sites = [s for s in trace.nodes.values() if s["type"] == "sample"]
-    return [s for s in sites if type(s["fn"]).__name__ != "_Subsample" and not (s["infer"] or {}).get("_deterministic")]
+def _total(
+    sites: list[Any], x: Tensor, num_particles: int, depth: int, drawn: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Sum of the sites' unscaled log-densities over everything but particles and data, `(S, B)`.
 
-
-def _total(sites: list[Any], x: Tensor, num_particles: int, depth: int) -> Tensor:
-    """Sum of the sites' unscaled log-densities over everything but particles and data, `(S, B)`."""
+    And whether all their values are in the sites' supports, `(S, B)`; None where they must be.
+    """
     total = x.new_zeros((), dtype=torch.get_default_dtype() if not x.is_floating_point() else x.dtype)
+    outside = None
     for site in sites:
         if len(x) > 1 and not any(f.vectorized and f.dim == -1 and f.size == len(x) for f in site["cond_indep_stack"]):
             raise ValueError(
                 f"site {site['name']!r}: not inside a plate of size {len(x)} at dim -1, expected every choice of a datum"
                 " inside `with pyro.plate('data', x.shape[0], dim=-1)`, or a single datum"
             )
-        log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-        log_prob = scale_and_mask(log_prob, mask=site["mask"])
-        middle = (1,) * (depth + 1 - log_prob.dim())  # plates between particles and data that this site is not in
-        log_prob = log_prob.reshape(log_prob.shape[:1] + middle + log_prob.shape[1:])
-        total = total + (log_prob.sum(dim=tuple(range(1, depth))) if depth > 1 else log_prob)
-    return total.expand(num_particles, len(x))
+        log_prob, inside = log_density(site, drawn)
+        total = total + _per_datum(log_prob, depth)
+        if inside is not None:
+            missed = _per_datum((~inside).to(total.dtype), depth)
+            outside = missed if outside is None else outside + missed
+    shape = (num_particles, len(x))
+    return total.expand(shape), None if outside is None else (outside == 0).expand(shape)
+
+
+def _per_datum(values: Tensor, depth: int) -> Tensor:
+    """Values of a site `(S, ..., B)` summed over the plates between particles and data, those it is not in included."""
+    middle = (1,) * (depth + 1 - values.dim())
+    values = values.reshape(values.shape[:1] + middle + values.shape[1:])
+    return values.sum(dim=tuple(range(1, depth))) if depth > 1 else values

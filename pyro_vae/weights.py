@@ -24,14 +24,15 @@ def log_mean_exp(log_w: Tensor) -> Tensor:
 
 
 def ess(log_w: Tensor) -> Tensor:
-    """Effective sample size (sum w)^2 / sum w^2, `(B,)`, between 1 and S (Kong, 1992)."""
+    """Effective sample size (sum w)^2 / sum w^2, `(B,)`, between 1 and S (Kong, 1992); 0 where no weight is above 0."""
     _check(log_w)
     log_w = log_w.double()
-    return torch.exp(2 * torch.logsumexp(log_w, 0) - torch.logsumexp(2 * log_w, 0))
+    effective = torch.exp(2 * torch.logsumexp(log_w, 0) - torch.logsumexp(2 * log_w, 0))
+    return torch.where(torch.isneginf(log_w).all(0), 0.0, effective)
 
 
 def log_mean_exp_error(log_w: Tensor) -> Tensor:
-    """Monte Carlo standard error of `log_mean_exp` by the delta method, `(B,)` nats; NaN for S = 1.
+    """Monte Carlo standard error of `log_mean_exp` by the delta method, `(B,)` nats; NaN for S = 1, infinite without a weight.
 
     The relative standard deviation of the mean weight, sqrt((S / ESS - 1) / (S - 1)). It is itself an estimate from the
     same weights and says too little where k-hat is high.

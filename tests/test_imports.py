@@ -13,7 +13,7 @@ import pyro_vae
 
 ROOT = Path(pyro_vae.__file__).parent
 STAGES = [
-    {"data", "nets", "naming", "modes", "graphs", "arviz_data"},
+    {"data", "nets", "naming", "modes", "graphs", "sites", "arviz_data"},
     {"models", "guides"},
     {"traces", "weights"},
     {"objectives", "evidence"},

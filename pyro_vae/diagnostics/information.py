@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pyro_vae.modes import device_of, evaluation
-from pyro_vae.traces import Program, guide_sites, is_point, plate_depth, sample_guide
+from pyro_vae.sites import is_point
+from pyro_vae.traces import Program, guide_sites, plate_depth, sample_guide
 
 THRESHOLD = 0.01
 

@@ -17,7 +17,8 @@ from torch.distributions import Independent
 from pyro_vae.diagnostics.information import THRESHOLD
 from pyro_vae.modes import device_of, evaluation
 from pyro_vae.objectives import unit_rates
-from pyro_vae.traces import Program, guide_sites, is_point, paired_sites, plate_depth, sample_guide
+from pyro_vae.sites import is_point
+from pyro_vae.traces import Program, guide_sites, paired_sites, plate_depth, sample_guide
 
 Found = dict[str, tuple[Tensor, Tensor, Tensor]]
 

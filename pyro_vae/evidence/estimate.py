@@ -109,4 +109,6 @@ class Estimate(ABC):
 
 def standard_error(values: Tensor) -> float:
     """Standard error of the mean of `values` `(N,)`; NaN for N = 1."""
+    if len(values) > 1 and values.isinf().any():
+        return math.inf
     return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan

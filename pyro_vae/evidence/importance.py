@@ -175,6 +175,13 @@ def _draws(
         yield Particles(log_prior, log_likelihood, programs.mixed(log_guide, log_prior))
 
 
+def _error(values: Tensor) -> Tensor:
+    """Standard error of the mean of values `(S, B)`, `(B,)`: NaN for S = 1, infinite where a value is."""
+    if len(values) == 1:
+        return torch.full_like(values[0], math.nan)
+    return torch.where(values.isinf().any(0), math.inf, values.std(0) / math.sqrt(len(values)))
+
+
 def _summarise(draws: Particles) -> dict[str, Tensor]:
     """Per-datum statistics of log-densities `(S, B)`, on the CPU in float64."""
     log_prior, log_likelihood, log_guide = (part.double().cpu() for part in draws)
@@ -184,7 +191,7 @@ def _summarise(draws: Particles) -> dict[str, Tensor]:
         "log_px": log_mean_exp(log_w),
         "log_px_error": log_mean_exp_error(log_w),
         "elbo": log_w.mean(0),
-        "elbo_error": log_w.std(0) / math.sqrt(len(log_w)) if len(log_w) > 1 else torch.full_like(log_w[0], math.nan),
+        "elbo_error": _error(log_w),
         "rate": (log_guide - log_prior).mean(0),
         "distortion": -log_likelihood.mean(0),
         "ess": ess(log_w),

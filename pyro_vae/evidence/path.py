@@ -13,15 +13,14 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 from pyro_vae.evidence.checks import check_density
 from pyro_vae.graphs import CaptureError, Compiled
-from pyro_vae.traces import Program, log_joint, plate_depth, prior, sample_guide, supports
+from pyro_vae.traces import Program, constrained, log_joint, plate_depth, prior, sample_guide
 
 
 class Point(NamedTuple):
@@ -66,7 +65,7 @@ class Layout:
 
     def pack(self, latents: dict[str, Tensor]) -> Tensor:
         """Vectors `(S, B, P)`."""
-        return torch.cat([latents[name].movedim(self.depth, 1).flatten(2) for name in self.shapes], -1)
+        return torch.cat([latents[name].movedim(self.depth, 1)[..., None].flatten(2) for name in self.shapes], -1)
 
     def pack_one(self, latents: dict[str, Tensor]) -> Tensor:
         """Vectors `(1, N, P)` of values `(*middle, N, *event)` from a run without particles, as `simulate` makes them."""
@@ -108,9 +107,7 @@ class Path:
     ) -> None:
         self.model, self.start, self.fallback = model, start, fallback
         depth = plate_depth(model, start or prior(model), x, index)
-        bounded = {
-            name: str(support) for name, support in supports(model, x[:2], index[:2]).items() if not _real(support)
-        }
+        bounded = constrained(model, x[:2], index[:2])
         if bounded:
             raise ValueError(
                 f"model: its latents {bounded} are not real-valued, expected all of them on the whole line: transform them"
@@ -161,9 +158,3 @@ class Path:
             (grad_start,) = torch.autograd.grad(start.sum(), z, retain_graph=True)
             (grad_joint,) = torch.autograd.grad(joint.sum(), z)
         return [start.detach(), joint.detach(), grad_start, grad_joint]
-
-
-def _real(support: Any) -> bool:
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return support is constraints.real

@@ -25,7 +25,14 @@ from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Engine, check_engine
 from pyro_vae.modes import device_of
-from pyro_vae.traces import Program, check_programs, guide_parameters, trainable_parameters, without_parameters
+from pyro_vae.traces import (
+    Program,
+    check_programs,
+    check_reach,
+    guide_parameters,
+    trainable_parameters,
+    without_parameters,
+)
 
 _WORTH_IT = 2_000_000  # steps, over all data, from which on "auto" compiles
 _USUAL = 1000  # steps to convergence, about; of a guide that is no table, where no number is given
@@ -88,6 +95,7 @@ def fit_local(
     with torch.random.fork_rng([x.device] if x.is_cuda else []), _frozen(model, guide, x, index) as (fixed, params):
         torch.manual_seed(seed)
         check_programs(fixed, guide, x, index)
+        check_reach(fixed, guide, x[:8], index[:8])
         if rows:
             options = {"learning_rate": learning_rate, "num_particles": num_particles, "compiled": compiled}
             _to_convergence(fixed, guide, x, restarts, options | {"fallback": engine == "auto"})

@@ -20,7 +20,7 @@ from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.outcome import MIN_VALID, probe_of
 from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
 from pyro_vae.objectives import tempered
-from pyro_vae.traces import Program, check_programs, is_scaled, trainable_parameters
+from pyro_vae.traces import Program, check_programs, check_reach, is_scaled, trainable_parameters
 
 
 def resolve_device(device: str) -> torch.device:
@@ -103,6 +103,7 @@ def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecip
             program.start(data.train.x)
     some, index = data.train.x[:8], data.train.numbers()[:8]
     check_programs(model, guide, some, index)
+    check_reach(model, guide, some, index)
     scaled = is_scaled(model, guide, some, index)
     params = trainable_parameters(model, guide, some, index)
     probe = probe_of(model, guide, data)

@@ -1,0 +1,166 @@
+"""One site of a program: which sites count, and what a value is worth there.
+
+A distribution's `log_prob` is a formula, and it goes on outside of the distribution's support: an Exponential gives
+log rate - rate * s at s < 0 too. A value outside the support has density zero, log-density -inf, and a particle that holds
+one weighs nothing. That is how a hard constraint (uniform noise, say) is a model like any other, and how a guide that
+leaves the prior's support stays a valid proposal, if a wasteful one.
+
+A value has one shape, too: the plates' sizes and then the distribution's event. Anything else would be broadcast, and the
+density be one of another model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.util import scale_and_mask
+from torch import Tensor
+from torch.distributions import constraints
+
+_TURNS = 2**30  # times 2 pi: so far out every density on the line has died out, and a periodic one has not
+_DIED_OUT = 0.1  # nats
+
+
+def sample_sites(trace: Any) -> list[Any]:
+    """The sites of a trace that have a density: not the subsampling of a plate, nothing deterministic."""
+    sites = [s for s in trace.nodes.values() if s["type"] == "sample"]
+    return [s for s in sites if type(s["fn"]).__name__ != "_Subsample" and not (s["infer"] or {}).get("_deterministic")]
+
+
+def is_point(fn: Any) -> bool:
+    """Whether a distribution is a Delta."""
+    return isinstance(_base(fn), dist.Delta)
+
+
+def is_line(site: Any) -> bool:
+    """Whether a site's values are any real numbers, by its support, and its density dies out on both sides.
+
+    (A distribution of angles, such as VonMises, says that its support is the line, and has the same density again each
+    full turn: it integrates to one over a turn and to infinity over the line.)
+    """
+    if not _is_real(site["fn"].support):
+        return False
+    value = site["value"].double()
+    here = site["fn"].log_prob(value)
+    return all(bool((site["fn"].log_prob(value + far) < here - _DIED_OUT).all()) for far in _far())
+
+
+def support_name(site: Any) -> str:
+    """A site's support in words."""
+    support = site["fn"].support
+    return f"{type(_base(site['fn'])).__name__}, circular" if _is_real(support) else str(support)
+
+
+def log_density(site: Any, drawn: bool = False) -> tuple[Tensor, Tensor | None]:
+    """The log-density of a site at its value, unscaled, and where the value is in the support.
+
+    Args:
+        site: of a trace.
+        drawn: the value is the site's own draw, and needs no look.
+
+    Returns:
+        Log-densities `(*batch)`, -inf outside the support; and whether each value is inside, None where all must be.
+    """
+    fn, value = site["fn"], site["value"]
+    support = None if drawn else _to_check(fn, site["is_observed"])
+    if support is None:
+        log_prob = fn.log_prob(value, *site["args"], **site["kwargs"])
+        return scale_and_mask(log_prob, mask=site["mask"]), None
+    with _unchecked(fn):
+        log_prob = fn.log_prob(value, *site["args"], **site["kwargs"])
+    inside = support.check(value)
+    if inside.dim() > log_prob.dim():  # a constraint on each value of an event
+        inside = inside.flatten(log_prob.dim()).all(-1)
+    log_prob = torch.where(inside, log_prob, -math.inf)
+    return scale_and_mask(log_prob, mask=site["mask"]), inside
+
+
+def check_shape(site: Any, num_particles: int, num_data: int, depth: int) -> None:
+    """Raise a ValueError where a value that was handed to a latent site has another shape than the site's own.
+
+    Args:
+        site: of a trace of the model, its value `(S, ..., B, *event)`.
+        num_particles: S.
+        num_data: B.
+        depth: dimensions of the plates.
+    """
+    plates = {frame.dim: frame.size for frame in site["cond_indep_stack"] if frame.vectorized}
+    batch = [plates.get(dim, 1) for dim in range(-depth, 0)]
+    batch[-1] = num_data
+    expected, got = (num_particles, *batch, *site["fn"].event_shape), tuple(site["value"].shape)
+    if got != expected:
+        raise ValueError(
+            f"site {site['name']!r}: the guide's value has shape {got[1:]} for each particle, expected the model's"
+            f" {expected[1:]}: plates {tuple(batch)}, then an event {tuple(site['fn'].event_shape)}; both programs must have"
+            " the site in the same plates, with an event of the same shape"
+        )
+
+
+def escapes(mine: Any, theirs: Any) -> bool:
+    """Whether a guide's site has draws on all of the line where the model's site has not."""
+    return _is_real(mine["fn"].support) and not _is_real(theirs["fn"].support) and not is_point(mine["fn"])
+
+
+def _base(fn: Any) -> Any:
+    while isinstance(fn, torch.distributions.Independent):
+        fn = fn.base_dist
+    return fn
+
+
+def _far() -> tuple[float, float]:
+    return 2 * math.pi * _TURNS, -2 * math.pi * _TURNS
+
+
+def _is_real(support: Any) -> bool:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support is constraints.real
+
+
+def _to_check(fn: Any, is_observed: bool) -> Any:
+    """The support that a value is to be compared with; None where there is nothing to compare.
+
+    An observed value is compared where the support depends on the parameters, as that of a Uniform does. Else it is the
+    data that are wrong, for every latent alike, and `check_programs` says so.
+    """
+    if is_observed and not isinstance(getattr(type(_base(fn)), "support", None), property):
+        return None
+    try:
+        support = fn.support
+    except (NotImplementedError, AttributeError):
+        return None
+    return None if support is None or _is_real(support) else support
+
+
+@contextmanager
+def _unchecked(fn: Any) -> Iterator[None]:
+    """A distribution, and those inside it, whose `log_prob` takes any value."""
+    parts = [part for part in _parts(fn) if "_validate_args" not in _properties(part)]
+    before = [part.__dict__.get("_validate_args") for part in parts]
+    for part in parts:
+        part._validate_args = False
+    try:
+        yield
+    finally:
+        for part, flag in zip(parts, before, strict=True):
+            if flag is None:
+                del part._validate_args
+            else:
+                part._validate_args = flag
+
+
+def _properties(fn: Any) -> set[str]:
+    """Names of a distribution's properties; Independent hands its flag on to the distribution inside."""
+    return {name for kind in type(fn).__mro__ for name, value in vars(kind).items() if isinstance(value, property)}
+
+
+def _parts(fn: Any) -> Iterator[Any]:
+    yield fn
+    for part in vars(fn).values():
+        if isinstance(part, torch.distributions.Distribution):
+            yield from _parts(part)
