@@ -37,6 +37,11 @@ def is_point(fn: Any) -> bool:
     return isinstance(_base(fn), dist.Delta)
 
 
+def is_discrete(site: Any) -> bool:
+    """Whether a site's values are atoms."""
+    return bool(getattr(site["fn"].support, "is_discrete", False))
+
+
 def is_line(site: Any) -> bool:
     """Whether a site's values are any real numbers, by its support, and its density dies out on both sides.
 
@@ -117,7 +122,7 @@ def _far() -> tuple[float, float]:
 
 
 def _is_real(support: Any) -> bool:
-    while isinstance(support, constraints.independent):
+    while hasattr(support, "base_constraint"):  # of an Independent, or a mixture
         support = support.base_constraint
     return support is constraints.real
 

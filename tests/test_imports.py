@@ -15,7 +15,7 @@ ROOT = Path(pyro_vae.__file__).parent
 STAGES = [
     {"data", "nets", "naming", "modes", "graphs", "sites", "arviz_data"},
     {"models", "guides"},
-    {"traces", "weights"},
+    {"traces", "weights", "tails"},
     {"objectives", "evidence"},
     {"diagnostics"},
     {"inference"},

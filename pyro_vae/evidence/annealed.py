@@ -4,7 +4,16 @@ Upwards, the log of the mean of K weights is a *lower bound* of log p(x) in expe
 the path, which more temperatures buy. Backwards from an exact draw of the posterior, which only data have that the model
 itself has made, it is an *upper bound* (`bidirectional.py`). All chains of a block of data move at once.
 
-References: Neal (2001); Wu, Burda, Salakhutdinov, Grosse (2017).
+Each increment of a log-weight is a small step of many, so that log-weights are near normal, with variance v. Sixteen of
+them cannot show the tail that their mean exp rests on; a normal log w with mean m has
+
+    log E[w] = m + v / 2,
+
+and an interval for that by the method of variance estimates recovery (MOVER), from the intervals of m and of v. The
+upper end is the higher one of it and of the delta method's. It widens with the spread instead of being believed or not,
+and where log w is skewed to the left, as it is with few temperatures, it is too high and not too low.
+
+References: Neal (2001); Wu, Burda, Salakhutdinov, Grosse (2017); Zou, Taleban, Huo (2009), for MOVER.
 """
 
 from __future__ import annotations
@@ -17,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from pyro_vae.evidence.annealing import Setting, Stage, Tuning, anneal, pilot, schedule
@@ -24,6 +34,7 @@ from pyro_vae.evidence.checks import check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.scores import Engine, check_engine
+from pyro_vae.evidence.scouts import unreached
 from pyro_vae.modes import evaluation
 from pyro_vae.traces import Program, check_programs, prior
 from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error
@@ -31,8 +42,7 @@ from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error
 _ROWS = 2048  # chains of all data that move at once on a CPU
 _ROWS_ON_GPU = 65_536
 _WORTH_IT = 3_000_000  # evaluations, over all chains and data, from which on "auto" compiles
-_HEALTHY = 0.25  # effective share of the chains below which an error is not believed
-_FEWEST_CHAINS = 3.0  # in effect, without which there is no error to speak of
+_WIDEST = 3.0  # nats; standard deviation of the log-weights above which an interval says nothing
 _FEWEST = 10  # temperatures that any budget buys
 _LONG = 120.0  # seconds of a budget from which on it bears a compiler
 
@@ -47,6 +57,7 @@ class Annealed(Estimate):
         setting: temperatures, chains, leapfrog steps.
         start: "prior" or "guide".
         upper: whether the chains ran backwards.
+        blind: whether a scout has found a mode of a datum's posterior that the guide, from which the chains start, misses.
     """
 
     log_weights: Tensor
@@ -54,6 +65,7 @@ class Annealed(Estimate):
     setting: Setting
     start: str
     upper: bool
+    blind: Tensor
 
     @property
     def method(self) -> str:
@@ -63,8 +75,8 @@ class Annealed(Estimate):
 
     @property
     def reliable(self) -> Tensor:
-        """Whether at least a quarter of the chains, and three of them, count, by their weights."""
-        return ess(self.log_weights) >= max(_HEALTHY * len(self.log_weights), _FEWEST_CHAINS)
+        """Whether the log-weights spread over at most 3 nats (standard deviation), and the start misses no mode."""
+        return (self.log_weights.std(0) <= _WIDEST) & ~self.blind
 
     @property
     def freedom(self) -> float:
@@ -76,13 +88,27 @@ class Annealed(Estimate):
 
         (All chains of a datum start at the same exact draw, whose own spread their error does not know.)
         """
-        if not self.upper:
-            return super().interval(level)
-        return torch.full_like(self.log_px, -math.inf), self.log_px - math.log1p(-level)
+        if self.upper:
+            return torch.full_like(self.log_px, -math.inf), self.log_px - math.log1p(-level)
+        moved = _moved(self.log_weights, level)
+        reach = self._quantile(level) * log_mean_exp_error(self.log_weights)
+        centre = self._centre()
+        upper = torch.maximum(centre + reach, moved)
+        return centre - reach, torch.where(self.reliable, upper, math.inf)
 
     def mean_interval(self, level: float = 0.95) -> tuple[float, float]:
-        """The same of the mean over data."""
-        return (-math.inf, self.mean - math.log1p(-level)) if self.upper else super().mean_interval(level)
+        """The same of the mean over data, whose m + v / 2 has no bias to add up."""
+        if self.upper:
+            return -math.inf, self.mean - math.log1p(-level)
+        quantile, num_data = self._quantile(level), len(self.log_px)
+        delta = log_mean_exp_error(self.log_weights).square().sum().sqrt().item() / num_data
+        centre, normal = self._centre().mean().item(), _normal_mean(self.log_weights).mean().item()
+        upper = max(centre + quantile * delta, normal + quantile * self.monte_carlo_error)
+        return centre - quantile * delta, upper if self.reliable.all() else math.inf
+
+    def _centre(self) -> Tensor:
+        delta = log_mean_exp_error(self.log_weights)
+        return self.log_px + torch.where(self.reliable, delta**2 / 2, 0.0)
 
     def summary(self) -> dict[str, Any]:
         """Means over the data with standard errors over the data, by name."""
@@ -156,9 +182,14 @@ def run(
         if progress is not None:
             progress(block.size)
     log_w, chance = (torch.cat(part, 1).double().cpu() for part in zip(*parts, strict=True))
+    blind = torch.zeros(log_w.shape[1], dtype=torch.bool)
+    if guide is not None and exact is None:
+        x, index = check_inputs(model, guide, x, index)
+        with evaluation(model, guide, device=x.device):
+            blind = unreached(model, guide, x, index, seed=seed)
     return Annealed(
         log_px=log_mean_exp(log_w) if exact is None else -log_mean_exp(log_w),
-        log_px_error=log_mean_exp_error(log_w),
+        log_px_error=torch.maximum(log_mean_exp_error(log_w), _normal_error(log_w)),
         evaluations=setting.evaluations,
         seconds=time.monotonic() - started,
         seed=seed,
@@ -167,7 +198,27 @@ def run(
         setting=setting,
         start="prior" if guide is None else "guide",
         upper=exact is not None,
+        blind=blind,
     )
+
+
+def _normal_mean(log_w: Tensor) -> Tensor:
+    """m + v / 2, `(N,)`: log E[w] of normal log-weights `(K, N)`, without bias."""
+    return log_w.mean(0) + log_w.var(0) / 2
+
+
+def _normal_error(log_w: Tensor) -> Tensor:
+    """Standard error of that, `(N,)` (Cox's method)."""
+    chains, variance = len(log_w), log_w.var(0)
+    return (variance / chains + variance**2 / (2 * (chains - 1))).sqrt()
+
+
+def _moved(log_w: Tensor, level: float) -> Tensor:
+    """Upper end for log E[w] of normal log-weights `(K, N)`, `(N,)`, by MOVER."""
+    chains, variance = len(log_w), log_w.var(0)
+    normal = stats.norm.ppf((1 + level) / 2)
+    above = (chains - 1) / stats.chi2.ppf((1 - level) / 2, chains - 1) - 1  # of the variance, in variances
+    return _normal_mean(log_w) + (normal**2 * variance / chains + (above * variance / 2) ** 2).sqrt()
 
 
 class Block(NamedTuple):

@@ -1,9 +1,10 @@
 """The best that can be said of log p(x) here, and in plain words how good that is.
 
 A closed form where the model has one; quadrature with one or two latents; else importance sampling from the
-guide. Where k-hat does not vouch for it on nearly all data, annealing besides, from the guide if its density
-is known. Both are lower bounds in expectation, so that the larger mean is taken. (The larger value of each
-datum would pick up noise, and be too high.)
+guide. Where the weights do not vouch for it on nearly all data, annealing besides, from the guide if its
+density is known and it misses no mode that a scout has found. Annealing is then what is reported. Only
+where the weights lie above it, by more than their noise, are they: and of those, fresh ones, drawn by another
+seed. (The larger of two noisy lower bounds is none.)
 """
 
 from __future__ import annotations
@@ -106,22 +107,23 @@ def best_evidence(
         found = by_quadrature(model, x, index)
         worst = found.log_px_error.max().item()
         if found.reliable.all():
-            return _only(
-                found, f"log p(x) by quadrature over {size} latents, with an error of at most {worst:.1g} nats"
-            )
+            return _only(found, f"log p(x) by quadrature over {size} latents, with an error of about {worst:.1g} nats")
     options: dict[str, Any] = {"seed": seed, "engine": engine, "progress": progress}
     weights = by_importance(model, guide, x, index, num_particles=num_particles, **options)
     share = weights.reliable.double().mean().item()
     if share >= _NEARLY_ALL:
-        return _only(weights, f"importance sampling can be believed: k-hat vouches for {share:.0%} of the data")
-    doubt = f"k-hat vouches for only {share:.0%} of the data"
+        return _only(weights, f"importance sampling can be believed: the weights vouch for {share:.0%} of the data")
+    doubt = f"the weights vouch for only {share:.0%} of the data"
     if size is None:
         return _only(weights, f"{doubt}, and the latents are not real-valued, so nothing else applies: a lower bound")
     left = None if budget is None else max(1e-3, budget - (time.monotonic() - started))
-    start = guide if _has_density(guide, x, index) else None
+    missed = bool(weights.blind.any())
+    start = guide if not missed and _has_density(guide, x, index) else None
     chains = by_annealing(model, x, index, guide=start, num_temperatures=num_temperatures, budget=left, **options)
-    chosen, verdict = _choose(weights, chains, doubt)
     tried: dict[str, Estimate] = {estimate.method: estimate for estimate in (weights, chains)}
+    chosen, verdict = _choose(weights, chains, doubt)
+    if chosen is weights:
+        chosen = by_importance(model, guide, x, index, num_particles=num_particles, **options | {"seed": seed + 1})
     seconds, evaluations = time.monotonic() - started, weights.evaluations + chains.evaluations
     return Best(chosen.log_px, chosen.log_px_error, evaluations, seconds, seed, chosen, tried, verdict)
 
@@ -136,12 +138,11 @@ def _choose(weights: Evidence, chains: Estimate, doubt: str) -> tuple[Estimate, 
     gain, error = difference.mean().item(), standard_error(difference)
     noise = math.hypot(chains.monte_carlo_error, weights.monte_carlo_error)
     told = f"{abs(gain):.2f} +- {noise if math.isnan(error) else max(error, noise):.2f} nats"
-    chosen = chains if gain > 0 else weights
     if abs(gain) < max(_MATTERS, 2 * noise):
-        return chosen, f"importance sampling and annealing agree ({told} apart), although {doubt}"
+        return chains, f"importance sampling and annealing agree ({told} apart), although {doubt}"
     if gain > 0:
-        return chosen, f"importance sampling is {told} low on these data: use annealed"
-    return chosen, f"annealing is {told} below importance sampling: it needs more temperatures; {doubt}"
+        return chains, f"importance sampling is {told} low on these data: use annealed"
+    return weights, f"annealing is {told} below importance sampling: it needs more temperatures; {doubt}"
 
 
 def _has_density(guide: Program, x: Tensor, index: Tensor | None) -> bool:

@@ -5,6 +5,11 @@
 p_hat is unbiased, so its log is a *lower bound* of log p(x) in expectation (Burda et al., 2016), by about half its
 squared error. The same draws give the ELBO, the rate and the distortion.
 
+The interval comes from two halves of the particles. Weights that have missed their own tail look light, and are low: so one
+half says whether an interval may be closed, by an upper limit of the tail's shape (`tails.py`), and the other half draws
+it, up to what its unseen tail may add. What no weights can say, whether there is a mode from which the guide never draws,
+scouts look for (`scouts.py`); and weights on atoms, of a discrete latent, have no tail to be judged by.
+
 A guide that misses part of the posterior has weights of infinite variance. With `defensive` a share a of the particles comes
 from the prior, all of them weighed against the mixture (1 - a) q + a p(z): no weight is above p(x | z) / a then (Hesterberg,
 1995), at the price of the particles that the prior wastes.
@@ -32,12 +37,16 @@ from torch import Tensor
 from pyro_vae.evidence.checks import check_density, check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate, standard_error
 from pyro_vae.evidence.scores import Engine, Precision, Scores
+from pyro_vae.evidence.scouts import NUM_SCOUTS, unreached
 from pyro_vae.modes import evaluation
-from pyro_vae.traces import Particles, Program, check_programs, plate_depth
+from pyro_vae.sites import is_discrete
+from pyro_vae.tails import FEWEST, tail
+from pyro_vae.traces import Particles, Program, check_programs, guide_sites, plate_depth
 from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error, pareto_smoothed, pareto_threshold
 
 _ROWS = 131_072  # latents drawn in one run of the guide
 _DATA = 4_096  # most data of one block
+_HEAVIEST = 0.7  # shape of a tail by its upper limit, up to which an interval is closed
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,13 @@ class Evidence(Estimate):
     Attributes:
         smoothed: log p(x) from Pareto-smoothed weights: less noise, no bound.
         elbo, elbo_error, rate, distortion: of the guide; with `defensive`, of its mixture with the prior.
+        gap_error: standard error of log_px - elbo, which share their draws.
         ess: effective number of the particles.
         pareto_k: shape of the weights' tail.
+        shape_limit: upper limit of that shape, by one half of the particles.
+        half_log_px, half_error, unseen: log p(x), its error and what the unseen tail may add, by the other half.
+        blind: whether no number of such particles can vouch: a scout has found a mode that the guide misses, or a latent is
+            discrete.
         num_particles: S, the fewest of any datum.
     """
 
@@ -59,8 +73,14 @@ class Evidence(Estimate):
     elbo_error: Tensor
     rate: Tensor
     distortion: Tensor
+    gap_error: Tensor
     ess: Tensor
     pareto_k: Tensor
+    shape_limit: Tensor
+    half_log_px: Tensor
+    half_error: Tensor
+    unseen: Tensor
+    blind: Tensor
     num_particles: int
 
     @property
@@ -70,15 +90,40 @@ class Evidence(Estimate):
 
     @property
     def reliable(self) -> Tensor:
-        """Whether k-hat is at most `pareto_threshold(S)`; not where there are too few particles to tell."""
-        return self.pareto_k <= pareto_threshold(self.num_particles)
+        """Whether the tail's shape is at most 0.7 by its upper limit, and nothing makes the weights blind."""
+        return (self.shape_limit <= _HEAVIEST) & self.unseen.isfinite() & ~self.blind
+
+    def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        """Lower and upper end for each datum's log p(x), `(N,)` each; where `reliable` by one half of the particles.
+
+        Elsewhere from below the estimate by all of them up to infinity.
+        """
+        lower, upper = self._by_half(self._quantile(level))
+        open_end = self.log_px - self._quantile(level) * self.log_px_error
+        return torch.where(self.reliable, lower, open_end), torch.where(self.reliable, upper, math.inf)
+
+    def mean_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The same for the mean over these data: noise averages out over data, what unseen tails may add does not."""
+        if not self.reliable.all():
+            return super().mean_interval(level)
+        quantile = self._quantile(level)
+        centre = (self.half_log_px + self.half_error**2 / 2).mean().item()
+        reach = quantile * self.half_error.square().sum().sqrt().item() / len(self.half_error)
+        _, upper = self._by_half(quantile)
+        tails = upper - self.half_log_px - self.half_error**2 / 2 - quantile * self.half_error
+        return centre - reach, centre + reach + tails.mean().item()
+
+    def _by_half(self, quantile: float) -> tuple[Tensor, Tensor]:
+        reach, centre = quantile * self.half_error, self.half_log_px + self.half_error**2 / 2
+        with_tail = self.half_log_px + (reach**2 + self.unseen**2).sqrt()
+        return centre - reach, torch.maximum(centre + reach, with_tail)
 
     @property
     def share_above_threshold(self) -> float:
         """Share of the data whose k-hat is above `pareto_threshold(S)`, or unknown; NaN with too few particles to tell."""
         if math.isnan(pareto_threshold(self.num_particles)):
             return math.nan
-        return 1 - self.reliable.double().mean().item()
+        return (~(self.pareto_k <= pareto_threshold(self.num_particles))).double().mean().item()
 
     def summary(self) -> dict[str, Any]:
         """Means over the data with standard errors over the data, by name: what a table or a JSON file needs."""
@@ -89,6 +134,7 @@ class Evidence(Estimate):
             "ess_median": self.ess.median().item(),
             "pareto_k_max": self.pareto_k.max().item(),
             "share_above_threshold": self.share_above_threshold,
+            "share_blind": self.blind.double().mean().item(),
             "num_particles": self.num_particles,
         }  # fmt: skip
 
@@ -101,6 +147,7 @@ def by_importance(
     *,
     num_particles: int = 5000,
     defensive: float = 0.0,
+    num_scouts: int = NUM_SCOUTS,
     seed: int = 0,
     max_bytes: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -115,6 +162,8 @@ def by_importance(
         index: rows of the dataset `(N,)`; 0..N-1 unless given.
         num_particles: S, particles per datum.
         defensive: share of the particles that the prior draws, 0 to 1 without 1.
+        num_scouts: climbs from the prior of each datum, in search of a mode that the guide misses; they need real-valued
+            latents, and 200 particles or more, without which no interval is closed anyway.
         seed: of the particles' noise; the caller's random state is untouched.
         max_bytes: bound on the model's largest tensors at any time, about; changes the speed and not the result. 16 MiB on a
             CPU (its caches decide) and 1 GiB on a GPU unless given.
@@ -137,7 +186,7 @@ def by_importance(
         torch.Size([3])
     """
     started = time.monotonic()
-    least = {"num_particles": (num_particles, 1), "seed": (seed, 0)}
+    least = {"num_particles": (num_particles, 1), "num_scouts": (num_scouts, 0), "seed": (seed, 0)}
     check_numbers(least if max_bytes is None else least | {"max_bytes": (max_bytes, 1)})
     if not 0 <= defensive < 1:
         raise ValueError(f"defensive: got {defensive!r}, expected a share >= 0 and < 1")
@@ -156,7 +205,10 @@ def by_importance(
             done.append(_summarise(Particles(*(torch.cat(parts) for parts in zip(*draws, strict=True)))))
             if progress is not None:
                 progress(len(rows))
-    merged = {name: torch.cat([part[name] for part in done]) for name in done[0]}
+        blind = torch.full((len(x),), any(map(is_discrete, guide_sites(guide, x[:2], index[:2]))))
+        if num_particles >= 2 * FEWEST and not blind.any():
+            blind = unreached(model, guide, x, index, num_scouts, seed)
+    merged = {name: torch.cat([part[name] for part in done]) for name in done[0]} | {"blind": blind}
     cost = {"evaluations": num_particles, "seconds": time.monotonic() - started, "seed": seed}
     return Evidence(**merged, **cost, num_particles=num_particles)  # type: ignore[arg-type]
 
@@ -187,6 +239,7 @@ def _summarise(draws: Particles) -> dict[str, Tensor]:
     log_prior, log_likelihood, log_guide = (part.double().cpu() for part in draws)
     log_w = log_prior + log_likelihood - log_guide
     khat, smoothed = pareto_smoothed(log_w)
+    judge, other = log_w[0::2], log_w[1::2] if len(log_w) > 1 else log_w
     return {
         "log_px": log_mean_exp(log_w),
         "log_px_error": log_mean_exp_error(log_w),
@@ -194,7 +247,17 @@ def _summarise(draws: Particles) -> dict[str, Tensor]:
         "elbo_error": _error(log_w),
         "rate": (log_guide - log_prior).mean(0),
         "distortion": -log_likelihood.mean(0),
+        "gap_error": _gap_error(log_w),
         "ess": ess(log_w),
         "pareto_k": khat,
         "smoothed": smoothed,
+        "shape_limit": tail(judge).limit,
+        "half_log_px": log_mean_exp(other),
+        "half_error": log_mean_exp_error(other),
+        "unseen": tail(other).unseen,
     }
+
+
+def _gap_error(log_w: Tensor) -> Tensor:
+    """Standard error of log mean w - mean log w `(B,)`, by the delta method: that of the mean of w / mean w - log w."""
+    return _error(torch.exp(log_w - log_mean_exp(log_w)) - log_w)

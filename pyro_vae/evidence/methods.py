@@ -64,9 +64,9 @@ def log_evidence(
         x: data `(N, *shape)`, binarised already where the model is of binary data.
         index: rows of the dataset `(N,)`; 0..N-1 unless given.
         method: "importance", from the guide (options of `by_importance`; with `target_error`, in nats, or a `budget`, in
-            seconds, data whose error is larger get more and more particles); "annealed", from the guide to the posterior
-            (options of `by_annealing`, and `start="prior"`); "quadrature", for one or two latents; "exact", for models with
-            a method `log_px`; "best", what serves best, with a verdict.
+            seconds, data whose error is larger, or not vouched for, get more and more particles); "annealed", from the guide
+            to the posterior (options of `by_annealing`, and `start="prior"`); "quadrature", for one or two latents; "exact",
+            for models with a method `log_px`; "best", what serves best, with a verdict.
         options: of the method.
 
     Returns:
@@ -113,8 +113,9 @@ def _refined(
 ) -> Evidence:
     """Importance sampling with four times the particles, drawn afresh, for data whose error is above the target.
 
-    It stops when none is left, when the next round would not end within the budget by the last one's pace, or at ten
-    million particles. An error that is itself underestimated stops too early, so read k-hat with it.
+    An error that is not vouched for is above every target, unless the weights are `blind`: more of them would not help.
+    It stops when no datum is left, when the next round would not end within the budget by the last one's pace, or at ten
+    million particles.
     """
     if not target_error > 0 or not (budget is None or budget > 0):
         raise ValueError(f"target_error, budget: got {target_error!r}, {budget!r}, expected both positive")
@@ -125,7 +126,8 @@ def _refined(
     pace = found.seconds / (len(x) * num_particles)
     particles = torch.full((len(x),), float(num_particles))
     for again in range(1, 100):
-        todo = (~(found.log_px_error <= target_error)).nonzero().flatten().to(x.device)
+        enough = (found.log_px_error <= target_error) & (found.reliable | found.blind)
+        todo = (~enough).nonzero().flatten().to(x.device)
         num_particles *= _MORE
         costs = pace * len(todo) * num_particles
         if not len(todo) or num_particles > _MOST or (budget and time.monotonic() - started + costs > budget):
@@ -135,7 +137,9 @@ def _refined(
         )
         pace = part.seconds / (len(todo) * num_particles)
         particles[todo.cpu()] += num_particles
+        blind = found.blind
         found = _replaced(found, part, todo.cpu())
+        found = replace(found, blind=found.blind | blind)
     return replace(found, evaluations=particles.mean().item(), seconds=time.monotonic() - started)
 
 

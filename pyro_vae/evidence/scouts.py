@@ -1,0 +1,97 @@
+"""Scouts: does the posterior have a mode from which the guide never draws?
+
+Weights cannot say. A guide that holds one of two equal modes gives the same weights as an exact guide does, but for the
+factor 2 that is missing in all of them. So some scouts climb log p(x, z), from draws of the prior and of the guide; where
+one ends outside of everything that the guide draws, and not far below the highest point that any of them has found, the
+guide is taken to miss it, and no interval around its estimate is closed.
+
+This finds modes whose basin the prior reaches: of K scouts all miss a basin of prior mass b with probability (1 - b)^K. It
+compares heights and not masses, so that it may also object to a mode that is high and narrow. A scout that finds nothing
+proves nothing.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_vae.evidence.path import Path
+from pyro_vae.traces import Program, sample_guide
+
+NUM_SCOUTS = 8
+"""Climbs from the prior of each datum, unless said otherwise."""
+
+_FROM_GUIDE = 4  # further climbs, from the guide's draws
+_DRAWS = 100  # of the guide, which say how far it reaches
+_STEPS = 80
+_FIRST, _LAST = 0.3, 0.01  # step sizes in standard deviations of the prior
+_BETAS = (0.9, 0.99)
+_BELOW = 4.0  # nats under the highest point, from which on a mode holds too little to matter
+_MOST = 1024  # data
+_VALUES = 2**21  # of the data of all climbers that move at once
+
+
+@torch.no_grad()
+def unreached(
+    model: Program, guide: Program, x: Tensor, index: Tensor, num_scouts: int = NUM_SCOUTS, seed: int = 0
+) -> Tensor:
+    """Whether a scout has found a mode of each datum's posterior that the guide misses, `(N,)`, on the CPU.
+
+    Nowhere, where the latents are not all real-valued: there is nothing to climb. To be called in evaluation state, the
+    noise of which it sets.
+    """
+    nowhere = torch.zeros(len(x), dtype=torch.bool)
+    if num_scouts < 1:
+        return nowhere
+    try:
+        path = Path(model, None, x, index)
+    except ValueError:
+        return nowhere
+    size = max(1, _VALUES // (x[0].numel() * (num_scouts + _FROM_GUIDE)))
+    found = []
+    for number, rows in enumerate(torch.arange(len(x), device=x.device).split(min(size, _MOST))):
+        torch.manual_seed(int(np.random.SeedSequence([seed, number, 1]).generate_state(1, np.uint64)[0]))
+        found.append(_look(path, guide, x[rows], index[rows], num_scouts).cpu())
+    return torch.cat(found)
+
+
+def _look(path: Path, guide: Program, x: Tensor, index: Tensor, num_scouts: int) -> Tensor:
+    """The same of a block of data `(B,)`, on its device."""
+    latents, _ = sample_guide(guide, x, index, _DRAWS, path.layout.depth)
+    drawn = path.layout.pack(latents)  # (S, B, P)
+    mean, std = drawn.mean(0), drawn.std(0).clamp(min=1e-6)
+    reach = _distance(drawn, mean, std).max(0).values  # (B,)
+
+    scale = path.draw(x, index, _DRAWS).std(0).clamp(min=1e-6)
+    start = torch.cat([path.draw(x, index, num_scouts), drawn[:_FROM_GUIDE]])
+    ends = _climb(path, start, scale, x, index)
+    heights = path.densities(ends, x, index)[1]
+    heights = torch.where(heights.isnan(), -math.inf, heights)  # (K, B)
+
+    high = heights > heights.max(0).values - _BELOW
+    return (high & (_distance(ends, mean, std) > reach)).any(0)
+
+
+def _climb(path: Path, z: Tensor, scale: Tensor, x: Tensor, index: Tensor) -> Tensor:
+    """Where Adam on log p(x, z) ends, from each of z `(K, B, P)`, in units of `scale` `(B, P)`."""
+    first, second = torch.zeros_like(z), torch.zeros_like(z)
+    for step in range(1, _STEPS + 1):
+        uphill = torch.nan_to_num(path.at(z, x, index).grad_joint * scale, posinf=0.0, neginf=0.0)
+        first = torch.lerp(uphill, first, _BETAS[0])
+        second = torch.lerp(uphill.square(), second, _BETAS[1])
+        move = (first / (1 - _BETAS[0] ** step)) / ((second / (1 - _BETAS[1] ** step)).sqrt() + 1e-12)
+        z = z + _rate(step) * scale * move
+    return z
+
+
+def _rate(step: int) -> float:
+    """A half cosine from the first step size down to the last."""
+    return _LAST + (_FIRST - _LAST) * (1 + math.cos(math.pi * step / _STEPS)) / 2
+
+
+def _distance(z: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """From the guide's mean in its standard deviations, `(K, B)`."""
+    return ((z - mean) / std).square().sum(-1).sqrt()
