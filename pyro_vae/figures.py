@@ -69,7 +69,10 @@ def _key_at(path: Path) -> str | None:
         settings = read_json(path).get("settings")
     except ValueError:
         settings = None
-    return _key(settings) if isinstance(settings, dict) else hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    if isinstance(settings, dict):
+        return _key(settings)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:8]
 
 
 def _key(settings: Settings) -> str:
