@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class Forks:
     """Runs commands in children; use as a context."""
 
     def __init__(self, folder: Path) -> None:
-        self.told = folder / "stderr"
+        self.folder, self.number = folder, 0
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         self.server = subprocess.Popen(
             [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -59,14 +60,20 @@ class Forks:
         assert self.server.stdout is not None
         return self.server.stdout.readline().strip()
 
-    def run(self, arguments: str, kill_after: float | None = None) -> int:
-        """The exit code of a command, minus 9 where it was killed after so many seconds."""
+    @property
+    def told(self) -> Path:
+        """Where the last command's stderr is: one for each, since the helpers of a killed one may still write."""
+        return self.folder / f"stderr{self.number}"
+
+    def run(self, arguments: str, kill_after: float | threading.Event | None = None) -> int:
+        """The exit code of a command, minus 9 where it was killed: after so many seconds, or once an event is set."""
         assert self.server.stdin is not None
+        self.number += 1
         self.server.stdin.write(json.dumps([arguments.split(), str(self.told)]) + "\n")
         self.server.stdin.flush()
         child = int(self._read())
         if kill_after is not None:
-            time.sleep(kill_after)
+            kill_after.wait(300) if isinstance(kill_after, threading.Event) else time.sleep(kill_after)
             os.kill(child, signal.SIGKILL)
         self.server.stdin.write("\n")
         self.server.stdin.flush()
