@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint format clean
+.PHONY: help setup demo test faults bench lint format clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ demo: $(READY) ## train, swap the guide, estimate log p(x) on embedded data; pic
 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
+faults: $(READY) ## run the long version of the fault suite: kills, bit flips, hostile files, wrong arguments
+	PYRO_VAE_FAULTS=long $(BIN)/python -m pytest tests/faults --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 $(PEERS): $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'

@@ -6,12 +6,12 @@ usage or input; 130 for Ctrl-C. A user's mistake gives one line on stderr and no
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -23,24 +23,16 @@ from torch import Tensor
 from pyro_vae import diagnose, measure
 from pyro_vae.choices import describe_choice
 from pyro_vae.diagnostics import CollapseWarning
-from pyro_vae.diagnostics.collapse import listed, warn_unused
 from pyro_vae.inference import NonFiniteLoss, fit
+from pyro_vae.inference.folder import CHECKPOINT, claim, is_trained
 from pyro_vae.inference.job import read_checkpoint
+from pyro_vae.info import info
 from pyro_vae.modes import evaluation
 from pyro_vae.report.images import interleave, save_grid
-from pyro_vae.runs import (
-    Parts,
-    ShortHelp,
-    build,
-    forget_settings,
-    open_run,
-    read_json,
-    read_settings,
-    settings_parser,
-    write_settings,
-    write_text,
-)
+from pyro_vae.runs import Parts, ShortHelp, build, open_from, read_settings, settings_parser, write_settings
+from pyro_vae.texts import printable, write_text
 from pyro_vae.traces import plate_depth, sample_guide
+from pyro_vae.trust import own_classes, split_trust, trusted_by
 
 _DESCRIPTION = """Train VAEs as Pyro programs, and measure what their guides cost.
 
@@ -49,7 +41,6 @@ A first run: pyro-vae train --data digits --folder runs/first; pyro-vae evidence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    sys.path.insert(0, os.getcwd())  # a user's own classes, as `python -m` would find them
     try:
         parsed = _parse(sys.argv[1:] if arguments is None else arguments)
         with warnings.catch_warnings():
@@ -62,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, NonFiniteLoss) as error:
         if os.environ.get("PYRO_VAE_DEBUG"):
             raise
-        print(f"pyro-vae: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"pyro-vae: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 1 if isinstance(error, NonFiniteLoss) else 2
     return 0
 
@@ -76,8 +67,11 @@ def _show_warning(otherwise: Callable[..., None], message: Warning | str, catego
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
+    arguments = [_normalise(a) for a in arguments]
+    trust = trusted_by(arguments)
     try:
-        return _parser().parse_args([_normalise(a) for a in arguments])
+        with own_classes(trust):
+            return _parser(trust).parse_args(arguments)
     except ValueError:
         raise
     except Exception as error:  # the file of a user's class runs while it is imported
@@ -89,10 +83,10 @@ def _normalise(argument: str) -> str:
     return re.sub(r"^--[\w.-]+", lambda m: "--" + m[0][2:].replace("-", "_"), argument)
 
 
-def _parser() -> ArgumentParser:
+def _parser(trust: Sequence[str]) -> ArgumentParser:
     parser = ArgumentParser(prog="pyro-vae", description=_DESCRIPTION, formatter_class=ShortHelp)
     commands = parser.add_subcommands(dest="command")
-    commands.add_subcommand("train", _train_parser(), help="train a model and a guide by SVI")
+    commands.add_subcommand("train", _train_parser(trust), help="train a model and a guide by SVI")
     commands.add_subcommand("resume", _resume_parser(), help="go on with a run that was stopped")
     evidence = _run_parser(
         "Estimate log p(x) of held-out data; writes evidence.json and, for each datum, evidence.csv."
@@ -120,8 +114,8 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _train_parser() -> ArgumentParser:
-    parser = settings_parser(description="Train a model and a guide by SVI; the run is kept in a folder.")
+def _train_parser(trust: Sequence[str]) -> ArgumentParser:
+    parser = settings_parser(trust, description="Train a model and a guide by SVI; the run is kept in a folder.")
     parser.add_argument("--folder", type=str | None, default=None, help="run folder; runs/DATA-N unless given")
     _add_device(parser)
     parser.add_argument("--quiet", type=bool, default=False, help="no progress")
@@ -145,6 +139,8 @@ def _run_parser(description: str) -> ArgumentParser:
 
 def _add_device(parser: ArgumentParser) -> None:
     parser.add_argument("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="where to compute")
+    told = "modules or classes of your own, with commas between them, that a config.yaml may name: their code is run"
+    parser.add_argument("--trust", type=str | None, default=None, help=told)
 
 
 def _train(options: Namespace) -> None:
@@ -152,31 +148,51 @@ def _train(options: Namespace) -> None:
     parts = build(parser, options)
     folder = Path(options.folder) if options.folder else _new_folder(options.data)
     assert parts.data is not None
-    write_settings(folder, parser, options, parts.data, options.device)
-    if not options.quiet:
-        print(describe_choice(parts.data, parts.model, parts.recipe), file=sys.stderr)
-    try:
+    with claim(folder, resume=False):
+        write_settings(folder, parser, options, parts.data, options.device)
+        if not options.quiet:
+            for line in describe_choice(parts.data, parts.model, parts.recipe).splitlines():
+                print(printable(line), file=sys.stderr)
         _fit(parts, folder, options, resume=False)
-    except BaseException:
-        if not (folder / "checkpoint.pt").exists():  # refused before the first step: leave no run behind
-            forget_settings(folder)
-        raise
 
 
 def _resume(options: Namespace) -> None:
-    folder = Path(options.run)
-    parser, settings = read_settings(folder)
-    if not (folder / "checkpoint.pt").is_file():
-        raise FileNotFoundError(f"{folder}: no checkpoint.pt in it, so there is nothing to go on from: train it anew")
-    if options.epochs is not None:
-        settings.epochs = options.epochs
-    parts = build(parser, settings, options.data_root)
-    if options.epochs is not None:
-        done = read_checkpoint(folder)["position"]["epoch"]
-        if options.epochs < done:
+    """Go on from the checkpoint; a run that was killed before its first one begins."""
+    folder, trust = Path(options.run), split_trust(options.trust)
+    parser, settings = read_settings(folder, trust)
+    resume = is_trained(folder)
+    with claim(folder, resume=resume):
+        if resume and not (folder / CHECKPOINT).is_file():
+            raise FileNotFoundError(f"{folder}: no {CHECKPOINT} in it, only weights, so there is nothing to go on from")
+        done = read_checkpoint(folder)["position"]["epoch"] if resume else 0
+        if options.epochs is not None:
+            settings.epochs = options.epochs
+        with own_classes(trust):
+            parts = build(parser, settings, options.data_root)
+        if options.epochs is not None and options.epochs < done:
             raise ValueError(f"epochs: got {options.epochs}, but {done} are done already: expected at least as many")
-        write_text(folder / "config.yaml", parser.dump(settings))
-    _fit(parts, folder, options, resume=True)
+        with _changed(folder / "config.yaml", parser.dump(settings) if options.epochs is not None else None):
+            _fit(parts, folder, options, resume=resume)
+
+
+@contextmanager
+def _changed(path: Path, text: str | None) -> Iterator[None]:
+    """Write a file of settings, and write the old one back where the run is refused, so that no checkpoint follows."""
+    if text is None:
+        yield
+        return
+    before, reached = path.read_text(), _stamp(path.with_name(CHECKPOINT))
+    write_text(path, text)
+    try:
+        yield
+    except ValueError:
+        if _stamp(path.with_name(CHECKPOINT)) == reached:
+            write_text(path, before)
+        raise
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    return (path.stat().st_ino, path.stat().st_mtime_ns) if path.is_file() else None
 
 
 def _fit(parts: Parts, folder: Path, options: Namespace, resume: bool) -> None:
@@ -201,7 +217,7 @@ def _new_folder(data: str) -> Path:
 
 
 def _sample(options: Namespace) -> None:
-    parts = open_run(options.run, options.data_root, options.device, need_data=False)
+    parts = open_from(options, need_data=False)
     if options.num_samples < 1:
         raise ValueError(f"num_samples: got {options.num_samples}, expected a positive integer")
     torch.manual_seed(options.seed)
@@ -210,7 +226,7 @@ def _sample(options: Namespace) -> None:
 
 
 def _reconstruct(options: Namespace) -> None:
-    parts = open_run(options.run, options.data_root, options.device)
+    parts = open_from(options)
     x = measure.choose(parts, "test", options.num_data).x
     index = torch.arange(len(x), device=x.device)
     with evaluation(parts.model, parts.guide, device=x.device, seed=options.seed):
@@ -229,41 +245,6 @@ def _method(parts: Parts, name: str) -> Callable[..., Tensor]:
     return method
 
 
-def _info(options: Namespace) -> None:
-    folder = Path(options.run)
-    parts = open_run(folder, options.data_root, options.device, need_data=False)
-    for name in ("model", "guide"):
-        part = getattr(parts, name)
-        print(f"{name}  {type(part).__name__}, {sum(p.numel() for p in part.parameters()):,} parameters")
-    for name in ("data.json", "versions.json", "evidence.json"):
-        if (folder / name).is_file():
-            facts = read_json(folder / name).items()
-            print(f"{name}  " + ", ".join(f"{k} {v:.6g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts))
-    if (folder / "metrics.csv").is_file():
-        with (folder / "metrics.csv").open() as file:
-            rows = list(csv.DictReader(file))
-        if not rows or None in rows[-1].values():
-            raise ValueError(f"{folder / 'metrics.csv'}: got no whole row, expected one per epoch: the file is torn")
-        print("last epoch  " + ", ".join(f"{k} {float(v):.6g}" for k, v in rows[-1].items()))
-    if (folder / "units.csv").is_file():
-        _tell_units(folder / "units.csv")
-
-
-def _tell_units(path: Path) -> None:
-    """The latent units after the last epoch, by their rates, and the alarm where none is active."""
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
-    try:
-        told = sorted(((float(row["rate"]), row["unit"], row["active"] == "True") for row in rows), reverse=True)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as a table of units ({error}): the file is torn") from error
-    if not told:
-        raise ValueError(f"{path}: got no row, expected one per latent unit: the file is torn")
-    active = [f"{name} {rate:.2f}" for rate, name, is_active in told if is_active]
-    print(f"units  {len(active)} of {len(told)} active, rates in nats: {listed(active, 12) or 'none'}")
-    warn_unused(len(active), len(told))
-
-
 _COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "train": _train,
     "resume": _resume,
@@ -273,7 +254,7 @@ _COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "export": diagnose.export,
     "sample": _sample,
     "reconstruct": _reconstruct,
-    "info": _info,
+    "info": info,
 }
 
 

@@ -22,11 +22,13 @@ from pyro_vae.diagnostics import Reference, agreement, check_calibration, latent
 from pyro_vae.diagnostics.collapse import warn_unused
 from pyro_vae.evidence import likeness, log_evidence, sandwich
 from pyro_vae.evidence.checks import check_numbers
+from pyro_vae.figures import make_way, settings_of
 from pyro_vae.measure import add_data, choose
 from pyro_vae.report.export import draws_to_arviz
 from pyro_vae.report.tables import share
-from pyro_vae.runs import Parts, make_folder, open_run, write_json
+from pyro_vae.runs import Parts, open_from
 from pyro_vae.swap import check_names, swap_guides
+from pyro_vae.texts import make_folder, write_json
 from pyro_vae.traces import Program
 from pyro_vae.weights import MIN_PARTICLES
 
@@ -56,7 +58,7 @@ def add_diagnose(parser: ArgumentParser) -> ArgumentParser:
 def diagnose(options: Namespace) -> None:
     """Judge the run's guides, print a verdict for each, and write it all."""
     out = Path(options.out) if options.out else Path(options.run) / "diagnosis.json"
-    parts = open_run(options.run, options.data_root, options.device)
+    parts = open_from(options)
     split = choose(parts, options.split, options.num_data)
     names = [name.strip() for name in options.guides.split(",")]
     check_names(parts.model, parts.guide, names)
@@ -82,7 +84,9 @@ def diagnose(options: Namespace) -> None:
         for name, guide in guides.items():
             status.update(f"judging {name}")
             found["guides"][name] = _judge(parts.model, guide, split, reference, options)
-    write_json(out, found)
+    settings = settings_of(options, parts, split)
+    make_way(out, [], settings)
+    write_json(out, found | {"settings": settings})
     if "sandwich" in found:
         print(found["sandwich"]["verdict"])
     for name, said in found["guides"].items():
@@ -185,7 +189,7 @@ def add_export(parser: ArgumentParser) -> ArgumentParser:
 def export(options: Namespace) -> None:
     """Write the guide's draws, their weights and the data as netCDF, for ArviZ."""
     out = Path(options.out) if options.out else Path(options.run) / "draws.nc"
-    parts = open_run(options.run, options.data_root, options.device)
+    parts = open_from(options)
     split = choose(parts, options.split, options.num_data)
     make_folder("out", out.parent)
     data = draws_to_arviz(parts.model, parts.guide, split.x, num_draws=options.num_draws, seed=options.seed)

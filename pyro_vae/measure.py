@@ -18,12 +18,14 @@ from pyro_vae.diagnostics import gap_ledger, latent_units
 from pyro_vae.diagnostics.collapse import warn_unused
 from pyro_vae.evidence import Engine, Evidence, Method, Precision, log_evidence
 from pyro_vae.evidence.checks import check_numbers
+from pyro_vae.figures import make_way, own_folder, settings_of
 from pyro_vae.inference.outcome import bits_per_dim
 from pyro_vae.report.intervals import interval_text, plain_verdict, write_intervals
-from pyro_vae.report.ledger import generalisation_table, ledger_table, write_ledger
+from pyro_vae.report.ledger import ENDS, generalisation_table, ledger_table, write_ledger
 from pyro_vae.report.tables import evidence_table, show
-from pyro_vae.runs import Parts, make_folder, open_run, write_json
+from pyro_vae.runs import Parts, open_from
 from pyro_vae.swap import GUIDES, check_names, swap_guides
+from pyro_vae.texts import make_folder, write_json
 
 
 def add_evidence(parser: ArgumentParser) -> ArgumentParser:
@@ -68,12 +70,13 @@ _OPTIONS = {
 
 
 def evidence(options: Namespace) -> None:
-    """Estimate log p(x) of held-out data and write it, for all data together and for each."""
+    """Estimate log p(x) of held-out data and write it, for all data together and for each; earlier figures are kept."""
     out = Path(options.out) if options.out else Path(options.run) / "evidence.json"
-    parts = open_run(options.run, options.data_root, options.device)
+    parts = open_from(options)
     make_folder("out", out.parent)  # before the work, not after it
     split = choose(parts, options.split, options.num_data)
     chosen = {name: options[name] for name in _OPTIONS[options.method] if options[name] is not None}
+    settings = settings_of({"method": options.method, "split": options.split} | chosen, parts, split)
     with ExitStack() as stack:
         if options.method != "exact":
             chosen["progress"] = _progress(stack, len(split))
@@ -89,8 +92,9 @@ def evidence(options: Namespace) -> None:
         "num_units": None if units is None else len(units.names),
         "log_px_bits_per_dim": bits_per_dim(parts.model, parts.data, estimate.mean),
     }
-    write_json(out, summary | facts)
+    make_way(out, [out.with_suffix(".csv")], settings)
     write_intervals(estimate, out.with_suffix(".csv"))
+    write_json(out, summary | facts | {"settings": settings})
     title = f"{options.run}: {len(split)} {options.split} data"
     if isinstance(estimate, Evidence):
         name = type(parts.guide).__name__
@@ -120,7 +124,7 @@ def add_compare(parser: ArgumentParser) -> ArgumentParser:
 
 def compare(options: Namespace) -> None:
     """Swap the run's guide for others on its frozen model, and write the ledger of what each one costs."""
-    parts = open_run(options.run, options.data_root, options.device)
+    parts = open_from(options)
     splits = ["train", "test"] if options.split == "both" else [options.split]
     data = {name: choose(parts, name, options.num_data) for name in splits}
     names = [name.strip() for name in options.guides.split(",")]
@@ -130,7 +134,7 @@ def compare(options: Namespace) -> None:
     check_numbers({name: (options[name], number) for name, number in least.items()})  # before the work, not after it
     check_names(parts.model, parts.guide, names)
     out = Path(options.out) if options.out else Path(options.run) / "ledger"
-    make_folder("out", out)
+    own_folder("out", out)
     ledgers, written = {}, []
     for split, part in data.items():
         with Console(stderr=True).status(f"{split}: fitting the guides") as status:
@@ -151,7 +155,10 @@ def compare(options: Namespace) -> None:
                 estimates["annealing"] = log_evidence(parts.model, parts.guide, part.x, method="annealed", **numbers)
             scores = {"num_particles": options.num_particles, "seed": options.seed}
             ledgers[split] = gap_ledger(parts.model, guides, part.x, estimates=estimates, **scores)
+        settings = settings_of(options, parts, part) | {"split": split}
+        make_way(out / f"{split}.json", [out / f"{split}{end}" for end in ENDS], settings)
         written += write_ledger(ledgers[split], out, split)
+        write_json(out / f"{split}.json", {"settings": settings})
         show(ledger_table(f"{options.run}: {len(part)} {split} data, {part.fingerprint}", ledgers[split]))
     probe = data[splits[-1]]
     if len(probe) > 1:

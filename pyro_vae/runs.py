@@ -3,17 +3,19 @@
     config.yaml     the resolved settings; `pyro-vae train --config` repeats the run from it
     data.json       shape, sizes and fingerprint of the data, so that sampling needs no data
     versions.json   versions, device
+    run.json        the run's identity, drawn at random once; checkpoint and weights carry it too
     metrics.csv     a row per epoch
     checkpoint.pt   everything that is needed to go on (absent from a run that is only kept for its weights)
-    weights.pt      the parameters alone, written when the training ends
+    weights.safetensors   the parameters alone, written when the training ends
+    .lock           held while a process trains here
 
-Model, guide, optimizer and schedule are named by their classes in the config, a user's own included. A model's class is
-called as `Model(shape, ...)` with the shape of a datum, a guide's as `Guide(shape, latent_dim, ...)`.
+Model, guide, optimizer and schedule are named by their classes in the config, a user's own included where they are trusted
+(`trust.py`). A model's class is called as `Model(shape, ...)` with the shape of a datum, a guide's as
+`Guide(shape, latent_dim, ...)`.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import re
@@ -21,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
@@ -32,15 +34,20 @@ from pyro_vae.data import Binarise, Dataset, load
 from pyro_vae.data.arrays import Values
 from pyro_vae.guides import EncoderGuide
 from pyro_vae.inference import Recipe
-from pyro_vae.inference.checkpoint import load as load_file
-from pyro_vae.inference.checkpoint import write_atomically
+from pyro_vae.inference.folder import check_identity, new_identity
 from pyro_vae.inference.job import read_checkpoint, set_weights
 from pyro_vae.inference.prepare import is_enough, resolve_device
+from pyro_vae.inference.weights import NAME as WEIGHTS
+from pyro_vae.inference.weights import digest_of, read_weights, write_weights
 from pyro_vae.models import VAE
+from pyro_vae.texts import read_json, write_json, write_text
 from pyro_vae.traces import trainable_parameters
+from pyro_vae.trust import config_action, own_classes, read_config, split_trust
 
 ModelClass = Callable[[Sequence[int]], nn.Module]
 GuideClass = Callable[[Sequence[int], int], nn.Module]
+
+MAX_SIZE = 10**8  # values of a datum
 
 _DEFAULTS = {
     "model": {"class_path": "pyro_vae.VAE"},
@@ -83,10 +90,13 @@ class ShortHelp(DefaultHelpFormatter):
         return re.sub(r", known subclasses: [^()]{600,}", "", text)
 
 
-def settings_parser(**options: Any) -> ArgumentParser:
-    """The parser of everything that defines a run; what it parses is what config.yaml holds."""
+def settings_parser(trust: Sequence[str] = (), **options: Any) -> ArgumentParser:
+    """The parser of everything that defines a run; what it parses is what config.yaml holds.
+
+    A file of settings may name the classes of `trust` beside those that are known.
+    """
     parser = ArgumentParser(formatter_class=ShortHelp, **options)
-    parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
+    parser.add_argument("--config", action=config_action(trust), help="YAML file with any of the settings below")
     parser.add_class_arguments(Settings, None, fail_untyped=False)  # a user's own class may have no annotations
     parser.add_class_arguments(Recipe, None)
     parser.set_defaults(_DEFAULTS)
@@ -101,6 +111,7 @@ class Parts:
     model: nn.Module
     guide: nn.Module
     recipe: Recipe
+    weights: str = ""  # the checksum of the trained weights
 
 
 def build(
@@ -160,20 +171,22 @@ def _call(name: str, factory: Callable[..., nn.Module], *arguments: Any) -> nn.M
 
 
 def write_settings(folder: Path, parser: ArgumentParser, config: Namespace, data: Dataset, device: str) -> None:
-    """Write config.yaml, data.json and versions.json into a new run folder."""
+    """Write data.json, versions.json and, last, config.yaml into a new run folder: one with a config.yaml has them all."""
     if (folder / "config.yaml").exists():
-        raise ValueError(f"folder: {folder} holds a run already: resume it, or choose another folder")
+        raise ValueError(
+            f"folder: {folder} holds the settings of a run that has not begun: `pyro-vae resume {folder}` begins it,"
+            " or choose another folder"
+        )
     where = resolve_device(device)
-    make_folder("folder", folder)
-    kept = config.clone()
-    for name in ("config", "folder", "device", "quiet"):
-        kept.pop(name, None)
-    write_text(folder / "config.yaml", parser.dump(kept))
     write_json(folder / "data.json", describe_data(data))
     packages = ("pyro-vae", "torch", "torchvision", "pyro-ppl", "arviz", "numpy")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
     versions["device"] = torch.cuda.get_device_name() if where.type == "cuda" else "cpu"
     write_json(folder / "versions.json", versions)
+    kept = config.clone()
+    for name in ("config", "folder", "device", "quiet", "trust"):
+        kept.pop(name, None)
+    write_text(folder / "config.yaml", parser.dump(kept))
 
 
 def describe_data(data: Dataset) -> dict[str, Any]:
@@ -188,94 +201,108 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     }
 
 
-def forget_settings(folder: Path) -> None:
-    """Take back what `write_settings` wrote, and the folder if nothing else is in it."""
-    for name in ("config.yaml", "data.json", "versions.json"):
-        (folder / name).unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
-
-
-def make_folder(name: str, folder: Path) -> None:
-    """Make a folder and its parents where they are missing; a ValueError names the option `name` that asked for it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{name}: cannot make {folder} ({error.strerror}): choose another folder") from error
-
-
-def write_json(path: Path, facts: dict[str, Any]) -> None:
-    """Write a JSON file atomically; NaN becomes null and infinity "inf", since JSON has neither."""
-    write_text(path, json.dumps(_strict(facts), indent=2, allow_nan=False) + "\n")
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _strict(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a run folder; a ValueError where it is torn."""
-    try:
-        return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: cannot be read as JSON ({error}): delete it and run the command again") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def read_settings(folder: str | Path) -> tuple[ArgumentParser, Namespace]:
+def read_settings(folder: str | Path, trust: Sequence[str] = ()) -> tuple[ArgumentParser, Namespace]:
     """The settings of a run folder and the parser that understands them.
+
+    Classes of the user's own are imported where they are named in `trust`, as a class or as its module.
 
     Raises:
         FileNotFoundError: no such folder, or no config.yaml in it.
-        ValueError: a config.yaml that cannot be read.
+        ValueError: a config.yaml that cannot be read, or that names a class that is neither known nor trusted.
     """
     path = Path(folder) / "config.yaml"
     if not path.is_file():
         what = "no config.yaml in it" if Path(folder).is_dir() else "no such folder"
         raise FileNotFoundError(f"{folder}: {what}, expected the folder of a run made by `pyro-vae train`")
     parser = settings_parser(exit_on_error=False)
+    plain = read_config(path, trust)
     try:
-        settings = cast(Namespace, parser.parse_path(path))
+        with own_classes(trust):
+            settings = cast(Namespace, parser.parse_object(plain))
     except Exception as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())[:300]}") from error
     known = Path(folder) / "data.json"
     if settings.binarise is None and known.is_file():  # of a version that did not write down its choice
-        settings.binarise = read_json(known).get("binarise")
+        settings.binarise = _known_rule(known)
     return parser, settings
 
 
-def open_run(folder: str | Path, data_root: str | None = None, device: str = "auto", need_data: bool = True) -> Parts:
+def _known_rule(path: Path) -> Any:
+    rule = read_json(path).get("binarise")
+    if rule is not None and rule not in get_args(Binarise):
+        raise ValueError(f"{path}: got binarise {rule!r}, expected one of {', '.join(get_args(Binarise))}")
+    return rule
+
+
+def _known_shape(path: Path) -> list[int]:
+    """The shape of a datum, from data.json."""
+    shape = read_json(path).get("shape")
+    sizes = shape if isinstance(shape, list) and 0 < len(shape) <= 8 else [0]
+    if not all(type(size) is int and size > 0 for size in sizes) or math.prod(sizes) > MAX_SIZE:
+        raise ValueError(f"{path}: got the shape {str(shape)[:60]}, expected a few positive integers")
+    return sizes
+
+
+def open_run(
+    folder: str | Path,
+    data_root: str | None = None,
+    device: str = "auto",
+    need_data: bool = True,
+    trust: Sequence[str] = (),
+) -> Parts:
     """Open a run folder: its data, and its model and guide with their trained weights, on the device, in eval mode.
 
-    Weights are taken from weights.pt, or from the checkpoint of a run that has not ended. Without `need_data` the data
-    are not loaded where data.json tells their shape.
+    Weights are taken from weights.safetensors, or from the checkpoint of a run that has not ended. Without `need_data` the
+    data are not loaded where data.json tells their shape. Nothing in the folder is run; classes other than those of this
+    package, torch and Pyro are built only where `trust` names them, or their module.
 
     Raises:
         FileNotFoundError: no such run.
-        ValueError: files that are torn or do not fit.
+        ValueError: files that are damaged, do not fit, or are of another run; a class that is not trusted.
     """
     where, path = resolve_device(device), Path(folder)
-    settings = read_settings(folder)
+    if isinstance(trust, str):
+        raise TypeError(f"trust: got {trust!r}, expected a list of modules or classes such as [{trust!r}]")
+    settings = read_settings(folder, trust)
     known = path / "data.json"
-    shape = read_json(known).get("shape") if not need_data and known.is_file() else None
-    parts = build(*settings, data_root=data_root, shape=shape)
+    shape = _known_shape(known) if not need_data and known.is_file() else None
+    with own_classes(trust):
+        parts = build(*settings, data_root=data_root, shape=shape)
     if parts.data is not None:
         parts.data = parts.data.to(where)
     for module in (parts.model, parts.guide):
         module.to(where).eval()
-    ended = path / "weights.pt"
-    state = load_file(ended, where) if ended.is_file() else read_checkpoint(path, where)["weights"]
+    state = _trained_weights(path, where)
+    parts.weights = digest_of(state)
     x = parts.data.test.x[:2] if parts.data is not None else torch.zeros(2, *(shape or ()), device=where)
     params = trainable_parameters(parts.model, parts.guide, x, torch.arange(len(x), device=where))
     set_weights(parts.model, parts.guide, params, state)
     return parts
+
+
+def open_from(options: Namespace, need_data: bool = True) -> Parts:
+    """Open the run that a command line names."""
+    return open_run(options.run, options.data_root, options.device, need_data, split_trust(options.trust))
+
+
+def _trained_weights(folder: Path, device: torch.device) -> dict[str, Any]:
+    """The weights of a run."""
+    path = folder / WEIGHTS
+    if path.is_file():
+        state, run = read_weights(path, device)
+        check_identity(folder, WEIGHTS, run)
+        return state
+    if (folder / "weights.pt").is_file():
+        raise ValueError(
+            f"{folder / 'weights.pt'}: of an earlier version, whose damage cannot be noticed: where you trust the file,"
+            f' convert it by python -c "from pyro_vae.runs import convert; convert({str(folder)!r})"'
+        )
+    return read_checkpoint(folder, device)["weights"]
+
+
+def convert(folder: str | Path) -> None:
+    """Write the weights.pt of an earlier version as weights.safetensors, give the run an identity, and delete weights.pt."""
+    path = Path(folder)
+    state = torch.load(path / "weights.pt", map_location="cpu", weights_only=True)
+    write_weights(path / WEIGHTS, {name: state[name] for name in ("model", "guide", "params")}, new_identity(path))
+    (path / "weights.pt").unlink()

@@ -25,6 +25,9 @@ import torch
 import yaml
 
 from pyro_vae.cli import main
+from pyro_vae.inference.checkpoint import save
+from pyro_vae.inference.weights import NAME as WEIGHTS
+from pyro_vae.inference.weights import read_weights, write_weights
 
 MODEL = "--model.hidden [8] --model.latent_dim 3"
 RUN = f"train --quiet true --folder new --epochs 1 {MODEL}"
@@ -165,18 +168,43 @@ def pickled(name: str) -> Callable[[Path], object]:
     return lambda folder: (folder / "run" / name).write_bytes(pickle.dumps(Harmful()))
 
 
-def saved(name: str, state: object) -> Callable[[Path], object]:
-    return lambda folder: torch.save(state, folder / "run" / name)
+def saved(name: str, state: dict[str, object]) -> Callable[[Path], object]:
+    return lambda folder: save(folder / "run" / name, state)
 
 
 def misplaced(folder: Path) -> None:
-    shutil.copy(folder / "run" / "weights.pt", folder / "run" / "checkpoint.pt")
+    shutil.copy(folder / "run" / WEIGHTS, folder / "run" / "checkpoint.pt")
 
 
 def moved(folder: Path) -> None:
     """A run that has only its weights, under the wrong name."""
     misplaced(folder)
-    (folder / "run" / "weights.pt").unlink()
+    (folder / "run" / WEIGHTS).unlink()
+
+
+def rewritten(
+    change: Callable[[dict[str, dict[str, torch.Tensor]]], object], run: str | None = None
+) -> Callable[[Path], object]:
+    """Write the weights once more, with another content and a checksum that is right."""
+
+    def write(folder: Path) -> None:
+        state, known = read_weights(folder / "run" / WEIGHTS)
+        change(state)
+        write_weights(folder / "run" / WEIGHTS, state, run or known)
+
+    return write
+
+
+def flipped(folder: Path) -> None:
+    path = folder / "run" / WEIGHTS
+    raw = bytearray(path.read_bytes())
+    raw[-1000] ^= 64
+    path.write_bytes(raw)
+
+
+def earlier(folder: Path) -> None:
+    (folder / "run" / WEIGHTS).unlink()
+    torch.save({"format": 1, "model": {}, "guide": {}, "params": {}}, folder / "run" / "weights.pt")
 
 
 GREY = np.linspace(0, 255, 20 * 16).reshape(20, 4, 4).astype(np.uint8)
@@ -288,9 +316,11 @@ CASES = [
     Case(
         "resume from a torn checkpoint", "resume run", "checkpoint.pt: not a readable checkpoint", torn("checkpoint.pt")
     ),
-    Case("weights in the place of the checkpoint", "resume run", "holds weights alone", misplaced),
-    Case("the same, with epochs", "resume run --epochs 9", "holds weights alone", misplaced),
-    Case("the same, to be sampled", "sample run", "holds weights alone", moved),
+    Case("weights in the place of the checkpoint", "resume run", "not a readable checkpoint", misplaced),
+    Case("the same, with epochs", "resume run --epochs 9", "not a readable checkpoint", misplaced),
+    Case("the same, to be sampled", "sample run", "not a readable checkpoint", moved),
+    Case("a checkpoint of something else", "resume run", "holds something else", saved("checkpoint.pt", {"a": 1})),
+    Case("resume with other data, and more epochs", "resume run --epochs 9", "started with", edited(data="flat.npy")),
     Case("resume with other data", "resume run", "the run was started with", edited(data="flat.npy")),
     Case("resume with another binarisation", "resume run", "the run was started with", edited(binarise="threshold")),
     Case("resume with another batch size", "resume run", "batch_size = 64, got 32", edited(batch_size=32)),
@@ -302,12 +332,21 @@ CASES = [
     Case(
         "evidence on a folder without a configuration", "evidence run", "no config.yaml in it", without("config.yaml")
     ),
-    Case("evidence on torn weights", "evidence run", "weights.pt: not a readable checkpoint", torn("weights.pt")),
-    Case("evidence without any weights", "evidence run", "checkpoint", without("weights.pt", "checkpoint.pt")),
+    Case("evidence on torn weights", "evidence run", "the checksum is wrong", torn(WEIGHTS)),
+    Case("a bit of the weights is another", "info run", "the checksum is wrong, the file is damaged", flipped),
+    Case(
+        "weights with a NaN",
+        "sample run",
+        "got NaN or infinity",
+        rewritten(lambda s: s["guide"]["head.bias"].mul_(torch.nan)),
+    ),
+    Case("weights of another run", "evidence run", "is of the run abcabcab", rewritten(lambda s: None, "abc" * 10)),
+    Case("weights of an earlier version", "evidence run", "of an earlier version", earlier),
+    Case("evidence without any weights", "evidence run", "checkpoint", without(WEIGHTS, "checkpoint.pt")),
     Case("weights of another architecture", "evidence run", "do not fit VAE", edited(model__hidden=[9])),
-    Case("a pickle that runs code as weights", "evidence run", "weights.pt: not a readable", pickled("weights.pt")),
-    Case("a file of another program as weights", "sample run", "format", saved("weights.pt", {"net": torch.ones(2)})),
-    Case("weights without their parts", "sample run", "do not fit VAE", saved("weights.pt", {"format": 1})),
+    Case("a pickle that runs code as weights", "evidence run", "no readable weights", pickled(WEIGHTS)),
+    Case("a file of another program as weights", "sample run", "no readable", saved(WEIGHTS, {"net": torch.ones(2)})),
+    Case("weights without their parts", "sample run", "do not fit VAE", rewritten(lambda s: s.pop("model"))),
     Case("num_particles 0", "evidence run --num_particles 0", "num_particles: got 0, expected a positive integer"),
     Case("max_bytes 0", "evidence run --max_bytes 0", "max_bytes: got 0, expected a positive integer"),
     Case("negative seed of the particles", "evidence run --seed -1 --num_particles 2", "seed: got -1, expected"),
@@ -456,7 +495,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path: Pat
     assert state["position"]["epoch"] == 1
     tensors = [value for part in ("model", "guide") for value in state["weights"][part].values()]
     assert tensors and all(torch.isfinite(value).all() for value in tensors)
-    assert not (tmp_path / "new" / "weights.pt").exists()
+    assert not (tmp_path / "new" / WEIGHTS).exists()
     assert call("evidence new --num_particles 2", tmp_path)[0] == 0
 
 

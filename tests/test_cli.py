@@ -22,11 +22,13 @@ import yaml
 from PIL import Image
 
 from pyro_vae.cli import main
+from pyro_vae.inference.weights import read_weights
 
 TINY = "--quiet true --model.hidden [16] --model.latent_dim 4 --guide.hidden [16]"
 SIZE = "--quiet true --model.hidden [16] --model.latent_dim 4"  # for guides that have no `hidden`
 GREY = "--binarise none --model.likelihood Bernoulli"
-FILES = ["checkpoint.pt", "config.yaml", "data.json", "metrics.csv", "units.csv", "versions.json", "weights.pt"]
+FILES = [".lock", "checkpoint.pt", "config.yaml", "data.json", "metrics.csv", "run.json", "units.csv", "versions.json"]
+FILES.append("weights.safetensors")
 
 PROGRAMS = '''
 import math
@@ -124,7 +126,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 
 
 def parts(folder: Path, name: str) -> dict[str, torch.Tensor]:
-    return torch.load(folder / "weights.pt", weights_only=True)[name]
+    return read_weights(folder / "weights.safetensors")[0][name]
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -202,7 +204,7 @@ def test_an_option_wins_over_the_configuration(run: Path) -> None:
 def test_default_folders_are_counted() -> None:
     for _ in range(2):
         assert call(f"train --epochs 1 {TINY}") == 0
-    assert all(Path(f"runs/digits-{n}/weights.pt").is_file() for n in (1, 2))
+    assert all(Path(f"runs/digits-{n}/weights.safetensors").is_file() for n in (1, 2))
 
 
 def test_the_data_options_are_kept() -> None:
@@ -219,23 +221,23 @@ def test_a_guide_from_a_file_outside_the_package() -> None:
     folder = train("a", "--guide my_guides.MyGuide --guide.width 5", SIZE)
     assert settings(folder)["guide"] == {"class_path": "my_guides.MyGuide", "init_args": {"width": 5}}
     assert tensors(folder)["guide.net.0.weight"].shape == (5, 64)
-    assert math.isfinite(evidence(folder)["log_px"])
-    assert call("reconstruct a --num_data 4") == 0
-    assert call("train --config a/config.yaml --folder b --quiet true") == 0
+    assert math.isfinite(evidence(folder, "--trust my_guides")["log_px"])
+    assert call("reconstruct a --num_data 4 --trust my_guides.MyGuide") == 0
+    assert call("train --config a/config.yaml --folder b --quiet true --trust my_guides") == 0
     assert same_run(folder, Path("b"))
 
 
 def test_a_guide_with_a_parameter_outside_of_modules() -> None:
     folder = train("a", "--guide my_guides.ScaleGuide", SIZE)
     assert tensors(folder)["params.my scale"] != 0  # the logarithm of 1 when it started
-    assert math.isfinite(evidence(folder)["log_px"])
+    assert math.isfinite(evidence(folder, "--trust my_guides")["log_px"])
 
 
 def test_a_model_from_a_file_outside_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     folder = train("a", "--model my_guides.MyModel --model.scale 2 --guide.hidden [8]", "--quiet true")
     assert settings(folder)["model"]["init_args"] == {"scale": 2.0}
-    assert math.isfinite(evidence(folder)["log_px"])
-    assert call("sample a") == 2
+    assert math.isfinite(evidence(folder, "--trust my_guides")["log_px"])
+    assert call("sample a --trust my_guides") == 2
     assert "MyModel has no method `sample`" in capsys.readouterr().err
 
 
@@ -368,7 +370,7 @@ def test_evidence_is_strict_json(run: Path) -> None:
 def test_compare_writes_the_ledger(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = "--guides full-rank,amortized,mean-field --num_data 5 --num_particles 50 --num_temperatures 20"
     assert call(f"compare {run} {options}") == 0
-    ends = (".csv", "_data.csv", ".nc", ".png")
+    ends = (".csv", "_data.csv", ".nc", ".png", ".json")
     assert {p.name for p in (run / "ledger").iterdir()} == {split + end for split in ("train", "test") for end in ends}
     with (run / "ledger" / "test.csv").open() as file:
         rows = {row["guide"]: row for row in csv.DictReader(file)}
@@ -382,8 +384,13 @@ def test_compare_writes_the_ledger(run: Path, capsys: pytest.CaptureFixture[str]
 def test_compare_works_on_a_guide_that_is_not_amortized_by_a_family(capsys: pytest.CaptureFixture[str]) -> None:
     (Path.cwd() / "programs.py").write_text(PROGRAMS)
     folder = train("mine", "--guide programs.MyGuide", base=SIZE)
-    assert call(f"compare {folder} --guides amortized,mean-field --split test --num_data 4 --num_particles 50") == 0
-    assert call(f"compare {folder} --guides semi-amortized --num_data 4") == 2
+    assert (
+        call(
+            f"compare {folder} --guides amortized,mean-field --split test --num_data 4 --num_particles 50 --trust programs"
+        )
+        == 0
+    )
+    assert call(f"compare {folder} --guides semi-amortized --num_data 4 --trust programs") == 2
     assert "semi-amortized goes on from the parameters" in capsys.readouterr().err
 
 
@@ -484,18 +491,18 @@ def test_info_tells_the_facts(run: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_a_kept_run_needs_three_files(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = evidence(run)
     Path("kept").mkdir()
-    for name in ("config.yaml", "weights.pt", "metrics.csv"):
+    for name in ("config.yaml", "weights.safetensors", "metrics.csv"):
         shutil.copy(run / name, "kept")
     assert evidence(Path("kept")) == whole
     assert all(call(f"{command} kept") == 0 for command in ("sample", "reconstruct", "info"))
     capsys.readouterr()
     assert call("resume kept") == 2
-    assert "no checkpoint.pt in it" in capsys.readouterr().err
+    assert "no checkpoint.pt in it, only weights" in capsys.readouterr().err
 
 
 def test_a_run_that_has_not_ended_is_served_from_its_checkpoint(run: Path) -> None:
     whole = evidence(run)
-    (run / "weights.pt").unlink()
+    (run / "weights.safetensors").unlink()
     assert evidence(run) == whole
 
 
@@ -504,17 +511,18 @@ def test_a_run_that_has_not_ended_is_served_from_its_checkpoint(run: Path) -> No
 OPTIONS = {
     "": "train resume evidence compare diagnose export sample reconstruct info",
     "train": "--config --data --binarise --valid --model --guide --epochs --batch_size --optimizer --schedule --loss"
-    " --beta --warmup_epochs --clip_norm --patience --seed --folder --device --quiet",
-    "resume": "run --epochs --device --quiet --data_root",
+    " --beta --warmup_epochs --clip_norm --patience --seed --folder --device --quiet --trust",
+    "resume": "run --epochs --device --quiet --data_root --trust",
     "evidence": "run --method --split --num_data --num_particles --defensive --target_error --start --num_temperatures"
-    " --num_chains --num_leapfrog --budget --seed --max_bytes --out --device",
+    " --num_chains --num_leapfrog --budget --seed --max_bytes --out --device --trust",
     "diagnose": "run --guides --split --num_data --num_particles --num_simulations --num_draws --num_sandwich --num_nuts"
-    " --num_temperatures --seed --out --device",
-    "export": "run --split --num_data --num_draws --seed --out --device",
-    "compare": "run --guides --split --num_data --num_particles --draws --num_temperatures --steps --seed --out --device",
-    "sample": "run --num_samples --seed --out",
-    "reconstruct": "run --num_data --seed --out",
-    "info": "run --data_root --device",
+    " --num_temperatures --seed --out --device --trust",
+    "export": "run --split --num_data --num_draws --seed --out --device --trust",
+    "compare": "run --guides --split --num_data --num_particles --draws --num_temperatures --steps --seed --out --device"
+    " --trust",
+    "sample": "run --num_samples --seed --out --trust",
+    "reconstruct": "run --num_data --seed --out --trust",
+    "info": "run --data_root --device --trust",
 }
 
 

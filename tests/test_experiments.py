@@ -168,10 +168,16 @@ def test_wrong_guides(tmp_path: Path) -> None:
 @pytest.mark.parametrize("run", KEPT)
 def test_kept_runs_are_small_and_open(run: str) -> None:
     folder = ROOT / "experiments" / run
-    assert {"config.yaml", "data.json", "weights.pt", "metrics.csv", "evidence.json", "versions.json"} <= {
-        p.name for p in folder.iterdir()
-    }
-    assert (folder / "weights.pt").stat().st_size < 8_000_000
+    assert {
+        "config.yaml",
+        "data.json",
+        "weights.safetensors",
+        "run.json",
+        "metrics.csv",
+        "evidence.json",
+        "versions.json",
+    } <= {p.name for p in folder.iterdir()}
+    assert (folder / "weights.safetensors").stat().st_size < 8_000_000
     assert not (folder / "checkpoint.pt").exists()
 
 

@@ -19,9 +19,10 @@ STAGES = [
     {"objectives", "evidence"},
     {"diagnostics"},
     {"inference"},
-    {"report", "choices"},
+    {"report", "choices", "texts", "trust"},
     {"runs", "swap"},
-    {"measure"},
+    {"figures"},
+    {"measure", "info"},
     {"diagnose"},
     {"cli"},
 ]

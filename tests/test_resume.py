@@ -19,8 +19,10 @@ import torch
 import yaml
 from pyro.infer import SVI
 
+from pyro_vae import VAE, EncoderGuide, fit
 from pyro_vae.cli import main
 from pyro_vae.inference import svi
+from pyro_vae.inference.weights import read_weights
 
 TINY = "--quiet true --model.hidden [16] --model.latent_dim 4 --guide.hidden [16]"
 LONG = f"{TINY} --epochs 8 --batch_size 32 --device cpu"  # 41 steps an epoch
@@ -64,11 +66,13 @@ def position(folder: Path) -> dict[str, Any]:
 
 def check_same(resumed: Path, uninterrupted: Path) -> None:
     """Weights, optimizer and generators equal bit for bit, and all metrics but timings."""
-    for name in ("weights.pt", "checkpoint.pt"):
-        x, y = (torch.load(folder / name, weights_only=True) for folder in (resumed, uninterrupted))
-        assert differences(x, y, name) == []
+    x, y = (torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (resumed, uninterrupted))
+    assert differences(x, y, "checkpoint.pt") == []
+    x, y = (read_weights(folder / "weights.safetensors")[0] for folder in (resumed, uninterrupted))
+    assert differences(x, y, "weights.safetensors") == []
     assert rows(resumed) == rows(uninterrupted)
-    assert not [p.name for p in resumed.iterdir() if p.name.startswith(".")], "a temporary file was left"
+    hidden = [p.name for p in resumed.iterdir() if p.name.startswith(".")]
+    assert hidden == [".lock"], "a temporary file was left"
 
 
 def differences(x: Any, y: Any, name: str) -> list[str]:
@@ -76,7 +80,7 @@ def differences(x: Any, y: Any, name: str) -> list[str]:
     if isinstance(x, dict) and isinstance(y, dict):
         if x.keys() != y.keys():
             return [f"{name}: {sorted(map(str, x.keys() ^ y.keys()))}"]
-        skip = {"seconds", "data_per_second"}
+        skip = {"seconds", "data_per_second", "run"}
         return [d for key in x if key not in skip for d in differences(x[key], y[key], f"{name}/{key}")]
     if isinstance(x, list | tuple) and isinstance(y, list | tuple):
         if len(x) != len(y):
@@ -158,9 +162,9 @@ def test_killed_within_an_epoch_and_resumed_equals_uninterrupted(
     whole = train(tmp_path / "whole", FATAL)
     process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
-    assert position(tmp_path / "killed")["epoch"] == 2 and not (tmp_path / "killed" / "weights.pt").exists()
+    assert position(tmp_path / "killed")["epoch"] == 2 and not (tmp_path / "killed" / "weights.safetensors").exists()
     (tmp_path / "killed" / ".checkpoint.pt.torn").write_bytes(b"what a kill in the middle of writing leaves")
-    assert call(f"resume {tmp_path / 'killed'} --quiet true --device cpu") == 0
+    assert call(f"resume {tmp_path / 'killed'} --quiet true --device cpu --trust fatal_guide") == 0
     check_same(tmp_path / "killed", whole)
 
 
@@ -169,7 +173,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(story: Story) -> None:
     assert run.code == 130
     assert run.error == "pyro-vae: interrupted\n"
     assert 2 <= run.before["epoch"] < 8
-    assert not (run.folder / "weights.pt").exists()
+    assert not (run.folder / "weights.safetensors").exists()
     assert call(f"resume {run.folder} --quiet true --device cpu") == 0
     check_same(run.folder, story.uninterrupted)
 
@@ -271,10 +275,10 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, capsys: pytest.
     run = train(tmp_path / "run", "--epochs 2")
     names = ("config.yaml", "metrics.csv", "versions.json", "checkpoint.pt")
     before = [(run / name).read_bytes() for name in names]
-    weights = torch.load(run / "weights.pt", weights_only=True)
+    weights = (run / "weights.safetensors").read_bytes()
     assert call(f"resume {run} --quiet true") == 0
     assert [(run / name).read_bytes() for name in names] == before
-    assert differences(torch.load(run / "weights.pt", weights_only=True), weights, "weights.pt") == []
+    assert (run / "weights.safetensors").read_bytes() == weights
     assert f"{run}: after 2 epochs" in capsys.readouterr().out
 
 
@@ -285,3 +289,75 @@ def test_more_epochs_equal_all_epochs_at_once(tmp_path: Path) -> None:
     assert call(f"resume {run} --epochs 4 --quiet true") == 0
     check_same(run, whole)
     assert yaml.safe_load((run / "config.yaml").read_text())["epochs"] == 4
+
+
+# a run that was killed before or between its files
+
+
+def test_killed_before_the_first_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both ways on are told, and the one that is told first works."""
+    whole = train(tmp_path / "whole", "--epochs 2")
+    run = train(tmp_path / "run", "--epochs 2")
+    for path in run.iterdir():
+        if path.name not in ("config.yaml", "data.json", "versions.json"):
+            path.unlink()
+    assert call(f"train --folder {run} {TINY}") == 2
+    assert f"has not begun: `pyro-vae resume {run}` begins it" in capsys.readouterr().err
+    assert call(f"resume {run} --quiet true") == 0
+    check_same(run, whole)
+
+
+def test_killed_before_the_settings(tmp_path: Path) -> None:
+    """Nothing is known of the run yet, and a new one may begin there."""
+    (tmp_path / "run").mkdir()
+    for name in ("data.json", ".config.yaml.torn", ".lock"):
+        (tmp_path / "run" / name).write_text("")
+    whole = train(tmp_path / "whole", "--epochs 2")
+    check_same(train(tmp_path / "run", "--epochs 2"), whole)
+
+
+def test_killed_between_the_last_checkpoint_and_the_table(tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", "--epochs 2")
+    run = train(tmp_path / "run", "--epochs 2")
+    lines = (run / "metrics.csv").read_text().splitlines(keepends=True)
+    (run / "metrics.csv").write_text("".join(lines[:-1]))
+    (run / "weights.safetensors").unlink()
+    assert call(f"resume {run} --quiet true") == 0
+    check_same(run, whole)
+    assert (run / "metrics.csv").read_text() == "".join(lines)
+
+
+def test_more_epochs_that_are_refused_leave_the_settings(tmp_path: Path) -> None:
+    run = train(tmp_path / "run", "--epochs 2")
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("seed: 0", "seed: 1"))
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    assert call(f"resume {run} --epochs 9 --quiet true") == 2
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_a_refused_training_leaves_no_folder(tmp_path: Path) -> None:
+    assert call(f"train --folder {tmp_path}/a/b --optimizer.lr -1 {TINY}") == 2
+    with pytest.raises(ValueError, match="learning rate"):
+        fit(*programs(), torch.zeros(20, 4), folder=tmp_path / "a" / "b", optimizer=refusing, quiet=True)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_refusal_at_the_first_step_leaves_no_folder(tmp_path: Path) -> None:
+    model, guide = programs()
+
+    def failing(x: torch.Tensor, index: Any = None) -> Any:
+        if guide.training:
+            raise ValueError("the first step fails")
+        return model(x, index)
+
+    with pytest.raises(ValueError, match="the first step fails"):
+        fit(failing, guide, torch.zeros(20, 4), folder=tmp_path / "a", epochs=1, engine="svi", quiet=True)
+    assert not (tmp_path / "a").exists()
+
+
+def programs() -> tuple[VAE, EncoderGuide]:
+    return VAE((4,), 2, (4,)), EncoderGuide((4,), 2, (4,))
+
+
+def refusing(parameters: Any) -> Any:
+    return torch.optim.Adam(parameters, lr=-1)

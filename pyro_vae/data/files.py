@@ -12,6 +12,7 @@ the numbers make sense is judged in `arrays`; here an error means that the file 
 from __future__ import annotations
 
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -27,7 +28,12 @@ IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
 ARRAYS = (".npy", ".npz")
 PARTS = ("train", "valid", "test")
 MODES = {"1": "L", "L": "L", "RGB": "RGB", "P": "RGB"}  # how Pillow opens an image -> what we read it as
+MAX_UNPACKED = 2**28  # bytes of an archive that are unpacked without asking how it got so small
+MAX_RATIO = (
+    64  # of the bytes unpacked to those of the file; plain numbers rarely compress so well, a bomb a thousandfold
+)
 UNREADABLE = (
+    MemoryError,
     OSError,
     EOFError,
     ValueError,
@@ -69,11 +75,22 @@ def read_arrays(path: Path) -> dict[str, Array]:
     with path.open("rb") as file:  # opened here, since numpy leaves torn files open
         with torn_is_told(path):
             saved = np.load(file, allow_pickle=False)
-        if not isinstance(saved, NpzFile):
+        if not isinstance(saved, NpzFile) or saved.zip is None:
             return {"all": saved}
+        check_unpacked(saved.zip, path)
         chosen = choose_arrays(saved.files, path)
         with torn_is_told(path):
             return {part: saved[key] for part, key in chosen.items()}
+
+
+def check_unpacked(archive: zipfile.ZipFile, path: Path) -> None:
+    """A ValueError where an archive says that it unpacks to far more than it holds."""
+    unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size):
+        raise ValueError(
+            f"{path} unpacks to {unpacked:,} bytes, {unpacked // max(path.stat().st_size, 1):,} times its size, expected at"
+            f" most {MAX_RATIO} times where it is more than {MAX_UNPACKED:,}: if it is your own, write it by numpy.savez"
+        )
 
 
 @contextmanager
@@ -131,10 +148,13 @@ def read_image(path: Path) -> Array:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # more than 89 million pixels
+            image = Image.open(path)
+        with image:
             mode = image.mode + (" with transparency" if "transparency" in image.info else "")
             pixels = np.array(image.convert(MODES[mode])) if mode in MODES else None
-    except (*UNREADABLE, SyntaxError, Image.DecompressionBombError) as error:
+    except (*UNREADABLE, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{path} cannot be read as an image, it is torn or of another kind ({error})") from error
     if pixels is None:
         raise ValueError(

@@ -84,11 +84,12 @@ def fetch(name: str, root: Path) -> None:
 
 def read_idx(path: Path, rows: int) -> Tensor:
     """Read an idx file of `rows` images of 28 x 28, plain or gzipped: (rows, 1, 28, 28) uint8."""
+    header, size = struct.pack(">4i", MAGIC, rows, SIDE, SIDE), 16 + rows * SIDE * SIDE
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            raw = file.read(size + 1)  # no more, however much it unpacks to
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read ({type(error).__name__}: {error}); {remedy()}") from error
-    header, size = struct.pack(">4i", MAGIC, rows, SIDE, SIDE), 16 + rows * SIDE * SIDE
     if raw[:16] != header or len(raw) != size:
         came = struct.unpack(f">{min(len(raw), 16) // 4}i", raw[: min(len(raw), 16) // 4 * 4])
         raise ValueError(

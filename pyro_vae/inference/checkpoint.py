@@ -1,24 +1,35 @@
-"""Files that are never half-written: atomic saves, and loads that run no code.
+"""Files that are never half-written, and whose damage is noticed: atomic saves, and loads that run no code.
 
 A checkpoint is a dictionary of tensors and plain values, written beside its place and moved over it in one step, so
-that a killed process leaves the old file or the new one. It is read with `weights_only=True`.
+that a killed process leaves the old file or the new one. It is an archive of `torch.save` with a SHA-256 over all of its
+bytes in the archive's comment, so that any bit that flips is noticed, and it is read with `weights_only=True`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
+import struct
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
-FORMAT = 1
+FORMAT = 2
+MAX_BYTES = 4 * 2**30  # of a file that is read whole
+_SEAL = b"pyro_vae sha256 "
+_SEALED = len(_SEAL) + 64  # bytes of the archive's comment
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call `write` on a temporary file in the same folder, flush it to the disk and move it to `path`."""
+    """Call `write` on a temporary file in the same folder, flush it to the disk and move it to `path`.
+
+    A link at `path` is replaced and not followed.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -32,9 +43,38 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise
 
 
+def read_whole(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """The bytes of a file; a ValueError where there are more than `limit`."""
+    with path.open("rb") as file:
+        raw = file.read(limit + 1) if path.stat().st_size <= limit else b""
+        if len(raw) > limit or path.stat().st_size > limit:
+            raise ValueError(f"{path}: got {path.stat().st_size:,} bytes, expected at most {limit:,}")
+    return raw
+
+
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write `state`, a dictionary of tensors and plain values, to `path` atomically."""
-    write_atomically(path, lambda file: torch.save({"format": FORMAT} | state, file))
+    archive = io.BytesIO()
+    torch.save({"format": FORMAT} | state, archive)
+    write_atomically(path, lambda file: file.write(_seal(archive.getvalue())))
+
+
+def _seal(archive: bytes) -> bytes:
+    """The archive with the checksum of all that stands before the checksum as its comment."""
+    body = archive[:-2] + struct.pack("<H", _SEALED) + _SEAL
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+def _unseal(raw: bytes) -> str | None:
+    """What is wrong with a sealed archive, None where all is well: nothing in it then unpacks to more than the file."""
+    if raw[-_SEALED:-64] != _SEAL:
+        return "it has no checksum at its end"
+    if hashlib.sha256(raw[:-64]).hexdigest().encode() != raw[-64:]:
+        return "its checksum is wrong"
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+        size = sum(entry.file_size for entry in archive.infolist())
+    return f"{packed[:1]} is compressed" if packed or size > len(raw) else None
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -42,15 +82,20 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is torn, holds more than tensors and plain values, or is of another format.
+        ValueError: the file is damaged, holds more than tensors and plain values, or is of another format.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, expected a checkpoint of a run: was the run trained?")
+    raw = read_whole(path)
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        wrong = _unseal(raw)
+        state = torch.load(io.BytesIO(raw), map_location=device, weights_only=True) if wrong is None else None
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, KeyError, ...
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a readable checkpoint ({reason}): it is torn or of another program") from error
+        wrong = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    if wrong is not None:
+        raise ValueError(
+            f"{path}: not a readable checkpoint ({wrong}): it is damaged, or of another program or version"
+        )
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
         raise ValueError(f"{path}: got checkpoint format {found}, expected {FORMAT}: it is of another version")

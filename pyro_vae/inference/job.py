@@ -17,15 +17,16 @@ from torch import Tensor, nn
 
 from pyro_vae.data import Split
 from pyro_vae.inference.checkpoint import load, load_weights, save
+from pyro_vae.inference.folder import CHECKPOINT, check_identity
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import ResolvedRecipe
 from pyro_vae.inference.record import Row, write_metrics
+from pyro_vae.inference.weights import NAME as WEIGHTS
+from pyro_vae.inference.weights import write_weights
 from pyro_vae.traces import Program
 
 Step = Callable[[Tensor, Tensor | None], Tensor]
 """One step of training, from the rows of the minibatch and the random bits of their binarisation to the loss."""
-
-FILES = ("checkpoint.pt", "weights.pt", "metrics.csv", "units.csv", "config.yaml")
 
 
 @dataclass
@@ -66,6 +67,7 @@ class Job:
     losses: Tensor  # of the steps of this epoch, on the device; in the checkpoint as far as the epoch has come
     noise: torch.Generator
     probe: tuple[Tensor, Tensor] | str | None = None  # data and their numbers to follow the latent units on; or why not
+    run: str = ""  # the identity of the run, which all its files carry
 
     @property
     def steps_per_epoch(self) -> int:
@@ -84,16 +86,35 @@ def weights(model: Program, guide: Program, params: dict[str, Tensor]) -> dict[s
     return state
 
 
+def is_state(state: Any) -> bool:
+    """Whether a value looks like what `weights` makes: tensors by name, by part."""
+    if not isinstance(state, dict) or "params" not in state:
+        return False
+    if not all(isinstance(part, dict) for part in state.values()):
+        return False
+    return all(isinstance(value, Tensor) for part in state.values() for value in part.values())
+
+
 def set_weights(model: Program, guide: Program, params: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Put back what `weights` copied, in place."""
+    """Put back what `weights` copied, in place; a ValueError where it is not finite."""
     for name, program in (("model", model), ("guide", guide)):
         if isinstance(program, nn.Module):
             load_weights(program, state.get(name, {}), name)
+            _check_finite(name, dict(program.named_parameters()), dict(program.named_buffers()))
+    _check_finite("params", state["params"], {})
     with torch.no_grad():
         for name, value in state["params"].items():
             if name not in params or params[name].shape != value.shape:
                 raise ValueError(f"checkpoint: its pyro.param {name!r} {tuple(value.shape)} is not in these programs")
             params[name].copy_(value)
+
+
+def _check_finite(part: str, params: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
+    """No parameter may be NaN or infinite, and no buffer NaN; an infinite one may be a mask."""
+    bad = [name for name, value in params.items() if not torch.isfinite(value).all()]
+    bad += [name for name, value in buffers.items() if torch.isnan(value).any()]
+    if bad:
+        raise ValueError(f"weights: {part} {bad[:3]} got NaN or infinity, expected finite numbers: train it anew")
 
 
 def keep(job: Job, at: Position) -> None:
@@ -109,28 +130,28 @@ def keep(job: Job, at: Position) -> None:
         "noise": job.noise.get_state(),
         "torch_noise": _noise_state(job.noise.device),
         "same": _same(job),
+        "run": job.run,
     }
-    save(job.folder / "checkpoint.pt", state)
+    save(job.folder / CHECKPOINT, state)
     if at.history:
         write_metrics(job.folder / "metrics.csv", at.history)
 
 
 def read_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """What `keep` wrote into a run folder; a ValueError where checkpoint.pt is something else."""
-    path = folder / "checkpoint.pt"
+    path = folder / CHECKPOINT
     state = load(path, device)
-    if not state.keys() >= {"position", "weights", "same", "losses"}:
-        raise ValueError(
-            f"{path}: holds weights alone or is of an earlier version, expected the checkpoint of a training"
-        )
+    kinds = {"position": dict, "weights": dict, "same": dict, "losses": Tensor, "run": str}
+    whole = all(isinstance(state.get(name), kind) for name, kind in kinds.items())
+    if not whole or not isinstance(state["position"].get("epoch"), int) or not is_state(state["weights"]):
+        raise ValueError(f"{path}: holds something else, expected the checkpoint of a training")
+    check_identity(folder, CHECKPOINT, state["run"])
     return state
 
 
 def restore(job: Job) -> Position:
     """Load the folder's checkpoint into the job and return where it stood."""
     assert job.folder is not None
-    for torn in [f for name in FILES for f in job.folder.glob(f".{name}.*")]:  # what a killed process was writing
-        torn.unlink()
     state = read_checkpoint(job.folder, job.noise.device)
     for name, value in _same(job).items():
         if state["same"].get(name, value) != value:  # an earlier version knew fewer
@@ -144,12 +165,16 @@ def restore(job: Job) -> Position:
         raise ValueError(
             f"resume: the checkpoint's optimizer or schedule is another than the recipe's: {error}"
         ) from error
-    job.losses[: len(state["losses"])] = state["losses"]
-    job.noise.set_state(state["noise"].cpu())
-    torch.set_rng_state(state["torch_noise"]["cpu"].cpu())
-    if job.noise.device.type == "cuda":
-        torch.cuda.set_rng_state(state["torch_noise"]["cuda"].cpu(), job.noise.device)
-    return Position(**state["position"])
+    try:
+        job.losses[: len(state["losses"])] = state["losses"]
+        _set_noise(job.noise, state)
+        at = Position(**state["position"])
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"resume: the checkpoint does not fit this run ({error}): it is of another version") from error
+    job.run = state["run"]
+    if at.history:  # a kill between the checkpoint and the table leaves the table without its last row
+        write_metrics(job.folder / "metrics.csv", at.history)
+    return at
 
 
 def _same(job: Job) -> dict[str, Any]:
@@ -166,6 +191,14 @@ def _same(job: Job) -> dict[str, Any]:
     }
 
 
+def _set_noise(noise: torch.Generator, state: dict[str, Any]) -> None:
+    """Put back the states of the random generators."""
+    noise.set_state(state["noise"].cpu())
+    torch.set_rng_state(state["torch_noise"]["cpu"].cpu())
+    if noise.device.type == "cuda":
+        torch.cuda.set_rng_state(state["torch_noise"]["cuda"].cpu(), noise.device)
+
+
 def _noise_state(device: torch.device) -> dict[str, Tensor]:
     state = {"cpu": torch.get_rng_state()}
     return state | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
@@ -176,4 +209,4 @@ def finish(job: Job, at: Position) -> None:
     if at.best_weights is not None:
         set_weights(job.model, job.guide, job.params, at.best_weights)
     if job.folder is not None:
-        save(job.folder / "weights.pt", weights(job.model, job.guide, job.params))
+        write_weights(job.folder / WEIGHTS, weights(job.model, job.guide, job.params), job.run)

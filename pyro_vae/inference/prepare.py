@@ -67,22 +67,6 @@ def as_begun(recipe: Recipe, folder: Path) -> Recipe:
     return replace(recipe, **{name: begun[name] for name in open_fields})
 
 
-def open_folder(folder: str | Path | None, resume: bool) -> Path | None:
-    """The run folder, made where it is missing; a ValueError where it holds a run that is not to be resumed."""
-    if folder is None:
-        if resume:
-            raise ValueError("resume: got no folder, expected the folder of the run to go on with")
-        return None
-    path = Path(folder)
-    if not resume and any((path / name).exists() for name in ("checkpoint.pt", "weights.pt")):
-        raise ValueError(f"folder: {path} holds a run already: resume it, or choose another folder")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"folder: cannot make {path} ({error.strerror}): choose another folder") from error
-    return path
-
-
 def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecipe, folder: Path | None) -> Job:
     """Check everything that can be checked before the first step, and build what a step needs."""
     if recipe.keep == "best" and data.valid is None:

@@ -30,11 +30,13 @@ from pyro_vae.data.binarise import draw_seed
 from pyro_vae.diagnostics.units import Units
 from pyro_vae.evidence.methods import log_evidence
 from pyro_vae.inference.failure import check_finite, check_losses, deferred_interrupt
+from pyro_vae.inference.folder import CHECKPOINT, claim, new_identity
 from pyro_vae.inference.job import Job, Position, finish, keep, restore, weights
 from pyro_vae.inference.outcome import Run, follow, look_for_collapse
-from pyro_vae.inference.prepare import as_begun, data_for, is_enough, open_folder, prepare, resolve_device
+from pyro_vae.inference.prepare import as_begun, data_for, is_enough, prepare, resolve_device
 from pyro_vae.inference.recipe import Recipe
 from pyro_vae.inference.record import Reporter, Row, tensorboard_writer
+from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.objectives import warmup
 from pyro_vae.traces import Program
 
@@ -65,7 +67,8 @@ def fit(
             warm-up follow the data where they are left out.
         valid: rows of an array to hold out for validation; None means a tenth (none for a guide with parameters per datum).
         values: what whole numbers in an array are, "pixels" or "real"; asked for where their look does not tell.
-        folder: keeps metrics.csv, units.csv, checkpoint.pt and, at the end, weights.pt; None keeps nothing.
+        folder: keeps metrics.csv, units.csv, checkpoint.pt and, at the end, weights.safetensors; None keeps nothing. It is
+            locked as long as the run lasts.
         device: "auto" (CUDA where there is a GPU), "cpu" or "cuda".
         resume: go on from the folder's checkpoint; the other arguments must be the same (epochs may grow).
         quiet: no progress on stderr, and no sentence at the end.
@@ -88,10 +91,12 @@ def fit(
     recipe = replace(recipe or Recipe(), **changes)
     data = data_for(model, guide, data, valid, values)
     where = resolve_device(device)
-    path = open_folder(folder, resume)
-    if resume and path is not None:
-        recipe = as_begun(recipe, path)
+    if resume and folder is None:
+        raise ValueError("resume: got no folder, expected the folder of the run to go on with")
     with ExitStack() as stack:
+        path = None if folder is None else stack.enter_context(claim(Path(folder), resume))
+        if resume and path is not None:
+            recipe = as_begun(recipe, path)
         stack.enter_context(torch.random.fork_rng([where] if where.type == "cuda" else []))
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", message="Encountered")  # Pyro's NaN warnings: the loop raises instead
@@ -102,8 +107,9 @@ def fit(
         warnings.filterwarnings("ignore", message="Detected call of .lr_scheduler")  # one that is resumed, not new
         position = restore(job) if resume else Position()
         if resume and path is not None and position.epoch < recipe.epochs:
-            (path / "weights.pt").unlink(missing_ok=True)  # of an earlier end
+            (path / WEIGHTS).unlink(missing_ok=True)  # of an earlier end
         if not resume:
+            job.run = new_identity(path) if path is not None else ""
             keep(job, position)  # from here on there is something to go on from
         interrupted = stack.enter_context(deferred_interrupt())
         stack.enter_context(pyro.validation_enabled(False))
@@ -119,7 +125,7 @@ def fit(
         except ValueError:
             if path is not None and position.epoch == position.step == 0:
                 # refused at the first step: there is no run to go on with
-                (path / "checkpoint.pt").unlink(missing_ok=True)
+                (path / CHECKPOINT).unlink(missing_ok=True)
             raise
         run = _end(job, position, data)
         if path is None or not (path / "config.yaml").is_file():  # else the command line says it

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torchvision.utils import save_image
+
+from pyro_vae.inference.checkpoint import write_atomically
 
 
 def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> Path:
@@ -23,10 +26,22 @@ def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> P
     grid = grid.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_image(grid, path, nrow=columns, padding=2, pad_value=0.5)
+        picture = io.BytesIO()
+        save_image(grid, picture, format=_format(path), nrow=columns, padding=2, pad_value=0.5)
+        write_atomically(path, lambda file: file.write(picture.getvalue()))
     except (OSError, ValueError) as error:
         raise ValueError(f"out: cannot write {path} ({error}): choose another path that ends in .png") from error
     return path
+
+
+def _format(path: Path) -> str:
+    """Pillow's name of the kind of picture that a file name asks for."""
+    from PIL import Image
+
+    found = Image.registered_extensions().get(path.suffix.lower())
+    if found is None:
+        raise ValueError(f"unknown file extension: {path.suffix}")
+    return found
 
 
 def as_images(data: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from pyro_vae.diagnostics import Entry, Gap, Ledger
 from pyro_vae.inference.checkpoint import write_atomically
 from pyro_vae.report.tables import share, write_csv
 
+ENDS = (".csv", "_data.csv", ".nc", ".png")  # of the files of a ledger
 _SCORES = ("elbo", "elbo_error", "rate", "distortion", "log_px", "log_px_error", "ess", "pareto_k")
 _GAPS = ("inference", "approximation", "amortization")
 
@@ -61,7 +62,7 @@ def _difference(train: Gap | None, test: Gap | None) -> str:
 
 def write_ledger(ledger: Ledger, folder: Path, name: str) -> list[Path]:
     """Write NAME.csv (means), NAME_data.csv (a row per guide and datum), NAME.nc and NAME.png into a folder."""
-    paths = [folder / f"{name}{end}" for end in (".csv", "_data.csv", ".nc", ".png")]
+    paths = [folder / f"{name}{end}" for end in ENDS]
     write_csv(list(ledger.rows()), paths[0])
     write_csv([row for key, entry in ledger.entries.items() for row in _data_rows(key, entry)], paths[1])
     write_netcdf(ledger_to_arviz(ledger), paths[2])

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 
-from pyro_vae.inference.checkpoint import load, load_weights, save, write_atomically
+from pyro_vae.inference.checkpoint import FORMAT, _seal, load, load_weights, save, write_atomically
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -34,7 +36,7 @@ class Evil:
 
 
 def test_code_in_a_file_is_not_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    torch.save({"format": 1, "x": Evil()}, tmp_path / "s.pt")
+    save(tmp_path / "s.pt", {"x": Evil()})  # its checksum is right
     with pytest.raises(ValueError, match="not a readable checkpoint"):
         load(tmp_path / "s.pt")
     assert "evil\n" not in capfd.readouterr().out
@@ -52,11 +54,40 @@ def test_torn_files(tmp_path: Path, content: bytes | None) -> None:
 def test_missing_and_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such file"):
         load(tmp_path / "none.pt")
-    torch.save({"format": 99}, tmp_path / "s.pt")
-    with pytest.raises(ValueError, match="got checkpoint format 99, expected 1"):
+    save(tmp_path / "s.pt", {"format": 99})
+    with pytest.raises(ValueError, match="got checkpoint format 99, expected 2"):
         load(tmp_path / "s.pt")
-    torch.save([1], tmp_path / "s.pt")
-    with pytest.raises(ValueError, match="got checkpoint format list"):
+    torch.save({"format": 1}, tmp_path / "s.pt")
+    with pytest.raises(ValueError, match="it has no checksum at its end"):
+        load(tmp_path / "s.pt")
+
+
+def test_torch_itself_reads_a_checkpoint(tmp_path: Path) -> None:
+    save(tmp_path / "s.pt", {"a": torch.arange(3)})
+    assert torch.equal(torch.load(tmp_path / "s.pt", weights_only=True)["a"], torch.arange(3))
+
+
+def test_every_bit_that_flips_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "s.pt"
+    save(path, {"a": torch.arange(3), "b": "text"})
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        bad = bytearray(whole)
+        bad[place] ^= 1 << place % 8
+        path.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"s\.pt: not a readable checkpoint"):
+            load(path)
+
+
+def test_an_archive_that_unpacks_to_more_than_it_holds(tmp_path: Path) -> None:
+    """A bomb whose checksum is right: every entry is compressed."""
+    plain, packed = io.BytesIO(), io.BytesIO()
+    torch.save({"format": FORMAT, "a": torch.zeros(10**6)}, plain)
+    with zipfile.ZipFile(plain) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+    (tmp_path / "s.pt").write_bytes(_seal(packed.getvalue()))
+    with pytest.raises(ValueError, match="is compressed"):
         load(tmp_path / "s.pt")
 
 

@@ -29,6 +29,7 @@ from pyro_vae import (
     log_evidence,
 )
 from pyro_vae.inference.optim import JointOptim
+from pyro_vae.inference.weights import read_weights
 
 NUM, SIZE = 96, 5
 SGD = partial(torch.optim.SGD, lr=0.0)
@@ -298,10 +299,10 @@ def test_a_guide_with_rows_knows_nothing_of_validation_data() -> None:
 
 def test_a_folder_with_weights_is_not_overwritten(tmp_path: Path) -> None:
     model, guide, x = make()
-    (tmp_path / "weights.pt").write_bytes(b"kept")
+    (tmp_path / "weights.safetensors").write_bytes(b"kept")
     with pytest.raises(ValueError, match="holds a run already"):
         fit(model, guide, x, folder=tmp_path, quiet=True)
-    assert (tmp_path / "weights.pt").read_bytes() == b"kept"
+    assert (tmp_path / "weights.safetensors").read_bytes() == b"kept"
 
 
 def test_a_user_s_plain_functions_and_pyro_params_train(tmp_path: Path) -> None:
@@ -321,7 +322,7 @@ def test_a_user_s_plain_functions_and_pyro_params_train(tmp_path: Path) -> None:
 
     run = fit(model, guide, x, epochs=10, batch_size=16, folder=tmp_path, quiet=True)
     assert run.history[-1]["train_loss"] < run.history[0]["train_loss"]
-    kept = torch.load(tmp_path / "weights.pt", weights_only=True)
+    kept, _ = read_weights(tmp_path / "weights.safetensors")
     assert kept["params"].keys() == {"loc", "scale", "weight"}
     torch.testing.assert_close(kept["params"]["scale"].exp(), pyro.param("scale").detach())
     torch.testing.assert_close(kept["params"]["weight"], pyro.param("weight").detach())

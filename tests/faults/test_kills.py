@@ -1,0 +1,101 @@
+"""SIGKILL at random moments of `train` and `resume`: nothing is lost, and the end is that of a run that was left alone."""
+
+from __future__ import annotations
+
+import csv
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyro_vae.cli import main
+from pyro_vae.inference.weights import digest_of, read_weights
+from tests.faults.forks import Forks
+from tests.faults.scale import times
+
+KILLS = times(6, 200)
+TRAIN = (
+    "--quiet true --device cpu --epochs 8 --batch_size 512 --model.hidden [16] --model.latent_dim 3 --guide.hidden [16]"
+)
+
+
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    with Forks(tmp_path_factory.mktemp("forks")) as found:
+        yield found
+
+
+def result(folder: Path) -> tuple[str, list[dict[str, str]], dict[str, object]]:
+    """Weights, metrics and generators, without what depends on the clock."""
+    weights, _ = read_weights(folder / "weights.safetensors")
+    with (folder / "metrics.csv").open() as file:
+        rows = [
+            {k: v for k, v in row.items() if k not in ("seconds", "data_per_second")} for row in csv.DictReader(file)
+        ]
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    return digest_of(weights), rows, {"noise": state["noise"].tolist(), "last": digest_of(state["weights"])}
+
+
+def opens(folder: Path, forks: Forks) -> bool:
+    """A folder that holds a checkpoint opens; another one says what it lacks, in one line."""
+    code = forks.run(f"info {folder}")
+    return "Traceback" not in forks.error and code == (0 if (folder / "checkpoint.pt").exists() else 2)
+
+
+def test_killed_at_any_moment(forks: Forks, tmp_path: Path) -> None:
+    rng = random.Random(0)
+    started = time.monotonic()
+    assert forks.run(f"train --folder {tmp_path}/whole {TRAIN}") == 0, forks.error
+    length = time.monotonic() - started
+    expected = result(tmp_path / "whole")
+    kills, stories, lost = 0, 0, []
+    while kills < KILLS:
+        folder = tmp_path / f"run{stories}"
+        stories += 1
+        for number in range(100):
+            begun = (folder / "config.yaml").exists()
+            command = f"resume {folder} --quiet true --device cpu" if begun else f"train --folder {folder} {TRAIN}"
+            last = number == 4 or kills == KILLS
+            code = forks.run(command, None if last else rng.uniform(0, length))
+            if code == 0:
+                break
+            kills += code == -9
+            if code != -9 or not opens(folder, forks):
+                lost.append((folder.name, number, code, forks.error))
+                break
+        if not lost and result(folder) != expected:
+            lost.append((folder.name, number, "another end", ""))
+        hidden = [path.name for path in folder.iterdir() if path.name.startswith(".") and path.name != ".lock"]
+        if hidden:
+            lost.append((folder.name, number, "left behind", " ".join(hidden)))
+    print(f"{kills} kills in {stories} runs of {length:.1f} s, lost {len(lost)}")
+    assert lost == []
+
+
+def test_two_at_once(forks: Forks, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While one process trains, another is refused at once and changes nothing; readers go on."""
+    folder = tmp_path / "run"
+    long = TRAIN.replace("--epochs 8", "--epochs 5000")
+    enough = threading.Event()
+    first = threading.Thread(target=forks.run, args=(f"train --folder {folder} {long}", enough))
+    first.start()
+    try:
+        while not (folder / "metrics.csv").exists() and first.is_alive():
+            time.sleep(0.01)
+        (folder / ".checkpoint.pt.live").write_text("what the live run is writing")
+        settings = (folder / "config.yaml").read_bytes()
+        for command in (f"resume {folder}", f"resume {folder} --epochs 9", f"train --folder {folder} {TRAIN}"):
+            assert main(command.split()) == 2
+            assert f"folder: {folder} is being trained by another process" in capsys.readouterr().err
+        assert main(["info", str(folder)]) == 0
+        assert (folder / ".checkpoint.pt.live").exists() and (folder / "config.yaml").read_bytes() == settings
+    finally:
+        enough.set()
+        first.join()
+    done = torch.load(folder / "checkpoint.pt", weights_only=True)["position"]["epoch"]
+    assert main(f"resume {folder} --epochs {done} --quiet true".split()) == 0
+    assert not (folder / ".checkpoint.pt.live").exists()
