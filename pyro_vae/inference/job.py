@@ -20,6 +20,7 @@ from pyro_vae.inference.checkpoint import load, load_weights, save
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import ResolvedRecipe
 from pyro_vae.inference.record import Row, write_metrics
+from pyro_vae.modes import modules_of
 from pyro_vae.traces import Program
 
 Step = Callable[[Tensor, Tensor | None], Tensor]
@@ -65,15 +66,23 @@ class Job:
     step: Step
     losses: Tensor  # of the steps of this epoch, on the device; in the checkpoint as far as the epoch has come
     noise: torch.Generator
+    plate_size: int | None = None  # of a data plate that a minibatch is a subsample of: its loss is of so many data
     probe: tuple[Tensor, Tensor] | str | None = None  # data and their numbers to follow the latent units on; or why not
 
     @property
     def steps_per_epoch(self) -> int:
         return math.ceil(len(self.train) / self.recipe.batch_size)
 
+    def of_minibatch(self, loss: Tensor, size: int) -> Tensor:
+        """The loss of a minibatch of `size` data, which a plate that subsamples has made one of `plate_size` data."""
+        return loss if self.plate_size is None else loss * (size / self.plate_size)
+
 
 def weights(model: Program, guide: Program, params: dict[str, Tensor]) -> dict[str, Any]:
-    """A copy of all parameters: of the modules, and of `pyro.param` statements outside of them, unconstrained."""
+    """A copy of all parameters: of the modules, and of `pyro.param` statements outside of them, unconstrained.
+
+    Of nets that a program runs without holding them, a function's, the buffers (running means, say) are copied too.
+    """
     modules = {n: m for n, m in (("model", model), ("guide", guide)) if isinstance(m, nn.Module)}
     owned = {id(p) for module in modules.values() for p in module.parameters()}
     state: dict[str, Any] = {
@@ -81,7 +90,8 @@ def weights(model: Program, guide: Program, params: dict[str, Tensor]) -> dict[s
         for name, module in modules.items()
     }
     state["params"] = {name: p.detach().cpu().clone() for name, p in params.items() if id(p) not in owned}
-    return state
+    buffers = {name: b.detach().cpu().clone() for name, b in _other_buffers(model, guide).items()}
+    return state | ({"buffers": buffers} if buffers else {})
 
 
 def set_weights(model: Program, guide: Program, params: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -94,6 +104,20 @@ def set_weights(model: Program, guide: Program, params: dict[str, Tensor], state
             if name not in params or params[name].shape != value.shape:
                 raise ValueError(f"checkpoint: its pyro.param {name!r} {tuple(value.shape)} is not in these programs")
             params[name].copy_(value)
+        buffers = _other_buffers(model, guide)
+        for name, value in state.get("buffers", {}).items():
+            if name not in buffers or buffers[name].shape != value.shape:
+                raise ValueError(f"checkpoint: its buffer {name!r} {tuple(value.shape)} is not in these programs")
+            buffers[name].copy_(value)
+
+
+def _other_buffers(model: Program, guide: Program) -> dict[str, Tensor]:
+    """The buffers of nets that the programs run and are no part of them as modules, by number and name."""
+    modules = [p for p in (model, guide) if isinstance(p, nn.Module)]
+    owned = {id(b) for module in modules for b in module.buffers()}
+    found = [dict(m.named_buffers(recurse=False)) for m in modules_of(model, guide)]
+    others = [held for held in found if held and not owned & {id(b) for b in held.values()}]
+    return {f"{number}.{name}": b for number, held in enumerate(others) for name, b in held.items()}
 
 
 def keep(job: Job, at: Position) -> None:
