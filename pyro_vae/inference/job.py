@@ -20,6 +20,7 @@ from pyro_vae.inference.checkpoint import load, load_weights, save
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import ResolvedRecipe
 from pyro_vae.inference.record import Row, write_metrics
+from pyro_vae.inference.settings import difference
 from pyro_vae.modes import modules_of
 from pyro_vae.traces import Program
 
@@ -67,6 +68,7 @@ class Job:
     losses: Tensor  # of the steps of this epoch, on the device; in the checkpoint as far as the epoch has come
     noise: torch.Generator
     plate_size: int | None = None  # of a data plate that a minibatch is a subsample of: its loss is of so many data
+    settings: dict[str, dict[str, str]] = field(default_factory=dict)  # of loss and schedule, before the first step
     probe: tuple[Tensor, Tensor] | str | None = None  # data and their numbers to follow the latent units on; or why not
 
     @property
@@ -133,6 +135,7 @@ def keep(job: Job, at: Position) -> None:
         "noise": job.noise.get_state(),
         "torch_noise": _noise_state(job.noise.device),
         "same": _same(job),
+        "settings": job.settings,
     }
     save(job.folder / "checkpoint.pt", state)
     if at.history:
@@ -159,6 +162,10 @@ def restore(job: Job) -> Position:
     for name, value in _same(job).items():
         if state["same"].get(name, value) != value:  # an earlier version knew fewer
             raise ValueError(f"resume: the run was started with {name} = {state['same'][name]}, got {value}")
+    for name, now in job.settings.items():
+        other = difference(state.get("settings", {}).get(name, {}), now)
+        if other is not None:
+            raise ValueError(f"resume: the run was started with a {name} of {other[0]}, got {other[1]}")
     set_weights(job.model, job.guide, job.params, state["weights"])
     try:
         job.optim.set_state(state["optimizer"])

@@ -19,6 +19,7 @@ from pyro_vae.inference.job import Job, read_checkpoint
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.outcome import MIN_VALID, probe_of
 from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
+from pyro_vae.inference.settings import settings_of
 from pyro_vae.modes import in_eval_mode
 from pyro_vae.objectives import tempered
 from pyro_vae.traces import Program, Scaling, check_programs, scaling, trainable_parameters
@@ -106,6 +107,7 @@ def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecip
     if not params:
         raise ValueError("fit: neither the model nor the guide has a parameter to train: register nets by pyro.module")
     optim = JointOptim(recipe.optimizer, params.values(), recipe.clip_norm)
+    schedule = recipe.schedule(optim.optimizer) if recipe.schedule else None
     beta = torch.tensor(recipe.beta, device=device)
     plain = recipe.beta == 1 and recipe.warmup_epochs == 0
     elbo = type(recipe.loss) in ELBOS and not scaled.other
@@ -121,7 +123,8 @@ def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecip
         loss_is_elbo=elbo and recipe.beta == 1,
         beta=beta,
         optim=optim,
-        schedule=recipe.schedule(optim.optimizer) if recipe.schedule else None,
+        schedule=schedule,
+        settings={"loss": settings_of(recipe.loss), "schedule": settings_of(schedule)},
         plate_size=scaled.plate_size,
         losses=torch.zeros(math.ceil(len(data.train) / recipe.batch_size), device=device),
         step=make_step(*programs, optim, recipe, data.train),
