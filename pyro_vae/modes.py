@@ -11,38 +11,67 @@ import pyro
 import torch
 from torch import nn
 
+from pyro_vae.graphs import Watch
+
+
+def modules_of(*programs: Any) -> list[nn.Module]:
+    """All modules that the programs run, submodules included, as far as their code shows them (see `Watch`).
+
+    A program is a module, or a function, a method, a partial or a Pyro handler that reaches modules by a closure, a
+    global that its code names, an argument that is bound, or an attribute.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+        >>> len(modules_of(lambda x, index=None: net(x)))
+        3
+    """
+    own = [p for p in programs if isinstance(p, nn.Module)]
+    reached = Watch(*programs).modules
+    return list(dict.fromkeys(m for module in (*own, *reached) for m in module.modules()))
+
 
 def device_of(*programs: Any) -> torch.device | None:
     """Where the parameters of the programs lie; None where they have none."""
-    modules = (p for p in programs if isinstance(p, nn.Module))
-    return next((parameter.device for module in modules for parameter in module.parameters()), None)
+    own = [p for p in programs if isinstance(p, nn.Module)]
+    for modules in (own, modules_of(*programs)):
+        for module in modules:
+            for parameter in module.parameters():
+                return parameter.device
+    return None
 
 
 @contextmanager
-def evaluation(*programs: Any, device: torch.device | str = "cpu", seed: int | None = None) -> Iterator[None]:
-    """Evaluate programs: modules in eval mode, no gradients, no validation, and the caller's random state kept.
-
-    Args:
-        seed: seeds torch's generators inside the block.
-    """
-    modules = [m for p in programs if isinstance(p, nn.Module) for m in p.modules()]
+def in_eval_mode(*programs: Any) -> Iterator[list[nn.Module]]:
+    """All modules of the programs in eval mode, and as they were at the end."""
+    modules = modules_of(*programs)
     training = [m for m in modules if m.training]
     for module in training:
         module.training = False
     try:
-        with (
-            isolated_noise(torch.device(device)),
-            torch.no_grad(),
-            pyro.validation_enabled(False),
-            warnings.catch_warnings(),
-        ):
-            warnings.filterwarnings("ignore", message=".*requires_grad=False")  # a frozen net is meant to be frozen
-            if seed is not None:
-                torch.manual_seed(seed)
-            yield
+        yield modules
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def evaluation(*programs: Any, device: torch.device | str = "cpu", seed: int | None = None) -> Iterator[None]:
+    """Evaluate programs: their modules in eval mode, no gradients, no validation, and the caller's random state kept.
+
+    Args:
+        seed: seeds torch's generators inside the block.
+    """
+    with (
+        in_eval_mode(*programs),
+        isolated_noise(torch.device(device)),
+        torch.no_grad(),
+        pyro.validation_enabled(False),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", message=".*requires_grad=False")  # a frozen net is meant to be frozen
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
 
 
 def isolated_noise(device: torch.device) -> Any:

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions.util import scale_and_mask
 from pyro.infer import Trace_ELBO
 from pyro.infer.util import torch_item
 from pyro.poutine.messenger import Messenger
@@ -120,6 +121,7 @@ class Bound(Trace_ELBO):
     def _weigh(self, model: Program, guide: Program, args: Any, kwargs: Any) -> tuple[Any, Any, Tensor]:
         """The traces, and the log-weights `(S, B)`."""
         ((model_trace, guide_trace),) = self._get_traces(model, guide, args, kwargs)
+        _check_plates(model_trace, guide_trace)
         log_w = _log_density(model_trace, self.num_particles) - _log_density(guide_trace, self.num_particles)
         return model_trace, guide_trace, log_w
 
@@ -154,6 +156,7 @@ class ScoreFunction(Trace_ELBO):
             drawn = poutine.trace(guide).get_trace(*args, **kwargs)
         log_q = _score(guide, drawn, args, kwargs, self.num_particles)
         model_trace = poutine.trace(poutine.replay(model, trace=drawn)).get_trace(*args, **kwargs)
+        _check_plates(model_trace, drawn)
         model_trace.compute_log_prob()
         log_p = _log_density(model_trace, self.num_particles)
         log_w = (log_p - log_q).detach()
@@ -167,7 +170,7 @@ class ScoreFunction(Trace_ELBO):
 class FreeBits(Trace_ELBO):
     """The ELBO with free nats: units whose mean rate over the minibatch is below `nats` are not pressed any further.
 
-        loss = distortion + sum_u max(nats, rate_u),    rate_u the mean over the minibatch of KL(q_u || p_u)
+        loss = distortion + beta sum_u max(nats, rate_u),    rate_u the mean over the minibatch of KL(q_u || p_u)
 
     u runs over the units of a latent where prior and guide are independent there, and over whole latents else. Not the
     ELBO: the loss is larger where a unit is below.
@@ -202,7 +205,8 @@ class FreeBits(Trace_ELBO):
         loss = -observed.sum()
         for name, site in latents.items():
             rate = unit_rates(guide_trace.nodes[name], site)  # (B, units)
-            loss = loss + len(rate) * rate.mean(0).clamp(min=self.nats).sum()
+            pressed = len(rate) * rate.mean(0).clamp(min=self.nats).sum()
+            loss = loss + (pressed if _is_one(site["scale"]) else _weight(site) * pressed)
         return loss
 
 
@@ -210,15 +214,39 @@ def _latents(trace: poutine.Trace) -> list[Any]:
     return [site for site in sample_sites(trace) if not site["is_observed"]]
 
 
+def _is_one(scale: Any) -> bool:
+    return isinstance(scale, float) and scale == 1.0
+
+
+def _weight(site: Any) -> Any:
+    """The KL weight of a latent, one for all data."""
+    scale = site["scale"]
+    if isinstance(scale, Tensor) and scale.numel() > 1:
+        raise ValueError(
+            f"loss: the site {site['name']!r} is scaled by {tuple(scale.shape)} numbers, expected one for all data"
+        )
+    return scale
+
+
 def unit_rates(mine: Any, prior: Any) -> Tensor:
-    """KL of each unit `(B, units)` where both are independent over units; else log q - log p at the draw, `(B, 1)`."""
+    """KL of each unit `(B, units)` where both are independent over units; else log q - log p at the draw, `(B, 1)`.
+
+    Never scaled: the weight of a latent is the objective's affair.
+    """
     q, p = mine["fn"], prior["fn"]
     if isinstance(q, Independent) and isinstance(p, Independent) and q.event_shape == p.event_shape:
         try:
-            return kl_divergence(q.base_dist, p.base_dist).reshape(-1, *q.event_shape).flatten(1)
+            kl = kl_divergence(q.base_dist, p.base_dist)
+            units = kl.reshape(*kl.shape[: kl.dim() - len(q.event_shape)], -1).movedim(-1, 0)  # (units, ..., B)
+            return _masked(units, mine).flatten(1).T
         except NotImplementedError:
             pass
-    return (mine["log_prob"] - prior["log_prob"]).reshape(-1, 1)
+    rate = _masked(mine["unscaled_log_prob"], mine) - _masked(prior["unscaled_log_prob"], prior)
+    return rate.reshape(-1, 1)
+
+
+def _masked(values: Tensor, site: Any) -> Tensor:
+    return scale_and_mask(values, mask=site["mask"])
 
 
 def _log_density(trace: poutine.Trace, num_particles: int, skip: Iterable[str] = ()) -> Tensor:
@@ -227,14 +255,33 @@ def _log_density(trace: poutine.Trace, num_particles: int, skip: Iterable[str] =
     for site in sample_sites(trace):
         if site["name"] in skip:
             continue
-        if not (isinstance(site["scale"], float) and site["scale"] == 1.0):
+        if not _is_one(site["scale"]):
             raise ValueError(
                 f"loss: the site {site['name']!r} is scaled, and scaled weights bound nothing: use beta 1 without warm-up"
                 " and no subsampling, or Trace_ELBO"
             )
         log_prob = site["log_prob"]
-        total = total + log_prob.reshape(num_particles, -1, log_prob.shape[-1]).sum(1)
+        total = total + log_prob.reshape(num_particles, -1, *log_prob.shape[-1:] or (1,)).sum(1)
     return total
+
+
+def _check_plates(*traces: poutine.Trace) -> None:
+    """Refuse a site that does not belong to a datum each: its log-density would count once for every datum."""
+    found = {}
+    for site in (site for trace in traces for site in sample_sites(trace)):
+        frames = [f for f in site["cond_indep_stack"] if f.dim == -1 and f.name != "num_particles_vectorized"]
+        found[site["name"]] = frames[0].size if frames else None
+    sizes = {size for size in found.values() if size is not None}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"loss: the sites are in plates of sizes {found} at dim -1, expected one of the data; or Trace_ELBO"
+        )
+    outside = [name for name, size in found.items() if size is None]
+    if outside and sizes != {1}:
+        raise ValueError(
+            f"loss: the sites {outside} are outside the plate of the data at dim -1, and a bound of each datum would count"
+            " them once for every datum: use Trace_ELBO, or put them inside `with pyro.plate('data', len(x), dim=-1)`"
+        )
 
 
 def _score(guide: Program, drawn: poutine.Trace, args: Any, kwargs: Any, num_particles: int) -> Tensor:

@@ -20,13 +20,14 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from pyro_vae.calls import called
 from pyro_vae.modes import isolated_noise
 from pyro_vae.sites import check_shape, escapes, is_line, is_point, log_density, sample_sites, support_name
 
 Program = Callable[..., Any]
-"""A Pyro program `program(x, index)`: x `(B, *shape)`, index `(B,)` the rows of the dataset, every choice of a datum
-inside a plate of size B at dim -1. It is run with S particles at once, so its nets must take leading dimensions: a
-latent has shape (S, B, d) then."""
+"""A Pyro program `program(x, index)`: x `(B, *shape)`, index `(B,)` the rows of the dataset, by that name and where the
+program takes it (`calls`), every choice of a datum inside a plate of size B at dim -1. It is run with S particles at once,
+so its nets must take leading dimensions: a latent has shape (S, B, d) then."""
 
 
 class Particles(NamedTuple):
@@ -118,7 +119,7 @@ def prior(model: Program) -> Program:
 def constrained(model: Program, x: Tensor, index: Tensor | None = None) -> dict[str, str]:
     """The supports, by site name, of those latents of the model that are not any real numbers."""
     with isolated_noise(x.device), torch.no_grad(), poutine.block():
-        sites = sample_sites(poutine.trace(model).get_trace(x, index))
+        sites = sample_sites(poutine.trace(called(model, "model")).get_trace(x, index))
     return {s["name"]: support_name(s) for s in sites if not s["is_observed"] and not is_line(s)}
 
 
@@ -171,8 +172,9 @@ def simulate(
     """
     if num_data is not None:
         like = like[torch.arange(num_data, device=like.device) % len(like)]
+    program = called(model, "model")
     with poutine.block(), torch.no_grad():
-        sites = sample_sites(poutine.trace(poutine.uncondition(model)).get_trace(like, index))
+        sites = sample_sites(poutine.trace(poutine.uncondition(program)).get_trace(like, index))
     observed = [s for s in sites if s["infer"].get("was_observed")]
     if len(observed) != 1 or observed[0]["value"].numel() != like.numel():
         names = {s["name"]: tuple(s["value"].shape) for s in observed}
@@ -242,8 +244,7 @@ def trainable_parameters(model: Program, guide: Program, x: Tensor, index: Tenso
             parameters that were never registered (Pyro would silently train none of them).
     """
     with isolated_noise(x.device), torch.no_grad(), poutine.trace(param_only=True) as capture:
-        guide_trace = poutine.trace(guide).get_trace(x, index)
-        poutine.replay(model, trace=guide_trace)(x, index)
+        _run_both(model, guide, x, index)
     found: dict[str, Tensor] = {}
     for name, site in capture.trace.nodes.items():
         assert site["value"] is not None
@@ -275,7 +276,7 @@ def trainable_parameters(model: Program, guide: Program, x: Tensor, index: Tenso
 def guide_parameters(guide: Program, x: Tensor, index: Tensor | None = None) -> dict[str, Tensor]:
     """The unconstrained parameters that the guide alone reads, by their names in Pyro's parameter store."""
     with isolated_noise(x.device), torch.no_grad(), poutine.trace(param_only=True) as capture:
-        guide(x, index)
+        called(guide, "guide")(x, index)
     return {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}  # type: ignore[union-attr]
 
 
@@ -284,15 +285,55 @@ def without_parameters(program: Program) -> Program:
     return poutine.block(program, hide_types=["param"])
 
 
-def is_scaled(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> bool:
-    """Whether a site of the programs is scaled, by subsampling or `poutine.scale`; a loss is then no sum over the data."""
-    return any(bool((torch.as_tensor(s["scale"]) != 1).any()) for s in _all_sites(model, guide, x, index))
+class Scaling(NamedTuple):
+    """How the sites of two programs are scaled.
+
+    Attributes:
+        plate_size: of the data plate from which a minibatch is a subsample, Pyro's `plate("data", N, subsample=index)`, so
+            that each datum counts N / B times; None where the plate has the minibatch's own size.
+        other: whether a site is scaled besides, by `poutine.scale` say; a loss is then no sum over the data.
+    """
+
+    plate_size: int | None
+    other: bool
+
+
+def scaling(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> Scaling:
+    """How the sites of the programs are scaled, on fewer data than all.
+
+    Raises:
+        ValueError: data plates of different sizes, whose sites would not be weighed alike.
+    """
+    with isolated_noise(x.device), torch.no_grad(), poutine.block():
+        traces = _run_both(model, guide, x, index)
+    sizes: dict[str, int] = {}
+    other = False
+    for program, trace in zip(("guide", "model"), traces, strict=True):
+        for site in sample_sites(trace):
+            full = next((f.full_size or f.size for f in site["cond_indep_stack"] if _is_data(f, x)), None)
+            if full is not None:
+                sizes[f"{program} {site['name']}"] = full
+            times = torch.as_tensor(site["scale"]) / (1 if full is None else full / len(x))
+            other |= bool(((times - 1).abs() > 1e-6).any())
+
+    if len(set(sizes.values())) > 1:
+        raise ValueError(
+            f"model, guide: the data plates have sizes {sizes}, expected one size for all sites of both programs: the"
+            " number of training data with `subsample=index`, or the minibatch's"
+        )
+    size = next(iter(sizes.values()), len(x))
+    return Scaling(None if size == len(x) else size, other)
+
+
+def _is_data(frame: Any, x: Tensor) -> bool:
+    """Whether a plate is that of the data `(B, *shape)`."""
+    return bool(frame.vectorized and frame.dim == -1 and frame.size == len(x))
 
 
 def guide_sites(guide: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
     """The latent sites of one run of the guide, without particles."""
     with poutine.block():
-        return sample_sites(poutine.trace(guide).get_trace(x, index))
+        return sample_sites(poutine.trace(called(guide, "guide")).get_trace(x, index))
 
 
 def paired_sites(
@@ -303,8 +344,7 @@ def paired_sites(
     Each pair has its log-densities computed, where `scored`.
     """
     with poutine.block():
-        guide_trace = poutine.trace(guide).get_trace(x, index)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x, index)
+        guide_trace, model_trace = _run_both(model, guide, x, index)
     if scored:
         guide_trace.compute_log_prob()
         model_trace.compute_log_prob()
@@ -318,14 +358,20 @@ def paired_sites(
 
 def _run(program: Program, x: Tensor, index: Tensor | None, num_particles: int, depth: int) -> poutine.Trace:
     with poutine.block(), pyro.plate("_particles", num_particles, dim=-1 - depth):
-        return poutine.trace(program).get_trace(x, index)
+        return poutine.trace(called(program)).get_trace(x, index)
+
+
+def _run_both(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> tuple[poutine.Trace, poutine.Trace]:
+    """The traces of one run of the guide, and of the model on its latents."""
+    theirs, mine = called(model, "model"), called(guide, "guide")
+    guide_trace = poutine.trace(mine).get_trace(x, index)
+    return guide_trace, poutine.trace(poutine.replay(theirs, trace=guide_trace)).get_trace(x, index)
 
 
 def _all_sites(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> list[Any]:
     """The sites of one run of the guide and of the model on its latents, leaving no trace in noise and parameters."""
     with isolated_noise(x.device), torch.no_grad(), poutine.block():
-        guide_trace = poutine.trace(guide).get_trace(x, index)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x, index)
+        guide_trace, model_trace = _run_both(model, guide, x, index)
     return sample_sites(guide_trace) + sample_sites(model_trace)
 
 

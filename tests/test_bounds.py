@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
-from torch import Tensor
+from torch import Tensor, nn
 
-from pyro_vae import MLP, Amortized, ExactGuide, FullRank, LinearGaussian, Local, MeanField, fit
+from pyro_vae import MLP, Amortized, ExactGuide, FullRank, LinearGaussian, Local, MeanField, fit, particles
 from pyro_vae.objectives import Bound, FreeBits, ScoreFunction, tempered
 
 NUM = 20_000
@@ -99,6 +102,59 @@ def test_free_nats() -> None:
     assert FreeBits(nats).loss(model, guide, x) == pytest.approx(plain + raised.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("family", [MeanField, FullRank])  # analytic KL, and log q - log p at the draw
+@pytest.mark.parametrize("value", [0.0, 0.25, 4.0])
+def test_free_nats_are_weighed_by_beta(family: type[MeanField], value: float) -> None:
+    model, x = LinearGaussian(4, 2), torch.randn(6, 4)
+    guide = Amortized(family(2), MLP(4, ()))
+    beta = torch.tensor(value)
+    programs = tempered(model, beta), tempered(guide, beta)
+
+    for nats in (0.0, 0.3, 5.0):
+        loss, figures = FreeBits(nats), []
+        for pair in ((model, guide), programs):
+            torch.manual_seed(0)
+            figures.append(loss.loss(*pair, x))
+        torch.manual_seed(0)
+        distortion = -particles(model, guide, x).log_likelihood.sum().item()
+        plain, weighed = figures
+        assert weighed == pytest.approx(distortion + value * (plain - distortion), rel=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["svi", "compiled"])
+def test_beta_and_warm_up_reach_free_nats_in_fit(engine: str) -> None:
+    x = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
+    options = {"epochs": 2, "batch_size": 32, "valid": 0, "engine": engine, "quiet": True, "device": "cpu"}
+    options["warmup_epochs"] = 0
+    for changes in ({"beta": 4.0}, {"warmup_epochs": 2.0}):
+        told = {}
+        for loss in (FreeBits(0.0), TraceMeanField_ELBO()):  # the same without free nats
+            torch.manual_seed(0)
+            model, guide = LinearGaussian(5, 2), Amortized(MeanField(2), MLP(5, ()))
+            run = fit(model, guide, x, loss=loss, **options | changes)  # type: ignore[arg-type]
+            told[type(loss).__name__] = [row["train_loss"] for row in run.history]
+        assert told["FreeBits"] == pytest.approx(told["TraceMeanField_ELBO"], rel=1e-5), changes
+
+
+def test_a_masked_datum_has_no_rate() -> None:
+    mask = torch.tensor([True, False, True])
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1), poutine.mask(mask=mask):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("obs", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1), poutine.mask(mask=mask):
+            pyro.sample("z", dist.Normal(x, 0.5).to_event(1))
+
+    x, losses = torch.randn(3, 2), []
+    for loss in (FreeBits(0.0), TraceMeanField_ELBO()):
+        torch.manual_seed(0)
+        losses.append(loss.loss(model, guide, x))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 def test_a_unit_below_is_not_pressed() -> None:
     model, x = LinearGaussian(4, 2), torch.randn(6, 4)
     with torch.no_grad():
@@ -116,6 +172,48 @@ def test_scaled_weights_are_refused(loss: Trace_ELBO) -> None:
     model, guide = LinearGaussian(4, 2), Amortized(MeanField(2), MLP(4, ()))
     with pytest.raises(ValueError, match="is scaled"):
         loss.loss_and_grads(tempered(model, beta), tempered(guide, beta), torch.randn(3, 4))
+
+
+class Shared(nn.Module):
+    """A latent of all data, beside one of each, in a plate at this dimension."""
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> None:
+        w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x), dim=self.dim):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("obs", dist.Normal(z + w, 1.0), obs=x.reshape(-1, *(1,) * (-1 - self.dim)))
+
+    def guide(self, x: Tensor) -> None:
+        w = pyro.sample("w", dist.Normal(pyro.param("a", torch.tensor(1.5)), 0.3))
+        with pyro.plate("data", len(x), dim=self.dim):
+            pyro.sample("z", dist.Normal((x.reshape(-1, *(1,) * (-1 - self.dim)) - w) / 2, 0.7))
+
+
+@pytest.mark.parametrize("loss", [Bound(4), Bound(4, 1.0), Bound(1, 1.0), ScoreFunction(4), ScoreFunction(1)])
+def test_a_latent_of_all_data_is_refused_where_it_would_count_for_each(loss: Trace_ELBO) -> None:
+    program, x = Shared(), torch.randn(10)
+    with pytest.raises(ValueError, match=r"sites \['w'\] are outside the plate of the data .*use Trace_ELBO"):
+        loss.loss_and_grads(program, program.guide, x)
+    loss.loss_and_grads(program, program.guide, x[:1])  # of one datum it is
+
+
+def test_a_data_plate_elsewhere_and_two_plates_are_refused() -> None:
+    program, x = Shared(-2), torch.randn(10)
+    with pytest.raises(ValueError, match="outside the plate of the data at dim -1"):
+        Bound(4).loss(program, program.guide, x)
+
+    def two(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(0.0, 1.0), obs=None)
+        with pyro.plate("other", 3, dim=-1):
+            pyro.sample("u", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(ValueError, match=r"plates of sizes \{'z': 10, 'u': 3\}"):
+        Bound(4).loss(two, two, x)
 
 
 @pytest.mark.parametrize("engine", ["svi", "compiled"])

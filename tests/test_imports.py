@@ -13,7 +13,8 @@ import pyro_vae
 
 ROOT = Path(pyro_vae.__file__).parent
 STAGES = [
-    {"data", "nets", "naming", "modes", "graphs", "sites", "arviz_data"},
+    {"data", "nets", "naming", "calls", "graphs", "sites", "arviz_data"},
+    {"modes"},
     {"models", "guides"},
     {"traces", "weights", "tails"},
     {"objectives", "evidence"},

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.diagnostics.uniformity import critical, limits, p_value
-from pyro_vae.evidence.checks import check_numbers, check_sites
+from pyro_vae.evidence.checks import check_numbers, check_sites, simulated_rows
 from pyro_vae.modes import device_of, evaluation, isolated_noise
 from pyro_vae.traces import Program, check_programs, log_joint, plate_depth, sample_guide, simulate
 
@@ -135,6 +135,7 @@ def check_calibration(
     model: Program,
     guide: Program,
     like: Tensor,
+    index: Tensor | None = None,
     *,
     num_simulations: int = 1000,
     num_draws: int = 99,
@@ -146,6 +147,7 @@ def check_calibration(
     Args:
         model, guide: Pyro programs `program(x, index)`; the guide must answer for any x and know its density at any latent.
         like: data `(N, *shape)` of the kind that the model scores, whose values do not matter.
+        index: rows of the dataset `(N,)` of these; simulated data take turns with them.
         num_simulations: R, data that are simulated; what deviates by less than about 1 / sqrt(R) goes unseen.
         num_draws: L, of the guide for each.
         seed: of both; the caller's random state is untouched.
@@ -168,12 +170,12 @@ def check_calibration(
         batches = torch.arange(num_simulations, device=like.device).split(max(1, _ROWS // (num_draws + 1)))
         for number, rows in enumerate(batches):
             torch.manual_seed(int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]))
-            index = rows % len(like)
-            truth, x = simulate(model, like[index], index)
+            some, numbers = simulated_rows(like, index, rows)
+            truth, x = simulate(model, some, numbers)
             if number == 0:
-                check_programs(model, guide, x, index)
-                check_sites(guide, x, index)
-            values = _quantities(model, guide, truth, x, index, num_draws)
+                check_programs(model, guide, x, numbers)
+                check_sites(guide, x, numbers)
+            values = _quantities(model, guide, truth, x, numbers, num_draws)
             counts.append({name: _below_and_equal(name, value).cpu() for name, value in values.items()})
     ties = torch.Generator().manual_seed(seed)
     ranks = {}

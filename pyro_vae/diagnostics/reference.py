@@ -22,6 +22,7 @@ from pyro.infer.autoguide.initialization import init_to_sample
 from torch import Tensor
 
 from pyro_vae.arviz_data import convergence
+from pyro_vae.calls import called
 from pyro_vae.evidence.checks import check_data, check_numbers
 from pyro_vae.modes import device_of, evaluation
 from pyro_vae.traces import Program, plate_depth, sample_guide, without_parameters
@@ -117,7 +118,7 @@ def reference_posterior(
     started, chains, divergent = time.monotonic(), [], 0
     with evaluation(model, device=x.device, seed=seed), torch.enable_grad():
         for _ in range(num_chains):
-            kernel = NUTS(without_parameters(model), init_strategy=init_to_sample)
+            kernel = NUTS(without_parameters(called(model, "model")), init_strategy=init_to_sample)
             mcmc = MCMC(kernel, num_samples, num_warmup, disable_progbar=True)
             try:
                 mcmc.run(x, index)

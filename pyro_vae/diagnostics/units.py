@@ -100,7 +100,7 @@ def _batch(model: Program, guide: Program, x: Tensor, index: Tensor) -> Found:
             continue
         moments = _moments(mine)
         if moments is None and mine["fn"].support.is_discrete:
-            rate = (mine["log_prob"] - prior["log_prob"]).reshape(-1, len(x)).sum(0)[:, None]
+            rate = (mine["unscaled_log_prob"] - prior["unscaled_log_prob"]).reshape(-1, len(x)).sum(0)[:, None]
             found[name] = (torch.full_like(rate, torch.nan), torch.zeros_like(rate), rate)
             continue
         if moments is None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pyro_vae.evidence.annealed import Annealed, run
 from pyro_vae.evidence.annealing import Setting
-from pyro_vae.evidence.checks import check_numbers
+from pyro_vae.evidence.checks import check_numbers, simulated_rows
 from pyro_vae.evidence.estimate import standard_error
 from pyro_vae.evidence.importance import by_importance
 from pyro_vae.evidence.scores import Engine
@@ -37,11 +37,13 @@ class Sandwich:
 
     Attributes:
         x: the data `(N, *shape)`.
+        index: the rows `(N,)` that programs got with them.
         forward: lower bounds.
         reverse: upper bounds.
     """
 
     x: Tensor
+    index: Tensor
     forward: Annealed
     reverse: Annealed
 
@@ -64,6 +66,7 @@ class Sandwich:
 def sandwich(
     model: Program,
     like: Tensor,
+    index: Tensor | None = None,
     *,
     guide: Program | None = None,
     num_data: int = 100,
@@ -79,6 +82,7 @@ def sandwich(
     Args:
         model: Pyro program whose latents are real-valued, with one observed site.
         like: data `(N, *shape)` of the kind that the model scores, whose values do not matter.
+        index: rows of the dataset `(N,)` of these; simulated data take turns with them.
         guide: where the path starts; the model's prior unless given. One that answers for any x.
         num_data: how many to simulate.
         num_temperatures, num_chains, num_leapfrog, engine: as of `by_annealing`.
@@ -101,12 +105,12 @@ def sandwich(
         )
     setting = Setting(num_temperatures, num_chains, num_leapfrog)
     like = like.to(device_of(model) or like.device)
+    like, index = simulated_rows(like, index, torch.arange(num_data, device=like.device))
     with evaluation(model, device=like.device, seed=seed):
-        latents, x = simulate(model, like, num_data=num_data)
-    index = torch.arange(num_data, device=x.device)
+        latents, x = simulate(model, like, index)
     forward = run(model, guide, x, index, setting, seed=seed, engine=engine, progress=progress)
     reverse = run(model, guide, x, index, setting, exact=latents, seed=seed, engine=engine, progress=progress)
-    return Sandwich(x, forward, reverse)
+    return Sandwich(x, index, forward, reverse)
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,7 @@ def likeness(
     sandwich: Sandwich,
     annealed: Annealed | None = None,
     *,
+    index: Tensor | None = None,
     num_particles: int = 100,
     seed: int = 0,
 ) -> Likeness:
@@ -151,10 +156,14 @@ def likeness(
         real: data `(N, *shape)`.
         sandwich: of the same model.
         annealed: of the real data, with the sandwich's setting; without it acceptance is left out.
+        index: rows of the dataset `(N,)` of the real data.
         num_particles: of each datum for its ELBO and rate.
         seed: of these particles.
     """
-    pairs = [by_importance(model, guide, x, num_particles=num_particles, seed=seed) for x in (real, sandwich.x)]
+    pairs = [
+        by_importance(model, guide, x, rows, num_particles=num_particles, seed=seed)
+        for x, rows in ((real, index), (sandwich.x, sandwich.index))
+    ]
     found = {name: (getattr(pairs[0], name), getattr(pairs[1], name)) for name in ("elbo", "rate")}
     if annealed is not None:
         found["acceptance"] = (annealed.acceptance, sandwich.forward.acceptance)

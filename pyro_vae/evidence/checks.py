@@ -75,3 +75,13 @@ def check_density(guide: Program, x: Tensor, index: Tensor) -> None:
             "guide: its density at a given latent differs from run to run, as that of a semi-amortized one does: start from"
             " the prior (start='prior'), or fit a Local guide"
         )
+
+
+def simulated_rows(like: Tensor, index: Tensor | None, number: Tensor) -> tuple[Tensor, Tensor]:
+    """The data of `like` `(N, *shape)` that simulated data of these numbers `(B,)` take turns with, and their `index`."""
+    if index is not None and (index.shape != (len(like),) or index.is_floating_point()):
+        raise ValueError(
+            f"index: got {index.dtype} {tuple(index.shape)}, expected integers of shape ({len(like)},), as many as data"
+        )
+    rows = number % len(like)
+    return like[rows], rows if index is None else index.to(like.device)[rows]

@@ -201,7 +201,7 @@ class CompiledSVI:
         before = dict(store)
         with poutine.trace(param_only=True) as capture:
             loss = self.loss.loss_and_grads(self.model, self.guide, *self._prepared(args), **kwargs)
-        replaced = [name for name, p in before.items() if store.get(name) is not p]
+        replaced = [name for name, p in before.items() if store.get(name, p) is not p]
         if replaced and self._capturing:
             store.update(before)
             raise CaptureError(f"running it replaces the parameters {replaced[:3]} in Pyro's store")

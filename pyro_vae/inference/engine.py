@@ -14,6 +14,7 @@ import torch
 from pyro.infer import SVI
 from torch import Tensor
 
+from pyro_vae.calls import called
 from pyro_vae.data import Split
 from pyro_vae.inference.compiled import CompiledSVI
 from pyro_vae.inference.cuda import Replayed
@@ -31,6 +32,7 @@ def make_step(model: Program, guide: Program, optim: JointOptim, recipe: Resolve
     def prepare(index: Tensor, bits: Tensor | None = None) -> Sequence[Any]:
         return train.rows(index, bits), train.numbers(index)
 
+    model, guide = called(model, "model"), called(guide, "guide")
     stock = SVI(model, guide, optim, recipe.loss)
     compiled = CompiledSVI(model, guide, optim, recipe.loss, prepare=prepare, fallback=recipe.engine != "compiled")
     sizes = _sizes(len(train), recipe)

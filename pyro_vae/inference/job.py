@@ -21,8 +21,10 @@ from pyro_vae.inference.folder import CHECKPOINT, check_identity
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import ResolvedRecipe
 from pyro_vae.inference.record import Row, write_metrics
+from pyro_vae.inference.settings import difference
 from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.inference.weights import write_weights
+from pyro_vae.modes import modules_of
 from pyro_vae.traces import Program
 
 Step = Callable[[Tensor, Tensor | None], Tensor]
@@ -66,6 +68,8 @@ class Job:
     step: Step
     losses: Tensor  # of the steps of this epoch, on the device; in the checkpoint as far as the epoch has come
     noise: torch.Generator
+    plate_size: int | None = None  # of a data plate that a minibatch is a subsample of: its loss is of so many data
+    settings: dict[str, dict[str, str]] = field(default_factory=dict)  # of loss and schedule, before the first step
     probe: tuple[Tensor, Tensor] | str | None = None  # data and their numbers to follow the latent units on; or why not
     run: str = ""  # the identity of the run, which all its files carry
 
@@ -73,9 +77,16 @@ class Job:
     def steps_per_epoch(self) -> int:
         return math.ceil(len(self.train) / self.recipe.batch_size)
 
+    def of_minibatch(self, loss: Tensor, size: int) -> Tensor:
+        """The loss of a minibatch of `size` data, which a plate that subsamples has made one of `plate_size` data."""
+        return loss if self.plate_size is None else loss * (size / self.plate_size)
+
 
 def weights(model: Program, guide: Program, params: dict[str, Tensor]) -> dict[str, Any]:
-    """A copy of all parameters: of the modules, and of `pyro.param` statements outside of them, unconstrained."""
+    """A copy of all parameters: of the modules, and of `pyro.param` statements outside of them, unconstrained.
+
+    Of nets that a program runs without holding them, a function's, the buffers (running means, say) are copied too.
+    """
     modules = {n: m for n, m in (("model", model), ("guide", guide)) if isinstance(m, nn.Module)}
     owned = {id(p) for module in modules.values() for p in module.parameters()}
     state: dict[str, Any] = {
@@ -83,7 +94,8 @@ def weights(model: Program, guide: Program, params: dict[str, Tensor]) -> dict[s
         for name, module in modules.items()
     }
     state["params"] = {name: p.detach().cpu().clone() for name, p in params.items() if id(p) not in owned}
-    return state
+    buffers = {name: b.detach().cpu().clone() for name, b in _other_buffers(model, guide).items()}
+    return state | ({"buffers": buffers} if buffers else {})
 
 
 def is_state(state: Any) -> bool:
@@ -107,6 +119,20 @@ def set_weights(model: Program, guide: Program, params: dict[str, Tensor], state
             if name not in params or params[name].shape != value.shape:
                 raise ValueError(f"checkpoint: its pyro.param {name!r} {tuple(value.shape)} is not in these programs")
             params[name].copy_(value)
+        buffers = _other_buffers(model, guide)
+        for name, value in state.get("buffers", {}).items():
+            if name not in buffers or buffers[name].shape != value.shape:
+                raise ValueError(f"checkpoint: its buffer {name!r} {tuple(value.shape)} is not in these programs")
+            buffers[name].copy_(value)
+
+
+def _other_buffers(model: Program, guide: Program) -> dict[str, Tensor]:
+    """The buffers of nets that the programs run and are no part of them as modules, by number and name."""
+    modules = [p for p in (model, guide) if isinstance(p, nn.Module)]
+    owned = {id(b) for module in modules for b in module.buffers()}
+    found = [dict(m.named_buffers(recurse=False)) for m in modules_of(model, guide)]
+    others = [held for held in found if held and not owned & {id(b) for b in held.values()}]
+    return {f"{number}.{name}": b for number, held in enumerate(others) for name, b in held.items()}
 
 
 def _check_finite(part: str, params: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
@@ -131,6 +157,7 @@ def keep(job: Job, at: Position) -> None:
         "torch_noise": _noise_state(job.noise.device),
         "same": _same(job),
         "run": job.run,
+        "settings": job.settings,
     }
     save(job.folder / CHECKPOINT, state)
     if at.history:
@@ -156,6 +183,10 @@ def restore(job: Job) -> Position:
     for name, value in _same(job).items():
         if state["same"].get(name, value) != value:  # an earlier version knew fewer
             raise ValueError(f"resume: the run was started with {name} = {state['same'][name]}, got {value}")
+    for name, now in job.settings.items():
+        other = difference(state.get("settings", {}).get(name, {}), now)
+        if other is not None:
+            raise ValueError(f"resume: the run was started with a {name} of {other[0]}, got {other[1]}")
     set_weights(job.model, job.guide, job.params, state["weights"])
     try:
         job.optim.set_state(state["optimizer"])

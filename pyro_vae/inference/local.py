@@ -18,13 +18,14 @@ import torch
 from pyro.infer import ELBO, SVI, Trace_ELBO
 from torch import Tensor, nn
 
+from pyro_vae.calls import called
 from pyro_vae.evidence.checks import check_data
 from pyro_vae.inference.compiled import CompiledSVI
 from pyro_vae.inference.converge import Given, Optimum, converge, elbo
 from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Engine, check_engine
-from pyro_vae.modes import device_of
+from pyro_vae.modes import device_of, in_eval_mode, modules_of
 from pyro_vae.traces import (
     Program,
     check_programs,
@@ -88,7 +89,8 @@ def fit_local(
     check_engine(engine)
     x = x.to(device_of(model) or x.device)
     check_data(model, x)
-    guide.to(x.device)
+    for module in modules_of(guide):
+        module.to(x.device)
     index = torch.arange(len(x), device=x.device)
     number = num_steps or _USUAL
     compiled = engine == "compiled" or (engine == "auto" and number * len(x) >= _WORTH_IT)
@@ -102,9 +104,10 @@ def fit_local(
             return guide
         optim = JointOptim(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), params)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim.optimizer, number)
-        svi: SVI | CompiledSVI = SVI(fixed, guide, optim, loss or Trace_ELBO())
+        programs = called(fixed, "model"), called(guide, "guide")
+        svi: SVI | CompiledSVI = SVI(*programs, optim, loss or Trace_ELBO())
         if compiled:
-            svi = CompiledSVI(fixed, guide, optim, loss or Trace_ELBO(), fallback=engine == "auto")
+            svi = CompiledSVI(*programs, optim, loss or Trace_ELBO(), fallback=engine == "auto")
         with pyro.validation_enabled(False):
             for _ in range(number):
                 svi.step(x, index)
@@ -152,14 +155,10 @@ def _better(model: Program, given: Given, x: Tensor, one: Optimum, other: Optimu
 @contextmanager
 def _frozen(model: Program, guide: Program, x: Tensor, index: Tensor) -> Iterator[tuple[Program, list[Tensor]]]:
     """The model with none of its parameters trained, modules in eval mode, and the guide's own parameters."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    training = [m for m in modules if m.training]
     others: list[Tensor] = []
-    with warnings.catch_warnings():
+    with in_eval_mode(model), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*requires_grad=False")
         try:
-            for module in training:
-                module.training = False
             own = guide_parameters(guide, x, index)
             if not own:
                 raise ValueError(
@@ -172,5 +171,3 @@ def _frozen(model: Program, guide: Program, x: Tensor, index: Tensor) -> Iterato
         finally:
             for p in others:
                 p.requires_grad_(True)
-            for module in training:
-                module.training = True

@@ -19,8 +19,10 @@ from pyro_vae.inference.job import Job, read_checkpoint
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.outcome import MIN_VALID, probe_of
 from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
+from pyro_vae.inference.settings import settings_of
+from pyro_vae.modes import in_eval_mode
 from pyro_vae.objectives import tempered
-from pyro_vae.traces import Program, check_programs, check_reach, is_scaled, trainable_parameters
+from pyro_vae.traces import Program, Scaling, check_programs, check_reach, scaling, trainable_parameters
 
 
 def resolve_device(device: str) -> torch.device:
@@ -73,32 +75,26 @@ def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecip
         name, what = ("keep", "the best epoch") if recipe.patience is None else ("patience", "early stopping")
         raise ValueError(f"{name}: {what} needs a validation split, but the data has none")
     device = data.train.pixels.device
-    modules = [p for p in (model, guide) if isinstance(p, nn.Module)]
     if data.valid is not None and hasattr(guide, "num_rows"):
         raise ValueError(
             f"data: {type(guide).__name__} has parameters for {guide.num_rows} data and knows nothing of validation data:"
             " load the data with valid=0"
         )
-    for module in modules:
-        module.to(device).eval()  # the checks must leave no trace in the nets' statistics
-    check_data(model, data.train.x)
+    with in_eval_mode(model, guide) as modules:  # the checks must leave no trace in the nets' statistics
+        for module in modules:
+            module.to(device)
+        scaled, params = _check(model, guide, data)
+        probe = probe_of(model, guide, data)
     for program in (model, guide):
-        if hasattr(program, "start"):
-            program.start(data.train.x)
-    some, index = data.train.x[:8], data.train.numbers()[:8]
-    check_programs(model, guide, some, index)
-    check_reach(model, guide, some, index)
-    scaled = is_scaled(model, guide, some, index)
-    params = trainable_parameters(model, guide, some, index)
-    probe = probe_of(model, guide, data)
-    for module in modules:
-        module.train()
+        if isinstance(program, nn.Module):
+            program.train()  # a function's nets train in the mode that they were given in
     if not params:
         raise ValueError("fit: neither the model nor the guide has a parameter to train: register nets by pyro.module")
     optim = JointOptim(recipe.optimizer, params.values(), recipe.clip_norm)
+    schedule = recipe.schedule(optim.optimizer) if recipe.schedule else None
     beta = torch.tensor(recipe.beta, device=device)
     plain = recipe.beta == 1 and recipe.warmup_epochs == 0
-    elbo = type(recipe.loss) in ELBOS and not scaled
+    elbo = type(recipe.loss) in ELBOS and not scaled.other
     programs = (model, guide) if plain else (tempered(model, beta), tempered(guide, beta))
     return Job(
         model=model,
@@ -111,9 +107,25 @@ def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecip
         loss_is_elbo=elbo and recipe.beta == 1,
         beta=beta,
         optim=optim,
-        schedule=recipe.schedule(optim.optimizer) if recipe.schedule else None,
+        schedule=schedule,
+        settings={"loss": settings_of(recipe.loss), "schedule": settings_of(schedule)},
+        plate_size=scaled.plate_size,
         losses=torch.zeros(math.ceil(len(data.train) / recipe.batch_size), device=device),
         step=make_step(*programs, optim, recipe, data.train),
         noise=torch.Generator(device=device).manual_seed(draw_seed(recipe.seed, "order and binarisation")),
         probe=probe,
     )
+
+
+def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict[str, Tensor]]:
+    """Whether the programs can be trained on the data at all, how they scale them, and the parameters."""
+    check_data(model, data.train.x)
+    for program in (model, guide):
+        if hasattr(program, "start"):
+            program.start(data.train.x)
+
+    some, index = data.train.x[:8], data.train.numbers()[:8]
+    check_programs(model, guide, some, index)
+    check_reach(model, guide, some, index)
+    few = slice(max(1, min(len(some), len(data.train) // 2)))  # of all data a plate that subsamples has the same size
+    return scaling(model, guide, some[few], index[few]), trainable_parameters(model, guide, some, index)

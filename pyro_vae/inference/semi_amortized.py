@@ -20,6 +20,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from pyro_vae.calls import called
 from pyro_vae.naming import unique_name
 from pyro_vae.traces import Program
 
@@ -97,7 +98,7 @@ class SemiAmortized(nn.Module):
         with poutine.block():  # none of this is the guide's own doing
             given = self.amortized.family.given
             draw = poutine.trace(given(rows)).get_trace(x, index)
-            model = poutine.trace(poutine.replay(self._model[0], trace=draw)).get_trace(x, index)
+            model = poutine.trace(poutine.replay(called(self._model[0], "model"), trace=draw)).get_trace(x, index)
             guide = poutine.trace(poutine.replay(given(rows.detach()), trace=draw)).get_trace(x, index)
             elbo = model.log_prob_sum() - guide.log_prob_sum()
         (gradient,) = torch.autograd.grad(elbo, rows, create_graph=through)

@@ -170,7 +170,7 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
         index = batches[at.step]
         job.beta.fill_(_beta(job, at, at.step))
         loss = job.step(index, job.train.bits(len(index), job.noise))
-        job.losses[at.step] = loss
+        job.losses[at.step] = job.of_minibatch(loss, len(index))
         at.step += 1
         pausing = interrupted.is_set() or time.monotonic() - saved > _SAVE_EVERY
         looking = not loss.is_cuda or at.step & (at.step - 1) == 0  # on a GPU, reading is waiting

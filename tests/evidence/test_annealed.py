@@ -310,6 +310,30 @@ def test_bad_input(change: dict[str, Any], message: str) -> None:
         by_annealing(**arguments)
 
 
+def test_simulated_data_come_with_rows_in_every_run() -> None:
+    offsets = torch.tensor([-3.0, 0.0, 3.0, 50.0])
+    seen = []
+
+    def model(x: torch.Tensor, index: torch.Tensor) -> None:
+        seen.append(index.max().item())
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0).expand([1]).to_event(1))
+            pyro.sample("obs", dist.Normal(z + offsets[index][:, None], 1.0).to_event(1), obs=x)
+
+    options = {"num_temperatures": 10, "num_chains": 4, "engine": "pyro"}
+    found = sandwich(model, torch.zeros(3, 1), num_data=7, **options)  # type: ignore[arg-type]
+    assert found.index.tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert max(seen) == 2
+    exact = dist.Normal(offsets[found.index], 2**0.5).log_prob(found.x[:, 0])
+    assert (found.forward.log_px - exact).abs().max() < 3
+
+    other = sandwich(model, torch.zeros(2, 1), torch.tensor([3, 0]), num_data=4, **options)  # type: ignore[arg-type]
+    assert other.index.tolist() == [3, 0, 3, 0]
+    assert (other.x[[0, 2]] > 30).all() and (other.x[[1, 3]] < 10).all()
+    with pytest.raises(ValueError, match=r"index: got torch.int64 \(3,\), expected integers of shape \(2,\)"):
+        sandwich(model, torch.zeros(2, 1), torch.arange(3), num_data=4, **options)  # type: ignore[arg-type]
+
+
 def test_a_table_cannot_answer_for_simulated_data() -> None:
     model, x = make(2, 3)
     with pytest.raises(ValueError, match="data it has not seen"):

@@ -384,3 +384,48 @@ def test_progress_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
 
     fit(subsampled(model), subsampled(guide), x, epochs=1, valid=0)
     assert "ELBO" not in capfd.readouterr().err
+
+
+def in_a_plate_of(kind: str, num_data: int = NUM) -> tuple[Any, Any]:
+    """A model and a guide in a plate of the minibatch's own size, or in one of all data that a minibatch is a part of."""
+
+    def plate(x: torch.Tensor, index: torch.Tensor) -> Any:
+        if kind == "own":
+            return pyro.plate("data", len(x), dim=-1)
+        if kind == "subsample":
+            return pyro.plate("data", num_data, subsample=index, dim=-1)
+        return pyro.plate("data", num_data, subsample_size=len(x))
+
+    def model(x: torch.Tensor, index: torch.Tensor) -> None:
+        loc = pyro.param("loc", torch.zeros(SIZE))
+        with plate(x, index):
+            z = pyro.sample("z", dist.Normal(torch.zeros(SIZE), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(loc + z, 1.0).to_event(1), obs=x)
+
+    def guide(x: torch.Tensor, index: torch.Tensor) -> None:
+        scale = pyro.param("scale", torch.ones(SIZE), constraint=dist.constraints.positive)
+        with plate(x, index):
+            pyro.sample("z", dist.Normal(x / 2, scale).to_event(1))
+
+    return model, guide
+
+
+@pytest.mark.parametrize("engine", ["svi", "compiled"])
+def test_a_datum_of_a_plate_that_subsamples_counts_once_in_the_history(engine: Any) -> None:
+    x, options = make()[2], {"epochs": 2, "batch_size": 20, "optimizer": SGD, "warmup_epochs": 0, "valid": 12}
+    told = {}
+    for kind in ("own", "subsample"):
+        pyro.clear_param_store()
+        run = fit(*in_a_plate_of(kind), x, engine=engine, device="cpu", quiet=True, **options)  # type: ignore[arg-type]
+        assert run.loss_is_elbo
+        told[kind] = [(row["train_loss"], row["valid_elbo"]) for row in run.history]
+    torch.testing.assert_close(torch.tensor(told["subsample"]), torch.tensor(told["own"]), rtol=1e-5, atol=0)
+
+    run = fit(*in_a_plate_of("subsample_size"), x, engine=engine, device="cpu", quiet=True, **options)  # type: ignore[arg-type]
+    assert run.history[0]["train_loss"] == pytest.approx(told["own"][0][0], rel=0.1)  # the plate draws noise of its own
+
+
+def test_data_plates_of_two_sizes_are_refused() -> None:
+    x, (model, _), (_, guide) = make()[2], in_a_plate_of("subsample"), in_a_plate_of("own")
+    with pytest.raises(ValueError, match=r"data plates have sizes \{'guide z': 8, 'model z': 96, 'model x': 96\}"):
+        fit(model, guide, x, epochs=1, quiet=True)

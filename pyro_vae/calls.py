@@ -1,0 +1,119 @@
+"""How a program is called: `program(x, index=index)`, the rows by their name, whatever else it may take.
+
+    forward(x, index)             gets both
+    forward(x)                    gets x
+    forward(x, y=None, index=None)  gets x and the rows; y keeps its default
+    forward(x, y)                 is refused: nobody fills y, and row numbers are no labels
+
+What a program takes is read off its signature, through Pyro's handlers and `functools.partial`; an autoguide takes what its
+model takes. A program that hides what it takes, `f(*args, **kwargs)`, gets x and the rows by their name.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from inspect import Parameter
+from typing import Any
+
+from pyro.poutine.messenger import Messenger, _bound_partial
+from torch import Tensor, nn
+
+_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+_VARIABLE = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
+
+def called(program: Callable[..., Any], name: str = "program") -> Callable[..., Any]:
+    """The program as a function of `(x, index)`, both by position: the program itself where it takes them so.
+
+    Args:
+        program: Pyro program.
+        name: what it is called in an error, "model" or "guide".
+
+    Raises:
+        TypeError: no program at all.
+        ValueError: an argument without a default that is neither the data nor `index`.
+
+    Example:
+        >>> called(lambda x, y=None, index=None: (x, y, index))(1, 2)
+        (1, None, 2)
+    """
+    if not callable(program):
+        raise TypeError(f"{name}: got {type(program).__name__}, expected a Pyro program, called as program(x, index)")
+
+    parameters = _parameters(program)
+    if parameters is None:
+        return program
+    _check(parameters, name)
+
+    positional = [p for p in parameters if p.kind in _POSITIONAL]
+    if len(positional) > 1 and positional[1].name == "index":
+        return program
+
+    kinds = {p.kind for p in parameters}
+    if any(p.name == "index" for p in parameters) or Parameter.VAR_KEYWORD in kinds:
+        return _by_name(program)
+    return program if Parameter.VAR_POSITIONAL in kinds else _without(program)
+
+
+def _by_name(program: Callable[..., Any]) -> Callable[..., Any]:
+    def run(x: Tensor, index: Tensor | None = None) -> Any:
+        return program(x, index=index)
+
+    return run
+
+
+def _without(program: Callable[..., Any]) -> Callable[..., Any]:
+    def run(x: Tensor, index: Tensor | None = None) -> Any:
+        return program(x)
+
+    return run
+
+
+def _check(parameters: list[Parameter], name: str) -> None:
+    """Refuse what cannot be called with data and rows alone."""
+    takes_x = bool(parameters) and parameters[0].kind in (*_POSITIONAL, Parameter.VAR_POSITIONAL)
+    if not takes_x or parameters[0].name == "index":
+        raise ValueError(f"{name}: it takes no data, expected a Pyro program whose first argument is x, then index")
+    rest = parameters if parameters[0].kind == Parameter.VAR_POSITIONAL else parameters[1:]
+    for p in rest:
+        if p.kind not in _VARIABLE and p.default is Parameter.empty and p.name != "index":
+            raise ValueError(
+                f"{name}: its argument {p.name!r} is filled by nobody, programs are called as program(x, index): bind it"
+                " with functools.partial, make it an attribute, or call it `index` if it takes the rows of the dataset"
+            )
+
+
+def _parameters(program: Callable[..., Any]) -> list[Parameter] | None:
+    """What is left to fill of the innermost function, None where it does not say."""
+    args: tuple[Any, ...] = ()
+    bound: dict[str, Any] = {}
+    while True:
+        if isinstance(program, _bound_partial):
+            program = program.func
+        elif isinstance(program, partial) and program.args and isinstance(program.args[0], Messenger):
+            _, inner, *others = program.args  # a handler's: itself, the program, and what a method is bound to
+            args, bound, program = (*others, *args), {**program.keywords, **bound}, inner
+        elif isinstance(program, partial):
+            args, bound = (*program.args, *args), {**program.keywords, **bound}
+            program = program.func
+        elif isinstance(program, nn.Module):
+            program = _model_of(program) or program.forward
+        else:
+            break
+
+    try:
+        found = list(inspect.signature(partial(program, *args, **bound)).parameters.values())
+    except (TypeError, ValueError):  # a built-in, or more arguments than it takes: it will say so itself
+        return None
+    if "index" not in bound:
+        return found
+    return [p for p in found if p.name != "index" and p.kind != Parameter.VAR_KEYWORD]  # rows that were bound stay
+
+
+def _model_of(program: nn.Module) -> Callable[..., Any] | None:
+    """The model of an autoguide, which hands on to it all that it is given."""
+    model = getattr(program, "model", None)
+    taken = inspect.signature(program.forward).parameters.values()
+    return model if callable(model) and all(p.kind in _VARIABLE for p in taken) else None
