@@ -19,6 +19,7 @@ def to_arviz(
     groups: Mapping[str, Group],
     dims: Mapping[str, Sequence[str]],
     coords: Mapping[str, Sequence[Any]] | None = None,
+    attrs: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Any:
     """Arrays by group and name as an InferenceData or a DataTree.
 
@@ -26,6 +27,7 @@ def to_arviz(
         groups: such as `{"posterior": {"z": (chain, draw, N, d)}}`.
         dims: names of each array's dimensions, by the array's name.
         coords: values along dimensions, by the dimension's name; 0, 1, ... unless given.
+        attrs: what is to be known of a group, by the group's name.
 
     Raises:
         ValueError: an array without dims, or with another number of them.
@@ -35,7 +37,10 @@ def to_arviz(
         >>> data["posterior"]["z"].dims
         ('chain', 'draw')
     """
-    made = {name: _dataset(group, dims, coords or {}) for name, group in groups.items()}
+    made = {
+        name: _dataset(group, dims, coords or {}).assign_attrs((attrs or {}).get(name, {}))
+        for name, group in groups.items()
+    }
     container: Any = arviz.InferenceData  # in 1.x another name of DataTree
     return container.from_dict(made) if container is xarray.DataTree else container(**made)
 

@@ -24,6 +24,7 @@ from pyro_vae import diagnose, measure
 from pyro_vae.choices import describe_choice
 from pyro_vae.diagnostics import CollapseWarning
 from pyro_vae.diagnostics.collapse import listed, warn_unused
+from pyro_vae.evidence.checks import caveat_of
 from pyro_vae.inference import NonFiniteLoss, fit
 from pyro_vae.inference.job import read_checkpoint
 from pyro_vae.modes import evaluation
@@ -235,6 +236,8 @@ def _info(options: Namespace) -> None:
     for name in ("model", "guide"):
         part = getattr(parts, name)
         print(f"{name}  {type(part).__name__}, {sum(p.numel() for p in part.parameters()):,} parameters")
+    if caveat_of(parts.model):
+        print(f"caveat  {caveat_of(parts.model)}")
     for name in ("data.json", "versions.json", "evidence.json"):
         if (folder / name).is_file():
             facts = read_json(folder / name).items()

@@ -18,11 +18,10 @@ from rich.console import Console
 
 from pyro_vae.arviz_data import write_netcdf
 from pyro_vae.data import Split
-from pyro_vae.diagnostics import Reference, agreement, check_calibration, latent_units, reference_posterior
-from pyro_vae.diagnostics.collapse import warn_unused
+from pyro_vae.diagnostics import Reference, Units, agreement, check_calibration, reference_posterior
 from pyro_vae.evidence import likeness, log_evidence, sandwich
 from pyro_vae.evidence.checks import check_numbers
-from pyro_vae.measure import add_data, choose
+from pyro_vae.measure import add_data, choose, look_at_latent
 from pyro_vae.report.export import draws_to_arviz
 from pyro_vae.report.tables import share
 from pyro_vae.runs import Parts, make_folder, open_run, write_json
@@ -128,23 +127,24 @@ def _judge(
         told, near = _against(guide, reference, split, options)
         said.append(told)
         right = right and near
-    used = _use_of_latent(model, guide, split, found)
-    found["verdict"] = (
-        used + ("can be believed: " if right else "NOT to be believed as a posterior: ") + "; ".join(said)
-    )
+    units, use = look_at_latent(model, guide, split.x)
+    if units is not None:
+        found["active_units"], found["num_units"] = units.num_active, len(units.names)
+    if weights.caveat:
+        found["caveat"] = weights.caveat
+    found["verdict"] = _verdict(use, units, right, said, weights.caveat)
     return found
 
 
-def _use_of_latent(model: Program, guide: Program, split: Split, found: dict[str, Any]) -> str:
-    """Whether the latent is used at all, which is what a verdict says first; a posterior that is the prior is soon right."""
-    units = latent_units(model, guide, split.x) if len(split) > 1 else None
-    if units is None:
-        return ""
-    found["active_units"], found["num_units"] = units.num_active, len(units.names)
-    warn_unused(units.num_active, len(units.names))
-    if units.num_active == 0:
-        return f"the latent is NOT used, none of {len(units.names)} units active; "
-    return f"latent used, {units.num_active} of {len(units.names)} units active; "
+def _verdict(use: str, units: Units | None, right: bool, said: list[str], caveat: str) -> str:
+    """What is found of a guide, in in a sentence that begins with the use of the latent."""
+    if right and units is not None and units.num_active == 0:
+        judged = (
+            "the guide repeats the prior, which is right of a model that has no use for its latent, and says nothing"
+        )
+    else:
+        judged = "can be believed" if right else "NOT to be believed as a posterior"
+    return "; ".join(filter(None, [use, f"{judged}: {said[0]}", *said[1:], caveat]))
 
 
 def _against(guide: Program, reference: Reference, split: Split, options: Namespace) -> tuple[str, bool]:

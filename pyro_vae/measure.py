@@ -12,18 +12,20 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.progress import Progress
 from rich.status import Status
+from torch import Tensor
 
 from pyro_vae.data import Split
-from pyro_vae.diagnostics import gap_ledger, latent_units
-from pyro_vae.diagnostics.collapse import warn_unused
+from pyro_vae.diagnostics import Units, gap_ledger, latent_units
+from pyro_vae.diagnostics.collapse import use_of_latent, warn_unused
 from pyro_vae.evidence import Engine, Evidence, Method, Precision, log_evidence
 from pyro_vae.evidence.checks import check_numbers
 from pyro_vae.inference.outcome import bits_per_dim
-from pyro_vae.report.intervals import interval_text, plain_verdict, write_intervals
+from pyro_vae.report.intervals import full_verdict, interval_text, write_intervals
 from pyro_vae.report.ledger import generalisation_table, ledger_table, write_ledger
 from pyro_vae.report.tables import evidence_table, show
 from pyro_vae.runs import Parts, make_folder, open_run, write_json
 from pyro_vae.swap import GUIDES, check_names, swap_guides
+from pyro_vae.traces import Program
 
 
 def add_evidence(parser: ArgumentParser) -> ArgumentParser:
@@ -79,7 +81,8 @@ def evidence(options: Namespace) -> None:
             chosen["progress"] = _progress(stack, len(split))
         estimate = log_evidence(parts.model, parts.guide, split.x, method=options.method, **chosen)
     summary = estimate.summary()
-    units = latent_units(parts.model, parts.guide, split.x) if len(split) > 1 else None
+    units, use = look_at_latent(parts.model, parts.guide, split.x)
+    verdict = full_verdict(estimate, use)
     assert parts.data is not None
     facts = {
         "split": options.split,
@@ -87,6 +90,7 @@ def evidence(options: Namespace) -> None:
         "fingerprint": split.fingerprint,
         "active_units": None if units is None else units.num_active,
         "num_units": None if units is None else len(units.names),
+        "verdict": verdict,
         "log_px_bits_per_dim": bits_per_dim(parts.model, parts.data, estimate.mean),
     }
     write_json(out, summary | facts)
@@ -96,12 +100,26 @@ def evidence(options: Namespace) -> None:
         name = type(parts.guide).__name__
         show(evidence_table(f"{title}, {estimate.evaluations:.0f} particles", [(name, summary, estimate.seconds)]))
     print(f"{title}: log p(x) {interval_text(estimate)}")
-    print(getattr(estimate, "verdict", None) or plain_verdict(estimate))
-    written = f"written to {out} and {out.with_suffix('.csv')}"
-    used = "" if units is None else f"active units {units.num_active} of {len(units.names)}, "
-    print(f"{used}data fingerprint {split.fingerprint}; {written}")
-    if units is not None:
-        warn_unused(units.num_active, len(units.names))
+    print(verdict)
+    print(f"data fingerprint {split.fingerprint}; written to {out} and {out.with_suffix('.csv')}")
+
+
+def look_at_latent(model: Program, guide: Program, x: Tensor) -> tuple[Units | None, str]:
+    """The latent units on these data, and how much of them is used, in the words with which a verdict begins.
+
+    A latent that is not used is a warning too. None where no latent belongs to a datum, or a program does not say.
+    """
+    if len(x) < 2:
+        return None, "whether the latent is used is not to be told from one datum"
+    try:
+        units = latent_units(model, guide, x)
+    except Exception as error:  # whatever a user's program raises, or a distribution does not know
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        return None, f"whether the latent is used is not known: {reason}"
+    if units is None:
+        return None, ""
+    warn_unused(units.num_active, len(units.names))
+    return units, use_of_latent(units.num_active, len(units.names))
 
 
 def add_compare(parser: ArgumentParser) -> ArgumentParser:
@@ -152,12 +170,9 @@ def compare(options: Namespace) -> None:
             scores = {"num_particles": options.num_particles, "seed": options.seed}
             ledgers[split] = gap_ledger(parts.model, guides, part.x, estimates=estimates, **scores)
         written += write_ledger(ledgers[split], out, split)
+        _, use = look_at_latent(parts.model, parts.guide, part.x)
+        print("; ".join(filter(None, [f"{options.run}, {split}: {use}", ledgers[split].estimate.caveat])))
         show(ledger_table(f"{options.run}: {len(part)} {split} data, {part.fingerprint}", ledgers[split]))
-    probe = data[splits[-1]]
-    if len(probe) > 1:
-        units = latent_units(parts.model, parts.guide, probe.x)
-        if units is not None:
-            warn_unused(units.num_active, len(units.names))
     if len(ledgers) == 2:
         show(generalisation_table(*ledgers.values()))
     print("written: " + ", ".join(map(str, written)))

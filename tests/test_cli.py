@@ -279,6 +279,30 @@ def test_grey_pixels_under_bernoulli_only_by_name(capsys: pytest.CaptureFixture[
     assert math.isfinite(evidence(folder)["elbo"])
 
 
+def test_every_table_says_that_grey_pixels_have_no_likelihood(capsys: pytest.CaptureFixture[str]) -> None:
+    folder, said = train("a", f"{GREY} --model.likelihood.grey true"), "these figures are cross-entropies, not log p(x)"
+    told = capsys.readouterr()
+    assert said in told.out
+    few = "--num_data 20 --num_particles 100"
+    commands = {
+        f"evidence a {few}": "evidence.json",
+        f"evidence a {few} --method best --num_temperatures 20": "evidence.json",
+        f"diagnose a {few} --num_simulations 40 --num_draws 9": "diagnosis.json",
+        f"compare a {few} --guides amortized --split test": "ledger/test.csv",
+        "info a": "evidence.json",
+    }
+    for command, file in commands.items():
+        assert call(command) == 0
+        out = " ".join(capsys.readouterr().out.split())
+        assert said in out and said in (folder / file).read_text(), command
+        assert command.startswith(("diagnose", "info")) or "best" in command or out.count(said) == 2  # table, verdict
+
+
+def test_no_table_of_a_likelihood_has_a_caveat(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "caveat" not in evidence(run) and call(f"info {run}") == 0
+    assert "cross-entropies" not in capsys.readouterr().out
+
+
 def test_convolutions() -> None:
     small = "--model.decoder.channels [6,4] --guide.encoder.channels [4,6]"
     folder = train("a", f"--model.decoder ConvDecoder --guide.encoder Conv {small}")
@@ -606,9 +630,36 @@ def test_a_collapse_is_a_line_and_is_repeated(capsys: pytest.CaptureFixture[str]
         assert call(command) == 0
         err = capsys.readouterr().err
         assert "pyro-vae: warning: posterior collapse: none of the 4 latent units is active" in err, command
-    assert call("diagnose a --num_data 20 --num_particles 100 --num_simulations 40 --num_draws 9") == 0
-    assert "amortized: the latent is NOT used, none of 4 units active; " in capsys.readouterr().out
     assert folder.is_dir()
+
+
+def test_the_verdict_on_a_dead_latent_says_so_first(capsys: pytest.CaptureFixture[str]) -> None:
+    # The guide is the prior, and so is the posterior: calibrated, healthy weights, and useless.
+    folder, unused = (
+        train("a", "--epochs 20 --beta 30 --batch_size 64"),
+        "the latent is NOT used, 0 of 4 units active; ",
+    )
+    capsys.readouterr()
+    for method in ("importance", "best"):
+        assert call(f"evidence a --num_data 9 --num_particles 100 --method {method}") == 0
+        said = json.loads((folder / "evidence.json").read_text())["verdict"]
+        assert said.startswith(unused) and said in capsys.readouterr().out.splitlines()
+    assert call("compare a --guides amortized --split test --num_data 5 --num_particles 30") == 0
+    assert capsys.readouterr().out.startswith(f"a, test: {unused.removesuffix('; ')}\n")
+    assert call("diagnose a --num_data 50 --num_particles 200 --num_simulations 100 --num_draws 19") == 0
+    said = json.loads((folder / "diagnosis.json").read_text())["guides"]["amortized"]["verdict"]
+    assert said.startswith(unused) and f"amortized: {said}" in capsys.readouterr().out.splitlines()
+    assert "can be believed" not in said and "calibrated" in said and "importance weights healthy" in said
+
+
+def test_the_verdict_counts_the_units_that_are_used(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(f"diagnose {run} --num_data 20 --num_particles 100 --num_simulations 40 --num_draws 9") == 0
+    said = json.loads((run / "diagnosis.json").read_text())["guides"]["amortized"]
+    assert re.match(
+        rf"the latent is used(, 4|, 4| in part, {said['active_units']}) of 4 units active; ", said["verdict"]
+    )
+    assert call(f"evidence {run} --num_data 1 --num_particles 30") == 0
+    assert "whether the latent is used is not to be told from one datum; " in capsys.readouterr().out
 
 
 def test_info_tells_of_the_units(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

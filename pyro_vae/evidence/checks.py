@@ -48,6 +48,12 @@ def check_inputs(
     return x, index.to(x.device)
 
 
+def caveat_of(model: Program | None) -> str:
+    """What a model, or its likelihood, says must stand beside every log p(x) of it; empty where that is a log p(x)."""
+    own = getattr(model, "caveat", "") or getattr(getattr(model, "likelihood", None), "caveat", "")
+    return own if isinstance(own, str) else ""
+
+
 def check_numbers(numbers: Mapping[str, tuple[Any, int]]) -> None:
     """Raise a ValueError for a number, by its name, that is no integer of at least its least value."""
     for name, (value, least) in numbers.items():
