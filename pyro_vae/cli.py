@@ -105,7 +105,7 @@ def _parser() -> ArgumentParser:
     )
     judge = _run_parser("Judge guides by calibration, weights, two-sided bounds and NUTS; writes diagnosis.json.")
     commands.add_subcommand("diagnose", diagnose.add_diagnose(judge), help="whether guides and figures can be believed")
-    export = _run_parser("Write the guide's draws, their weights and the data for ArviZ, as netCDF.")
+    export = _run_parser("Write draws of the guide and, by their weights, of the posterior for ArviZ, as netCDF.")
     commands.add_subcommand("export", diagnose.add_export(export), help="draws, weights and data for ArviZ")
     sample = _run_parser("Draw from the model's prior and write a picture.")
     sample.add_argument("--num_samples", type=int, default=64, help="images in the grid")

@@ -459,7 +459,8 @@ def test_diagnose_ends_in_a_verdict_per_guide(run: Path, capsys: pytest.CaptureF
 def test_export_opens_in_arviz(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(f"export {run} --num_data 3 --num_draws 30") == 0
     data = arviz.from_netcdf(run / "draws.nc")
-    assert data["posterior"]["latent"].shape == (1, 30, 3, 4) and data["weights"]["pareto_k"].shape == (3,)
+    assert data["posterior"]["latent"].shape == data["guide"]["latent"].shape == (1, 30, 3, 4)
+    assert data["posterior_predictive"]["x"].shape == (1, 30, 3, 1, 8, 8) and data["weights"]["pareto_k"].shape == (3,)
 
 
 # pictures and facts
