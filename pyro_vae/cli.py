@@ -1,11 +1,13 @@
 """The command line, `pyro-vae train | resume | evidence | compare | diagnose | export | sample | reconstruct | info`.
 
 Options may be written with hyphens or underscores. Exit codes: 0; 1 for a run that failed (a non-finite loss); 2 for bad
-usage or input; 130 for Ctrl-C. A user's mistake gives one line on stderr and no traceback; PYRO_VAE_DEBUG=1 shows it.
+usage or input; 130 for Ctrl-C; 141 where the reader of a pipe has gone. A user's mistake gives one line on stderr and no
+traceback; PYRO_VAE_DEBUG=1 shows it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import re
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from torch import Tensor
 
 from pyro_vae import diagnose, measure
@@ -42,6 +44,7 @@ from pyro_vae.runs import (
     write_text,
 )
 from pyro_vae.traces import plate_depth, sample_guide
+from pyro_vae.usage import OneLineParser
 
 _DESCRIPTION = """Train VAEs as Pyro programs, and measure what their guides cost.
 
@@ -57,9 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter("always", CollapseWarning)
             warnings.showwarning = partial(_show_warning, warnings.showwarning)
             _COMMANDS[parsed.command](parsed[parsed.command])
+        sys.stdout.flush()  # whoever reads may have gone, which is to be known here and not when Python ends
     except KeyboardInterrupt:
         print("pyro-vae: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # `pyro-vae info RUN | head`: the reader has what it wanted
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # as of a program that SIGPIPE ends
     except (ValueError, OSError, NonFiniteLoss) as error:
         if os.environ.get("PYRO_VAE_DEBUG"):
             raise
@@ -90,8 +98,8 @@ def _normalise(argument: str) -> str:
     return re.sub(r"^--[\w.-]+", lambda m: "--" + m[0][2:].replace("-", "_"), argument)
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="pyro-vae", description=_DESCRIPTION, formatter_class=ShortHelp)
+def _parser() -> OneLineParser:
+    parser = OneLineParser(prog="pyro-vae", description=_DESCRIPTION, formatter_class=ShortHelp)
     commands = parser.add_subcommands(dest="command")
     commands.add_subcommand("train", _train_parser(), help="train a model and a guide by SVI")
     commands.add_subcommand("resume", _resume_parser(), help="go on with a run that was stopped")
@@ -121,7 +129,7 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _train_parser() -> ArgumentParser:
+def _train_parser() -> OneLineParser:
     parser = settings_parser(description="Train a model and a guide by SVI; the run is kept in a folder.")
     parser.add_argument("--folder", type=str | None, default=None, help="run folder; runs/DATA-N unless given")
     _add_device(parser)
@@ -129,22 +137,22 @@ def _train_parser() -> ArgumentParser:
     return parser
 
 
-def _resume_parser() -> ArgumentParser:
+def _resume_parser() -> OneLineParser:
     parser = _run_parser("Go on with a run from its checkpoint, exactly as if it had not been stopped.")
     parser.add_argument("--epochs", type=int | None, default=None, help="train to this epoch instead")
     parser.add_argument("--quiet", type=bool, default=False, help="no progress")
     return parser
 
 
-def _run_parser(description: str) -> ArgumentParser:
-    parser = ArgumentParser(description=description)
+def _run_parser(description: str) -> OneLineParser:
+    parser = OneLineParser(description=description)
     parser.add_argument("run", type=str, help="run folder")
     parser.add_argument("--data_root", type=str | None, default=None, help="folder of torchvision's datasets")
     _add_device(parser)
     return parser
 
 
-def _add_device(parser: ArgumentParser) -> None:
+def _add_device(parser: OneLineParser) -> None:
     parser.add_argument("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="where to compute")
 
 

@@ -38,6 +38,7 @@ from pyro_vae.inference.job import read_checkpoint, set_weights
 from pyro_vae.inference.prepare import is_enough, resolve_device
 from pyro_vae.models import VAE
 from pyro_vae.traces import trainable_parameters
+from pyro_vae.usage import OneLineParser
 
 ModelClass = Callable[[Sequence[int]], nn.Module]
 GuideClass = Callable[[Sequence[int], int], nn.Module]
@@ -83,9 +84,9 @@ class ShortHelp(DefaultHelpFormatter):
         return re.sub(r", known subclasses: [^()]{600,}", "", text)
 
 
-def settings_parser(**options: Any) -> ArgumentParser:
+def settings_parser(**options: Any) -> OneLineParser:
     """The parser of everything that defines a run; what it parses is what config.yaml holds."""
-    parser = ArgumentParser(formatter_class=ShortHelp, **options)
+    parser = OneLineParser(formatter_class=ShortHelp, **options)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
     parser.add_class_arguments(Settings, None, fail_untyped=False)  # a user's own class may have no annotations
     parser.add_class_arguments(Recipe, None)

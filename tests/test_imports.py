@@ -19,7 +19,7 @@ STAGES = [
     {"objectives", "evidence"},
     {"diagnostics"},
     {"inference"},
-    {"report", "choices"},
+    {"report", "choices", "usage"},
     {"runs", "swap"},
     {"measure"},
     {"diagnose"},
