@@ -220,7 +220,9 @@ def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | No
             except ValueError:
                 if not _leaves_support(model, guide, x, index):
                     raise
-                with pyro.validation_enabled(True):  # draws outside are of no use to the likelihood: try it at the prior's
+                with pyro.validation_enabled(
+                    True
+                ):  # draws outside are of no use to the likelihood: try it at the prior's
                     particles(model, prior(model), x, index, 2)
     except Exception as error:  # whatever a user's program raises
         reason = next(iter(str(error).splitlines()), type(error).__name__)

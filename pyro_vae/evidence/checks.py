@@ -29,7 +29,7 @@ def check_inputs(
     Raises:
         ValueError: no data, data that the model cannot score, rows that do not fit them or the guide.
     """
-    if not isinstance(x, Tensor) or x.dim() < 2 or len(x) == 0:
+    if not isinstance(x, Tensor) or x.dim() < 1 or len(x) == 0:
         what = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"x: got {what}, expected a tensor (N, *shape) with N > 0")
     check_data(model, x)

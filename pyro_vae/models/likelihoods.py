@@ -173,7 +173,7 @@ class Gaussian(Likelihood):
 
     def center(self, bias: Tensor, mean: Tensor) -> None:
         with torch.no_grad():
-            bias[0].copy_(self.units(mean))
+            bias[0].copy_(self.units(mean).reshape(self.shape))
             bias[1:].zero_()  # the offsets of log sigma, where the decoder gives them
 
     def start(self, x: Tensor) -> bool:

@@ -304,7 +304,7 @@ CHAINS = Reference({"latent": torch.ones(2, 10, 3, 2)}, {}, {}, 0, 0.0)
         (lambda: draws_to_arviz(MODEL, GUIDE, X, seed=-1), "seed: got -1"),
         (lambda: draws_to_arviz(MODEL, GUIDE, X[:, :4]), r"x: got shape \(3, 4\)"),
         (lambda: draws_to_arviz(MODEL, GUIDE, X * torch.nan), "x: got"),
-        (lambda: draws_to_arviz(MODEL, GUIDE, X[0]), r"x: got shape \(5,\), expected a tensor \(N"),
+        (lambda: draws_to_arviz(MODEL, GUIDE, X[0]), r"x: got shape \(5,\), expected finite \(N, 5\)"),
         (lambda: draws_to_arviz(MODEL, GUIDE, X[:0]), r"x: got shape \(0, 5\)"),
         (lambda: draws_to_arviz(MODEL, GUIDE, X[:2]), "index: got none for 2 data, but .* for 3"),
         (
