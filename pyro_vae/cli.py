@@ -30,7 +30,7 @@ from pyro_vae.evidence.checks import caveat_of
 from pyro_vae.inference import NonFiniteLoss, fit
 from pyro_vae.inference.job import read_checkpoint
 from pyro_vae.modes import evaluation
-from pyro_vae.report.images import interleave, save_grid
+from pyro_vae.report.images import save_data
 from pyro_vae.runs import (
     Parts,
     ShortHelp,
@@ -115,15 +115,22 @@ def _parser() -> OneLineParser:
     commands.add_subcommand("diagnose", diagnose.add_diagnose(judge), help="whether guides and figures can be believed")
     export = _run_parser("Write draws of the guide and, by their weights, of the posterior for ArviZ, as netCDF.")
     commands.add_subcommand("export", diagnose.add_export(export), help="draws, weights and data for ArviZ")
-    sample = _run_parser("Draw from the model's prior and write a picture.")
+    sample = _run_parser("Draw from the model's prior and write a picture, or a table where the data are no pictures.")
     sample.add_argument("--num_samples", type=int, default=64, help="images in the grid")
     sample.add_argument("--seed", type=int, default=0, help="of the draws")
-    sample.add_argument("--out", type=str | None, default=None, help="PNG file instead of RUN/samples.png")
+    sample.add_argument(
+        "--out",
+        type=str | None,
+        default=None,
+        help="file instead of RUN/samples.png; a table for data that are no pictures",
+    )
     commands.add_subcommand("sample", sample, help="draw from the model, as a picture")
     reconstruct = _run_parser("Pass test data through the guide and the decoder; data and means side by side.")
-    reconstruct.add_argument("--num_data", type=int, default=32, help="first rows of the test data")
+    reconstruct.add_argument(
+        "--num_data", type=int | None, default=None, help="first rows of the test data, 32 unless given"
+    )
     reconstruct.add_argument("--seed", type=int, default=0, help="of the guide's draws")
-    reconstruct.add_argument("--out", type=str | None, default=None, help="PNG file instead of RUN/reconstructions.png")
+    reconstruct.add_argument("--out", type=str | None, default=None, help="file instead of RUN/reconstructions.png")
     commands.add_subcommand("reconstruct", reconstruct, help="data beside their reconstructions, as a picture")
     commands.add_subcommand("info", _run_parser("Print what a run is and how it went."), help="print what a run is")
     return parser
@@ -215,12 +222,12 @@ def _sample(options: Namespace) -> None:
         raise ValueError(f"num_samples: got {options.num_samples}, expected a positive integer")
     torch.manual_seed(options.seed)
     images = _method(parts, "sample")(options.num_samples)
-    print(save_grid(images, options.out or Path(options.run) / "samples.png"))
+    print(save_data({"sample": images}, options.out or Path(options.run) / "samples.png"))
 
 
 def _reconstruct(options: Namespace) -> None:
     parts = open_run(options.run, options.data_root, options.device)
-    x = measure.choose(parts, "test", options.num_data).x
+    x = measure.choose(parts, "test", options.num_data, usual=32).x
     index = torch.arange(len(x), device=x.device)
     with evaluation(parts.model, parts.guide, device=x.device, seed=options.seed):
         depth = plate_depth(parts.model, parts.guide, x, index)
@@ -228,7 +235,7 @@ def _reconstruct(options: Namespace) -> None:
         if len(latents) != 1:
             raise ValueError(f"guide: got latent sites {sorted(latents)}, this command decodes exactly one")
         means = _method(parts, "decode")(next(iter(latents.values()))[0])
-    print(save_grid(interleave(x, means), options.out or Path(options.run) / "reconstructions.png", columns=16))
+    print(save_data({"data": x, "mean": means}, options.out or Path(options.run) / "reconstructions.png", columns=16))
 
 
 def _method(parts: Parts, name: str) -> Callable[..., Tensor]:

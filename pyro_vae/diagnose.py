@@ -37,8 +37,7 @@ _RATIO = 0.9  # of standard deviations, below or above whose inverse a guide is 
 def add_diagnose(parser: ArgumentParser) -> ArgumentParser:
     """Options of `diagnose`."""
     parser.add_argument("--guides", type=str, default="amortized", help="as of compare, with commas between them")
-    add_data(parser)
-    parser.set_defaults(num_data=200)
+    add_data(parser, usual="200")
     parser.add_argument("--num_particles", type=int, default=2500, help="per datum for k-hat")
     parser.add_argument("--num_simulations", type=int, default=1000, help="data made by the model for calibration")
     parser.add_argument("--num_draws", type=int, default=99, help="of the guide for each of them")
@@ -56,7 +55,7 @@ def diagnose(options: Namespace) -> None:
     """Judge the run's guides, print a verdict for each, and write it all."""
     out = Path(options.out) if options.out else Path(options.run) / "diagnosis.json"
     parts = open_run(options.run, options.data_root, options.device)
-    split = choose(parts, options.split, options.num_data)
+    split = choose(parts, options.split, options.num_data, usual=200)
     names = [name.strip() for name in options.guides.split(",")]
     check_names(parts.model, parts.guide, names)
     _check_numbers(options, len(split))
@@ -174,8 +173,7 @@ def _sandwich(parts: Parts, split: Split, options: Namespace) -> dict[str, Any]:
 
 def add_export(parser: ArgumentParser) -> ArgumentParser:
     """Options of `export`."""
-    add_data(parser)
-    parser.set_defaults(num_data=16)
+    add_data(parser, usual="16")
     parser.add_argument("--num_draws", type=int, default=1000, help="of the guide for each datum")
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
     parser.add_argument("--out", type=str | None, default=None, help="netCDF file instead of RUN/draws.nc")
@@ -186,7 +184,7 @@ def export(options: Namespace) -> None:
     """Write the guide's draws, their weights and the data as netCDF, for ArviZ."""
     out = Path(options.out) if options.out else Path(options.run) / "draws.nc"
     parts = open_run(options.run, options.data_root, options.device)
-    split = choose(parts, options.split, options.num_data)
+    split = choose(parts, options.split, options.num_data, usual=16)
     make_folder("out", out.parent)
     data = draws_to_arviz(parts.model, parts.guide, split.x, num_draws=options.num_draws, seed=options.seed)
     write_netcdf(data, out)

@@ -54,10 +54,10 @@ def add_evidence(parser: ArgumentParser) -> ArgumentParser:
     return parser
 
 
-def add_data(parser: ArgumentParser) -> None:
+def add_data(parser: ArgumentParser, usual: str = "all") -> None:
     """The options `split` and `num_data`."""
     parser.add_argument("--split", type=Literal["train", "valid", "test"], default="test", help="part of the data")
-    parser.add_argument("--num_data", type=int | None, default=None, help="first rows only; all unless given")
+    parser.add_argument("--num_data", type=int | None, default=None, help=f"first rows only; {usual} unless given")
 
 
 _OPTIONS = {
@@ -126,7 +126,7 @@ def add_compare(parser: ArgumentParser) -> ArgumentParser:
     """Options of `compare`."""
     parser.add_argument("--guides", type=str, default=",".join(GUIDES), help="names with commas between them")
     parser.add_argument("--split", type=Literal["train", "test", "both"], default="both", help="part of the data")
-    parser.add_argument("--num_data", type=int, default=100, help="first rows of each part")
+    parser.add_argument("--num_data", type=int | None, default=None, help="first rows of each part, 100 unless given")
     parser.add_argument("--num_particles", type=int, default=5000, help="particles per datum of the estimates")
     parser.add_argument("--draws", type=int, default=1, help="of each datum in a step of classical inference")
     parser.add_argument("--num_temperatures", type=int, default=0, help="of annealing, for log p(x); 0 for none")
@@ -140,7 +140,7 @@ def compare(options: Namespace) -> None:
     """Swap the run's guide for others on its frozen model, and write the ledger of what each one costs."""
     parts = open_run(options.run, options.data_root, options.device)
     splits = ["train", "test"] if options.split == "both" else [options.split]
-    data = {name: choose(parts, name, options.num_data) for name in splits}
+    data = {name: choose(parts, name, options.num_data, usual=100) for name in splits}
     names = [name.strip() for name in options.guides.split(",")]
     least = {"num_particles": 2, "draws": 1, "steps": 1, "num_temperatures": 0, "seed": 0}
     if options.num_temperatures == 1:
@@ -182,13 +182,13 @@ def _show(status: Status, split: str, what: str) -> None:
     status.update(f"{split}: {what}")
 
 
-def choose(parts: Parts, name: str, num_data: int | None) -> Split:
-    """The first rows of a split of a run's data, all of them where no number is given."""
+def choose(parts: Parts, name: str, num_data: int | None, usual: int | None = None) -> Split:
+    """The first rows of a split of a run's data; where no number is given the usual one, if there are as many, or all."""
     split = getattr(parts.data, name)
     if split is None:
         raise ValueError(f"split: the data have no {name!r} split, expected one of the others")
     if num_data is None:
-        return split
+        return split if usual is None else split.take(min(usual, len(split)))
     if not 1 <= num_data <= len(split):
         raise ValueError(f"num_data: got {num_data}, expected 1 to {len(split)}, the {name} data")
     return split.take(num_data)

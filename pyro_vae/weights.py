@@ -32,7 +32,7 @@ def ess(log_w: Tensor) -> Tensor:
 
 
 def log_mean_exp_error(log_w: Tensor) -> Tensor:
-    """Monte Carlo standard error of `log_mean_exp` by the delta method, `(B,)` nats; NaN for S = 1, infinite without a weight.
+    """Monte Carlo standard error of `log_mean_exp` by the delta method, `(B,)` nats; NaN for S = 1, infinite with no weight.
 
     The relative standard deviation of the mean weight, sqrt((S / ESS - 1) / (S - 1)). It is itself an estimate from the
     same weights and says too little where k-hat is high.

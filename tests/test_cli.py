@@ -486,6 +486,30 @@ def test_reconstruct_writes_a_picture(run: Path) -> None:
     assert not (run / "reconstructions.png").exists()
 
 
+def test_few_test_data_are_enough_for_every_command() -> None:
+    np.save("few.npy", (np.random.default_rng(0).random((20, 5, 5)) > 0.5))
+    train("a", "--data few.npy --valid 0")  # with 2 test data
+    few = "--num_particles 30 --num_simulations 20 --num_draws 5"
+    for command in ("reconstruct a", "export a --num_draws 30", "compare a --guides amortized --num_particles 30"):
+        assert call(command) == 0, command
+    assert call(f"diagnose a {few}") == 0 and Path("a/reconstructions.png").is_file()
+
+
+@pytest.mark.parametrize("columns", [(), (3,), (4,)])
+def test_tables_are_sampled_and_reconstructed_as_tables(columns: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save("table.npy", np.random.default_rng(0).normal(5.0, 2.0, (40, *columns)))
+    train("a", "--data table.npy")
+    size = columns[0] if columns else 1
+    capsys.readouterr()
+    assert call("sample a --num_samples 7") == 0
+    assert capsys.readouterr().out == "a/samples.csv (these data are no pictures: a table, with a row for each)\n"
+    rows = list(csv.DictReader(Path("a/samples.csv").read_text().splitlines()))
+    assert len(rows) == 7 and all(math.isfinite(float(row[f"value_{size - 1}"])) for row in rows)
+    assert call("reconstruct a --out r.png") == 0 and not Path("r.png").exists()
+    rows = list(csv.DictReader(Path("r.csv").read_text().splitlines()))
+    assert [row["what"] for row in rows] == ["data", "mean"] * 4
+
+
 def test_info_tells_the_facts(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = evidence(run)
     capsys.readouterr()
