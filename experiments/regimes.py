@@ -81,7 +81,18 @@ def run(
     pv.fit(model, guide, data, loss=loss, seed=seed, **options)  # type: ignore[arg-type]
     seconds = time.monotonic() - started
     test = pv.log_evidence(model, guide, data.test.x, num_particles=50, seed=seed)
-    kept = ("elbo", "elbo_error", "rate", "distortion", "log_px", "log_px_error", "num_data", "num_particles", "seed")
+    kept = {
+        "elbo",
+        "elbo_error",
+        "rate",
+        "distortion",
+        "log_px",
+        "log_px_error",
+        "num_data",
+        "num_particles",
+        "seed",
+        "caveat",
+    }
     figures = {key: value for key, value in test.summary().items() if key in kept}
     facts = {"regime": name, "epochs": epochs or setting.epochs, "as_published": not improved}
     machine = {"device": resolve_device("auto").type, "threads": torch.get_num_threads(), "torch": version("torch")}

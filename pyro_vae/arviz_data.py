@@ -19,13 +19,15 @@ def to_arviz(
     groups: Mapping[str, Group],
     dims: Mapping[str, Sequence[str]],
     coords: Mapping[str, Sequence[Any]] | None = None,
+    attrs: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Any:
     """Arrays by group and name as an InferenceData or a DataTree.
 
     Args:
         groups: such as `{"posterior": {"z": (chain, draw, N, d)}}`.
-        dims: names of each array's dimensions, by the array's name.
+        dims: names of each array's dimensions, by the array's name, or by `group/name` where groups differ.
         coords: values along dimensions, by the dimension's name; 0, 1, ... unless given.
+        attrs: what is to be known of a group, by the group's name.
 
     Raises:
         ValueError: an array without dims, or with another number of them.
@@ -35,20 +37,28 @@ def to_arviz(
         >>> data["posterior"]["z"].dims
         ('chain', 'draw')
     """
-    made = {name: _dataset(group, dims, coords or {}) for name, group in groups.items()}
+    made = {
+        name: _dataset(group, {key: dims.get(f"{name}/{key}", dims.get(key)) for key in group}, coords or {})
+        for name, group in groups.items()
+    }
+    for name, told in (attrs or {}).items():
+        made[name].attrs.update(told)
     container: Any = arviz.InferenceData  # in 1.x another name of DataTree
     return container.from_dict(made) if container is xarray.DataTree else container(**made)
 
 
-def _dataset(group: Group, dims: Mapping[str, Sequence[str]], coords: Mapping[str, Sequence[Any]]) -> xarray.Dataset:
+def _dataset(
+    group: Group, dims: Mapping[str, Sequence[str] | None], coords: Mapping[str, Sequence[Any]]
+) -> xarray.Dataset:
     arrays = {}
     for name, values in group.items():
-        if name not in dims:
+        names = dims.get(name)
+        if names is None:
             raise ValueError(f"dims: got none for {name!r}, expected a name for each of its dimensions")
         try:
-            arrays[name] = xarray.DataArray(values, dims=tuple(dims[name]))
+            arrays[name] = xarray.DataArray(values, dims=tuple(names))
         except ValueError as error:
-            raise ValueError(f"dims: got {tuple(dims[name])} for {name!r}: {error}") from error
+            raise ValueError(f"dims: got {tuple(names)} for {name!r}: {error}") from error
     sizes = {dim: size for array in arrays.values() for dim, size in array.sizes.items()}
     found = {str(dim): coords.get(str(dim), range(size)) for dim, size in sizes.items()}
     return xarray.Dataset(arrays, coords={dim: list(values) for dim, values in found.items()})

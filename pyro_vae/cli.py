@@ -1,11 +1,13 @@
 """The command line, `pyro-vae train | resume | evidence | compare | diagnose | export | sample | reconstruct | info`.
 
 Options may be written with hyphens or underscores. Exit codes: 0; 1 for a run that failed (a non-finite loss); 2 for bad
-usage or input; 130 for Ctrl-C. A user's mistake gives one line on stderr and no traceback; PYRO_VAE_DEBUG=1 shows it.
+usage or input; 130 for Ctrl-C; 141 where the reader of a pipe has gone. A user's mistake gives one line on stderr and no
+traceback; PYRO_VAE_DEBUG=1 shows it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from torch import Tensor
 
 from pyro_vae import diagnose, measure
@@ -28,11 +30,12 @@ from pyro_vae.inference.folder import CHECKPOINT, claim, is_trained
 from pyro_vae.inference.job import read_checkpoint
 from pyro_vae.info import info
 from pyro_vae.modes import evaluation
-from pyro_vae.report.images import interleave, save_grid
+from pyro_vae.report.images import save_data
 from pyro_vae.runs import Parts, ShortHelp, build, open_from, read_settings, settings_parser, write_settings
 from pyro_vae.texts import printable, write_text
 from pyro_vae.traces import plate_depth, sample_guide
 from pyro_vae.trust import own_classes, split_trust, trusted_by
+from pyro_vae.usage import OneLineParser
 
 _DESCRIPTION = """Train VAEs as Pyro programs, and measure what their guides cost.
 
@@ -47,9 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter("always", CollapseWarning)
             warnings.showwarning = partial(_show_warning, warnings.showwarning)
             _COMMANDS[parsed.command](parsed[parsed.command])
+        sys.stdout.flush()  # whoever reads may have gone, which is to be known here and not when Python ends
     except KeyboardInterrupt:
         print("pyro-vae: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # `pyro-vae info RUN | head`: the reader has what it wanted
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # as of a program that SIGPIPE ends
     except (ValueError, OSError, NonFiniteLoss) as error:
         if os.environ.get("PYRO_VAE_DEBUG"):
             raise
@@ -83,8 +91,8 @@ def _normalise(argument: str) -> str:
     return re.sub(r"^--[\w.-]+", lambda m: "--" + m[0][2:].replace("-", "_"), argument)
 
 
-def _parser(trust: Sequence[str]) -> ArgumentParser:
-    parser = ArgumentParser(prog="pyro-vae", description=_DESCRIPTION, formatter_class=ShortHelp)
+def _parser(trust: Sequence[str]) -> OneLineParser:
+    parser = OneLineParser(prog="pyro-vae", description=_DESCRIPTION, formatter_class=ShortHelp)
     commands = parser.add_subcommands(dest="command")
     commands.add_subcommand("train", _train_parser(trust), help="train a model and a guide by SVI")
     commands.add_subcommand("resume", _resume_parser(), help="go on with a run that was stopped")
@@ -98,23 +106,30 @@ def _parser(trust: Sequence[str]) -> ArgumentParser:
     )
     judge = _run_parser("Judge guides by calibration, weights, two-sided bounds and NUTS; writes diagnosis.json.")
     commands.add_subcommand("diagnose", diagnose.add_diagnose(judge), help="whether guides and figures can be believed")
-    export = _run_parser("Write the guide's draws, their weights and the data for ArviZ, as netCDF.")
+    export = _run_parser("Write draws of the guide and, by their weights, of the posterior for ArviZ, as netCDF.")
     commands.add_subcommand("export", diagnose.add_export(export), help="draws, weights and data for ArviZ")
-    sample = _run_parser("Draw from the model's prior and write a picture.")
+    sample = _run_parser("Draw from the model's prior and write a picture, or a table where the data are no pictures.")
     sample.add_argument("--num_samples", type=int, default=64, help="images in the grid")
     sample.add_argument("--seed", type=int, default=0, help="of the draws")
-    sample.add_argument("--out", type=str | None, default=None, help="PNG file instead of RUN/samples.png")
+    sample.add_argument(
+        "--out",
+        type=str | None,
+        default=None,
+        help="file instead of RUN/samples.png; a table for data that are no pictures",
+    )
     commands.add_subcommand("sample", sample, help="draw from the model, as a picture")
     reconstruct = _run_parser("Pass test data through the guide and the decoder; data and means side by side.")
-    reconstruct.add_argument("--num_data", type=int, default=32, help="first rows of the test data")
+    reconstruct.add_argument(
+        "--num_data", type=int | None, default=None, help="first rows of the test data, 32 unless given"
+    )
     reconstruct.add_argument("--seed", type=int, default=0, help="of the guide's draws")
-    reconstruct.add_argument("--out", type=str | None, default=None, help="PNG file instead of RUN/reconstructions.png")
+    reconstruct.add_argument("--out", type=str | None, default=None, help="file instead of RUN/reconstructions.png")
     commands.add_subcommand("reconstruct", reconstruct, help="data beside their reconstructions, as a picture")
     commands.add_subcommand("info", _run_parser("Print what a run is and how it went."), help="print what a run is")
     return parser
 
 
-def _train_parser(trust: Sequence[str]) -> ArgumentParser:
+def _train_parser(trust: Sequence[str]) -> OneLineParser:
     parser = settings_parser(trust, description="Train a model and a guide by SVI; the run is kept in a folder.")
     parser.add_argument("--folder", type=str | None, default=None, help="run folder; runs/DATA-N unless given")
     _add_device(parser)
@@ -122,22 +137,22 @@ def _train_parser(trust: Sequence[str]) -> ArgumentParser:
     return parser
 
 
-def _resume_parser() -> ArgumentParser:
+def _resume_parser() -> OneLineParser:
     parser = _run_parser("Go on with a run from its checkpoint, exactly as if it had not been stopped.")
     parser.add_argument("--epochs", type=int | None, default=None, help="train to this epoch instead")
     parser.add_argument("--quiet", type=bool, default=False, help="no progress")
     return parser
 
 
-def _run_parser(description: str) -> ArgumentParser:
-    parser = ArgumentParser(description=description)
+def _run_parser(description: str) -> OneLineParser:
+    parser = OneLineParser(description=description)
     parser.add_argument("run", type=str, help="run folder")
     parser.add_argument("--data_root", type=str | None, default=None, help="folder of torchvision's datasets")
     _add_device(parser)
     return parser
 
 
-def _add_device(parser: ArgumentParser) -> None:
+def _add_device(parser: OneLineParser) -> None:
     parser.add_argument("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="where to compute")
     told = "modules or classes of your own, with commas between them, that a config.yaml may name: their code is run"
     parser.add_argument("--trust", type=str | None, default=None, help=told)
@@ -222,12 +237,12 @@ def _sample(options: Namespace) -> None:
         raise ValueError(f"num_samples: got {options.num_samples}, expected a positive integer")
     torch.manual_seed(options.seed)
     images = _method(parts, "sample")(options.num_samples)
-    print(save_grid(images, options.out or Path(options.run) / "samples.png"))
+    print(save_data({"sample": images}, options.out or Path(options.run) / "samples.png"))
 
 
 def _reconstruct(options: Namespace) -> None:
     parts = open_from(options)
-    x = measure.choose(parts, "test", options.num_data).x
+    x = measure.choose(parts, "test", options.num_data, usual=32).x
     index = torch.arange(len(x), device=x.device)
     with evaluation(parts.model, parts.guide, device=x.device, seed=options.seed):
         depth = plate_depth(parts.model, parts.guide, x, index)
@@ -235,7 +250,7 @@ def _reconstruct(options: Namespace) -> None:
         if len(latents) != 1:
             raise ValueError(f"guide: got latent sites {sorted(latents)}, this command decodes exactly one")
         means = _method(parts, "decode")(next(iter(latents.values()))[0])
-    print(save_grid(interleave(x, means), options.out or Path(options.run) / "reconstructions.png", columns=16))
+    print(save_data({"data": x, "mean": means}, options.out or Path(options.run) / "reconstructions.png", columns=16))
 
 
 def _method(parts: Parts, name: str) -> Callable[..., Tensor]:

@@ -18,12 +18,11 @@ from rich.console import Console
 
 from pyro_vae.arviz_data import write_netcdf
 from pyro_vae.data import Split
-from pyro_vae.diagnostics import Reference, agreement, check_calibration, latent_units, reference_posterior
-from pyro_vae.diagnostics.collapse import warn_unused
+from pyro_vae.diagnostics import Reference, Units, agreement, check_calibration, reference_posterior
 from pyro_vae.evidence import likeness, log_evidence, sandwich
 from pyro_vae.evidence.checks import check_numbers
 from pyro_vae.figures import make_way, settings_of
-from pyro_vae.measure import add_data, choose
+from pyro_vae.measure import add_data, choose, look_at_latent
 from pyro_vae.report.export import draws_to_arviz
 from pyro_vae.report.tables import share
 from pyro_vae.runs import Parts, open_from
@@ -40,8 +39,7 @@ _RATIO = 0.9  # of standard deviations, below or above whose inverse a guide is 
 def add_diagnose(parser: ArgumentParser) -> ArgumentParser:
     """Options of `diagnose`."""
     parser.add_argument("--guides", type=str, default="amortized", help="as of compare, with commas between them")
-    add_data(parser)
-    parser.set_defaults(num_data=200)
+    add_data(parser, usual="200")
     parser.add_argument("--num_particles", type=int, default=2500, help="per datum for k-hat")
     parser.add_argument("--num_simulations", type=int, default=1000, help="data made by the model for calibration")
     parser.add_argument("--num_draws", type=int, default=99, help="of the guide for each of them")
@@ -59,7 +57,7 @@ def diagnose(options: Namespace) -> None:
     """Judge the run's guides, print a verdict for each, and write it all."""
     out = Path(options.out) if options.out else Path(options.run) / "diagnosis.json"
     parts = open_from(options)
-    split = choose(parts, options.split, options.num_data)
+    split = choose(parts, options.split, options.num_data, usual=200)
     names = [name.strip() for name in options.guides.split(",")]
     check_names(parts.model, parts.guide, names)
     _check_numbers(options, len(split))
@@ -132,23 +130,24 @@ def _judge(
         told, near = _against(guide, reference, split, options)
         said.append(told)
         right = right and near
-    used = _use_of_latent(model, guide, split, found)
-    found["verdict"] = (
-        used + ("can be believed: " if right else "NOT to be believed as a posterior: ") + "; ".join(said)
-    )
+    units, use = look_at_latent(model, guide, split.x)
+    if units is not None:
+        found["active_units"], found["num_units"] = units.num_active, len(units.names)
+    if weights.caveat:
+        found["caveat"] = weights.caveat
+    found["verdict"] = _verdict(use, units, right, said, weights.caveat)
     return found
 
 
-def _use_of_latent(model: Program, guide: Program, split: Split, found: dict[str, Any]) -> str:
-    """Whether the latent is used at all, which is what a verdict says first; a posterior that is the prior is soon right."""
-    units = latent_units(model, guide, split.x) if len(split) > 1 else None
-    if units is None:
-        return ""
-    found["active_units"], found["num_units"] = units.num_active, len(units.names)
-    warn_unused(units.num_active, len(units.names))
-    if units.num_active == 0:
-        return f"the latent is NOT used, none of {len(units.names)} units active; "
-    return f"latent used, {units.num_active} of {len(units.names)} units active; "
+def _verdict(use: str, units: Units | None, right: bool, said: list[str], caveat: str) -> str:
+    """What is found of a guide, in in a sentence that begins with the use of the latent."""
+    if right and units is not None and units.num_active == 0:
+        judged = (
+            "the guide repeats the prior, which is right of a model that has no use for its latent, and says nothing"
+        )
+    else:
+        judged = "can be believed" if right else "NOT to be believed as a posterior"
+    return "; ".join(filter(None, [use, f"{judged}: {said[0]}", *said[1:], caveat]))
 
 
 def _against(guide: Program, reference: Reference, split: Split, options: Namespace) -> tuple[str, bool]:
@@ -178,8 +177,7 @@ def _sandwich(parts: Parts, split: Split, options: Namespace) -> dict[str, Any]:
 
 def add_export(parser: ArgumentParser) -> ArgumentParser:
     """Options of `export`."""
-    add_data(parser)
-    parser.set_defaults(num_data=16)
+    add_data(parser, usual="16")
     parser.add_argument("--num_draws", type=int, default=1000, help="of the guide for each datum")
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
     parser.add_argument("--out", type=str | None, default=None, help="netCDF file instead of RUN/draws.nc")
@@ -190,7 +188,7 @@ def export(options: Namespace) -> None:
     """Write the guide's draws, their weights and the data as netCDF, for ArviZ."""
     out = Path(options.out) if options.out else Path(options.run) / "draws.nc"
     parts = open_from(options)
-    split = choose(parts, options.split, options.num_data)
+    split = choose(parts, options.split, options.num_data, usual=16)
     make_folder("out", out.parent)
     data = draws_to_arviz(parts.model, parts.guide, split.x, num_draws=options.num_draws, seed=options.seed)
     write_netcdf(data, out)

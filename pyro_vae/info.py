@@ -8,6 +8,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from pyro_vae.diagnostics.collapse import listed, warn_unused
+from pyro_vae.evidence.checks import caveat_of
 from pyro_vae.figures import earlier
 from pyro_vae.runs import open_from
 from pyro_vae.texts import printable, read_json, read_table
@@ -20,6 +21,8 @@ def info(options: Namespace) -> None:
     for name in ("model", "guide"):
         part = getattr(parts, name)
         print(f"{name}  {type(part).__name__}, {sum(p.numel() for p in part.parameters()):,} parameters")
+    if caveat_of(parts.model):
+        print(f"caveat  {caveat_of(parts.model)}")
     for name in ("data.json", "versions.json"):
         if (folder / name).is_file():
             _say(name, _listed(read_json(folder / name)))

@@ -12,20 +12,22 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.progress import Progress
 from rich.status import Status
+from torch import Tensor
 
 from pyro_vae.data import Split
-from pyro_vae.diagnostics import gap_ledger, latent_units
-from pyro_vae.diagnostics.collapse import warn_unused
+from pyro_vae.diagnostics import Units, gap_ledger, latent_units
+from pyro_vae.diagnostics.collapse import use_of_latent, warn_unused
 from pyro_vae.evidence import Engine, Evidence, Method, Precision, log_evidence
 from pyro_vae.evidence.checks import check_numbers
 from pyro_vae.figures import make_way, own_folder, settings_of
 from pyro_vae.inference.outcome import bits_per_dim
-from pyro_vae.report.intervals import interval_text, plain_verdict, write_intervals
+from pyro_vae.report.intervals import full_verdict, interval_text, write_intervals
 from pyro_vae.report.ledger import ENDS, generalisation_table, ledger_table, write_ledger
 from pyro_vae.report.tables import evidence_table, show
 from pyro_vae.runs import Parts, open_from
 from pyro_vae.swap import GUIDES, check_names, swap_guides
 from pyro_vae.texts import make_folder, write_json
+from pyro_vae.traces import Program
 
 
 def add_evidence(parser: ArgumentParser) -> ArgumentParser:
@@ -54,10 +56,10 @@ def add_evidence(parser: ArgumentParser) -> ArgumentParser:
     return parser
 
 
-def add_data(parser: ArgumentParser) -> None:
+def add_data(parser: ArgumentParser, usual: str = "all") -> None:
     """The options `split` and `num_data`."""
     parser.add_argument("--split", type=Literal["train", "valid", "test"], default="test", help="part of the data")
-    parser.add_argument("--num_data", type=int | None, default=None, help="first rows only; all unless given")
+    parser.add_argument("--num_data", type=int | None, default=None, help=f"first rows only; {usual} unless given")
 
 
 _OPTIONS = {
@@ -82,7 +84,8 @@ def evidence(options: Namespace) -> None:
             chosen["progress"] = _progress(stack, len(split))
         estimate = log_evidence(parts.model, parts.guide, split.x, method=options.method, **chosen)
     summary = estimate.summary()
-    units = latent_units(parts.model, parts.guide, split.x) if len(split) > 1 else None
+    units, use = look_at_latent(parts.model, parts.guide, split.x)
+    verdict = full_verdict(estimate, use)
     assert parts.data is not None
     facts = {
         "split": options.split,
@@ -90,6 +93,7 @@ def evidence(options: Namespace) -> None:
         "fingerprint": split.fingerprint,
         "active_units": None if units is None else units.num_active,
         "num_units": None if units is None else len(units.names),
+        "verdict": verdict,
         "log_px_bits_per_dim": bits_per_dim(parts.model, parts.data, estimate.mean),
     }
     make_way(out, [out.with_suffix(".csv")], settings)
@@ -100,19 +104,33 @@ def evidence(options: Namespace) -> None:
         name = type(parts.guide).__name__
         show(evidence_table(f"{title}, {estimate.evaluations:.0f} particles", [(name, summary, estimate.seconds)]))
     print(f"{title}: log p(x) {interval_text(estimate)}")
-    print(getattr(estimate, "verdict", None) or plain_verdict(estimate))
-    written = f"written to {out} and {out.with_suffix('.csv')}"
-    used = "" if units is None else f"active units {units.num_active} of {len(units.names)}, "
-    print(f"{used}data fingerprint {split.fingerprint}; {written}")
-    if units is not None:
-        warn_unused(units.num_active, len(units.names))
+    print(verdict)
+    print(f"data fingerprint {split.fingerprint}; written to {out} and {out.with_suffix('.csv')}")
+
+
+def look_at_latent(model: Program, guide: Program, x: Tensor) -> tuple[Units | None, str]:
+    """The latent units on these data, and how much of them is used, in the words with which a verdict begins.
+
+    A latent that is not used is a warning too. None where no latent belongs to a datum, or a program does not say.
+    """
+    if len(x) < 2:
+        return None, "whether the latent is used is not to be told from one datum"
+    try:
+        units = latent_units(model, guide, x)
+    except Exception as error:  # whatever a user's program raises, or a distribution does not know
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        return None, f"whether the latent is used is not known: {reason}"
+    if units is None:
+        return None, ""
+    warn_unused(units.num_active, len(units.names))
+    return units, use_of_latent(units.num_active, len(units.names))
 
 
 def add_compare(parser: ArgumentParser) -> ArgumentParser:
     """Options of `compare`."""
     parser.add_argument("--guides", type=str, default=",".join(GUIDES), help="names with commas between them")
     parser.add_argument("--split", type=Literal["train", "test", "both"], default="both", help="part of the data")
-    parser.add_argument("--num_data", type=int, default=100, help="first rows of each part")
+    parser.add_argument("--num_data", type=int | None, default=None, help="first rows of each part, 100 unless given")
     parser.add_argument("--num_particles", type=int, default=5000, help="particles per datum of the estimates")
     parser.add_argument("--draws", type=int, default=1, help="of each datum in a step of classical inference")
     parser.add_argument("--num_temperatures", type=int, default=0, help="of annealing, for log p(x); 0 for none")
@@ -126,7 +144,7 @@ def compare(options: Namespace) -> None:
     """Swap the run's guide for others on its frozen model, and write the ledger of what each one costs."""
     parts = open_from(options)
     splits = ["train", "test"] if options.split == "both" else [options.split]
-    data = {name: choose(parts, name, options.num_data) for name in splits}
+    data = {name: choose(parts, name, options.num_data, usual=100) for name in splits}
     names = [name.strip() for name in options.guides.split(",")]
     least = {"num_particles": 2, "draws": 1, "steps": 1, "num_temperatures": 0, "seed": 0}
     if options.num_temperatures == 1:
@@ -159,12 +177,9 @@ def compare(options: Namespace) -> None:
         make_way(out / f"{split}.json", [out / f"{split}{end}" for end in ENDS], settings)
         written += write_ledger(ledgers[split], out, split)
         write_json(out / f"{split}.json", {"settings": settings})
+        _, use = look_at_latent(parts.model, parts.guide, part.x)
+        print("; ".join(filter(None, [f"{options.run}, {split}: {use}", ledgers[split].estimate.caveat])))
         show(ledger_table(f"{options.run}: {len(part)} {split} data, {part.fingerprint}", ledgers[split]))
-    probe = data[splits[-1]]
-    if len(probe) > 1:
-        units = latent_units(parts.model, parts.guide, probe.x)
-        if units is not None:
-            warn_unused(units.num_active, len(units.names))
     if len(ledgers) == 2:
         show(generalisation_table(*ledgers.values()))
     print("written: " + ", ".join(map(str, written)))
@@ -174,13 +189,13 @@ def _show(status: Status, split: str, what: str) -> None:
     status.update(f"{split}: {what}")
 
 
-def choose(parts: Parts, name: str, num_data: int | None) -> Split:
-    """The first rows of a split of a run's data, all of them where no number is given."""
+def choose(parts: Parts, name: str, num_data: int | None, usual: int | None = None) -> Split:
+    """The first rows of a split of a run's data; where no number is given the usual one, if there are as many, or all."""
     split = getattr(parts.data, name)
     if split is None:
         raise ValueError(f"split: the data have no {name!r} split, expected one of the others")
     if num_data is None:
-        return split
+        return split if usual is None else split.take(min(usual, len(split)))
     if not 1 <= num_data <= len(split):
         raise ValueError(f"num_data: got {num_data}, expected 1 to {len(split)}, the {name} data")
     return split.take(num_data)

@@ -31,4 +31,6 @@ def _forget(name: str) -> None:
     """Take the parameters of a module that is no more out of Pyro's store."""
     store = pyro.get_param_store()
     for key in [key for key in list(store._params) if key.startswith(f"{name}$$$")]:
-        del store[key]
+        value = store._params.pop(key)  # `del` trips over a parameter that has two names, as that of a shared net has
+        store._param_to_name.pop(value, None)
+        store._constraints.pop(key, None)

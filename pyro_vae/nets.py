@@ -71,7 +71,8 @@ class Standardise(nn.Module):
             overall = torch.ones_like(overall)
         each = x.dim() == 2 if self.each is None else self.each
         scale = torch.where(deviation > 0, deviation, overall) if each else overall
-        self.shift, self.scale = wide.mean(0).to(self.shift), scale.to(self.scale)
+        shift = wide.mean(0).reshape(wide.shape[1:] or (1,))  # of a dimension, by which one that has started is known
+        self.shift, self.scale = shift.to(self.shift), scale.to(self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.shift) / self.scale if self.is_started else x
@@ -160,6 +161,8 @@ class GatedMLP(MLP):
 
 def _flatten(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """`(..., *shape)` to `(..., prod(shape))`; data that is flat already passes."""
+    if not shape:  # a datum is one value
+        return x[..., None]
     if x.shape[-len(shape) :] == shape:
         return x.flatten(-len(shape)) if len(shape) > 1 else x
     if x.shape[-1:] == (math.prod(shape),):

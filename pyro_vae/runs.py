@@ -43,6 +43,7 @@ from pyro_vae.models import VAE
 from pyro_vae.texts import read_json, write_json, write_text
 from pyro_vae.traces import trainable_parameters
 from pyro_vae.trust import config_action, own_classes, read_config, split_trust
+from pyro_vae.usage import OneLineParser
 
 ModelClass = Callable[[Sequence[int]], nn.Module]
 GuideClass = Callable[[Sequence[int], int], nn.Module]
@@ -90,12 +91,12 @@ class ShortHelp(DefaultHelpFormatter):
         return re.sub(r", known subclasses: [^()]{600,}", "", text)
 
 
-def settings_parser(trust: Sequence[str] = (), **options: Any) -> ArgumentParser:
+def settings_parser(trust: Sequence[str] = (), **options: Any) -> OneLineParser:
     """The parser of everything that defines a run; what it parses is what config.yaml holds.
 
     A file of settings may name the classes of `trust` beside those that are known.
     """
-    parser = ArgumentParser(formatter_class=ShortHelp, **options)
+    parser = OneLineParser(formatter_class=ShortHelp, **options)
     parser.add_argument("--config", action=config_action(trust), help="YAML file with any of the settings below")
     parser.add_class_arguments(Settings, None, fail_untyped=False)  # a user's own class may have no annotations
     parser.add_class_arguments(Recipe, None)

@@ -184,6 +184,26 @@ def simulate(
     return latents, x.reshape(like.shape)
 
 
+def predict(
+    model: Program, latents: dict[str, Tensor], like: Tensor, index: Tensor | None, depth: int
+) -> Tensor | None:
+    """Draw data from p(x | z) `(S, N, *shape)` at latents `(S, ..., N, *event)`; None for several observed sites.
+
+    Args:
+        like: data `(N, *shape)` of the kind that the model scores, whose values do not matter.
+        depth: as `plate_depth` returns it.
+    """
+    num_particles = next(iter(latents.values())).shape[0]
+    program = _Substitute(latents)(poutine.uncondition(model))
+    observed = [
+        s for s in sample_sites(_run(program, like, index, num_particles, depth)) if s["infer"].get("was_observed")
+    ]
+    if len(observed) != 1 or observed[0]["value"].numel() != num_particles * like.numel():
+        return None
+    drawn = observed[0]["value"].movedim(-1 - observed[0]["fn"].event_dim, 1)  # the data plate behind the particles
+    return drawn.reshape(num_particles, *like.shape)
+
+
 def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> int:
     """Number of plate dimensions that the programs use, found by running them once on at most two data."""
     rows = torch.arange(len(x), device=x.device) if index is None else index

@@ -92,6 +92,24 @@ def pareto_smoothed(log_w: Tensor) -> tuple[Tensor, Tensor]:
     return khat.to(device), mean.to(device)
 
 
+def resampled(log_w: Tensor, generator: torch.Generator) -> Tensor:
+    """Which particles to take `(S, B)`, so that all count the same: each about S w_s / sum w times, in random order.
+
+    Systematic resampling, whose counts differ from their expectation by less than 1. A datum whose weights are no numbers,
+    or all zero, keeps its particles as they are.
+
+    References: Douc, Cappe, Moulines (2005), section 2.4.
+    """
+    _check(log_w)
+    num_particles = len(log_w)
+    shares = torch.softmax(log_w.double().cpu(), 0)
+    shares = torch.where(shares.isnan().any(0), 1 / num_particles, shares)
+    places = torch.arange(num_particles, dtype=torch.double)
+    places = (places + torch.rand(log_w.shape[1], 1, dtype=torch.double, generator=generator)) / num_particles  # (B, S)
+    rows = torch.searchsorted(shares.cumsum(0).T.contiguous(), places).clamp(max=num_particles - 1)
+    return rows.T[torch.randperm(num_particles, generator=generator)]
+
+
 def pareto_threshold(num_particles: int) -> float:
     """k-hat above which an estimate from S weights is unreliable, min(1 - 1 / log10 S, 0.7) (Vehtari et al., 2024)."""
     return min(1 - 1 / math.log10(num_particles), 0.7) if num_particles >= MIN_PARTICLES else math.nan

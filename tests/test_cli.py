@@ -281,6 +281,30 @@ def test_grey_pixels_under_bernoulli_only_by_name(capsys: pytest.CaptureFixture[
     assert math.isfinite(evidence(folder)["elbo"])
 
 
+def test_every_table_says_that_grey_pixels_have_no_likelihood(capsys: pytest.CaptureFixture[str]) -> None:
+    folder, said = train("a", f"{GREY} --model.likelihood.grey true"), "these figures are cross-entropies, not log p(x)"
+    told = capsys.readouterr()
+    assert said in told.out
+    few = "--num_data 20 --num_particles 100"
+    commands = {
+        f"evidence a {few}": "evidence.json",
+        f"evidence a {few} --method best --num_temperatures 20": "evidence.json",
+        f"diagnose a {few} --num_simulations 40 --num_draws 9": "diagnosis.json",
+        f"compare a {few} --guides amortized --split test": "ledger/test.csv",
+        "info a": "evidence.json",
+    }
+    for command, file in commands.items():
+        assert call(command) == 0
+        out = " ".join(capsys.readouterr().out.split())
+        assert said in out and said in (folder / file).read_text(), command
+        assert command.startswith(("diagnose", "info")) or "best" in command or out.count(said) == 2  # table, verdict
+
+
+def test_no_table_of_a_likelihood_has_a_caveat(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "caveat" not in evidence(run) and call(f"info {run}") == 0
+    assert "cross-entropies" not in capsys.readouterr().out
+
+
 def test_convolutions() -> None:
     small = "--model.decoder.channels [6,4] --guide.encoder.channels [4,6]"
     folder = train("a", f"--model.decoder ConvDecoder --guide.encoder Conv {small}")
@@ -442,7 +466,8 @@ def test_diagnose_ends_in_a_verdict_per_guide(run: Path, capsys: pytest.CaptureF
 def test_export_opens_in_arviz(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(f"export {run} --num_data 3 --num_draws 30") == 0
     data = arviz.from_netcdf(run / "draws.nc")
-    assert data["posterior"]["latent"].shape == (1, 30, 3, 4) and data["weights"]["pareto_k"].shape == (3,)
+    assert data["posterior"]["latent"].shape == data["guide"]["latent"].shape == (1, 30, 3, 4)
+    assert data["posterior_predictive"]["x"].shape == (1, 30, 3, 1, 8, 8) and data["weights"]["pareto_k"].shape == (3,)
 
 
 # pictures and facts
@@ -466,6 +491,30 @@ def test_reconstruct_writes_a_picture(run: Path) -> None:
         assert image.size == (16 * 58 + 2, 2 * 58 + 2)
         assert image.getextrema()[0] == (0, 255)  # the data are black and white
     assert not (run / "reconstructions.png").exists()
+
+
+def test_few_test_data_are_enough_for_every_command() -> None:
+    np.save("few.npy", (np.random.default_rng(0).random((20, 5, 5)) > 0.5))
+    train("a", "--data few.npy --valid 0")  # with 2 test data
+    few = "--num_particles 30 --num_simulations 20 --num_draws 5"
+    for command in ("reconstruct a", "export a --num_draws 30", "compare a --guides amortized --num_particles 30"):
+        assert call(command) == 0, command
+    assert call(f"diagnose a {few}") == 0 and Path("a/reconstructions.png").is_file()
+
+
+@pytest.mark.parametrize("columns", [(), (3,), (4,)])
+def test_tables_are_sampled_and_reconstructed_as_tables(columns: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save("table.npy", np.random.default_rng(0).normal(5.0, 2.0, (40, *columns)))
+    train("a", "--data table.npy")
+    size = columns[0] if columns else 1
+    capsys.readouterr()
+    assert call("sample a --num_samples 7") == 0
+    assert capsys.readouterr().out == "a/samples.csv (these data are no pictures: a table, with a row for each)\n"
+    rows = list(csv.DictReader(Path("a/samples.csv").read_text().splitlines()))
+    assert len(rows) == 7 and all(math.isfinite(float(row[f"value_{size - 1}"])) for row in rows)
+    assert call("reconstruct a --out r.png") == 0 and not Path("r.png").exists()
+    rows = list(csv.DictReader(Path("r.csv").read_text().splitlines()))
+    assert [row["what"] for row in rows] == ["data", "mean"] * 4
 
 
 def test_info_tells_the_facts(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -614,9 +663,36 @@ def test_a_collapse_is_a_line_and_is_repeated(capsys: pytest.CaptureFixture[str]
         assert call(command) == 0
         err = capsys.readouterr().err
         assert "pyro-vae: warning: posterior collapse: none of the 4 latent units is active" in err, command
-    assert call("diagnose a --num_data 20 --num_particles 100 --num_simulations 40 --num_draws 9") == 0
-    assert "amortized: the latent is NOT used, none of 4 units active; " in capsys.readouterr().out
     assert folder.is_dir()
+
+
+def test_the_verdict_on_a_dead_latent_says_so_first(capsys: pytest.CaptureFixture[str]) -> None:
+    # The guide is the prior, and so is the posterior: calibrated, healthy weights, and useless.
+    folder, unused = (
+        train("a", "--epochs 20 --beta 30 --batch_size 64"),
+        "the latent is NOT used, 0 of 4 units active; ",
+    )
+    capsys.readouterr()
+    for method in ("importance", "best"):
+        assert call(f"evidence a --num_data 9 --num_particles 100 --method {method}") == 0
+        said = json.loads((folder / "evidence.json").read_text())["verdict"]
+        assert said.startswith(unused) and said in capsys.readouterr().out.splitlines()
+    assert call("compare a --guides amortized --split test --num_data 5 --num_particles 30") == 0
+    assert capsys.readouterr().out.startswith(f"a, test: {unused.removesuffix('; ')}\n")
+    assert call("diagnose a --num_data 50 --num_particles 200 --num_simulations 100 --num_draws 19") == 0
+    said = json.loads((folder / "diagnosis.json").read_text())["guides"]["amortized"]["verdict"]
+    assert said.startswith(unused) and f"amortized: {said}" in capsys.readouterr().out.splitlines()
+    assert "can be believed" not in said and "calibrated" in said and "importance weights healthy" in said
+
+
+def test_the_verdict_counts_the_units_that_are_used(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(f"diagnose {run} --num_data 20 --num_particles 100 --num_simulations 40 --num_draws 9") == 0
+    said = json.loads((run / "diagnosis.json").read_text())["guides"]["amortized"]
+    assert re.match(
+        rf"the latent is used(, 4|, 4| in part, {said['active_units']}) of 4 units active; ", said["verdict"]
+    )
+    assert call(f"evidence {run} --num_data 1 --num_particles 30") == 0
+    assert "whether the latent is used is not to be told from one datum; " in capsys.readouterr().out
 
 
 def test_info_tells_of_the_units(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ STAGES = [
     {"objectives", "evidence"},
     {"diagnostics"},
     {"inference"},
-    {"report", "choices", "texts", "trust"},
+    {"report", "choices", "texts", "trust", "usage"},
     {"runs", "swap"},
     {"figures"},
     {"measure", "info"},

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pyro.infer.importance import psis_diagnostic
 
-from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error, pareto_k, pareto_threshold
+from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error, pareto_k, pareto_threshold, resampled
 
 ARVIZ = version("arviz").split(".")[0]
 REFERENCE = {"0": [0.670657768, 0.290753024, -0.819211249], "1": [0.669900412, 0.290492428, -0.817816334]}
@@ -128,3 +128,19 @@ def test_threshold() -> None:
 def test_wrong_shape(bad: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"log_w: got shape"):
         log_mean_exp(bad)
+
+
+def test_resampling_takes_each_particle_by_its_weight() -> None:
+    generator, log_w = torch.Generator().manual_seed(0), torch.randn(50, 3, dtype=torch.double)
+    rows = resampled(log_w, generator)
+    counts = torch.stack([torch.bincount(rows[:, b], minlength=50) for b in range(3)], 1)
+    assert ((counts - 50 * torch.softmax(log_w, 0)).abs() < 1).all()  # systematic: never off by one or more
+    assert (rows.diff(dim=0) < 0).any()  # in no order
+    alike = resampled(torch.zeros(50, 2), generator)
+    assert torch.equal(alike.sort(0).values, torch.arange(50)[:, None].expand(50, 2))
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_resampling_leaves_particles_without_weights(value: float) -> None:
+    rows = resampled(torch.full((30, 1), value), torch.Generator().manual_seed(0))
+    assert torch.equal(rows.sort(0).values[:, 0], torch.arange(30))

@@ -13,6 +13,7 @@ question is answered by `values`: "pixels" or "real".
 
 Layouts, with C = 1 or 3:
 
+    (N,)                          -> (N,), a datum is one value
     (N, D)                        -> (N, D)
     (N, H, W)                     -> (N, 1, H, W)
     (N, C, H, W), (N, H, W, C)    -> (N, C, H, W)
@@ -39,7 +40,7 @@ def as_tensors(arrays: Mapping[str, Array], source: str, values: Values | None =
     """Check arrays together and convert them.
 
     Args:
-        arrays: the parts by name ("all" for a set that is not cut yet), each (N, D), (N, H, W),
+        arrays: the parts by name ("all" for a set that is not cut yet), each (N,), (N, D), (N, H, W),
             (N, C, H, W) or (N, H, W, C).
         source: what to call the origin in an error.
         values: what the numbers are, "pixels" (0..255) or "real"; None goes by the rules above.
@@ -80,17 +81,17 @@ def check_kind(array: Array, where: str) -> None:
 
 
 def channels_first(array: Array, where: str) -> Array:
-    """View the array as (N, D) or (N, C, H, W); raise ValueError on every other layout."""
-    if array.ndim not in (2, 3, 4):
+    """View the array as (N,), (N, D) or (N, C, H, W); raise ValueError on every other layout."""
+    if array.ndim not in (1, 2, 3, 4):
         raise ValueError(
-            f"{where} has shape {array.shape}, expected (N, D), (N, H, W), (N, C, H, W) or (N, H, W, C); "
+            f"{where} has shape {array.shape}, expected (N,), (N, D), (N, H, W), (N, C, H, W) or (N, H, W, C); "
             "reshape it so that the first axis counts the data"
         )
     if array.size == 0:
         raise ValueError(f"{where} has shape {array.shape}, expected at least one row and one value a row")
     if array.ndim == 3:
         return array[:, None]
-    if array.ndim == 2 or array.shape[1] in CHANNELS:
+    if array.ndim <= 2 or array.shape[1] in CHANNELS:
         return array
     if array.shape[3] in CHANNELS:
         return np.moveaxis(array, 3, 1)

@@ -49,7 +49,7 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
         raise TypeError(
             f"{name}: pixels have dtype {pixels.dtype}, expected torch.uint8 (0..255), torch.float32 or torch.float64"
         )
-    if pixels.ndim < 2 or pixels.numel() == 0:
+    if pixels.ndim < 1 or pixels.numel() == 0:
         raise ValueError(
             f"{name}: pixels have shape {tuple(pixels.shape)}, "
             "expected (N, ...) with at least one row and one value a row"

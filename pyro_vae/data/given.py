@@ -108,5 +108,5 @@ def frame_values(frame: Any) -> Any:
 
 def check_rows(data: Tensor) -> None:
     """Raise a ValueError where a tensor has no rows (N, *shape)."""
-    if data.dim() < 2 or data.numel() == 0:
+    if data.dim() < 1 or data.numel() == 0:
         raise ValueError(f"data: got shape {tuple(data.shape)}, expected (N, *shape) with at least one row and value")

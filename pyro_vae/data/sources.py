@@ -59,7 +59,7 @@ def load(
         seed: of the evaluation draw.
 
     Returns:
-        The set; images have the shape (C, H, W), rows of an (N, D) array the shape (D,).
+        The set; images have the shape (C, H, W), rows of an (N, D) array the shape (D,), those of an (N,) array ().
 
     Raises:
         FileNotFoundError: no such path, a folder without images, or a download that failed.

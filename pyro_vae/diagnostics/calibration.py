@@ -191,7 +191,7 @@ def _check_arguments(
     check_numbers({"num_simulations": (num_simulations, 20), "num_draws": (num_draws, 5), "seed": (seed, 0)})
     if not 0 < alpha < 1:
         raise ValueError(f"alpha: got {alpha!r}, expected a number between 0 and 1")
-    if not isinstance(like, Tensor) or like.dim() < 2 or len(like) == 0:
+    if not isinstance(like, Tensor) or like.dim() < 1 or len(like) == 0:
         what = f"shape {tuple(like.shape)}" if isinstance(like, Tensor) else type(like).__name__
         raise ValueError(f"like: got {what}, expected a tensor (N, *shape) with N > 0")
     rows = getattr(guide, "num_rows", None)

@@ -87,6 +87,15 @@ def warn_unused(num_active: int, num_units: int) -> None:
         warnings.warn(text, CollapseWarning, stacklevel=2)
 
 
+def use_of_latent(num_active: int, num_units: int) -> str:
+    """How much of a latent is used: the words with which a verdict begins, since all else is soon right of a dead one."""
+    if num_active == 0:
+        return f"the latent is NOT used, 0 of {num_units} units active"
+    if num_active < num_units:
+        return f"the latent is used in part, {num_active} of {num_units} units active"
+    return f"the latent is used, {num_units} of {num_units} units active"
+
+
 def listed(names: Sequence[str], most: int = 8) -> str:
     """Names with commas, the first ones where there are many."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

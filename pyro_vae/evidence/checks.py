@@ -29,7 +29,7 @@ def check_inputs(
     Raises:
         ValueError: no data, data that the model cannot score, rows that do not fit them or the guide.
     """
-    if not isinstance(x, Tensor) or x.dim() < 2 or len(x) == 0:
+    if not isinstance(x, Tensor) or x.dim() < 1 or len(x) == 0:
         what = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"x: got {what}, expected a tensor (N, *shape) with N > 0")
     check_data(model, x)
@@ -46,6 +46,12 @@ def check_inputs(
     if index.min() < 0 or (rows is not None and index.max() >= rows):
         raise ValueError(f"index: got rows {index.min()} to {index.max()}, expected 0 to {rows or 'N'} - 1")
     return x, index.to(x.device)
+
+
+def caveat_of(model: Program | None) -> str:
+    """What a model, or its likelihood, says must stand beside every log p(x) of it; empty where that is a log p(x)."""
+    own = getattr(model, "caveat", "") or getattr(getattr(model, "likelihood", None), "caveat", "")
+    return own if isinstance(own, str) else ""
 
 
 def check_numbers(numbers: Mapping[str, tuple[Any, int]]) -> None:

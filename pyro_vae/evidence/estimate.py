@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class Estimate(ABC):
         evaluations: times that the model scored or differentiated each datum at one latent.
         seconds: wall clock for all data together.
         seed: of the noise.
+        caveat: what the model's likelihood says must stand beside these figures; empty where they are log p(x).
     """
 
     log_px: Tensor
@@ -38,6 +39,7 @@ class Estimate(ABC):
     evaluations: float
     seconds: float
     seed: int
+    caveat: str = field(default="", kw_only=True)
 
     @property
     @abstractmethod
@@ -83,7 +85,8 @@ class Estimate(ABC):
     def summary(self) -> dict[str, Any]:
         """Means over the data with standard errors over the data, by name: what a table or a JSON file needs."""
         lower, upper = self.mean_interval()
-        return {
+        caveat = {"caveat": self.caveat} if self.caveat else {}
+        return caveat | {
             "method": self.method,
             "log_px": self.mean,
             "log_px_error": self.std_error,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyro_vae.evidence.annealed import by_annealing
 from pyro_vae.evidence.best import Best, best_evidence
-from pyro_vae.evidence.checks import check_inputs
+from pyro_vae.evidence.checks import caveat_of, check_inputs
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.importance import Evidence, by_importance
 from pyro_vae.evidence.quadrature import by_closed_form, by_quadrature
@@ -84,6 +84,18 @@ def log_evidence(
         "log p(x) is exact, by the model's own closed form"
     """
     check_choice("method", method, Method)
+    found, caveat = _by_method(model, guide, x, index, method, options), caveat_of(model)
+    if isinstance(found, Best) and caveat:
+        return replace(
+            found, caveat=caveat, chosen=replace(found.chosen, caveat=caveat), verdict=f"{found.verdict}; {caveat}"
+        )
+    return replace(found, caveat=caveat) if caveat else found
+
+
+def _by_method(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None, method: Method, options: dict[str, Any]
+) -> Estimate:
+    """What the method of that name says."""
     if method == "importance":
         if "target_error" in options or "budget" in options:
             return _refined(model, guide, x, index, **options)

@@ -60,7 +60,7 @@ def coordinate_ascent(
     Raises:
         ValueError: shapes that do not match, a sigma that is not positive, values that are not finite.
     """
-    flat, sigma = x.flatten(1), torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+    flat, sigma = x.reshape(len(x), -1), torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
     if loading.dim() != 2 or mean.shape != loading.shape[:1] or flat.shape[1] != len(loading):
         raise ValueError(
             f"loading, mean, x: got shapes {tuple(loading.shape)}, {tuple(mean.shape)}, {tuple(x.shape)}, expected (D, d),"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,13 @@ from typing import Any
 
 import torch
 
+from pyro_vae.data import Split
+from pyro_vae.evidence.methods import log_evidence
 from pyro_vae.inference.job import Job, Position
+from pyro_vae.modes import evaluation
+from pyro_vae.traces import particles
+
+_FEW = 64  # data on which a program that has broken shows it
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -39,6 +46,45 @@ def check_losses(job: Job, at: Position) -> None:
     if len(bad):
         step = int(bad[0])
         raise NonFiniteLoss(_explain(job, at, step, job.losses[step].item()))
+
+
+def validation_scores(job: Job, at: Position) -> dict[str, float]:
+    """ELBO, rate and distortion of the validation data, means in nats; a NonFiniteLoss where these are no numbers.
+
+    The last step of an epoch may break what no loss has seen yet: without validation data, some of the train data are run.
+    An ELBO of minus infinity is one where the train data's is finite: a bounded support may say so of new data.
+    """
+    if job.valid is None:
+        if not _has_finite_scores(job, job.train):
+            raise NonFiniteLoss(_explain_scores(job, at, "train"))
+        return {}
+    numbers = job.valid.numbers()
+    try:
+        score = log_evidence(job.model, job.guide, job.valid.x, numbers, num_particles=1, seed=job.recipe.seed)
+    except ValueError as error:
+        if _has_finite_scores(job, job.valid):
+            raise  # something else is wrong
+        raise NonFiniteLoss(_explain_scores(job, at, "validation")) from error
+    found = {name: getattr(score, name).mean().item() for name in ("elbo", "rate", "distortion")}
+    if not (found["elbo"] < math.inf and (found["elbo"] > -math.inf or _has_finite_scores(job, job.train))):
+        raise NonFiniteLoss(_explain_scores(job, at, "validation"))
+    return found
+
+
+def _has_finite_scores(job: Job, split: Split) -> bool:
+    """Whether the programs, as they are now, give finite densities to a few data; nothing of it is left behind."""
+    x, index = split.x[:_FEW], split.numbers()[:_FEW]
+    with evaluation(job.model, job.guide, device=x.device, seed=job.recipe.seed):
+        try:
+            return bool(torch.isfinite(particles(job.model, job.guide, x, index).log_weights).all())
+        except Exception:  # a matrix of NaN that has no factors, say: the programs ran before the first step
+            return False
+
+
+def _explain_scores(job: Job, at: Position, name: str) -> str:
+    """Epoch and cause, where the densities of some data became non-finite after an epoch whose losses were not."""
+    what = f"log p(x, z) - log q(z | x) of the {name} data is NaN or infinite after epoch {at.epoch + 1}"
+    return f"{what}, at finite parameters: a density overflowed: {_advice(job)}{_kept(job)}"
 
 
 def _explain(job: Job, at: Position, step: int, loss: float) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from pyro_vae.data import Dataset
 from pyro_vae.diagnostics.collapse import Alarm, CollapseWarning, find_collapse
 from pyro_vae.diagnostics.units import Units, latent_units
+from pyro_vae.evidence.checks import caveat_of
 from pyro_vae.inference.job import Job, Position
 from pyro_vae.inference.record import Row, write_units
 from pyro_vae.traces import Program
@@ -74,10 +75,11 @@ def describe(run: Run) -> str:
     bits = bits_per_dim(run.model, data, nats) if held or run.loss_is_elbo else None
     told += f" ({bits:.3f} bits a value)" if bits is not None else ""
     told += f", at epoch {run.epoch}, which was kept" if run.epoch < len(run.history) else ""
+    caveat = f"; {caveat_of(run.model)}" if caveat_of(run.model) else ""
     if units is None:
-        return told
+        return told + caveat
     rate = f", rate {last['valid_rate']:.2f} nats" if math.isfinite(last["valid_rate"]) else ""
-    return f"{told}; {units.num_active} of {len(units.names)} latent units active{rate}"
+    return f"{told}; {units.num_active} of {len(units.names)} latent units active{rate}{caveat}"
 
 
 def bits_per_dim(model: Program, data: Dataset, nats: float) -> float | None:

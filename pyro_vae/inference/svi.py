@@ -28,8 +28,7 @@ from pyro_vae.data import Dataset
 from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import draw_seed
 from pyro_vae.diagnostics.units import Units
-from pyro_vae.evidence.methods import log_evidence
-from pyro_vae.inference.failure import check_finite, check_losses, deferred_interrupt
+from pyro_vae.inference.failure import check_finite, check_losses, deferred_interrupt, validation_scores
 from pyro_vae.inference.folder import CHECKPOINT, claim, new_identity
 from pyro_vae.inference.job import Job, Position, finish, keep, restore, weights
 from pyro_vae.inference.outcome import Run, follow, look_for_collapse
@@ -202,6 +201,7 @@ def _close_epoch(job: Job, at: Position) -> Units | None:
     """Score the validation data, look at the units, add the epoch's row, step the schedule, note the best parameters."""
     check_losses(job, at)
     check_finite(job, at)
+    scores = validation_scores(job, at)
     row: Row = {
         "epoch": at.epoch + 1,
         "train_loss": job.losses.double().sum().item() / len(job.train),
@@ -214,10 +214,7 @@ def _close_epoch(job: Job, at: Position) -> Units | None:
         "seconds": at.seconds,
         "data_per_second": len(job.train) * (at.epoch + 1) / max(at.seconds, 1e-9),
     }
-    if job.valid is not None:
-        numbers = job.valid.numbers()
-        score = log_evidence(job.model, job.guide, job.valid.x, numbers, num_particles=1, seed=job.recipe.seed)
-        row |= {f"valid_{name}": getattr(score, name).mean().item() for name in ("elbo", "rate", "distortion")}
+    row |= {f"valid_{name}": value for name, value in scores.items()}
     units = follow(job, at, at.epoch + 1)
     if units is not None:
         row["active_units"] = units.num_active

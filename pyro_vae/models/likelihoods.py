@@ -60,6 +60,17 @@ class Likelihood(nn.Module, ABC):
         """What it is, in a few words."""
         return type(self).__name__
 
+    @property
+    def caveat(self) -> str:
+        """What must stand beside every figure of log p(x), such as that it is none; empty for a distribution."""
+        return ""
+
+
+GREY = (
+    "a Bernoulli of grey pixels does not integrate to 1: these figures are cross-entropies, not log p(x), and compare with"
+    " no likelihood"
+)
+
 
 class Bernoulli(Likelihood):
     """Independent Bernoulli pixels with logits from the decoder.
@@ -74,6 +85,11 @@ class Bernoulli(Likelihood):
         self.grey = grey
         self.rules = ("none",) if grey else ("dynamic", "static", "threshold", "none")
         self.discrete_under = () if grey else self.rules
+
+    @property
+    def caveat(self) -> str:
+        """That log p(x) is none, where grey pixels are scored."""
+        return GREY if self.grey else ""
 
     def forward(self, outputs: Tensor) -> dist.TorchDistribution:
         logits = outputs.squeeze(-len(self.shape) - 1)
@@ -157,7 +173,7 @@ class Gaussian(Likelihood):
 
     def center(self, bias: Tensor, mean: Tensor) -> None:
         with torch.no_grad():
-            bias[0].copy_(self.units(mean))
+            bias[0].copy_(self.units(mean).reshape(self.shape))
             bias[1:].zero_()  # the offsets of log sigma, where the decoder gives them
 
     def start(self, x: Tensor) -> bool:

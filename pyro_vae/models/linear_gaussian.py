@@ -53,7 +53,7 @@ class LinearGaussian(nn.Module):
     @classmethod
     def maximum_likelihood(cls, x: Tensor, latent_dim: int) -> LinearGaussian:
         """The maximum-likelihood fit to `x` `(N, *shape)` from the sample covariance's eigenvectors, in x's dtype."""
-        flat = x.flatten(1)
+        flat = x.reshape(len(x), -1)
         size = flat.shape[1]
         if not 1 <= latent_dim < size:
             raise ValueError(f"latent_dim: got {latent_dim}, expected 1 <= latent_dim < {size}, the size of a datum")
@@ -79,7 +79,7 @@ class LinearGaussian(nn.Module):
         with pyro.plate("data", x.shape[0], dim=-1):
             z = pyro.sample("latent", dist.Normal(torch.zeros_like(self.loading[0]), 1.0).to_event(1))
             mean = z @ self.loading.T + self.mean
-            pyro.sample("obs", dist.Normal(mean, self.log_sigma.exp()).to_event(1), obs=x.flatten(1))
+            pyro.sample("obs", dist.Normal(mean, self.log_sigma.exp()).to_event(1), obs=x.reshape(len(x), -1))
         return z
 
     def check_data(self, x: Tensor) -> None:
@@ -90,7 +90,7 @@ class LinearGaussian(nn.Module):
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Mean of p(x | z) `(..., *shape)` for latents `(..., d)`."""
-        return (z @ self.loading.T + self.mean).unflatten(-1, self.shape)
+        return (z @ self.loading.T + self.mean).reshape(*z.shape[:-1], *self.shape)
 
     @torch.no_grad()
     def sample(self, num_samples: int) -> Tensor:
@@ -102,7 +102,7 @@ class LinearGaussian(nn.Module):
         """Exact log p(x), `(B,)` nats."""
         variance = (2 * self.log_sigma).exp()
         covariance = self.loading @ self.loading.T + variance * torch.eye(len(self.mean)).to(self.mean)
-        return dist.MultivariateNormal(self.mean, covariance).log_prob(x.flatten(1))
+        return dist.MultivariateNormal(self.mean, covariance).log_prob(x.reshape(len(x), -1))
 
     def precision(self) -> Tensor:
         """The posterior's precision L `(d, d)`, the same for every x."""
@@ -111,7 +111,7 @@ class LinearGaussian(nn.Module):
     def posterior(self, x: Tensor) -> dist.TorchDistribution:
         """Exact p(z | x), batch shape (B,), event shape (d,)."""
         precision = self.precision()
-        score = (x.flatten(1) - self.mean) @ self.loading / (2 * self.log_sigma).exp()
+        score = (x.reshape(len(x), -1) - self.mean) @ self.loading / (2 * self.log_sigma).exp()
         return dist.MultivariateNormal(torch.linalg.solve(precision, score.T).T, precision_matrix=precision)
 
     def optimal_mean_field(self, x: Tensor) -> dist.TorchDistribution:

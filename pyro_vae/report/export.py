@@ -1,13 +1,17 @@
 """What a guide or NUTS says of some data, as ArviZ's container: for its summaries and plots, and for a netCDF file.
 
-A guide's draws are no draws of the posterior. They go in as they are, in one chain, and their weights lie beside them,
+A guide's draws are no draws of the posterior, and the groups tell them apart:
 
-    sample_stats/log_weight = log p(x, z) - log q(z | x),      by draw and datum
-    weights/pareto_k, ess, log_px,                             by datum: whether these weights can correct the draws
+    guide                  draws of q(z | x), in one chain
+    guide_stats            of each of them: log_weight = log p(x, z) - log q(z | x), log_guide, log_px_given_z
+    posterior              the same draws resampled by their weights, datum by datum: p(z | x) as far as k-hat allows
+    weights                of each datum: pareto_k, ess and log_px, which say how far that is
+    posterior_predictive   data drawn from p(x | z) at draws of `posterior`, to be set beside `observed_data`
 
-so a summary of `posterior` is one of q; weighted by softmax(log_weight) over the draws it is one of p(z | x), where k-hat
-allows. (`arviz.loo` knows nothing of the weights: with a latent for each datum it would be the harmonic mean estimate of
-log p(x), and that from draws of q. `weights/log_px` is the number.)
+ArviZ's summaries and plots read `posterior`, or the group that they are told (`arviz.summary(data, group="guide")`). Their
+effective sample size takes a draw that comes twice for two; `weights/ess` is the number. There is no group `log_likelihood`
+on purpose: `arviz.loo` and `arviz.compare` would take the latent of a datum for a parameter of all of them, which one left
+out does not have, and mean nothing. `weights/log_px` compares models.
 
 Dimensions are chain, draw, datum, then a site's own, `<site>_dim_0` and so on, as ArviZ would call them; the same for NUTS,
 so that a plot can set one beside the other. k-hat of the data is drawn by `arviz.plot_khat(data["weights"]["pareto_k"])`
@@ -23,18 +27,40 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arviz_data import to_arviz
+from pyro_vae.data.binarise import draw_seed
 from pyro_vae.diagnostics.reference import Reference
-from pyro_vae.evidence.checks import check_inputs, check_numbers
-from pyro_vae.modes import evaluation
-from pyro_vae.traces import Particles, Program, check_programs, guide_sites, log_joint, plate_depth, sample_guide
-from pyro_vae.weights import ess, log_mean_exp, pareto_k
+from pyro_vae.evidence.checks import caveat_of, check_inputs, check_numbers
+from pyro_vae.modes import evaluation, isolated_noise
+from pyro_vae.traces import (
+    Particles,
+    Program,
+    check_programs,
+    guide_sites,
+    log_joint,
+    plate_depth,
+    predict,
+    sample_guide,
+)
+from pyro_vae.weights import ess, log_mean_exp, pareto_k, resampled
 
 _ROWS = 16_384  # latents scored in one run of the model
+_PREDICTED = 100  # most data drawn for each datum
 _SAMPLE = ("chain", "draw", "datum")
 _DIMS: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(("obs", "log_weight", "log_guide"), _SAMPLE),
+    **dict.fromkeys(("log_px_given_z", "log_weight", "log_guide"), _SAMPLE),
     **dict.fromkeys(("pareto_k", "ess", "log_px"), ("datum",)),
 }
+_TOLD = {
+    "guide": "draws of the guide q(z | x), not of the posterior",
+    "guide_stats": "log-densities of each draw in the group guide; log_px_given_z is no log-likelihood for loo or compare:"
+    " each datum has a latent of its own",
+    "posterior": "draws of the guide resampled by their importance weights, datum by datum: draws of p(z | x) where"
+    " weights/pareto_k is below 0.7, and else nearer to it than the guide's, no more",
+    "weights": "pareto_k and ess of the guide's importance weights; log_px is a lower bound of log p(x) in expectation",
+    "posterior_predictive": "data drawn from p(x | z) at the first draws of the group posterior",
+    "observed_data": "the data that were scored",
+}
+_CHAINS = {"posterior": "chains of NUTS", "observed_data": "the data that were scored"}
 
 
 def draws_to_arviz(
@@ -48,9 +74,10 @@ def draws_to_arviz(
 ) -> Any:
     """Draw from the guide for each datum, and put the draws, their weights and the data into ArviZ's container.
 
-    The groups are `posterior`, a variable `(1, S, N, *site)` for each site; `log_likelihood`, log p(x | z) as `obs`, and
-    `sample_stats`, `log_weight` and `log_guide`, all `(1, S, N)` nats; `weights`, `pareto_k`, `ess` and `log_px` `(N,)`,
-    of which `log_px` is a lower bound of log p(x) in expectation; `observed_data`, the data as `x`.
+    The groups are `guide` and `posterior`, a variable `(1, S, N, *site)` for each site; `guide_stats`, `log_weight`,
+    `log_guide` and `log_px_given_z`, all `(1, S, N)` nats; `weights`, `pareto_k`, `ess` and `log_px` `(N,)`, of which
+    `log_px` is a lower bound of log p(x) in expectation; `observed_data`, the data as `x`; `posterior_predictive`, `x`
+    `(1, at most 100, N, *shape)`, left out for a model of several observed sites. Their attributes say what they hold.
 
     Args:
         model, guide: Pyro programs `program(x, index)`.
@@ -72,8 +99,8 @@ def draws_to_arviz(
         >>> data = draws_to_arviz(model, ExactGuide(model), torch.randn(3, 5), num_draws=50)
         >>> dict(data["posterior"]["latent"].sizes)
         {'chain': 1, 'draw': 50, 'datum': 3, 'latent_dim_0': 2}
-        >>> data["weights"]["log_px"].shape
-        (3,)
+        >>> data["weights"]["log_px"].shape, data["posterior_predictive"]["x"].shape
+        ((3,), (1, 50, 3, 5))
     """
     check_numbers({"num_draws": (num_draws, 1), "seed": (seed, 0)})
     x, index = check_inputs(model, guide, x, index)
@@ -81,16 +108,18 @@ def draws_to_arviz(
         check_programs(model, guide, x, index)
         batches = torch.arange(len(x), device=x.device).split(max(1, _ROWS // num_draws))
         depth = plate_depth(model, guide, x, index)
-        parts = [_draw(model, guide, x[rows], index[rows], num_draws, depth) for rows in batches]
-    sites = {name: torch.cat([latents[name] for latents, _ in parts], 1)[None] for name in parts[0][0]}
-    draws = Particles(*(torch.cat(part, 1) for part in zip(*(scores for _, scores in parts), strict=True)))
-    log_w = draws.log_weights
-    groups = {
-        "log_likelihood": {"obs": draws.log_likelihood[None]},
-        "sample_stats": {"log_weight": log_w[None], "log_guide": draws.log_guide[None]},
-        "weights": {"pareto_k": pareto_k(log_w), "ess": ess(log_w), "log_px": log_mean_exp(log_w)},
-    }
-    return _container(sites, groups, x, index)
+        noise = torch.Generator().manual_seed(
+            draw_seed(seed, "resampling")
+        )  # beside the guide's, which it leaves alone
+        parts = [_draw(model, guide, x[rows], index[rows], num_draws, depth, noise) for rows in batches]
+    groups: dict[str, dict[str, Tensor]] = {}
+    for group, values in parts[0].items():
+        groups[group] = {name: torch.cat([part[group][name] for part in parts], 1)[None] for name in values}
+    log_w = groups["guide_stats"]["log_weight"][0]
+    groups["weights"] = {"pareto_k": pareto_k(log_w), "ess": ess(log_w), "log_px": log_mean_exp(log_w)}
+    caveat = f"; {caveat_of(model)}" if caveat_of(model) else ""
+    told = _TOLD | {name: _TOLD[name] + caveat for name in ("guide_stats", "weights")}
+    return _container(groups, told, x, index)
 
 
 def reference_to_arviz(
@@ -128,35 +157,52 @@ def reference_to_arviz(
         if not 0 <= axis < len(shape) or shape[axis] != len(x):
             raise ValueError(f"x: got {len(x)} data, expected those of the reference, of site shape {tuple(shape)}")
         sites[name] = draws.movedim(2 + axis, 2)
-    return _container(sites, {}, x, index)
+    return _container({"posterior": sites}, _CHAINS, x, index)
 
 
 def _draw(
-    model: Program, guide: Program, x: Tensor, index: Tensor, num_draws: int, depth: int
-) -> tuple[dict[str, Tensor], Particles]:
-    """Latents by site name, each `(S, B, *site)`, and their log-densities in float64, on the CPU."""
+    model: Program, guide: Program, x: Tensor, index: Tensor, num_draws: int, depth: int, noise: torch.Generator
+) -> dict[str, dict[str, Tensor]]:
+    """The groups of some data, by draw and datum `(S, B, ...)`, on the CPU; log-densities in float64."""
     plates = {s["name"]: max(1, s["value"].dim() - s["fn"].event_dim) for s in guide_sites(guide, x, index)}
     latents, log_guide = sample_guide(guide, x, index, num_draws, depth)
     scores = Particles(*log_joint(model, latents, x, index, depth), log_guide)
-    sites = {}
+    scores = Particles(*(part.double().cpu() for part in scores))
+    stats = {
+        "log_weight": scores.log_weights,
+        "log_guide": scores.log_guide,
+        "log_px_given_z": scores.log_likelihood,
+    }
+
+    sites, chosen, again = {}, {}, {}
+    rows, each = resampled(stats["log_weight"], noise).to(x.device), torch.arange(len(x), device=x.device)
     for name, z in latents.items():
-        z = z.movedim(depth, 1)  # (S, B, plates, *event), plates of size 1 where the site is in none
-        sites[name] = z.reshape(num_draws, len(x), *z.shape[2 + depth - plates[name] :]).cpu()
-    return sites, Particles(*(part.double().cpu() for part in scores))
+        by_datum = z.movedim(depth, 1)  # (S, B, plates, *event), plates of size 1 where the site is in none
+        by_weight = by_datum[rows, each]
+        shape = (num_draws, len(x), *by_datum.shape[2 + depth - plates[name] :])
+        sites[name], chosen[name] = by_datum.reshape(shape).cpu(), by_weight.reshape(shape).cpu()
+        again[name] = by_weight[:_PREDICTED].movedim(1, depth)
+
+    with isolated_noise(x.device):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=noise)))
+        predicted = predict(model, again, x, index, depth)
+    found = {"guide": sites, "guide_stats": stats, "posterior": chosen}
+    return found if predicted is None else found | {"posterior_predictive": {"x": predicted.cpu()}}
 
 
-def _container(
-    sites: Mapping[str, Tensor], groups: Mapping[str, Mapping[str, Tensor]], x: Tensor, index: Tensor
-) -> Any:
+def _container(groups: Mapping[str, Mapping[str, Tensor]], told: Mapping[str, str], x: Tensor, index: Tensor) -> Any:
     """All groups as NumPy arrays; sites `(C, S, N, *site)`, data `(N, *shape)`."""
+    sites = groups["posterior"]
     dims = {name: (*_SAMPLE, *_own(name, z, 3)) for name, z in sites.items()}
-    ours = {name: _DIMS[name] for group in groups.values() for name in group} | {"x": ("datum", *_own("x", x, 1))}
+    ours = {name: _DIMS[name] for group in groups.values() for name in group if name in _DIMS}
+    ours |= {"x": ("datum", *_own("x", x, 1)), "posterior_predictive/x": (*_SAMPLE, *_own("x", x, 1))}
     taken = sites.keys() & (ours.keys() | {dim for names in (*dims.values(), *ours.values()) for dim in names})
     if taken:
         raise ValueError(f"model: got sites {sorted(taken)}, expected names that mean nothing else in the container")
-    found = {"posterior": sites, **groups, "observed_data": {"x": x}}
+    found = {**groups, "observed_data": {"x": x}}
     arrays = {name: {key: value.detach().cpu().numpy() for key, value in part.items()} for name, part in found.items()}
-    return to_arviz(arrays, dims | ours, {"datum": index.tolist()})
+    attrs = {name: {"description": told[name]} for name in found}
+    return to_arviz(arrays, dims | ours, {"datum": index.tolist()}, attrs)
 
 
 def _own(name: str, values: Tensor, skip: int) -> list[str]:

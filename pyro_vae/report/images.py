@@ -1,9 +1,10 @@
-"""Pictures: grids of data, and the small figures of a run."""
+"""Pictures: grids of data; and what is no picture as a table."""
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from pyro_vae.inference.checkpoint import write_atomically
+from pyro_vae.report.tables import write_csv
 
 
 def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> Path:
@@ -42,6 +44,38 @@ def _format(path: Path) -> str:
     if found is None:
         raise ValueError(f"unknown file extension: {path.suffix}")
     return found
+
+
+def save_data(sets: Mapping[str, Tensor], path: str | Path, columns: int | None = None) -> str:
+    """Write sets of data, `(N, *shape)` each, side by side: as a grid of pictures where they are pictures, else as a CSV.
+
+    Returns:
+        Where, and where that is another file than was asked for, why.
+    """
+    if all(are_images(data) for data in sets.values()):
+        return str(save_grid(interleave(*sets.values()), path, columns))
+    table = Path(path).with_suffix(".csv")
+    rows = [
+        {"datum": number, "what": name} | {f"value_{place}": value for place, value in enumerate(values)}
+        for number, each in enumerate(
+            zip(*(data.reshape(len(data), -1).tolist() for data in sets.values()), strict=True)
+        )
+        for name, values in zip(sets, each, strict=True)
+    ]
+    try:
+        table.parent.mkdir(parents=True, exist_ok=True)
+        write_csv(rows, table)
+    except OSError as error:
+        raise ValueError(f"out: cannot write {table} ({error}): choose another path") from error
+    return f"{table} (these data are no pictures: a table, with a row for each)"
+
+
+def are_images(data: Tensor) -> bool:
+    """Whether data `(N, *shape)` can be shown: (C, H, W) with 1 or 3 channels, or as many values as a square, in [0, 1]."""
+    if data.dim() == 4:
+        return data.shape[1] in (1, 3)
+    square = data.dim() == 2 and math.isqrt(data.shape[1]) ** 2 == data.shape[1] > 16
+    return square and bool(((data >= 0) & (data <= 1)).all())
 
 
 def as_images(data: Tensor) -> Tensor:

@@ -21,6 +21,17 @@ def interval_text(estimate: Estimate) -> str:
     return f"{estimate.mean:.2f}{over}; on these data {reach}, by {estimate.method}"
 
 
+def full_verdict(estimate: Estimate, use: str = "") -> str:
+    """What is to be said of an estimate: whether the latent is used, whether the errors can be believed, and any caveat.
+
+    Args:
+        use: of the latent, from `use_of_latent`.
+    """
+    chosen = getattr(estimate, "verdict", None)  # the best one brings its own, with the caveat
+    told = [use, chosen] if chosen else [use, plain_verdict(estimate), estimate.caveat]
+    return "; ".join(filter(None, told))
+
+
 def plain_verdict(estimate: Estimate) -> str:
     """Whether the errors can be believed, in one sentence."""
     vouched = estimate.reliable.double().mean().item()

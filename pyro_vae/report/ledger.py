@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from rich.table import Table
 from pyro_vae.arviz_data import to_arviz, write_netcdf
 from pyro_vae.diagnostics import Entry, Gap, Ledger
 from pyro_vae.inference.checkpoint import write_atomically
-from pyro_vae.report.tables import share, write_csv
+from pyro_vae.report.tables import share, with_caveat, write_csv
 
 ENDS = (".csv", "_data.csv", ".nc", ".png")  # of the files of a ledger
 _SCORES = ("elbo", "elbo_error", "rate", "distortion", "log_px", "log_px_error", "ess", "pareto_k")
@@ -23,7 +24,8 @@ _GAPS = ("inference", "approximation", "amortization")
 def ledger_table(title: str, ledger: Ledger) -> Table:
     """A row per guide: what it scores, what it loses and to what, and what it took; nats per datum."""
     title = f"{title}; log p(x) {ledger.log_px.mean():.2f}, by {ledger.estimate.method} ({ledger.estimator})"
-    table = Table(title=title, caption="nats per datum; gaps: mean +- standard error over the data, paired")
+    caption = "nats per datum; gaps: mean +- standard error over the data, paired"
+    table = Table(title=title, caption=with_caveat(caption, ledger.estimate.caveat))
     table.add_column("guide")
     names = ("ELBO", "rate", "distortion", "inference gap", "approximation", "amortization", "k-hat high")
     for name in (*names, "evaluations", "ms a datum"):
@@ -38,7 +40,8 @@ def ledger_table(title: str, ledger: Ledger) -> Table:
 
 def generalisation_table(train: Ledger, test: Ledger) -> Table:
     """How much more each of the same guides loses on test data than on train data: inference's generalisation gap."""
-    table = Table(title="inference on test data less that on train data", caption="nats per datum +- standard error")
+    caption = with_caveat("nats per datum +- standard error", test.estimate.caveat)
+    table = Table(title="inference on test data less that on train data", caption=caption)
     table.add_column("guide")
     for key in _GAPS:
         table.add_column(f"{key} gap", justify="right")
@@ -63,7 +66,8 @@ def _difference(train: Gap | None, test: Gap | None) -> str:
 def write_ledger(ledger: Ledger, folder: Path, name: str) -> list[Path]:
     """Write NAME.csv (means), NAME_data.csv (a row per guide and datum), NAME.nc and NAME.png into a folder."""
     paths = [folder / f"{name}{end}" for end in ENDS]
-    write_csv(list(ledger.rows()), paths[0])
+    caveat = {"caveat": ledger.estimate.caveat} if ledger.estimate.caveat else {}
+    write_csv([row | caveat for row in ledger.rows()], paths[0])
     write_csv([row for key, entry in ledger.entries.items() for row in _data_rows(key, entry)], paths[1])
     write_netcdf(ledger_to_arviz(ledger), paths[2])
     save_chart(ledger, paths[3], name)
@@ -76,7 +80,8 @@ def ledger_to_arviz(ledger: Ledger) -> Any:
     values = {name: torch.stack([column[name] for column in columns]).numpy() for name in columns[0]}
     values["seconds"] = torch.tensor([entry.seconds for entry in ledger.entries.values()]).double().numpy()
     dims = {name: ["guide", "datum"][: value.ndim] for name, value in values.items()}
-    return to_arviz({"ledger": values}, dims=dims, coords={"guide": list(ledger.entries)})
+    attrs = {"ledger": {"caveat": ledger.estimate.caveat}} if ledger.estimate.caveat else None
+    return to_arviz({"ledger": values}, dims=dims, coords={"guide": list(ledger.entries)}, attrs=attrs)
 
 
 def save_chart(ledger: Ledger, path: Path, title: str = "") -> None:
@@ -101,7 +106,7 @@ def save_chart(ledger: Ledger, path: Path, title: str = "") -> None:
     axes.set_xlabel(
         f"nats below log p(x) = {ledger.log_px.mean():.2f}, by {ledger.estimate.method} ({ledger.estimator})"
     )
-    axes.set_title(title)
+    axes.set_title(f"{title}\n{fill(ledger.estimate.caveat, 90)}".strip())
     axes.legend()
     FigureCanvasAgg(figure)
     picture = io.BytesIO()

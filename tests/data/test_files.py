@@ -127,7 +127,7 @@ def test_a_file_named_like_a_known_set_is_split_like_a_file(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("array", "error", "message"),
     [
-        (GREY[0, 0], ValueError, "own.npy has shape \\(5,\\), expected \\(N, D\\)"),
+        (GREY[0, 0, 0], ValueError, "own.npy has shape \\(\\), expected \\(N,\\), \\(N, D\\)"),
         (GREY[None, None], ValueError, "has shape \\(1, 1, 20, 4, 5\\)"),
         (np.float64(3), ValueError, "has shape \\(\\)"),
         (GREY[:0], ValueError, "at least one row"),

@@ -78,7 +78,7 @@ def test_a_set_is_left_as_it_is() -> None:
         (GREY.reshape(50, 20).astype(int), ValueError, "pixels, counts"),  # a table of integers is no image
         (GREY // 16, ValueError, "pixels, counts"),  # an image of 16 grades is not one of 256
         (np.where(REAL > 2, np.nan, REAL), ValueError, "NaN or inf"),
-        (torch.zeros(5), ValueError, r"data: got shape \(5,\)"),
+        (torch.zeros(()), ValueError, r"data: got shape \(\)"),
         (FRAME.assign(town="here"), TypeError, "the columns town hold no numbers"),
     ],
 )

@@ -19,6 +19,8 @@ from pyro_vae import (
     VAE,
     Amortized,
     Dataset,
+    EncoderGuide,
+    Gaussian,
     LinearGaussian,
     Local,
     MeanField,
@@ -140,7 +142,7 @@ def test_every_datum_is_seen_once_an_epoch_with_its_row() -> None:
         return guide(batch, index)
 
     fit(model, spy, x, epochs=1, batch_size=16, valid=0, quiet=True)
-    steps = seen[-6:-2]  # behind them, two looks at the latent units
+    steps = seen[-8:-4]  # behind them, two looks at the densities and two at the latent units
     assert [len(rows) for rows in steps] == [16, 16, 16, 2]
     assert torch.equal(torch.cat(steps).sort().values, torch.arange(50))
 
@@ -251,6 +253,40 @@ def test_non_finite_loss_leaves_the_last_good_checkpoint(tmp_path: Path) -> None
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert all(torch.isfinite(v).all() for v in state["weights"]["guide"].values())
     assert state["position"]["epoch"] >= 1
+
+
+@pytest.mark.parametrize(("valid", "name"), [(10, "validation"), (0, "train")])
+@pytest.mark.parametrize("rate", [1e3, 1e20])
+def test_what_only_the_last_step_broke_is_a_non_finite_loss(valid: int, name: str, rate: float, tmp_path: Path) -> None:
+    # One step an epoch: its loss is finite, and the parameters that it leaves are finite, but their densities are not.
+    model, guide = VAE((SIZE,), 2, hidden=(8,), likelihood=Gaussian()), EncoderGuide((SIZE,), 2, hidden=(8,))
+    x, sgd = torch.randn(NUM, SIZE), partial(torch.optim.SGD, lr=rate)
+    with pytest.raises(
+        NonFiniteLoss, match=f"of the {name} data is NaN or infinite after epoch 1.*learning rate"
+    ) as told:
+        fit(model, guide, x, epochs=1, batch_size=NUM, valid=valid, optimizer=sgd, folder=tmp_path, quiet=True)
+    assert "leading dimensions" not in str(told.value)
+    assert all(torch.isfinite(p).all() for p in guide.parameters())
+    assert (tmp_path / "checkpoint.pt").exists() and not (tmp_path / "weights.pt").exists()
+
+
+def test_a_validation_datum_outside_the_support_is_no_divergence() -> None:
+    # Uniform noise of width 4: the train data are within reach of every mean, one validation datum is not.
+    def model(x: torch.Tensor, index: torch.Tensor | None = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(0.0, 1.0).expand([1]).to_event(1))
+            low = pyro.param("low", torch.tensor(-2.0)).expand(x.shape[-1])
+            pyro.sample("obs", dist.Uniform(low, 2.0, validate_args=False).to_event(1), obs=x)
+
+    def guide(x: torch.Tensor, index: torch.Tensor | None = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(pyro.param("loc", torch.zeros(1)), 1.0).to_event(1))
+
+    x = torch.linspace(-1, 1, 20).reshape(20, 1)
+    valid = torch.cat([x[:9], torch.tensor([[3.0]])])
+    data = Dataset("toy", Split("train", x, "none"), Split("valid", valid, "none"), Split("test", x, "none"))
+    run = fit(model, guide, data, epochs=1, warmup_epochs=0, optimizer=SGD, quiet=True)
+    assert run.history[0]["valid_elbo"] == -math.inf
 
 
 def test_a_checkpoint_within_an_epoch_is_never_of_broken_parameters(

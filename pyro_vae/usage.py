@@ -1,0 +1,147 @@
+"""A wrong command line in one line: what was wrong, and which names are near to the one that was meant.
+
+jsonargparse prints the usage of a command, thirty lines of it, then an error nested as deeply as the option. Here the usage
+is left to `--help`, the option is named by its path, such as `model.likelihood.sigma`, and a name that is not
+known is answered by those that look like it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Iterable
+from inspect import signature
+from typing import Any, NoReturn
+
+import pyro.infer
+import torch
+from jsonargparse import ArgumentParser
+
+import pyro_vae
+
+
+def _expected(found: re.Match[str]) -> str:
+    """What was expected, in plain words."""
+    if found[2]:
+        return f"expected one of {found[2]}."
+    words = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a text"}
+    name = found[1].rpartition(".")[2]
+    return f"expected {words.get(name, f'a {name.lower()}')}."
+
+
+_NOISE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (r"Type collections\.abc\.\S*\[.*?\] expects a function or a callable class: ", ""),
+    (r"Does not validate against any of the Union subtypes.*?Errors: ", ""),
+    (r" ?-? ?Expected a <class 'NoneType'>", ""),
+    (r" ?Given value type: .*? Given value: ", " Got value: "),
+    (r"[Ee]xpected a (?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])\.?", _expected),
+    (r"NestedArg\(key='(.*?)', val=(.*?)\)", r"\1=\2"),
+    (r"Namespace\(class_path='[^']*', init_args=Namespace\((.*?)\)\)", r"\1"),
+    (r"^\s*-\s*", ""),
+    (
+        r"Expected a dot import path string: ([\w.]+)",
+        r"no class is called '\1', expected one or its path, as my_file.MyClass",
+    ),
+    (r"(arguments are required): \w+\.run", r"\1: run, the folder of one"),
+    (r"\.? Got value: ", ", got "),
+    (r"(, got .*?)(?:, got .*)", r"\1"),
+)
+_MOST = 400  # characters of a message
+
+
+class UsageError(ValueError):
+    """A command line that cannot be understood."""
+
+
+class OneLineParser(ArgumentParser):
+    """A parser whose errors are a `UsageError` of one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:  # a parser inside of another, which tells the whole
+            super().error(message, ex)
+        raise UsageError(explain(message, self._option_strings())) from ex
+
+    def _option_strings(self) -> list[str]:
+        return [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+
+
+def explain(message: str, options: Iterable[str] = ()) -> str:
+    """What jsonargparse says of a wrong command line, in one line.
+
+    Args:
+        message: of jsonargparse.
+        options: those of the command, such as `--num_data`.
+
+    Example:
+        >>> explain("unrecognized arguments: --num_dat 3", ["--num_data", "--seed"])
+        'unknown option --num_dat: did you mean --num_data?'
+    """
+    text = " ".join(message.split())
+    unknown = re.match(r"[Uu]nrecognized arguments: (.*)", text)
+    if unknown:
+        return _unknown(unknown[1].split(), sorted(options))
+    path, text = _path(text)
+    near = _near_names(text)
+    for pattern, replacement in _NOISE:
+        text = re.sub(pattern, replacement, text)
+    text = " ".join(text.split())
+    if len(text) > _MOST:
+        text = f"{text[: _MOST - 4]} ..."
+    return f"{path + ': ' if path else ''}{text}{near}"
+
+
+def _unknown(words: list[str], options: list[str]) -> str:
+    """Arguments that no command has, and the nearest of its options."""
+    names = [word.split("=")[0] for word in words if word.startswith("-")]
+    if not names:
+        return f"got more arguments than the command takes: {' '.join(words)}"
+    return f"unknown option {', '.join(names)}{_did_you_mean(names[0], options)}"
+
+
+def _path(text: str) -> tuple[str, str]:
+    """The path of the option, put together from the nested `Parser key "model":`, and the rest of the message."""
+    keys = re.findall(r'Parser key "([^"]+)":', text)
+    rest = re.sub(r'Parser key "[^"]+": ?', "", text)
+    refused = re.search(r"Option '([\w.]+)' is not accepted", rest)
+    return ".".join([*keys, *([refused[1]] if refused else [])]), rest
+
+
+def _near_names(text: str) -> str:
+    """The names that look like the one that a message complains of."""
+    refused = re.search(r"Option '([\w.]+)' is not accepted.*?class_path='([\w.]+)'", text)
+    if refused:
+        return _did_you_mean(refused[1], _arguments(refused[2]))
+    missing = re.search(r"module '([\w.]+)' has no attribute '(\w+)'", text)
+    if missing:
+        return _did_you_mean(missing[2], dir(sys.modules.get(missing[1], pyro_vae)))
+    name = re.search(r"Expected a dot import path string: ([\w.]+)", text)
+    if name:
+        return _did_you_mean(name[1], _classes())
+    choice = re.search(r"invalid choice: '(\S+)' \(choose from (.*?)\)", text)
+    if choice:
+        return _did_you_mean(choice[1], re.findall(r"'(\S+?)'", choice[2]))
+    literal = re.search(r"Literal\[(.*?)\]\.? Got value: (\S+)", text)
+    return _did_you_mean(literal[2], re.findall(r"'(\S+?)'", literal[1])) if literal else ""
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    plain = {option.lower(): option for option in known}
+    close = [plain[key] for key in difflib.get_close_matches(name.lower(), list(plain), n=3, cutoff=0.6)]
+    return f": did you mean {' or '.join(close)}?" if close else ""
+
+
+def _arguments(path: str) -> list[str]:
+    """The arguments of a class that was imported already, by its path; none where that is not to be found."""
+    module, _, name = path.rpartition(".")
+    found: Any = getattr(sys.modules.get(module), name, None)
+    try:
+        return list(signature(found).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
+def _classes() -> list[str]:
+    """Classes that go without a path on the command line."""
+    names = [*pyro_vae.__all__, *torch.optim.__all__, *dir(torch.optim.lr_scheduler), *dir(pyro.infer)]
+    return [name for name in names if name[0].isupper()]
