@@ -79,8 +79,9 @@ def log_density(site: Any, drawn: bool = False) -> tuple[Tensor, Tensor | None]:
     with _unchecked(fn):
         log_prob = fn.log_prob(value, *site["args"], **site["kwargs"])
     inside = support.check(value)
-    if inside.dim() > log_prob.dim():  # a constraint on each value of an event
-        inside = inside.flatten(log_prob.dim()).all(-1)
+    for _ in range(fn.event_dim - support.event_dim):  # a constraint on each value of an event
+        inside = inside.all(-1)
+    inside = inside.expand_as(log_prob)
     log_prob = torch.where(inside, log_prob, -math.inf)
     return scale_and_mask(log_prob, mask=site["mask"]), inside
 

@@ -213,7 +213,7 @@ def _quantities(
     depth = plate_depth(model, guide, x, index)
     with isolated_noise(x.device):
         draws, _ = sample_guide(guide, x, index, num_draws, depth)
-    latents = {name: _joined(name, truth[name], draw) for name, draw in draws.items()}
+    latents = {name: _joined(truth[name], draw) for name, draw in draws.items()}
     log_guide, _ = log_joint(guide, latents, x, index, depth)
     log_prior, log_likelihood = log_joint(model, latents, x, index, depth)
     values: dict[str, Tensor] = {}
@@ -223,13 +223,9 @@ def _quantities(
     return values | dict(zip(DENSITIES, (log_prior + log_likelihood, log_likelihood, log_guide), strict=True))
 
 
-def _joined(name: str, truth: Tensor, draws: Tensor) -> Tensor:
+def _joined(truth: Tensor, draws: Tensor) -> Tensor:
     """The truth `(..., B, *event)` before the draws `(L, ..., B, *event)`."""
     truth = truth.reshape((1,) * (draws.dim() - truth.dim()) + truth.shape)
-    if truth.shape[1:] != draws.shape[1:]:
-        raise ValueError(
-            f"guide: draws site {name!r} of shape {tuple(draws.shape[1:])}, expected the model's {tuple(truth.shape[1:])}"
-        )
     return torch.cat([truth.to(draws.dtype), draws])
 
 

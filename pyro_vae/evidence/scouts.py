@@ -5,9 +5,10 @@ factor 2 that is missing in all of them. So some scouts climb log p(x, z), from 
 one ends outside of everything that the guide draws, and not far below the highest point that any of them has found, the
 guide is taken to miss it, and no interval around its estimate is closed.
 
-This finds modes whose basin the prior reaches: of K scouts all miss a basin of prior mass b with probability (1 - b)^K. It
-compares heights and not masses, so that it may also object to a mode that is high and narrow. A scout that finds nothing
-proves nothing.
+This finds modes whose basin the prior reaches: of K scouts all miss a basin of prior mass b with probability (1 - b)^K or
+less. (Half of them start at the mirror images of the others: of two modes that a symmetry of the model makes, none is
+missed.) It compares heights and not masses, so that it may also object to a mode that is high and narrow. A scout that
+finds nothing proves nothing.
 """
 
 from __future__ import annotations
@@ -65,9 +66,10 @@ def _look(path: Path, guide: Program, x: Tensor, index: Tensor, num_scouts: int)
     mean, std = drawn.mean(0), drawn.std(0).clamp(min=1e-6)
     reach = _distance(drawn, mean, std).max(0).values  # (B,)
 
-    scale = path.draw(x, index, _DRAWS).std(0).clamp(min=1e-6)
-    start = torch.cat([path.draw(x, index, num_scouts), drawn[:_FROM_GUIDE]])
-    ends = _climb(path, start, scale, x, index)
+    prior = path.draw(x, index, max(_DRAWS, num_scouts))
+    scale, half = prior.std(0).clamp(min=1e-6), prior[: (num_scouts + 1) // 2]
+    pairs = torch.cat([half, 2 * prior.mean(0) - half])[:num_scouts]
+    ends = _climb(path, torch.cat([pairs, drawn[:_FROM_GUIDE]]), scale, x, index)
     heights = path.densities(ends, x, index)[1]
     heights = torch.where(heights.isnan(), -math.inf, heights)  # (K, B)
 

@@ -294,7 +294,10 @@ def of_other_size(x: torch.Tensor, index: Any = None) -> None:
             lambda m, g: check_calibration(positive_model, prior, LIKE[:, :2]),
             "log_joint: got .* values that are not finite",
         ),
-        (lambda m, g: check_calibration(positive_model, of_other_size, LIKE[:, :2]), "guide: draws site 'latent'"),
+        (
+            lambda m, g: check_calibration(positive_model, of_other_size, LIKE[:, :2]),
+            "site 'latent': the guide's value has shape",
+        ),
     ],
 )
 def test_bad_input(call: Callable[..., object], message: str) -> None:

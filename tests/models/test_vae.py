@@ -67,7 +67,8 @@ def test_two_instances_and_copies_have_names_of_their_own() -> None:
 
     first = VAE(SHAPE, 3, (8,))
     x = torch.zeros(2, *SHAPE)
-    for model in (first, copy.deepcopy(first), VAE(SHAPE, 3, (8,))):
+    models = [first, copy.deepcopy(first), VAE(SHAPE, 3, (8,))]  # alive: the store keeps nothing of dead ones
+    for model in models:
         model(x)
     assert len(pyro.get_param_store()) == 3 * len(list(first.parameters()))
 
