@@ -4,10 +4,11 @@
     log p(x) - L[q]  =  (log p(x) - L[q*])  +  (L[q*] - L[q])
 
 q is the guide, q* the best member of its family for that datum, found by local optimisation. log p(x) is one estimate for
-all guides: of the guides' importance weights, and annealing if it is given, the one whose mean is the largest, since all of
-them are lower bounds in expectation. (The largest *per
-datum* would pick up noise and be too high.) If it is itself too low, as a k-hat above its threshold says, it is so by the
-same amount for every guide: the differences between guides do not depend on it.
+all guides. All candidates, the guides' importance weights and annealing if it is given, are lower bounds in expectation, so
+that the highest is the nearest; but the larger of two noisy numbers is no bound. So the guide is chosen by a pilot run, and
+reported on draws of its own: the highest mean, or of those not told from it the one with the lightest tails, and an
+estimate that was given before all of these. If log p(x) is itself too low, as a k-hat above its threshold says, it is so
+by the same amount for every guide: the differences between guides do not depend on it.
 
 References: Cremer, Li, Duvenaud (2018).
 """
@@ -37,7 +38,8 @@ class Gap:
 
     Attributes:
         values: per datum `(N,)`.
-        errors: Monte Carlo standard errors of these `(N,)`.
+        errors: Monte Carlo standard errors of these `(N,)`: where one guide's draws gave both, by their covariance; else as
+            if of independent draws, which is too large for guides that answer alike, for all draw by one seed.
     """
 
     values: Tensor
@@ -151,8 +153,9 @@ def gap_ledger(
         guides: by a name for each.
         x: data `(N, *shape)`; rows of local guides in this order.
         num_particles: S.
-        estimates: further ones of log p(x) of these data, by name, such as annealed ones.
-        seed: of the particles.
+        estimates: further ones of log p(x) of these data, by name, such as annealed ones, the one to be preferred first;
+            one is taken unless the pilot run tells it from the highest, and lower.
+        seed: of the particles; the pilot run, a quarter as large, has the next one.
         options: further ones of `log_evidence`.
 
     Raises:
@@ -169,28 +172,47 @@ def gap_ledger(
     if not guides:
         raise ValueError("guides: got none, expected at least one by its name")
     best = _locals(guides)
+    given = dict(estimates or {})
+    if any(len(estimate.log_px) != len(x) for estimate in given.values()):
+        raise ValueError(f"estimates: got some of another number of data, expected all of these {len(x)}")
     scored = {
         name: log_evidence(model, guide, x, num_particles=num_particles, seed=seed, **options)
         for name, guide in guides.items()
     }
-    known: dict[str, Estimate] = {**scored, **(estimates or {})}
-    if any(len(estimate.log_px) != len(x) for estimate in known.values()):
-        raise ValueError(f"estimates: got some of another number of data, expected all of these {len(x)}")
-    estimator = max(known, key=lambda name: -math.inf if math.isnan(known[name].mean) else known[name].mean)
-    evidence = known[estimator]
+    small = options | {"num_particles": max(1, num_particles // 4), "num_scouts": 0, "seed": seed + 1, "progress": None}
+    pilots = {name: log_evidence(model, guide, x, **small) for name, guide in guides.items()}
+    estimator = _chosen(pilots, given)
+    evidence = {**scored, **given}[estimator]
     entries = {}
     for name, guide in guides.items():
         family = _family(guide)
         star = best.get(family) if family else None
-        inference = _gap(evidence.log_px, evidence.log_px_error, scored[name])
+        inference = _below(evidence, scored[name])
         approximation = amortization = None
         if star is not None:
-            approximation = _gap(evidence.log_px, evidence.log_px_error, scored[star])
+            approximation = _below(evidence, scored[star])
             if star != name:
-                amortization = _gap(scored[star].elbo, scored[star].elbo_error, scored[name])
+                lower, upper = scored[name], scored[star]
+                amortization = Gap(upper.elbo - lower.elbo, torch.hypot(upper.elbo_error, lower.elbo_error))
                 inference = Gap(approximation.values + amortization.values, inference.errors)  # to the last digit
         entries[name] = Entry(family, star, scored[name], inference, approximation, amortization, *_cost(guide, x))
     return Ledger(entries, estimator, evidence, num_particles)
+
+
+def _chosen(pilots: Mapping[str, Evidence], given: Mapping[str, Estimate]) -> str:
+    """The name of the estimate of log p(x) that all guides share; see the module."""
+    known: dict[str, Estimate] = {**pilots, **given}
+    means = {name: -math.inf if math.isnan(found.mean) else found.mean for name, found in known.items()}
+    noise = {name: found.monte_carlo_error for name, found in known.items()}
+    top = max(means, key=lambda name: means[name])
+    level = [name for name in known if not means[top] - means[name] > _SURE * math.hypot(noise[name], noise[top])]
+    preferred = [name for name in level if name in given]
+    return preferred[0] if preferred else min(level, key=lambda name: _heaviness(pilots[name]))
+
+
+def _heaviness(found: Evidence) -> tuple[float, float]:
+    """Of the weights' tails, on average over the data: by its upper limit, and where that is unknown by k-hat."""
+    return found.shape_limit.mean().item(), torch.nan_to_num(found.pareto_k, nan=math.inf).mean().item()
 
 
 def _locals(guides: Mapping[str, Program]) -> dict[str, str]:
@@ -239,5 +261,7 @@ def _seconds(guide: Program, x: Tensor) -> float:
     return min(taken)
 
 
-def _gap(upper: Tensor, error: Tensor, lower: Evidence) -> Gap:
-    return Gap(upper - lower.elbo, (error**2 + lower.elbo_error**2).sqrt())
+def _below(evidence: Estimate, lower: Evidence) -> Gap:
+    """log p(x) less a guide's ELBO; of the same draws, where the guide's own weights estimate log p(x)."""
+    error = lower.gap_error if evidence is lower else torch.hypot(evidence.log_px_error, lower.elbo_error)
+    return Gap(evidence.log_px - lower.elbo, error)

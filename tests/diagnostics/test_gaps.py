@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -87,7 +91,46 @@ def test_what_is_noise_is_said_to_be_noise(made: tuple[LinearGaussian, torch.Ten
     )
 
 
-def test_an_annealed_estimate_is_taken_where_it_is_the_largest(
+class Wide(torch.nn.Module):
+    """The exact posterior, its deviations times `width`, its mean shifted by `shift`."""
+
+    def __init__(self, model: LinearGaussian, width: float, shift: float = 0.0) -> None:
+        super().__init__()
+        self.posterior, self.width, self.shift = model.posterior, width, shift
+
+    def forward(self, x: torch.Tensor, index: torch.Tensor | None = None) -> None:
+        q = self.posterior(x)
+        with pyro.plate("data", len(x), dim=-1):
+            wide = dist.MultivariateNormal(q.mean + self.shift, scale_tril=self.width * q.scale_tril)
+            pyro.sample("latent", wide)
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[LinearGaussian, torch.Tensor]:
+    torch.manual_seed(0)
+    model = LinearGaussian(8, 4, sigma=0.5).double().requires_grad_(False)
+    return model, model.sample(5) + 0.5 * torch.randn(5, 8).double()
+
+
+def test_the_error_knows_that_both_numbers_share_their_draws(small: tuple[LinearGaussian, torch.Tensor]) -> None:
+    model, x = small
+    guides = {"wide": Wide(model, 1.5)}
+    gaps = [gap_ledger(model, guides, x, num_particles=100, seed=seed).entries["wide"].inference for seed in range(100)]
+    spread = torch.tensor([gap.mean for gap in gaps]).std().item()
+    told = sum(gap.monte_carlo_error for gap in gaps) / len(gaps)
+    assert told == pytest.approx(spread, rel=0.25)  # as if independent: 1.5 times
+
+
+def test_the_best_of_many_guides_stays_a_lower_bound(small: tuple[LinearGaussian, torch.Tensor]) -> None:
+    model, x = small
+    kinds = ((1.4, 0.0), (1.5, 0.1), (1.6, 0.0), (1.5, -0.1), (1.45, 0.05), (1.55, 0.0))
+    guides = {f"{width} {shift}": Wide(model, width, shift) for width, shift in kinds}
+    above = [gap_ledger(model, guides, x, num_particles=40, seed=2 * s).log_px - model.log_px(x) for s in range(50)]
+    means = torch.stack(above).mean(1)
+    assert means.mean() < 1.6 * means.std() / 50**0.5  # the largest of the six means: 4 standard errors above
+
+
+def test_an_annealed_estimate_is_taken_unless_it_is_lower(
     made: tuple[LinearGaussian, torch.Tensor, Ledger],
 ) -> None:
     model, x, _ = made
@@ -95,6 +138,8 @@ def test_an_annealed_estimate_is_taken_where_it_is_the_largest(
     chains = by_annealing(model, x, num_temperatures=100)
     ledger = gap_ledger(model, guides, x, num_particles=50, estimates={"chains": chains})
     assert ledger.estimator == "chains" and torch.equal(ledger.log_px, chains.log_px)
+    low = replace(chains, log_px=chains.log_px - 1)
+    assert gap_ledger(model, guides, x, num_particles=50, estimates={"chains": low}).estimator == "classical"
     entry = ledger.entries["classical"]
     assert torch.equal(entry.inference.values, chains.log_px - entry.evidence.elbo)
     with pytest.raises(ValueError, match="expected all of these 3"):
