@@ -10,8 +10,10 @@ them cannot show the tail that their mean exp rests on; a normal log w with mean
     log E[w] = m + v / 2,
 
 and an interval for that by the method of variance estimates recovery (MOVER), from the intervals of m and of v. The
-upper end is the higher one of it and of the delta method's. It widens with the spread instead of being believed or not,
-and where log w is skewed to the left, as it is with few temperatures, it is too high and not too low.
+upper end is the higher one of it and of the delta method's. It widens with the spread instead of being believed or not.
+Where log w is skewed to the left, as it is with few temperatures from the prior, it is too high; where it is skewed to the
+right, as from a guide that is too narrow, it would be too low, so that it may be missed by 1% and not by 2.5% of normal
+log-weights (`experiments/coverage.py` has what that comes to).
 
 References: Neal (2001); Wu, Burda, Salakhutdinov, Grosse (2017); Zou, Taleban, Huo (2009), for MOVER.
 """
@@ -90,21 +92,19 @@ class Annealed(Estimate):
         """
         if self.upper:
             return torch.full_like(self.log_px, -math.inf), self.log_px - math.log1p(-level)
-        moved = _moved(self.log_weights, level)
-        reach = self._quantile(level) * log_mean_exp_error(self.log_weights)
-        centre = self._centre()
-        upper = torch.maximum(centre + reach, moved)
-        return centre - reach, torch.where(self.reliable, upper, math.inf)
+        delta, centre, above = log_mean_exp_error(self.log_weights), self._centre(), _above(level)
+        upper = torch.maximum(centre + self._quantile(above) * delta, _moved(self.log_weights, above))
+        return centre - self._quantile(level) * delta, torch.where(self.reliable, upper, math.inf)
 
     def mean_interval(self, level: float = 0.95) -> tuple[float, float]:
         """The same of the mean over data, whose m + v / 2 has no bias to add up."""
         if self.upper:
             return -math.inf, self.mean - math.log1p(-level)
-        quantile, num_data = self._quantile(level), len(self.log_px)
-        delta = log_mean_exp_error(self.log_weights).square().sum().sqrt().item() / num_data
+        delta = log_mean_exp_error(self.log_weights).square().sum().sqrt().item() / len(self.log_px)
         centre, normal = self._centre().mean().item(), _normal_mean(self.log_weights).mean().item()
+        quantile = self._quantile(_above(level))
         upper = max(centre + quantile * delta, normal + quantile * self.monte_carlo_error)
-        return centre - quantile * delta, upper if self.reliable.all() else math.inf
+        return centre - self._quantile(level) * delta, upper if self.reliable.all() else math.inf
 
     def _centre(self) -> Tensor:
         delta = log_mean_exp_error(self.log_weights)
@@ -213,12 +213,17 @@ def _normal_error(log_w: Tensor) -> Tensor:
     return (variance / chains + variance**2 / (2 * (chains - 1))).sqrt()
 
 
+def _above(level: float) -> float:
+    """The level of a symmetric interval whose upper end is missed by a fifth of what one of this level may miss in all."""
+    return 1 - 2 * (1 - level) / 5
+
+
 def _moved(log_w: Tensor, level: float) -> Tensor:
     """Upper end for log E[w] of normal log-weights `(K, N)`, `(N,)`, by MOVER."""
     chains, variance = len(log_w), log_w.var(0)
-    normal = stats.norm.ppf((1 + level) / 2)
+    quantile = stats.t.ppf((1 + level) / 2, chains - 1)
     above = (chains - 1) / stats.chi2.ppf((1 - level) / 2, chains - 1) - 1  # of the variance, in variances
-    return _normal_mean(log_w) + (normal**2 * variance / chains + (above * variance / 2) ** 2).sqrt()
+    return _normal_mean(log_w) + (quantile**2 * variance / chains + (above * variance / 2) ** 2).sqrt()
 
 
 class Block(NamedTuple):

@@ -62,7 +62,8 @@ class Evidence(Estimate):
         ess: effective number of the particles.
         pareto_k: shape of the weights' tail.
         shape_limit: upper limit of that shape, by one half of the particles.
-        half_log_px, half_error, unseen: log p(x), its error and what the unseen tail may add, by the other half.
+        half_log_px, half_error, unseen: log p(x), its error (that of rounding included) and what the unseen tail may add, by
+            the other half.
         blind: whether no number of such particles can vouch: a scout has found a mode that the guide misses, or a latent is
             discrete.
         num_particles: S, the fewest of any datum.
@@ -237,8 +238,10 @@ def _error(values: Tensor) -> Tensor:
 def _summarise(draws: Particles) -> dict[str, Tensor]:
     """Per-datum statistics of log-densities `(S, B)`, on the CPU in float64."""
     log_prior, log_likelihood, log_guide = (part.double().cpu() for part in draws)
+    size = log_prior.abs() + log_likelihood.abs() + log_guide.abs()
     log_w = log_prior + log_likelihood - log_guide
     khat, smoothed = pareto_smoothed(log_w)
+    rounding = torch.finfo(draws.log_prior.dtype).eps * size.mean(0)
     judge, other = log_w[0::2], log_w[1::2] if len(log_w) > 1 else log_w
     return {
         "log_px": log_mean_exp(log_w),
@@ -253,7 +256,7 @@ def _summarise(draws: Particles) -> dict[str, Tensor]:
         "smoothed": smoothed,
         "shape_limit": tail(judge).limit,
         "half_log_px": log_mean_exp(other),
-        "half_error": log_mean_exp_error(other),
+        "half_error": torch.hypot(log_mean_exp_error(other), rounding),
         "unseen": tail(other).unseen,
     }
 
