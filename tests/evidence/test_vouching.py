@@ -1,0 +1,292 @@
+"""When an interval may be closed: tails of weights, modes that a guide misses, log-weights of few chains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor
+
+from pyro_vae import LinearGaussian, log_evidence
+from pyro_vae.evidence import Annealed, by_annealing, by_importance, by_quadrature
+from pyro_vae.evidence.annealed import _normal_error
+from pyro_vae.evidence.annealing import Setting
+from pyro_vae.evidence.scouts import unreached
+from pyro_vae.modes import evaluation
+from pyro_vae.tails import FEWEST, tail
+from pyro_vae.weights import log_mean_exp, log_mean_exp_error
+
+# The tail of a set of weights.
+
+
+def pareto(shape: float, num_particles: int, repetitions: int) -> Tensor:
+    """Log-weights `(S, R)` of a generalised Pareto distribution, `shape` k > 0, of mean 1 / (1 - k)."""
+    uniform = torch.rand(num_particles, repetitions, dtype=torch.double)
+    return torch.log((uniform**-shape - 1) / shape)
+
+
+@pytest.mark.parametrize("shape", [0.3, 0.5, 0.7, 1.0])
+def test_the_limit_is_above_the_shape(shape: float) -> None:
+    found = tail(pareto(shape, 1000, 400)).limit
+    assert (found > shape).double().mean() > 0.85  # 1.5 standard errors: 93%, less what the prior of k takes
+    assert shape > 0.7 or found.median() < shape + 0.4
+
+
+@pytest.mark.parametrize("shape", [0.3, 0.5, 0.7])
+def test_what_is_unseen_is_bounded(shape: float) -> None:
+    log_w = pareto(shape, 500, 1000)
+    mean, unseen, truth = log_mean_exp(log_w), tail(log_w).unseen, -math.log(1 - shape)
+    assert (mean < truth).double().mean() > 0.4
+    assert ((mean + unseen) > truth).double().mean() > 0.95
+    assert shape > 0.3 or unseen.median() < 0.4
+
+
+def test_a_tail_is_the_same_in_any_unit_and_none_of_few_or_of_equal_weights() -> None:
+    log_w = pareto(0.4, 500, 5)
+    for one, other in zip(tail(log_w), tail(log_w - 5000.0), strict=True):
+        torch.testing.assert_close(one, other)
+    assert all(part.isposinf().all() for part in tail(log_w[: FEWEST - 1]))
+    equal = tail(torch.full((500, 2), -3.0).double())
+    assert equal.limit.isneginf().all() and (equal.unseen == 0).all()
+    assert all(part.isposinf().all() for part in tail(torch.full((500, 2), -math.inf).double()))
+    atoms = torch.zeros(500, 1).double()
+    atoms[0] = 5.0  # two values: no tail can be fitted to them
+    assert all(part.isposinf().all() for part in tail(atoms))
+
+
+# Importance intervals.
+
+
+class Distorted:
+    """The exact posterior of a linear-Gaussian model, its deviations times `width`, shifted by `shift` of them."""
+
+    def __init__(self, model: LinearGaussian, width: float = 1.0, shift: float = 0.0) -> None:
+        self.posterior, self.width, self.shift = model.posterior, width, shift
+
+    def __call__(self, x: Tensor, index: Tensor | None = None) -> None:
+        q = self.posterior(x)
+        with pyro.plate("data", len(x), dim=-1):
+            moved = dist.MultivariateNormal(q.mean + self.shift * q.stddev, scale_tril=self.width * q.scale_tril)
+            pyro.sample("latent", moved)
+
+
+def linear_gaussian(dim: int, repetitions: int) -> tuple[LinearGaussian, Tensor]:
+    """A model, and one datum many times."""
+    torch.manual_seed(0)
+    model = LinearGaussian(dim + 5, dim, sigma=0.7).double().requires_grad_(False)
+    return model, (model.sample(1) + 0.7 * torch.randn(1, dim + 5).double()).repeat(repetitions, 1)
+
+
+@pytest.mark.parametrize(
+    ("width", "shift", "least", "most"),
+    [(0.7, 0.0, 0.0, 0.4), (0.8, 0.0, 0.1, 0.8), (1.0, 0.5, 0.2, 1.0), (1.3, 0.0, 0.99, 1.0)],
+)
+def test_closed_intervals_hold_the_truth(width: float, shift: float, least: float, most: float) -> None:
+    model, x = linear_gaussian(4, 400)
+    found = by_importance(model, Distorted(model, width, shift), x, num_particles=1000, num_scouts=1)
+    lower, upper = found.interval()
+    exact, closed = model.log_px(x), upper.isfinite()
+    assert least <= closed.double().mean() <= most
+    wrong = (~((lower <= exact) & (exact <= upper)))[closed].double().sum()
+    assert wrong <= 0.05 * closed.sum() + 2 * math.sqrt(0.05 * closed.sum())
+    assert torch.equal(closed, found.reliable)
+
+
+def test_an_exact_guide_has_an_interval_of_rounding_and_it_holds() -> None:
+    model, x = linear_gaussian(3, 50)
+    for dtype in (torch.float, torch.double):
+        found = by_importance(model.to(dtype), Distorted(model), x.to(dtype), num_particles=5000)
+        lower, upper = found.interval()
+        exact = LinearGaussian(8, 3, sigma=0.7).double().log_px(x.to(dtype).double())
+        assert ((lower <= exact) & (exact <= upper)).all()
+        assert (upper - lower).max() < (1e-3 if dtype == torch.float else 1e-8)
+
+
+def test_too_few_particles_close_no_interval() -> None:
+    model, x = linear_gaussian(2, 5)
+    assert by_importance(model, Distorted(model, 1.2), x, num_particles=2 * FEWEST - 1).interval()[1].isposinf().all()
+    assert by_importance(model, Distorted(model, 1.2), x, num_particles=1000).interval()[1].isfinite().all()
+
+
+def test_a_target_is_not_met_by_an_error_that_nothing_vouches_for() -> None:
+    model, x = linear_gaussian(4, 5)
+    few = by_importance(model, Distorted(model, 1.2), x, num_particles=150)
+    assert few.log_px_error.max() < 0.5 and not few.reliable.any()
+    found = log_evidence(model, Distorted(model, 1.2), x, num_particles=150, target_error=0.5)
+    assert found.reliable.all() and found.evaluations > 150
+
+
+# Modes.
+
+
+def folded(x: Tensor, index: Tensor | None = None) -> None:
+    """x_1 = |z_1| + noise, the other values straight: two modes, mirror images of each other."""
+    with pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample("latent", dist.Normal(torch.zeros_like(x[0]), 3.0).to_event(1))
+        pyro.sample("obs", dist.Normal(torch.cat([z[..., :1].abs(), z[..., 1:]], -1), 0.3).to_event(1), obs=x)
+
+
+def one_mode(x: Tensor, index: Tensor | None = None) -> None:
+    with pyro.plate("data", len(x), dim=-1):
+        pyro.sample("latent", dist.Normal(x, 0.3).to_event(1))
+
+
+def both_modes(x: Tensor, index: Tensor | None = None) -> None:
+    mirror = torch.cat([-x[:, :1], x[:, 1:]], -1)
+    with pyro.plate("data", len(x), dim=-1):
+        mixture = dist.MixtureSameFamily(
+            dist.Categorical(torch.ones(len(x), 2)), dist.Normal(torch.stack([x, mirror], 1), 0.3).to_event(1)
+        )
+        pyro.sample("latent", mixture)
+
+
+@pytest.mark.parametrize("dim", [2, 10])
+def test_a_missed_mode_is_found_and_opens_every_interval(dim: int) -> None:
+    x = 2.0 + 0.3 * torch.randn(30, dim)
+    found = by_importance(folded, one_mode, x, num_particles=1000)
+    assert found.pareto_k.max() < 0.5 and found.ess.min() > 500  # nothing in the weights says so
+    assert found.blind.all() and not found.reliable.any() and found.interval()[1].isposinf().all()
+    assert found.summary()["share_blind"] == 1.0
+    chains = by_annealing(folded, x[:5], guide=one_mode, num_temperatures=20)
+    assert chains.blind.all() and chains.interval()[1].isposinf().all() and math.isinf(chains.mean_interval()[1])
+    assert not by_annealing(folded, x[:5], num_temperatures=20).blind.any()  # from the prior
+
+
+def test_a_guide_that_has_both_modes_is_left_in_peace() -> None:
+    x = 2.0 + 0.3 * torch.randn(30, 2)
+    assert not by_importance(folded, both_modes, x, num_particles=1000).blind.any()
+
+
+@pytest.mark.parametrize(("width", "shift"), [(0.6, 0.0), (1.0, 0.0), (1.5, 0.0), (1.0, 0.5)])
+def test_a_guide_of_one_mode_is_left_in_peace(width: float, shift: float) -> None:
+    model, x = linear_gaussian(10, 100)
+    assert not by_importance(model, Distorted(model, width, shift), x, num_particles=200).blind.any()
+
+
+def test_scouts_look_only_where_they_can_and_are_seeded() -> None:
+    x, index = 2.0 + 0.3 * torch.randn(6, 2), torch.arange(6)
+    assert not by_importance(folded, one_mode, x, num_particles=1000, num_scouts=0).blind.any()
+
+    def positive(x: Tensor, index: Tensor | None = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            scale = pyro.sample("scale", dist.LogNormal(0.0, 1.0))
+            pyro.sample("obs", dist.Normal(0.0, scale[..., None]).expand([*scale.shape, 2]).to_event(1), obs=x)
+
+    def answer(x: Tensor, index: Tensor | None = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("scale", dist.LogNormal(0.0, 1.0))
+
+    with evaluation(device=x.device):
+        assert not unreached(positive, answer, x, index).any()
+    state = torch.get_rng_state()
+    first, again = (by_importance(folded, one_mode, x, num_particles=200).blind for _ in range(2))
+    assert torch.equal(first, again) and torch.equal(state, torch.get_rng_state())
+
+
+def test_weights_on_atoms_vouch_for_nothing() -> None:
+    def model(x: Tensor, index: Tensor | None = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            c = pyro.sample("c", dist.Categorical(torch.tensor([0.5, 0.5])))
+            pyro.sample("obs", dist.Normal(torch.tensor([0.0, 4.0])[c], 1.0), obs=x)
+
+    def guide(x: Tensor, index: Tensor | None = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("c", dist.Categorical(torch.tensor([1e-7, 1.0])))
+
+    x = torch.tensor([0.0, 4.0])
+    exact = torch.logsumexp(dist.Normal(torch.tensor([0.0, 4.0]), 1.0).log_prob(x[:, None]), -1) - math.log(2)
+    found = by_importance(model, guide, x, num_particles=1000)
+    assert found.log_px[0] < exact[0] - 5 and found.log_px_error[0] < 1e-6  # equal weights, and wrong
+    assert not found.reliable.any() and found.interval()[1].isposinf().all()
+    best = log_evidence(model, guide, x, method="best", num_particles=1000)
+    assert "can be believed" not in best.verdict and "lower bound" in best.verdict
+
+
+# Log-weights of few chains.
+
+
+def chains(log_w: Tensor) -> Annealed:
+    num = log_w.shape[1]
+    return Annealed(
+        log_mean_exp(log_w),
+        torch.maximum(log_mean_exp_error(log_w), _normal_error(log_w)),
+        1.0,
+        0.0,
+        0,
+        log_weights=log_w,
+        acceptance=torch.ones(num),
+        setting=Setting(100, len(log_w), 5),
+        start="prior",
+        upper=False,
+        blind=torch.zeros(num, dtype=torch.bool),
+    )
+
+
+def gamma(spread: float, sign: float, size: float = 16.0) -> Tensor:
+    """Log-weights `(16, 4000)` of a skewed distribution, E[w] = 1; their skewness is 2 / sqrt(size)."""
+    drawn = sign * spread * (torch._standard_gamma(torch.full((16, 4000), size).double()) - size) / size**0.5
+    scale = sign * spread / size**0.5
+    return drawn + scale * size + size * math.log(1 - scale)
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda spread: spread * torch.randn(16, 4000).double() - spread**2 / 2,
+        lambda spread: gamma(spread, -1.0),
+        lambda spread: gamma(min(spread, 1.0), 1.0),
+    ],
+    ids=["normal", "left", "right"],
+)
+def test_sixteen_chains_cover(draw: Callable[[float], Tensor], spread: float) -> None:
+    made = chains(draw(spread))
+    lower, upper = made.interval()
+    assert made.reliable.double().mean() > 0.95
+    covered = ((lower <= 0) & (upper >= 0))[made.reliable].double().mean()
+    assert covered > 0.93, covered
+    for size in (20, 400):  # noise averages out over data, a bias would not
+        many = [chains(part).mean_interval() for part in made.log_weights.split(size, 1)]
+        held = [low <= 0 <= high for low, high in many if math.isfinite(high)]
+        assert sum(held) >= 0.9 * len(held), size
+
+
+def test_chains_that_spread_too_far_close_no_interval() -> None:
+    made = chains(5.0 * torch.randn(16, 200).double())
+    _, upper = made.interval()
+    assert upper[~made.reliable].isposinf().all() and not made.reliable.all() and math.isinf(made.mean_interval()[1])
+
+
+@pytest.mark.parametrize(("dim", "num_temperatures"), [(10, 50), (30, 50)])
+def test_few_temperatures_from_the_prior(dim: int, num_temperatures: int) -> None:
+    model, x = linear_gaussian(dim, 100)
+    found = by_annealing(model, x, num_temperatures=num_temperatures)
+    lower, upper = found.interval()
+    closed = upper.isfinite()
+    held = ((lower <= model.log_px(x)) & (model.log_px(x) <= upper))[closed]
+    assert len(held) == 0 or held.double().mean() > 0.9
+
+
+# Quadrature.
+
+
+@pytest.mark.parametrize("width", [0.01, 1e-3])
+def test_a_spike_between_grid_points_is_no_small_error(width: float) -> None:
+    def model(x: Tensor, index: Any = None) -> None:  # half of the readings are exact, half are noise
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            parts = dist.Normal(torch.stack([z, torch.zeros_like(z)], -1), torch.tensor([width, 1.0]))
+            pyro.sample("obs", dist.MixtureSameFamily(dist.Categorical(torch.ones(2)), parts), obs=x)
+
+    x = torch.tensor([-1.3, -0.44, 0.07, 0.52, 1.9])
+    by_parts = [dist.Normal(0.0, math.hypot(1, width)).log_prob(x), dist.Normal(0.0, 1.0).log_prob(x)]
+    exact = torch.logsumexp(torch.stack(by_parts), 0).double() - math.log(2)
+    found = by_quadrature(model, x)
+    lower, upper = found.interval()
+    assert ((lower <= exact) & (exact <= upper)).all()
+    assert width > 1e-3 or (~found.reliable | ((found.log_px - exact).abs() < 0.05)).all()
