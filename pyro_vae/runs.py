@@ -275,8 +275,10 @@ def open_run(
         module.to(where).eval()
     state = _trained_weights(path, where)
     parts.weights = digest_of(state)
-    x = parts.data.test.x[:2] if parts.data is not None else torch.zeros(2, *(shape or ()), device=where)
-    params = trainable_parameters(parts.model, parts.guide, x, torch.arange(len(x), device=where))
+    x, index = torch.zeros(2, *(shape or ()), device=where), torch.arange(2, device=where)
+    if parts.data is not None:  # values do not matter; numbers do, and those of train rows are known to both programs
+        x, index = parts.data.test.x[:2], parts.data.train.numbers()[: min(2, len(parts.data.test))]
+    params = trainable_parameters(parts.model, parts.guide, x, index)
     set_weights(parts.model, parts.guide, params, state)
     return parts
 

@@ -161,7 +161,7 @@ def simulate(
     Args:
         model: Pyro program with one observed site.
         like: data `(N, *shape)` of the kind that the model scores, whose values do not matter.
-        index: rows of the dataset `(N,)`.
+        index: rows of the dataset `(N,)`; 0, 1, ... unless given.
         num_data: how many to draw; N unless given, and then `index` is not.
 
     Returns:
@@ -173,6 +173,8 @@ def simulate(
     if num_data is not None:
         like = like[torch.arange(num_data, device=like.device) % len(like)]
     program = called(model, "model")
+    if index is None:
+        index = torch.arange(len(like), device=like.device)
     with poutine.block(), torch.no_grad():
         sites = sample_sites(poutine.trace(poutine.uncondition(program)).get_trace(like, index))
     observed = [s for s in sites if s["infer"].get("was_observed")]

@@ -154,7 +154,8 @@ def split_rows(found: Source, valid: int | None) -> dict[str, Tensor]:
 
 def row_numbers(parts: dict[str, Tensor]) -> dict[str, Tensor]:
     """The number of each row of what was read: of one array its place in it, of several train, valid, test in turn."""
-    numbers, taken = {}, 0
+    numbers: dict[str, Tensor] = {}
+    taken = 0
     for part in (name for name in ("all", "train", "valid", "test") if name in parts):
         numbers[part] = torch.arange(taken, taken + len(parts[part]))
         taken += len(parts[part])

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from pyro_vae.calls import called
 from pyro_vae.evidence import Estimate, Evidence, log_evidence
-from pyro_vae.modes import device_of, evaluation
+from pyro_vae.evidence.checks import check_inputs, default_index
+from pyro_vae.modes import evaluation
 from pyro_vae.traces import Program
 
 _SURE = 2.0  # Monte Carlo standard errors of a mean below which it is not told from 0
@@ -135,6 +136,7 @@ def gap_ledger(
     model: Program,
     guides: Mapping[str, Program],
     x: Tensor,
+    index: Tensor | None = None,
     *,
     num_particles: int = 5000,
     estimates: Mapping[str, Estimate] | None = None,
@@ -149,7 +151,9 @@ def gap_ledger(
     Args:
         model: Pyro program, frozen.
         guides: by a name for each.
-        x: data `(N, *shape)`; rows of local guides in this order.
+        x: data `(N, *shape)`.
+        index: their numbers `(N,)`, one and the same for the model and all guides, local ones included, which know no data
+            but their own; the `numbers` of the first local guide, 0..N-1 unless given.
         num_particles: S.
         estimates: further ones of log p(x) of these data, by name, such as annealed ones.
         seed: of the particles.
@@ -169,8 +173,10 @@ def gap_ledger(
     if not guides:
         raise ValueError("guides: got none, expected at least one by its name")
     best = _locals(guides)
+    if index is None and isinstance(x, Tensor):
+        index = default_index(x, *guides.values())
     scored = {
-        name: log_evidence(model, guide, x, num_particles=num_particles, seed=seed, **options)
+        name: log_evidence(model, guide, x, index, num_particles=num_particles, seed=seed, **options)
         for name, guide in guides.items()
     }
     known: dict[str, Estimate] = {**scored, **(estimates or {})}
@@ -189,7 +195,9 @@ def gap_ledger(
             if star != name:
                 amortization = _gap(scored[star].elbo, scored[star].elbo_error, scored[name])
                 inference = Gap(approximation.values + amortization.values, inference.errors)  # to the last digit
-        entries[name] = Entry(family, star, scored[name], inference, approximation, amortization, *_cost(guide, x))
+        entries[name] = Entry(
+            family, star, scored[name], inference, approximation, amortization, *_cost(guide, x, index)
+        )
     return Ledger(entries, estimator, evidence, num_particles)
 
 
@@ -215,19 +223,19 @@ def _family(guide: Any) -> str:
     return getattr(family, "name", "")
 
 
-def _cost(guide: Any, x: Tensor) -> tuple[Tensor, float]:
+def _cost(guide: Any, x: Tensor, index: Tensor | None) -> tuple[Tensor, float]:
     """Evaluations of the model per datum and seconds per datum that it takes to know q."""
     optimum = getattr(guide, "optimum", None)
     if optimum is not None:
         return optimum.num_evaluations.cpu(), optimum.seconds / len(x)
     steps = getattr(guide, "num_steps", 0)
-    return torch.full((len(x),), steps if isinstance(steps, int) else 0), _seconds(guide, x) / len(x)
+    return torch.full((len(x),), steps if isinstance(steps, int) else 0), _seconds(guide, x, index) / len(x)
 
 
-def _seconds(guide: Program, x: Tensor) -> float:
+def _seconds(guide: Program, x: Tensor, index: Tensor | None) -> float:
     """Of one run of the guide on all data, the better of two; the caller's random state is untouched."""
-    x = x.to(device_of(guide) or x.device)
-    index, taken = torch.arange(len(x), device=x.device), []
+    x, index = check_inputs(None, guide, x, index)
+    taken = []
     program = called(guide, "guide")
     with evaluation(guide, device=x.device):
         for _ in range(2):

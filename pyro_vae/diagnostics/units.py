@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from pyro_vae.diagnostics.information import THRESHOLD
+from pyro_vae.evidence.checks import default_index
 from pyro_vae.modes import device_of, evaluation
 from pyro_vae.objectives import unit_rates
 from pyro_vae.sites import is_point
@@ -74,7 +75,7 @@ def latent_units(
     if len(x) < 2:
         raise ValueError(f"x: got {len(x)} data, expected at least two: a variance over the data is asked for")
     x = x.to(device_of(*filter(None, (model, guide))) or x.device)
-    index = torch.arange(len(x), device=x.device) if index is None else index.to(x.device)
+    index = default_index(x, guide) if index is None else index.to(x.device)
     batches = []
     with evaluation(model, guide, device=x.device, seed=0):
         for rows in torch.arange(len(x), device=x.device).split(batch_size):

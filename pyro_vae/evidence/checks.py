@@ -34,18 +34,40 @@ def check_inputs(
         raise ValueError(f"x: got {what}, expected a tensor (N, *shape) with N > 0")
     check_data(model, x)
     x = x.to(device_of(*filter(None, (model, guide))) or x.device)
-    rows = getattr(guide, "num_rows", None)
     if index is None:
+        rows = getattr(guide, "num_rows", None)
         if rows not in (None, len(x)):
             raise ValueError(
                 f"index: got none for {len(x)} data, but the guide has parameters for {rows}: say which rows these are"
             )
-        return x, torch.arange(len(x), device=x.device)
+        return x, default_index(x, guide)
     if index.shape != (len(x),) or index.is_floating_point():
         raise ValueError(f"index: got {index.dtype} {tuple(index.shape)}, expected integers of shape ({len(x)},)")
-    if index.min() < 0 or (rows is not None and index.max() >= rows):
-        raise ValueError(f"index: got rows {index.min()} to {index.max()}, expected 0 to {rows or 'N'} - 1")
+    _check_known(guide, index)
     return x, index.to(x.device)
+
+
+def default_index(x: Tensor, *guides: Any) -> Tensor:
+    """What programs get as `index` `(N,)` where nobody says: the numbers of the first table of as many rows, else 0..N-1."""
+    for guide in guides:
+        if getattr(guide, "num_rows", None) == len(x) and isinstance(getattr(guide, "numbers", None), Tensor):
+            numbers: Tensor = guide.numbers
+            return numbers.to(x.device)
+    return torch.arange(len(x), device=x.device)
+
+
+def _check_known(guide: Program | None, index: Tensor) -> None:
+    """Raise a ValueError for numbers below 0, or of data for which a guide with a table of rows has none."""
+    rows, numbers = getattr(guide, "num_rows", None), getattr(guide, "numbers", None)
+    told = f"index: got rows {index.min()} to {index.max()}"
+    known = torch.arange(rows) if rows is not None and numbers is None else numbers
+    if isinstance(known, Tensor) and not torch.isin(index.to(known.device), known).all():
+        if not torch.equal(known.cpu(), torch.arange(len(known))):
+            told += f", of which the guide has not all: its {rows} are of data from {known.min()} to {known.max()}"
+            raise ValueError(f"{told}; expected the data that it was made for")
+        raise ValueError(f"{told}, expected 0 to {rows} - 1, the guide's")
+    if index.min() < 0:
+        raise ValueError(f"{told}, expected 0 to N - 1")
 
 
 def caveat_of(model: Program | None) -> str:

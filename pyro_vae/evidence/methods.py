@@ -62,7 +62,9 @@ def log_evidence(
     Args:
         model, guide: Pyro programs `program(x, index)`.
         x: data `(N, *shape)`, binarised already where the model is of binary data.
-        index: rows of the dataset `(N,)`; 0..N-1 unless given.
+        index: what the programs get as `index`, the number of each datum `(N,)`, such as `data.test.numbers()` with
+            `data.test.x`. 0..N-1 unless given (a table's own `numbers`, of a `Local` guide that has some): right of programs
+            that do not read it, and of data that are counted so; a model that looks up covariates by number must be told.
         method: "importance", from the guide (options of `by_importance`; with `target_error`, in nats, or a `budget`, in
             seconds, data whose error is larger, or not vouched for, get more and more particles); "annealed", from the guide
             to the posterior (options of `by_annealing`, and `start="prior"`); "quadrature", for one or two latents; "exact",
@@ -107,7 +109,7 @@ def _by_method(
     if method == "quadrature":
         return by_quadrature(model, x, index, **options)
     if method == "exact":
-        return by_closed_form(model, x, **options)
+        return by_closed_form(model, x, index, **options)
     return best_evidence(model, guide, x, index, **options)
 
 

@@ -45,6 +45,8 @@ class Local(nn.Module):
         self.num_rows = num_data  # tells estimators that rows of other data mean nothing here
         self.table = nn.Parameter(family.standard().repeat(num_data, 1))
         in_order, places = (None, None) if numbers is None else _in_order(numbers, num_data)
+        if in_order is not None and torch.equal(in_order, torch.arange(num_data).to(in_order)):
+            in_order, places = (None, None) if torch.equal(places, in_order) else (in_order, places)
         self.register_buffer("_sorted", in_order)
         self.register_buffer("_places", places)
 
