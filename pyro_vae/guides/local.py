@@ -44,9 +44,7 @@ class Local(nn.Module):
         self.family = family
         self.num_rows = num_data  # tells estimators that rows of other data mean nothing here
         self.table = nn.Parameter(family.standard().repeat(num_data, 1))
-        in_order, places = (None, None) if numbers is None else _in_order(numbers, num_data)
-        if in_order is not None and torch.equal(in_order, torch.arange(num_data).to(in_order)):
-            in_order, places = (None, None) if torch.equal(places, in_order) else (in_order, places)
+        in_order, places = _in_order(num_data, numbers)
         self.register_buffer("_sorted", in_order)
         self.register_buffer("_places", places)
 
@@ -115,8 +113,10 @@ class Local(nn.Module):
         return local
 
 
-def _in_order(numbers: Tensor, num_data: int) -> tuple[Tensor, Tensor]:
-    """The numbers in order, and the rows that they belong to."""
+def _in_order(num_data: int, numbers: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """The numbers in order, and the rows that they belong to; None where row n belongs to number n."""
+    if numbers is None:
+        return None, None
     if numbers.shape != (num_data,) or numbers.is_floating_point():
         raise ValueError(
             f"numbers: got {numbers.dtype} {tuple(numbers.shape)}, expected integers of shape ({num_data},), one for each"
@@ -125,7 +125,8 @@ def _in_order(numbers: Tensor, num_data: int) -> tuple[Tensor, Tensor]:
     in_order, places = numbers.detach().clone().long().sort()
     if in_order[0] < 0 or (in_order.diff() == 0).any():
         raise ValueError("numbers: got some twice, or below 0, expected a number of its own for each datum")
-    return in_order, places
+    plain = torch.arange(num_data, device=numbers.device)
+    return (None, None) if torch.equal(numbers.long(), plain) else (in_order, places)
 
 
 def _range(numbers: Tensor) -> str:
