@@ -48,6 +48,12 @@ def some(
     return x[rows.to(x.device)], index[rows]
 
 
+def batches(x: Tensor, index: Tensor | None, size: int, *programs: Program) -> tuple[Tensor, ...]:
+    """The places of the data `(N, *shape)`, `size` at a time; all at once where a program answers only for all."""
+    whole = len(x) > size and not all(takes_parts(program, x, index) for program in programs)
+    return torch.arange(len(x), device=x.device).split(len(x) if whole else size)
+
+
 def takes_parts(program: Program, x: Tensor, index: Tensor | None = None) -> bool:
     """Whether a program may be run on some of the data `(N, *shape)` alone; nothing of the trial is left behind."""
     if len(x) == 1:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.modes import device_of
+from pyro_vae.parts import some
 from pyro_vae.traces import Program, guide_sites, log_joint, plate_depth, sample_guide
 
 
@@ -86,7 +87,7 @@ def check_numbers(numbers: Mapping[str, tuple[Any, int]]) -> None:
 
 def check_sites(guide: Program, x: Tensor, index: Tensor) -> None:
     """Raise a ValueError for a guide with auxiliary sites, such as Pyro's AutoGuides."""
-    auxiliary = [s["name"] for s in guide_sites(guide, x[:2], index[:2]) if s["infer"].get("is_auxiliary")]
+    auxiliary = [s["name"] for s in guide_sites(guide, *some(x, index, 2, guide)) if s["infer"].get("is_auxiliary")]
     if auxiliary:
         raise ValueError(f"guide: got auxiliary sites {auxiliary}, expected none: they hide log q(z | x) at a given z")
 
@@ -94,10 +95,10 @@ def check_sites(guide: Program, x: Tensor, index: Tensor) -> None:
 def check_density(guide: Program, x: Tensor, index: Tensor) -> None:
     """Raise a ValueError for a guide whose density at a given latent is unknown, or another one each time it is asked."""
     check_sites(guide, x, index)
-    x, index = x[:2], index[:2]
-    depth = plate_depth(guide, guide, x, index)
-    latents, _ = sample_guide(guide, x, index, 2, depth)
-    once, again = (log_joint(guide, latents, x, index, depth)[0] for _ in range(2))
+    few, rows = some(x, index, 2, guide)
+    depth = plate_depth(guide, guide, few, rows)
+    latents, _ = sample_guide(guide, few, rows, 2, depth)
+    once, again = (log_joint(guide, latents, few, rows, depth)[0] for _ in range(2))
     if not torch.equal(once, again):
         raise ValueError(
             "guide: its density at a given latent differs from run to run, as that of a semi-amortized one does: start from"

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from pyro_vae.evidence.annealed import by_annealing
 from pyro_vae.evidence.best import Best, best_evidence
-from pyro_vae.evidence.checks import caveat_of, check_inputs
+from pyro_vae.evidence.checks import caveat_of, check_inputs, default_index
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.importance import Evidence, by_importance
 from pyro_vae.evidence.quadrature import by_closed_form, by_quadrature
 from pyro_vae.evidence.scores import check_choice
+from pyro_vae.parts import takes_parts
 from pyro_vae.traces import Program
 
 Method = Literal["importance", "annealed", "quadrature", "exact", "best"]
@@ -86,6 +87,8 @@ def log_evidence(
         "log p(x) is exact, by the model's own closed form"
     """
     check_choice("method", method, Method)
+    if index is None and isinstance(x, Tensor) and x.dim():
+        index = default_index(x, guide)
     found, caveat = _by_method(model, guide, x, index, method, options), caveat_of(model)
     if isinstance(found, Best) and caveat:
         return replace(
@@ -142,6 +145,8 @@ def _refined(
     for again in range(1, 100):
         enough = (found.log_px_error <= target_error) & (found.reliable | found.blind)
         todo = (~enough).nonzero().flatten().to(x.device)
+        if 0 < len(todo) < len(x) and not takes_parts(guide, x, index):
+            todo = torch.arange(len(x), device=x.device)
         num_particles *= _MORE
         costs = pace * len(todo) * num_particles
         if not len(todo) or num_particles > _MOST or (budget and time.monotonic() - started + costs > budget):

@@ -26,6 +26,7 @@ from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Engine, check_engine
 from pyro_vae.modes import in_eval_mode, modules_of
+from pyro_vae.parts import some
 from pyro_vae.traces import (
     Program,
     check_programs,
@@ -100,7 +101,7 @@ def fit_local(
     with torch.random.fork_rng([x.device] if x.is_cuda else []), _frozen(model, guide, x, index) as (fixed, params):
         torch.manual_seed(seed)
         check_programs(fixed, guide, x, index)
-        check_reach(fixed, guide, x[:8], index[:8])
+        check_reach(fixed, guide, *some(x, index, 8, guide))
         if rows:
             options = {"learning_rate": learning_rate, "num_particles": num_particles, "compiled": compiled}
             _to_convergence(fixed, guide, x, index, restarts, options | {"fallback": engine == "auto"})
