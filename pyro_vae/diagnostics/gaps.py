@@ -25,7 +25,7 @@ from torch import Tensor
 
 from pyro_vae.calls import called
 from pyro_vae.evidence import Estimate, Evidence, log_evidence
-from pyro_vae.evidence.checks import check_inputs, default_index
+from pyro_vae.evidence.checks import check_inputs, own_numbers
 from pyro_vae.modes import evaluation
 from pyro_vae.traces import Program
 
@@ -173,8 +173,7 @@ def gap_ledger(
     if not guides:
         raise ValueError("guides: got none, expected at least one by its name")
     best = _locals(guides)
-    if index is None and isinstance(x, Tensor):
-        index = default_index(x, *guides.values())
+    index = own_numbers(x, *guides.values()) if index is None else index
     scored = {
         name: log_evidence(model, guide, x, index, num_particles=num_particles, seed=seed, **options)
         for name, guide in guides.items()

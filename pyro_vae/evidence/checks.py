@@ -49,12 +49,18 @@ def check_inputs(
 
 
 def default_index(x: Tensor, *guides: Any) -> Tensor:
-    """What programs get as `index` `(N,)` where nobody says: the numbers of the first table of as many rows, else 0..N-1."""
+    """What programs get as `index` `(N,)` where nobody says: `own_numbers`, else 0..N-1."""
+    numbers = own_numbers(x, *guides)
+    return torch.arange(len(x), device=x.device) if numbers is None else numbers
+
+
+def own_numbers(x: Tensor, *guides: Any) -> Tensor | None:
+    """The numbers `(N,)` of the first guide's table with as many rows as data; None where there is none."""
     for guide in guides:
-        if getattr(guide, "num_rows", None) == len(x) and isinstance(getattr(guide, "numbers", None), Tensor):
-            numbers: Tensor = guide.numbers
+        numbers = getattr(guide, "numbers", None)
+        if isinstance(numbers, Tensor) and isinstance(x, Tensor) and x.dim() and numbers.shape == x.shape[:1]:
             return numbers.to(x.device)
-    return torch.arange(len(x), device=x.device)
+    return None
 
 
 def _check_known(guide: Program | None, index: Tensor) -> None:

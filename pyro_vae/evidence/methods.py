@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyro_vae.evidence.annealed import by_annealing
 from pyro_vae.evidence.best import Best, best_evidence
-from pyro_vae.evidence.checks import caveat_of, check_inputs, default_index
+from pyro_vae.evidence.checks import caveat_of, check_inputs, own_numbers
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.importance import Evidence, by_importance
 from pyro_vae.evidence.quadrature import by_closed_form, by_quadrature
@@ -87,8 +87,7 @@ def log_evidence(
         "log p(x) is exact, by the model's own closed form"
     """
     check_choice("method", method, Method)
-    if index is None and isinstance(x, Tensor) and x.dim():
-        index = default_index(x, guide)
+    index = own_numbers(x, guide) if index is None else index
     found, caveat = _by_method(model, guide, x, index, method, options), caveat_of(model)
     if isinstance(found, Best) and caveat:
         return replace(
