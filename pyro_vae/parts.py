@@ -61,7 +61,7 @@ def takes_parts(program: Program, x: Tensor, index: Tensor | None = None) -> boo
     number = 2 if len(x) > 2 else 1
     try:
         shapes, fits = _trial(program, x, index, number)
-        if not fits or not any(number in shape for shape in shapes.values()):
+        if not fits or not shapes:
             return fits
         return _trial(program, x, index, number + 1)[0] == shapes
     except (
@@ -94,19 +94,22 @@ def _parameters(program: Program) -> Shapes:
 
 
 class _Afresh(poutine.messenger.Messenger):
-    """Answer each `pyro.param` statement with what it begins with, whatever Pyro's store has by that name."""
+    """Answer `pyro.param` statements with what they begin with, whatever Pyro's store has by that name, and note its shape."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.known = set(pyro.get_param_store().keys())
         self.shapes: Shapes = {}
 
     def _pyro_param(self, msg: Any) -> None:
-        if len(msg["args"]) < 2:
-            return
-        name, start = msg["args"][:2]
-        msg["value"] = start() if callable(start) else start
-        msg["done"] = True
-        if "$$$" not in name:  # else of a net
+        name, *start = msg["args"]
+        if start and name in self.known:
+            msg["value"] = start[0]() if callable(start[0]) else start[0]
+            msg["done"] = True
+
+    def _pyro_post_param(self, msg: Any) -> None:
+        name, *start = msg["args"]
+        if start and "$$$" not in name:  # else of a net
             self.shapes[name] = msg["value"].shape
 
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.guide import GuideMessenger
 from torch import Tensor, nn
 
 from pyro_vae.calls import called
@@ -104,7 +105,8 @@ def sample_guide(
     _refuse_points([s["name"] for s in drawn if is_point(s["fn"])])
     observed = [site["name"] for site in sites if site["is_observed"]]
     if observed:
-        raise ValueError(f"guide: got observed sites {observed}, expected a guide to sample latents only")
+        hint = " (Pyro's AutoMessengers run the model: use AutoNormal)" if isinstance(guide, GuideMessenger) else ""
+        raise ValueError(f"guide: got observed sites {observed}, expected a guide to sample latents only{hint}")
     latents = {s["name"]: s["value"] for s in sites if not s["infer"].get("is_auxiliary")}
     return latents, _total(sites, x, num_particles, depth, drawn=True)[0]
 
@@ -267,7 +269,10 @@ def _check_points(guide: Program, x: Tensor, index: Tensor | None) -> None:
 
 def _refuse_points(names: list[str]) -> None:
     if names:
-        raise ValueError(f"guide: the sites {names} are Delta, a point has no density to weigh: use a distribution")
+        raise ValueError(
+            f"guide: the sites {names} are Delta, a point has no density to weigh: use a distribution, such as AutoNormal"
+            " (of an AutoLaplaceApproximation what its laplace_approximation(x) returns)"
+        )
 
 
 def _answer(model: Program, guide: Program, x: Tensor) -> bool:
@@ -338,7 +343,14 @@ def trainable_parameters(model: Program, guide: Program, x: Tensor, index: Tenso
 def guide_parameters(guide: Program, x: Tensor, index: Tensor | None = None) -> dict[str, Tensor]:
     """The unconstrained parameters that the guide alone reads, by their names in Pyro's parameter store."""
     with isolated_noise(x.device), torch.no_grad(), poutine.trace(param_only=True) as capture:
-        called(guide, "guide")(x, index)
+        program = called(guide, "guide")
+        try:
+            program(x, index)
+        except ValueError:
+            raise
+        except Exception as error:  # whatever a user's program raises
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ValueError(f"guide: running it on x of shape {tuple(x.shape)} failed: {reason}") from error
     return {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}  # type: ignore[union-attr]
 
 
