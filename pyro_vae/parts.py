@@ -94,7 +94,7 @@ def _parameters(program: Program) -> Shapes:
 
 
 class _Afresh(poutine.messenger.Messenger):
-    """Answer `pyro.param` statements with what they begin with, whatever Pyro's store has by that name, and note its shape."""
+    """Answer `pyro.param` statements with what they begin with, whatever Pyro's store has, and note the shapes."""
 
     def __init__(self) -> None:
         super().__init__()
