@@ -8,6 +8,8 @@ which is what minibatches, blocks and checks on a few rows run it on. Some guide
 
 Run on eight rows, such a guide would be a guide of eight data for ever. So it is run on a part here with everything that it
 makes (parameters in modules and in Pyro's store) taken away again, and told by what changes with the number of data.
+
+Which data a part consists of, `index` says, their numbers; `default_index` where nobody else does.
 """
 
 from __future__ import annotations
@@ -28,6 +30,21 @@ from pyro_vae.sites import sample_sites
 
 Program = Callable[..., Any]
 Shapes = dict[str, torch.Size]
+
+
+def default_index(x: Tensor, *guides: Any) -> Tensor:
+    """What programs get as `index` `(N,)` where nobody says: `own_numbers`, else 0..N-1."""
+    numbers = own_numbers(x, *guides)
+    return torch.arange(len(x), device=x.device) if numbers is None else numbers
+
+
+def own_numbers(x: Tensor, *guides: Any) -> Tensor | None:
+    """The numbers `(N,)` of the first guide's table with as many rows as data; None where there is none."""
+    for guide in guides:
+        numbers = getattr(guide, "numbers", None)
+        if isinstance(numbers, Tensor) and isinstance(x, Tensor) and x.dim() and numbers.shape == x.shape[:1]:
+            return numbers.to(x.device)
+    return None
 
 
 def some(

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from pyro_vae.calls import called
 from pyro_vae.modes import isolated_noise
-from pyro_vae.parts import some, takes_parts
+from pyro_vae.parts import default_index, some, takes_parts
 from pyro_vae.sites import check_shape, escapes, is_line, is_point, log_density, sample_sites, support_name
 
 Program = Callable[..., Any]
@@ -66,7 +66,7 @@ def particles(
     Args:
         model, guide: Pyro programs `program(x, index)`.
         x: data `(B, *shape)`.
-        index: rows of the dataset `(B,)`.
+        index: rows of the dataset `(B,)`; 0..B-1 unless given (a table's own numbers, of a guide that has one for B data).
         num_particles: S.
 
     Returns:
@@ -75,6 +75,7 @@ def particles(
     Raises:
         ValueError: a site of one program has no counterpart in the other, or lies outside the data plate.
     """
+    index = default_index(x, guide) if index is None else index
     depth = plate_depth(model, guide, x, index)
     latents, log_guide = sample_guide(guide, x, index, num_particles, depth)
     return Particles(*log_joint(model, latents, x, index, depth), log_guide)

@@ -27,6 +27,7 @@ from pyro_vae import (
     latent_units,
     load,
     log_evidence,
+    log_weights,
     rate_distortion_curve,
     reference_posterior,
     sandwich,
@@ -219,6 +220,7 @@ def test_without_numbers_the_data_are_the_first_ones() -> None:
     x = data_set().test.x
     found = log_evidence(model, guide, x, num_particles=10)
     assert torch.allclose(found.log_px.float(), model.closed_form(x, torch.arange(12)), atol=1e-3)
+    assert torch.allclose(log_weights(model, guide, x)[0], model.closed_form(x, torch.arange(12)), atol=1e-3)
     reference = reference_posterior(model, x[:2], num_chains=2, num_samples=100, num_warmup=100)
     means, _ = reference.moments("latent")
     assert ((means - (x[:2] + model.table[:2]) / 2).abs() < 0.5).all()

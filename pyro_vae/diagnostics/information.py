@@ -8,9 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyro_vae.evidence.checks import default_index
 from pyro_vae.modes import device_of, evaluation
-from pyro_vae.parts import batches
+from pyro_vae.parts import batches, default_index
 from pyro_vae.sites import is_point
 from pyro_vae.traces import Program, guide_sites, plate_depth, sample_guide
 

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from pyro_vae.arviz_data import convergence
 from pyro_vae.calls import called
-from pyro_vae.evidence.checks import check_inputs, check_numbers, default_index
+from pyro_vae.evidence.checks import check_inputs, check_numbers
 from pyro_vae.modes import device_of, evaluation
+from pyro_vae.parts import default_index
 from pyro_vae.traces import Program, plate_depth, sample_guide, without_parameters
 
 _R_HAT = 1.01

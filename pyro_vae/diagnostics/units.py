@@ -15,10 +15,9 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from pyro_vae.diagnostics.information import THRESHOLD
-from pyro_vae.evidence.checks import default_index
 from pyro_vae.modes import device_of, evaluation
 from pyro_vae.objectives import unit_rates
-from pyro_vae.parts import batches
+from pyro_vae.parts import batches, default_index
 from pyro_vae.sites import is_point
 from pyro_vae.traces import Program, guide_sites, paired_sites, plate_depth, sample_guide
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.modes import device_of
-from pyro_vae.parts import some
+from pyro_vae.parts import default_index, some
 from pyro_vae.traces import Program, guide_sites, log_joint, plate_depth, sample_guide
 
 
@@ -46,21 +46,6 @@ def check_inputs(
         raise ValueError(f"index: got {index.dtype} {tuple(index.shape)}, expected integers of shape ({len(x)},)")
     _check_known(guide, index)
     return x, index.to(x.device)
-
-
-def default_index(x: Tensor, *guides: Any) -> Tensor:
-    """What programs get as `index` `(N,)` where nobody says: `own_numbers`, else 0..N-1."""
-    numbers = own_numbers(x, *guides)
-    return torch.arange(len(x), device=x.device) if numbers is None else numbers
-
-
-def own_numbers(x: Tensor, *guides: Any) -> Tensor | None:
-    """The numbers `(N,)` of the first guide's table with as many rows as data; None where there is none."""
-    for guide in guides:
-        numbers = getattr(guide, "numbers", None)
-        if isinstance(numbers, Tensor) and isinstance(x, Tensor) and x.dim() and numbers.shape == x.shape[:1]:
-            return numbers.to(x.device)
-    return None
 
 
 def _check_known(guide: Program | None, index: Tensor) -> None:

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from pyro_vae.evidence.annealed import by_annealing
 from pyro_vae.evidence.best import Best, best_evidence
-from pyro_vae.evidence.checks import caveat_of, check_inputs, own_numbers
+from pyro_vae.evidence.checks import caveat_of, check_inputs
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.importance import Evidence, by_importance
 from pyro_vae.evidence.quadrature import by_closed_form, by_quadrature
 from pyro_vae.evidence.scores import check_choice
-from pyro_vae.parts import takes_parts
+from pyro_vae.parts import own_numbers, takes_parts
 from pyro_vae.traces import Program
 
 Method = Literal["importance", "annealed", "quadrature", "exact", "best"]

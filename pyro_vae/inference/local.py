@@ -19,14 +19,14 @@ from pyro.infer import ELBO, SVI, Trace_ELBO
 from torch import Tensor, nn
 
 from pyro_vae.calls import called
-from pyro_vae.evidence.checks import check_inputs, default_index
+from pyro_vae.evidence.checks import check_inputs
 from pyro_vae.inference.compiled import CompiledSVI
 from pyro_vae.inference.converge import Given, Optimum, converge, elbo
 from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Engine, check_engine
 from pyro_vae.modes import in_eval_mode, modules_of
-from pyro_vae.parts import some
+from pyro_vae.parts import default_index, some
 from pyro_vae.traces import (
     Program,
     check_programs,
