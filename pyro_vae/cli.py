@@ -242,8 +242,8 @@ def _sample(options: Namespace) -> None:
 
 def _reconstruct(options: Namespace) -> None:
     parts = open_from(options)
-    x = measure.choose(parts, "test", options.num_data, usual=32).x
-    index = torch.arange(len(x), device=x.device)
+    split = measure.choose(parts, "test", options.num_data, usual=32)
+    x, index = split.x, split.numbers()
     with evaluation(parts.model, parts.guide, device=x.device, seed=options.seed):
         depth = plate_depth(parts.model, parts.guide, x, index)
         latents, _ = sample_guide(parts.guide, x, index, 1, depth)

@@ -70,11 +70,12 @@ def diagnose(options: Namespace) -> None:
     }
     with ExitStack() as stack:
         status = stack.enter_context(Console(stderr=True).status("fitting the guides"))
-        guides = swap_guides(parts.model, parts.guide, split.x, names, seed=options.seed)
+        guides = swap_guides(parts.model, parts.guide, split.x, names, split.numbers(), seed=options.seed)
         reference = None
         if options.num_nuts:
             status.update("sampling by NUTS")
-            reference = reference_posterior(parts.model, split.x[: options.num_nuts], seed=options.seed)
+            some = split.take(options.num_nuts)
+            reference = reference_posterior(parts.model, some.x, some.numbers(), seed=options.seed)
             found["nuts"] = _nuts_facts(reference)
         if options.num_sandwich:
             status.update("annealing both ways")
@@ -107,7 +108,9 @@ def _judge(
 ) -> dict[str, Any]:
     """What is found of one guide, and the verdict."""
     said: list[str] = []
-    weights = log_evidence(model, guide, split.x, num_particles=options.num_particles, seed=options.seed)
+    weights = log_evidence(
+        model, guide, split.x, split.numbers(), num_particles=options.num_particles, seed=options.seed
+    )
     high = weights.share_above_threshold
     found: dict[str, Any] = {"elbo": weights.elbo.mean().item(), "log_px": weights.mean, "share_above_threshold": high}
     said.append(
@@ -118,7 +121,7 @@ def _judge(
         said.append("calibration not applicable to parameters per datum")
     else:
         numbers = {name: options[name] for name in ("num_simulations", "num_draws", "seed")}
-        ranks = check_calibration(model, guide, split.x, **numbers)
+        ranks = check_calibration(model, guide, split.x, split.numbers(), **numbers)
         held, error = ranks.coverage()
         found["coverage"] = dict(zip(("50%", "80%", "95%"), held.tolist(), strict=True))
         found["coverage_error"] = error.tolist()
@@ -130,7 +133,7 @@ def _judge(
         told, near = _against(guide, reference, split, options)
         said.append(told)
         right = right and near
-    units, use = look_at_latent(model, guide, split.x)
+    units, use = look_at_latent(model, guide, split)
     if units is not None:
         found["active_units"], found["num_units"] = units.num_active, len(units.names)
     if weights.caveat:
@@ -151,8 +154,8 @@ def _verdict(use: str, units: Units | None, right: bool, said: list[str], caveat
 
 
 def _against(guide: Program, reference: Reference, split: Split, options: Namespace) -> tuple[str, bool]:
-    index = torch.arange(options.num_nuts, device=split.x.device)
-    found = agreement(guide, reference, split.x[: options.num_nuts], index, seed=options.seed)
+    some = split.take(options.num_nuts)
+    found = agreement(guide, reference, some.x, some.numbers(), seed=options.seed)
     shift = torch.cat([part.flatten() for part in found.shift.values()]).square().mean().sqrt().item()
     ratio = torch.cat([part.flatten() for part in found.ratio.values()]).log().mean().exp().item()
     doubt = "" if reference.converged else " (whose chains have not converged)"
@@ -168,9 +171,10 @@ def _nuts_facts(reference: Reference) -> dict[str, Any]:
 
 def _sandwich(parts: Parts, split: Split, options: Namespace) -> dict[str, Any]:
     numbers = {"num_temperatures": options.num_temperatures, "seed": options.seed}
-    found = sandwich(parts.model, split.x, guide=parts.guide, num_data=options.num_sandwich, **numbers)
-    real = log_evidence(parts.model, parts.guide, split.x[: options.num_sandwich], method="annealed", **numbers)
-    alike = likeness(parts.model, parts.guide, split.x, found, real)  # type: ignore[arg-type]
+    some = split.take(options.num_sandwich)
+    found = sandwich(parts.model, split.x, split.numbers(), guide=parts.guide, num_data=options.num_sandwich, **numbers)
+    real = log_evidence(parts.model, parts.guide, some.x, some.numbers(), method="annealed", **numbers)
+    alike = likeness(parts.model, parts.guide, split.x, found, real, index=split.numbers())  # type: ignore[arg-type]
     told = f"sandwich: {found.forward.method} is at most {found.gap:.2f} +- {found.gap_error:.2f} nats low on simulated data"
     return {"gap": found.gap, "gap_error": found.gap_error, "alike": alike.alike, "verdict": f"{told}; {alike}"}
 
@@ -190,7 +194,9 @@ def export(options: Namespace) -> None:
     parts = open_from(options)
     split = choose(parts, options.split, options.num_data, usual=16)
     make_folder("out", out.parent)
-    data = draws_to_arviz(parts.model, parts.guide, split.x, num_draws=options.num_draws, seed=options.seed)
+    data = draws_to_arviz(
+        parts.model, parts.guide, split.x, split.numbers(), num_draws=options.num_draws, seed=options.seed
+    )
     write_netcdf(data, out)
     what = f"{len(split)} {options.split} data, fingerprint {split.fingerprint}, {options.num_draws} draws each"
     print(f"{what}; written to {out}")

@@ -12,7 +12,6 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.progress import Progress
 from rich.status import Status
-from torch import Tensor
 
 from pyro_vae.data import Split
 from pyro_vae.diagnostics import Units, gap_ledger, latent_units
@@ -82,9 +81,9 @@ def evidence(options: Namespace) -> None:
     with ExitStack() as stack:
         if options.method != "exact":
             chosen["progress"] = _progress(stack, len(split))
-        estimate = log_evidence(parts.model, parts.guide, split.x, method=options.method, **chosen)
+        estimate = log_evidence(parts.model, parts.guide, split.x, split.numbers(), method=options.method, **chosen)
     summary = estimate.summary()
-    units, use = look_at_latent(parts.model, parts.guide, split.x)
+    units, use = look_at_latent(parts.model, parts.guide, split)
     verdict = full_verdict(estimate, use)
     assert parts.data is not None
     facts = {
@@ -108,15 +107,15 @@ def evidence(options: Namespace) -> None:
     print(f"data fingerprint {split.fingerprint}; written to {out} and {out.with_suffix('.csv')}")
 
 
-def look_at_latent(model: Program, guide: Program, x: Tensor) -> tuple[Units | None, str]:
+def look_at_latent(model: Program, guide: Program, split: Split) -> tuple[Units | None, str]:
     """The latent units on these data, and how much of them is used, in the words with which a verdict begins.
 
     A latent that is not used is a warning too. None where no latent belongs to a datum, or a program does not say.
     """
-    if len(x) < 2:
+    if len(split) < 2:
         return None, "whether the latent is used is not to be told from one datum"
     try:
-        units = latent_units(model, guide, x)
+        units = latent_units(model, guide, split.x, split.numbers())
     except Exception as error:  # whatever a user's program raises, or a distribution does not know
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         return None, f"whether the latent is used is not known: {reason}"
@@ -161,6 +160,7 @@ def compare(options: Namespace) -> None:
                 parts.guide,
                 part.x,
                 names,
+                part.numbers(),
                 num_steps=options.steps,
                 num_particles=options.draws,
                 seed=options.seed,
@@ -170,14 +170,16 @@ def compare(options: Namespace) -> None:
             estimates = {}
             if options.num_temperatures:
                 numbers = {"num_temperatures": options.num_temperatures, "seed": options.seed}
-                estimates["annealing"] = log_evidence(parts.model, parts.guide, part.x, method="annealed", **numbers)
+                estimates["annealing"] = log_evidence(
+                    parts.model, parts.guide, part.x, part.numbers(), method="annealed", **numbers
+                )
             scores = {"num_particles": options.num_particles, "seed": options.seed}
-            ledgers[split] = gap_ledger(parts.model, guides, part.x, estimates=estimates, **scores)
+            ledgers[split] = gap_ledger(parts.model, guides, part.x, part.numbers(), estimates=estimates, **scores)
         settings = settings_of(options, parts, part) | {"split": split}
         make_way(out / f"{split}.json", [out / f"{split}{end}" for end in ENDS], settings)
         written += write_ledger(ledgers[split], out, split)
         write_json(out / f"{split}.json", {"settings": settings})
-        _, use = look_at_latent(parts.model, parts.guide, part.x)
+        _, use = look_at_latent(parts.model, parts.guide, part)
         print("; ".join(filter(None, [f"{options.run}, {split}: {use}", ledgers[split].estimate.caveat])))
         show(ledger_table(f"{options.run}: {len(part)} {split} data, {part.fingerprint}", ledgers[split]))
     if len(ledgers) == 2:

@@ -20,7 +20,7 @@ import math
 import platform
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -275,8 +275,12 @@ def open_run(
         module.to(where).eval()
     state = _trained_weights(path, where)
     parts.weights = digest_of(state)
-    x = parts.data.test.x[:2] if parts.data is not None else torch.zeros(2, *(shape or ()), device=where)
-    params = trainable_parameters(parts.model, parts.guide, x, torch.arange(len(x), device=where))
+    x, index = torch.zeros(2, *(shape or ()), device=where), torch.arange(2, device=where)
+    if parts.data is not None:  # rows that both programs know, by a draw of their own: that of all rows takes a while
+        split = parts.data.train
+        few = replace(split, pixels=split.pixels[:2], origin=split.numbers()[:2], drawn=None)
+        x, index = few.x, few.numbers()
+    params = trainable_parameters(parts.model, parts.guide, x, index)
     set_weights(parts.model, parts.guide, params, state)
     return parts
 

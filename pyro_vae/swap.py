@@ -34,6 +34,7 @@ def swap_guides(
     guide: Any,
     x: Tensor,
     names: Sequence[str] = GUIDES,
+    index: Tensor | None = None,
     *,
     num_steps: int = 100,
     num_particles: int = 1,
@@ -47,6 +48,8 @@ def swap_guides(
         guide: the one that it was trained with; an `Amortized`, or any program, from which classical guides do not start.
         x: data `(N, *shape)`.
         names: out of `GUIDES`.
+        index: the numbers of the data `(N,)`, which the model gets, and which the rows of classical guides belong to; 0..N-1
+            unless given.
         num_steps: of the semi-amortized guide.
         num_particles: draws of each datum in a step of classical inference.
         seed: of the guides' noise.
@@ -73,18 +76,19 @@ def swap_guides(
         elif name == "semi-amortized":
             found[name] = SemiAmortized(guide, model, num_steps)
         else:
-            start = _start(FAMILIES[name](model.latent_dim), local, x)  # type: ignore[attr-defined]
+            start = _start(FAMILIES[name](model.latent_dim), local, x, index)  # type: ignore[attr-defined]
             found[name] = fit_local(model, start, x, num_particles=num_particles, seed=seed)
             if name == "full-rank":
                 local.append(start)
     return found
 
 
-def _start(family: Family, guides: list[Amortized | Local], x: Tensor) -> Local:
+def _start(family: Family, guides: list[Amortized | Local], x: Tensor, index: Tensor | None) -> Local:
     """A table for the data that starts from the guide which shares the most parameters with the family, if any."""
     if not guides:
-        return Local(family, len(x)).to(x.device)
-    return Local.started_at(max(guides, key=lambda guide: family.num_shared(guide.family)), x, family)
+        return Local(family, len(x), index).to(x.device)
+    nearest = max(guides, key=lambda guide: family.num_shared(guide.family))
+    return Local.started_at(nearest, x, family, numbers=index)
 
 
 def check_names(model: Program, guide: Any, names: Sequence[str]) -> None:

@@ -18,10 +18,12 @@ from typing import Any, NamedTuple
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.guide import GuideMessenger
 from torch import Tensor, nn
 
 from pyro_vae.calls import called
 from pyro_vae.modes import isolated_noise
+from pyro_vae.parts import default_index, some, takes_parts
 from pyro_vae.sites import check_shape, escapes, is_line, is_point, log_density, sample_sites, support_name
 
 Program = Callable[..., Any]
@@ -64,7 +66,7 @@ def particles(
     Args:
         model, guide: Pyro programs `program(x, index)`.
         x: data `(B, *shape)`.
-        index: rows of the dataset `(B,)`.
+        index: rows of the dataset `(B,)`; 0..B-1 unless given (a table's own numbers, of a guide that has one for B data).
         num_particles: S.
 
     Returns:
@@ -73,6 +75,7 @@ def particles(
     Raises:
         ValueError: a site of one program has no counterpart in the other, or lies outside the data plate.
     """
+    index = default_index(x, guide) if index is None else index
     depth = plate_depth(model, guide, x, index)
     latents, log_guide = sample_guide(guide, x, index, num_particles, depth)
     return Particles(*log_joint(model, latents, x, index, depth), log_guide)
@@ -99,12 +102,12 @@ def sample_guide(
     """Latents by site name, each `(S, ..., B, *event)`, and log q `(S, B)`; `depth` as `plate_depth` returns it."""
     trace = _run(guide, x, index, num_particles, depth)
     sites = sample_sites(trace)
-    exact = [s["name"] for s in sites if is_point(s["fn"])]
-    if exact and not any(s["infer"].get("is_auxiliary") for s in sites):
-        raise ValueError(f"guide: the sites {exact} are Delta, a point has no density to weigh: use a distribution")
+    drawn = [s for s in sites if s["infer"].get("is_auxiliary")] or sites  # what autoguides make of these is a point
+    _refuse_points([s["name"] for s in drawn if is_point(s["fn"])])
     observed = [site["name"] for site in sites if site["is_observed"]]
     if observed:
-        raise ValueError(f"guide: got observed sites {observed}, expected a guide to sample latents only")
+        hint = " (Pyro's AutoMessengers run the model: use AutoNormal)" if isinstance(guide, GuideMessenger) else ""
+        raise ValueError(f"guide: got observed sites {observed}, expected a guide to sample latents only{hint}")
     latents = {s["name"]: s["value"] for s in sites if not s["infer"].get("is_auxiliary")}
     return latents, _total(sites, x, num_particles, depth, drawn=True)[0]
 
@@ -161,7 +164,7 @@ def simulate(
     Args:
         model: Pyro program with one observed site.
         like: data `(N, *shape)` of the kind that the model scores, whose values do not matter.
-        index: rows of the dataset `(N,)`.
+        index: rows of the dataset `(N,)`; 0, 1, ... unless given.
         num_data: how many to draw; N unless given, and then `index` is not.
 
     Returns:
@@ -173,6 +176,8 @@ def simulate(
     if num_data is not None:
         like = like[torch.arange(num_data, device=like.device) % len(like)]
     program = called(model, "model")
+    if index is None:
+        index = torch.arange(len(like), device=like.device)
     with poutine.block(), torch.no_grad():
         sites = sample_sites(poutine.trace(poutine.uncondition(program)).get_trace(like, index))
     observed = [s for s in sites if s["infer"].get("was_observed")]
@@ -205,19 +210,29 @@ def predict(
 
 
 def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> int:
-    """Number of plate dimensions that the programs use, found by running them once on at most two data."""
+    """Number of plate dimensions that the programs use, found by running them once, on two data where these will do."""
     rows = torch.arange(len(x), device=x.device) if index is None else index
-    frames = [f for site in _all_sites(model, guide, x[:2], rows[:2]) for f in site["cond_indep_stack"] if f.vectorized]
+    few, rows = some(x, rows, 2, guide)  # type: ignore[assignment]
+    frames = [f for site in _all_sites(model, guide, few, rows) for f in site["cond_indep_stack"] if f.vectorized]
     return max((-f.dim for f in frames), default=1)
 
 
 def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:
-    """Run both programs once on a few data with Pyro's validation on; what is wrong with them is a ValueError."""
-    x, index = x[:8], None if index is None else index[:8]
+    """Run both programs once on a few data with Pyro's validation on; what is wrong with them is a ValueError.
+
+    The datum of the largest number is among them; on all data run guides that answer only for all (`parts`).
+    """
+    if not takes_parts(model, x, index):
+        raise ValueError(
+            "model: it has parameters for just the data that it is run on, by their place: make them a table of all data"
+            " that is read by `index`, pyro.param('table', torch.zeros(num_data, d))[index]"
+        )
+    x, index = some(x, index, 8, guide, spread=True)
     try:
         with isolated_noise(x.device), torch.no_grad():
             try:
                 with pyro.validation_enabled(True):
+                    _check_points(guide, x, index)
                     particles(model, guide, x, index, 2)
             except ValueError:
                 if not _leaves_support(model, guide, x, index):
@@ -230,12 +245,45 @@ def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | No
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         if isinstance(error, ValueError) and reason == str(error):
             raise  # one of our own, or as short
+        if index is not None and _answer(model, guide, x):
+            raise ValueError(
+                f"index: got {index.min()} to {index.max()}, where the programs fail ({reason}), as they do not at 0 to"
+                f" {len(x) - 1}: expected programs that know these data, such as a table with a row for each datum, those of"
+                " validation and test included"
+            ) from error
         if "to be within the support" in reason:
             raise ValueError(f"x: the model cannot score it: {reason}") from error
         raise ValueError(
             f"model, guide: running them with 2 particles on x of shape {tuple(x.shape)} failed: {reason} (latents have"
             " shape (2, B, ...) there; nets must take leading dimensions)"
         ) from error
+
+
+def _check_points(guide: Program, x: Tensor, index: Tensor | None) -> None:
+    """Raise a ValueError for a Delta that is the same in each draw, beside the auxiliary sites of others."""
+    sites = guide_sites(guide, x, index)
+    if not any(s["infer"].get("is_auxiliary") for s in sites):
+        return  # `sample_guide` knows
+    again = {s["name"]: s["value"] for s in guide_sites(guide, x, index)}
+    _refuse_points([s["name"] for s in sites if is_point(s["fn"]) and torch.equal(s["value"], again[s["name"]])])
+
+
+def _refuse_points(names: list[str]) -> None:
+    if names:
+        raise ValueError(
+            f"guide: the sites {names} are Delta, a point has no density to weigh: use a distribution, such as AutoNormal"
+            " (of an AutoLaplaceApproximation what its laplace_approximation(x) returns)"
+        )
+
+
+def _answer(model: Program, guide: Program, x: Tensor) -> bool:
+    """Whether the programs run where the data are the first ones of a set."""
+    try:
+        with isolated_noise(x.device), torch.no_grad(), pyro.validation_enabled(True):
+            particles(model, guide, x, torch.arange(len(x), device=x.device), 2)
+    except Exception:
+        return False
+    return True
 
 
 def _leaves_support(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> bool:
@@ -296,7 +344,14 @@ def trainable_parameters(model: Program, guide: Program, x: Tensor, index: Tenso
 def guide_parameters(guide: Program, x: Tensor, index: Tensor | None = None) -> dict[str, Tensor]:
     """The unconstrained parameters that the guide alone reads, by their names in Pyro's parameter store."""
     with isolated_noise(x.device), torch.no_grad(), poutine.trace(param_only=True) as capture:
-        called(guide, "guide")(x, index)
+        program = called(guide, "guide")
+        try:
+            program(x, index)
+        except ValueError:
+            raise
+        except Exception as error:  # whatever a user's program raises
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ValueError(f"guide: running it on x of shape {tuple(x.shape)} failed: {reason}") from error
     return {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}  # type: ignore[union-attr]
 
 
@@ -406,10 +461,7 @@ def _total(
     outside = None
     for site in sites:
         if len(x) > 1 and not any(f.vectorized and f.dim == -1 and f.size == len(x) for f in site["cond_indep_stack"]):
-            raise ValueError(
-                f"site {site['name']!r}: not inside a plate of size {len(x)} at dim -1, expected every choice of a datum"
-                " inside `with pyro.plate('data', x.shape[0], dim=-1)`, or a single datum"
-            )
+            raise ValueError(_misplaced(site, len(x)))
         log_prob, inside = log_density(site, drawn)
         total = total + _per_datum(log_prob, depth)
         if inside is not None:
@@ -417,6 +469,25 @@ def _total(
             outside = missed if outside is None else outside + missed
     shape = (num_particles, len(x))
     return total.expand(shape), None if outside is None else (outside == 0).expand(shape)
+
+
+def _misplaced(site: Any, num_data: int) -> str:
+    """What is to be said of a site that is not inside the plate of so many data."""
+    name, sizes = site["name"], [f.size for f in site["cond_indep_stack"] if f.vectorized and f.dim == -1]
+    if sizes:
+        return (
+            f"site {name!r}: inside a plate of size {sizes[0]} at dim -1, expected {num_data}, the number of data: a guide"
+            " that was made for the data of its first run, such as AutoNormal, answers for no others: make a new one"
+        )
+    if site["infer"].get("is_auxiliary"):
+        return (
+            f"guide: its site {name!r} is one draw for all {num_data} data, which has no log q(z | x) of each: use"
+            " AutoNormal, or Local(FullRank(d), num_data) for units of a datum that are tied together; or a single datum"
+        )
+    return (
+        f"site {name!r}: not inside a plate of size {num_data} at dim -1, expected every choice of a datum"
+        " inside `with pyro.plate('data', x.shape[0], dim=-1)`, or a single datum"
+    )
 
 
 def _per_datum(values: Tensor, depth: int) -> Tensor:

@@ -15,6 +15,7 @@ ROOT = Path(pyro_vae.__file__).parent
 STAGES = [
     {"data", "nets", "naming", "calls", "graphs", "sites", "arviz_data"},
     {"modes"},
+    {"parts"},
     {"models", "guides"},
     {"traces", "weights", "tails"},
     {"objectives", "evidence"},

@@ -38,9 +38,9 @@ def test_the_richest_start_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[object] = []
     plain = Local.started_at.__func__  # type: ignore[attr-defined]
 
-    def spy(cls: type[Local], guide: object, *rest: object) -> Local:
+    def spy(cls: type[Local], guide: object, *rest: object, **named: object) -> Local:
         started.append(guide)
-        return plain(cls, guide, *rest)  # type: ignore[no-any-return]
+        return plain(cls, guide, *rest, **named)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(Local, "started_at", classmethod(spy))
     guides = swap_guides(model, amortized, x, ["mean-field", "full-rank", "flow"])

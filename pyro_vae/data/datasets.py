@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -71,6 +72,18 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
         )
 
 
+def check_origin(name: str, origin: Tensor, num_rows: int) -> None:
+    """Raise unless these are numbers of so many rows (see `Split`)."""
+    if origin.dtype != torch.int64:
+        raise TypeError(f"{name}: origin has dtype {origin.dtype}, expected torch.int64 row numbers")
+    if origin.shape != (num_rows,):
+        raise ValueError(
+            f"{name}: origin has shape {tuple(origin.shape)}, expected ({num_rows},), a number for each row"
+        )
+    if origin.min() < 0:
+        raise ValueError(f"{name}: origin holds {int(origin.min())}, expected row numbers >= 0")
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """One part of a data set, with its rule of binarisation.
@@ -80,13 +93,13 @@ class Split:
         pixels: uint8, float32 or float64, (N, *shape).
         binarise: the rule, see `pyro_vae.data.binarise`.
         seed: of the evaluation draw.
-        origin: (N,) int64, the row of the user's own array that each row was, which is what programs get as `index`; None
-            where that is its place in the split.
+        origin: (N,) int64, not negative, the number of each row, which is what programs get as `index`; 0..N-1 unless given.
+            A `Dataset` gives its splits numbers that do not overlap.
         drawn: the evaluation draw where it is already known (`to` and `take` hand it on); leave it out.
 
     Raises:
         ValueError: an unknown rule, no rows, NaN or inf, floats outside [0, 1] under a rule that binarises.
-        TypeError: another dtype.
+        TypeError: another dtype, of pixels or of numbers.
     """
 
     name: str
@@ -98,6 +111,8 @@ class Split:
 
     def __post_init__(self) -> None:
         check_pixels(self.name, self.pixels, self.binarise)
+        if self.origin is not None:
+            check_origin(self.name, self.origin, len(self.pixels))
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -204,6 +219,10 @@ class Split:
         origin = None if self.origin is None else self.origin[:n]
         return replace(self, pixels=self.pixels[:n], origin=origin, drawn=drawn)
 
+    def _numbered(self, origin: Tensor) -> Split:
+        """The same rows by other numbers, with the same evaluation draw."""
+        return replace(self, origin=origin, drawn=self._known_draw())
+
     def _is_random(self) -> bool:
         return self.binarise in ("dynamic", "static", "dequantise")
 
@@ -216,9 +235,14 @@ class Split:
 class Dataset:
     """Train, validation (or None) and test split of one set, all of one shape and one rule.
 
+    Each row has a number, `split.numbers()`, which is what programs get as `index`: the `origin` of a split that has one
+    (rows that were loaded keep the number that they have in their source), and for any other split the numbers that follow
+    on the largest one of the splits before it, train 0..N-1, valid N..N+V-1, then test. So a number means one row, and a
+    model may look up covariates by it.
+
     Attributes:
         name: of the set, for titles and run folders.
-        train, valid, test: the splits.
+        train, valid, test: the splits; one that takes another's place is the same object.
 
     Raises:
         ValueError: splits of different shapes or rules.
@@ -238,6 +262,26 @@ class Dataset:
                 raise ValueError(f"{self.name}: a row of {split.name} has shape {got}, a row of train {expected}")
             if split.binarise != self.binarise:
                 raise ValueError(f"{self.name}: {split.name} is {split.binarise!r}, train is {self.binarise!r}")
+        self._number()
+
+    def _number(self) -> None:
+        """Give numbers to the splits that have none, after those of the splits before them."""
+        numbered: dict[int, Split] = {id(self.train): self.train}  # by what was given
+        for name in ("valid", "test"):
+            split = getattr(self, name)
+            if split is None:
+                continue
+            if id(split) not in numbered:
+                taken = max(int(other.numbers().max()) for other in numbered.values()) + 1
+                origin = torch.arange(taken, taken + len(split), device=split.pixels.device)
+                numbered[id(split)] = split if split.origin is not None else split._numbered(origin)
+            object.__setattr__(self, name, numbered[id(split)])
+
+    @property
+    def num_rows(self) -> int:
+        """One more than the largest number: the length of a table with a row for each datum, of covariates, say."""
+        splits = (self.train, self.valid, self.test)
+        return max(int(split.numbers().max()) for split in splits if split is not None) + 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -280,11 +324,15 @@ class Dataset:
 
     def under(self, binarise: Binarise) -> Dataset:
         """The same rows under another rule, with an evaluation draw of their own."""
-        train, test = (replace(split, binarise=binarise, drawn=None) for split in (self.train, self.test))
-        valid = None if self.valid is None else replace(self.valid, binarise=binarise, drawn=None)
-        return replace(self, train=train, valid=valid, test=test)
+        return self._changed(lambda split: replace(split, binarise=binarise, drawn=None))
 
     def to(self, device: str | torch.device) -> Dataset:
         """The same set on another device; fingerprints do not change."""
-        valid = None if self.valid is None else self.valid.to(device)
-        return replace(self, train=self.train.to(device), valid=valid, test=self.test.to(device))
+        return self._changed(lambda split: split.to(device))
+
+    def _changed(self, change: Callable[[Split], Split]) -> Dataset:
+        """The set of its changed splits, where one that takes another's place still does."""
+        given = {id(split): split for split in (self.train, self.valid, self.test) if split is not None}
+        changed = {key: change(split) for key, split in given.items()}
+        valid = None if self.valid is None else changed[id(self.valid)]
+        return replace(self, train=changed[id(self.train)], valid=valid, test=changed[id(self.test)])

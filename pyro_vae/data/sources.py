@@ -44,6 +44,11 @@ def load(
         a single array             80 / 10 / 10 per cent of a fixed permutation; it needs 10 rows or more
         an .npz with train, test   validation rows are the file's own, else the last 10 per cent of train
 
+    Each row keeps the number that it has in its source, `split.numbers()`, which is what programs get as `index`: the row
+    of a single array or of scikit-learn's digits, the place of an image in its folder by name; where train and test come
+    apart, train, the file's own validation rows and test are counted in turn (MNIST: train 0..49999, valid 50000..59999,
+    test from 60000 on).
+
     Args:
         source: "digits", "mnist", "fashion_mnist", or the path of a .npy file (N, ...), of an .npz file (one
             array, or train, test and perhaps valid, also as x_train ...) or of a folder of images of one
@@ -77,7 +82,8 @@ def load(
     rows = split_rows(found, valid)
     if binarise is None:
         binarise = "dynamic" if source in KNOWN else default_rule(rows["train"])
-    splits = {part: Split(part, pixels, binarise, seed) for part, pixels in rows.items()}
+    numbers = split_rows(found._replace(parts=row_numbers(found.parts)), valid)
+    splits = {part: Split(part, pixels, binarise, seed, origin=numbers[part]) for part, pixels in rows.items()}
     return Dataset(found.name, splits["train"], splits.get("valid"), splits["test"])
 
 
@@ -144,6 +150,16 @@ def split_rows(found: Source, valid: int | None) -> dict[str, Tensor]:
         return found.parts
     parts = cut_test(found.parts["all"], found.num_test, found.name) if "all" in found.parts else found.parts
     return hold_out(parts, found.num_valid if valid is None else valid, found.name)
+
+
+def row_numbers(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The number of each row of what was read: of one array its place in it, of several train, valid, test in turn."""
+    numbers: dict[str, Tensor] = {}
+    taken = 0
+    for part in (name for name in ("all", "train", "valid", "test") if name in parts):
+        numbers[part] = torch.arange(taken, taken + len(parts[part]))
+        taken += len(parts[part])
+    return numbers
 
 
 def cut_test(rows: Tensor, num_test: int, name: str) -> dict[str, Tensor]:

@@ -28,6 +28,7 @@ from torch import Tensor
 from pyro_vae.diagnostics.uniformity import critical, limits, p_value
 from pyro_vae.evidence.checks import check_numbers, check_sites, simulated_rows
 from pyro_vae.modes import device_of, evaluation, isolated_noise
+from pyro_vae.parts import takes_parts
 from pyro_vae.traces import Program, check_programs, log_joint, plate_depth, sample_guide, simulate
 
 DENSITIES = ("log_joint", "log_likelihood", "log_guide")
@@ -195,10 +196,10 @@ def _check_arguments(
         what = f"shape {tuple(like.shape)}" if isinstance(like, Tensor) else type(like).__name__
         raise ValueError(f"like: got {what}, expected a tensor (N, *shape) with N > 0")
     rows = getattr(guide, "num_rows", None)
-    if rows is not None:
+    if rows is not None or not takes_parts(guide, like):
         raise ValueError(
-            f"guide: got a table with a row for each of {rows} data, which says nothing of the data that are simulated here;"
-            " expected a guide that answers for any x, such as Amortized"
+            f"guide: got a table with a row for each of {rows or len(like)} data, which says nothing of the data that are"
+            " simulated here; expected a guide that answers for any x, such as Amortized"
         )
 
 

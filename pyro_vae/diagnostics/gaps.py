@@ -26,7 +26,9 @@ from torch import Tensor
 
 from pyro_vae.calls import called
 from pyro_vae.evidence import Estimate, Evidence, log_evidence
-from pyro_vae.modes import device_of, evaluation
+from pyro_vae.evidence.checks import check_inputs
+from pyro_vae.modes import evaluation
+from pyro_vae.parts import own_numbers
 from pyro_vae.traces import Program
 
 _SURE = 2.0  # Monte Carlo standard errors of a mean below which it is not told from 0
@@ -137,6 +139,7 @@ def gap_ledger(
     model: Program,
     guides: Mapping[str, Program],
     x: Tensor,
+    index: Tensor | None = None,
     *,
     num_particles: int = 5000,
     estimates: Mapping[str, Estimate] | None = None,
@@ -151,7 +154,9 @@ def gap_ledger(
     Args:
         model: Pyro program, frozen.
         guides: by a name for each.
-        x: data `(N, *shape)`; rows of local guides in this order.
+        x: data `(N, *shape)`.
+        index: their numbers `(N,)`, one and the same for the model and all guides, local ones included, which know no data
+            but their own; the `numbers` of the first local guide, 0..N-1 unless given.
         num_particles: S.
         estimates: further ones of log p(x) of these data, by name, such as annealed ones, the one to be preferred first;
             one is taken unless the pilot run tells it from the highest, and lower.
@@ -175,12 +180,13 @@ def gap_ledger(
     given = dict(estimates or {})
     if any(len(estimate.log_px) != len(x) for estimate in given.values()):
         raise ValueError(f"estimates: got some of another number of data, expected all of these {len(x)}")
+    index = own_numbers(x, *guides.values()) if index is None else index
     scored = {
-        name: log_evidence(model, guide, x, num_particles=num_particles, seed=seed, **options)
+        name: log_evidence(model, guide, x, index, num_particles=num_particles, seed=seed, **options)
         for name, guide in guides.items()
     }
     small = options | {"num_particles": max(1, num_particles // 4), "num_scouts": 0, "seed": seed + 1, "progress": None}
-    pilots = {name: log_evidence(model, guide, x, **small) for name, guide in guides.items()}
+    pilots = {name: log_evidence(model, guide, x, index, **small) for name, guide in guides.items()}
     estimator = _chosen(pilots, given)
     evidence = {**scored, **given}[estimator]
     entries = {}
@@ -195,7 +201,9 @@ def gap_ledger(
                 lower, upper = scored[name], scored[star]
                 amortization = Gap(upper.elbo - lower.elbo, torch.hypot(upper.elbo_error, lower.elbo_error))
                 inference = Gap(approximation.values + amortization.values, inference.errors)  # to the last digit
-        entries[name] = Entry(family, star, scored[name], inference, approximation, amortization, *_cost(guide, x))
+        entries[name] = Entry(
+            family, star, scored[name], inference, approximation, amortization, *_cost(guide, x, index)
+        )
     return Ledger(entries, estimator, evidence, num_particles)
 
 
@@ -237,19 +245,19 @@ def _family(guide: Any) -> str:
     return getattr(family, "name", "")
 
 
-def _cost(guide: Any, x: Tensor) -> tuple[Tensor, float]:
+def _cost(guide: Any, x: Tensor, index: Tensor | None) -> tuple[Tensor, float]:
     """Evaluations of the model per datum and seconds per datum that it takes to know q."""
     optimum = getattr(guide, "optimum", None)
     if optimum is not None:
         return optimum.num_evaluations.cpu(), optimum.seconds / len(x)
     steps = getattr(guide, "num_steps", 0)
-    return torch.full((len(x),), steps if isinstance(steps, int) else 0), _seconds(guide, x) / len(x)
+    return torch.full((len(x),), steps if isinstance(steps, int) else 0), _seconds(guide, x, index) / len(x)
 
 
-def _seconds(guide: Program, x: Tensor) -> float:
+def _seconds(guide: Program, x: Tensor, index: Tensor | None) -> float:
     """Of one run of the guide on all data, the better of two; the caller's random state is untouched."""
-    x = x.to(device_of(guide) or x.device)
-    index, taken = torch.arange(len(x), device=x.device), []
+    x, index = check_inputs(None, guide, x, index)
+    taken = []
     program = called(guide, "guide")
     with evaluation(guide, device=x.device):
         for _ in range(2):

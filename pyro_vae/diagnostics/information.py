@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.modes import device_of, evaluation
+from pyro_vae.parts import batches, default_index
 from pyro_vae.sites import is_point
 from pyro_vae.traces import Program, guide_sites, plate_depth, sample_guide
 
@@ -50,10 +51,9 @@ def unit_variances(guide: Program, x: Tensor, index: Tensor | None = None, batch
     if len(x) < 2:
         raise ValueError(f"x: got {len(x)} data, expected at least two: a variance over the data is asked for")
     x = x.to(device_of(guide) or x.device)
-    index = torch.arange(len(x), device=x.device) if index is None else index.to(x.device)
+    index = default_index(x, guide) if index is None else index.to(x.device)
     with evaluation(guide, device=x.device, seed=0):
-        batches = torch.arange(len(x), device=x.device).split(batch_size)
-        parts = [latent_moments(guide, x[rows], index[rows]) for rows in batches]
+        parts = [latent_moments(guide, x[rows], index[rows]) for rows in batches(x, index, batch_size, guide)]
     means, errors = (torch.cat(part) for part in zip(*parts, strict=True))
     return means.var(0) - errors.mean(0)
 

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from pyro_vae.arviz_data import convergence
 from pyro_vae.calls import called
-from pyro_vae.evidence.checks import check_data, check_numbers
+from pyro_vae.evidence.checks import check_inputs, check_numbers
 from pyro_vae.modes import device_of, evaluation
+from pyro_vae.parts import default_index
 from pyro_vae.traces import Program, plate_depth, sample_guide, without_parameters
 
 _R_HAT = 1.01
@@ -97,7 +98,7 @@ def reference_posterior(
     Args:
         model: Pyro program whose latents are continuous; its parameters are held.
         x: data `(N, *shape)`, few of them.
-        index: rows of the dataset `(N,)`.
+        index: rows of the dataset `(N,)`; 0..N-1 unless given.
         num_chains: C, one after another; at least 2, since R-hat compares them.
         num_samples: S, draws kept of each chain.
         num_warmup: transitions before them, in which the step size and the mass matrix adapt.
@@ -113,8 +114,7 @@ def reference_posterior(
         torch.Size([4, 20, 3, 2])
     """
     check_numbers({"num_chains": (num_chains, 2), "num_samples": (num_samples, 4), "num_warmup": (num_warmup, 1)})
-    x = x.to(device_of(model) or x.device)
-    check_data(model, x)
+    x, index = check_inputs(model, None, x, index)
     started, chains, divergent = time.monotonic(), [], 0
     with evaluation(model, device=x.device, seed=seed), torch.enable_grad():
         for _ in range(num_chains):
@@ -155,6 +155,7 @@ def agreement(
         ValueError: other sites or data than the reference's.
     """
     x = x.to(device_of(guide) or x.device)
+    index = default_index(x, guide) if index is None else index.to(x.device)
     with evaluation(guide, device=x.device, seed=seed):
         depth = plate_depth(guide, guide, x, index)
         latents, _ = sample_guide(guide, x, index, num_draws, depth)

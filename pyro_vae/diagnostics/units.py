@@ -17,6 +17,7 @@ from torch.distributions import Independent
 from pyro_vae.diagnostics.information import THRESHOLD
 from pyro_vae.modes import device_of, evaluation
 from pyro_vae.objectives import unit_rates
+from pyro_vae.parts import batches, default_index
 from pyro_vae.sites import is_point
 from pyro_vae.traces import Program, guide_sites, paired_sites, plate_depth, sample_guide
 
@@ -74,16 +75,16 @@ def latent_units(
     if len(x) < 2:
         raise ValueError(f"x: got {len(x)} data, expected at least two: a variance over the data is asked for")
     x = x.to(device_of(*filter(None, (model, guide))) or x.device)
-    index = torch.arange(len(x), device=x.device) if index is None else index.to(x.device)
-    batches = []
+    index = default_index(x, guide) if index is None else index.to(x.device)
+    found = []
     with evaluation(model, guide, device=x.device, seed=0):
-        for rows in torch.arange(len(x), device=x.device).split(batch_size):
-            batches.append(_batch(model, guide, x[rows], index[rows]))
-    if not batches[0]:
+        for rows in batches(x, index, batch_size, guide):
+            found.append(_batch(model, guide, x[rows], index[rows]))
+    if not found[0]:
         return None
     rates, variances, names = [], [], []
-    for site in batches[0]:
-        means, errors, kl = (torch.cat([batch[site][part] for batch in batches]).double().cpu() for part in range(3))
+    for site in found[0]:
+        means, errors, kl = (torch.cat([batch[site][part] for batch in found]).double().cpu() for part in range(3))
         rates.append(kl.mean(0))
         variances.append(means.var(0) - errors.mean(0))
         width = means.shape[1]

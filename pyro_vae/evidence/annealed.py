@@ -38,6 +38,7 @@ from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.scores import Engine, check_engine
 from pyro_vae.evidence.scouts import unreached
 from pyro_vae.modes import evaluation
+from pyro_vae.parts import takes_parts
 from pyro_vae.traces import Program, check_programs, prior
 from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error
 
@@ -270,7 +271,8 @@ def blocks(
         check_programs(model, guide or prior(model), x, index)
         path = Path(model, guide, x, index, compiled, fallback=engine == "auto")
         z = None if exact is None else path.layout.pack_one(exact)
-        cuts = _cut(len(x), setting.num_chains, x.device)
+        whole = guide is not None and not takes_parts(guide, x, index)
+        cuts = _cut(len(x), setting.num_chains, x.device, whole)
         for number, (rows, count) in enumerate(cuts):
             for_pilot, for_score = np.random.SeedSequence([seed, number, exact is not None]).generate_state(
                 2, np.uint64
@@ -296,9 +298,9 @@ def _stages(
     return anneal(path, path.at(z, x, index), betas, tuning, setting.num_leapfrog, x, index)
 
 
-def _cut(num_data: int, num_chains: int, device: torch.device) -> list[tuple[Tensor, int]]:
+def _cut(num_data: int, num_chains: int, device: torch.device, whole: bool) -> list[tuple[Tensor, int]]:
     """Rows of the data in blocks of one size, the last filled up with its last row, and how many of them count."""
-    most = max(1, (_ROWS_ON_GPU if device.type == "cuda" else _ROWS) // num_chains)
+    most = num_data if whole else max(1, (_ROWS_ON_GPU if device.type == "cuda" else _ROWS) // num_chains)
     size = math.ceil(num_data / math.ceil(num_data / most))
     rows = torch.arange(math.ceil(num_data / size) * size, device=device).clamp(max=num_data - 1)
     return [(part, min(size, num_data - number * size)) for number, part in enumerate(rows.split(size))]

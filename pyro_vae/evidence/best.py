@@ -100,8 +100,9 @@ def best_evidence(
         seed, engine, progress: as of `by_importance`.
     """
     started = time.monotonic()
+    x, index = check_inputs(model, guide, x, index)
     if hasattr(model, "log_px"):
-        return _only(by_closed_form(model, x), "log p(x) is exact, by the model's own closed form")
+        return _only(by_closed_form(model, x, index), "log p(x) is exact, by the model's own closed form")
     size = _latent_size(model, guide, x, index)
     if size is not None and size <= 2:
         found = by_quadrature(model, x, index)

@@ -26,6 +26,7 @@ from pyro_vae.evidence.estimate import standard_error
 from pyro_vae.evidence.importance import by_importance
 from pyro_vae.evidence.scores import Engine
 from pyro_vae.modes import device_of, evaluation
+from pyro_vae.parts import takes_parts
 from pyro_vae.traces import Program, simulate
 
 _FAR = 0.5  # difference of two means, in standard deviations over the data, from which on data are not called alike
@@ -99,7 +100,7 @@ def sandwich(
         torch.Size([4])
     """
     check_numbers({"num_data": (num_data, 1), "seed": (seed, 0)})
-    if hasattr(guide, "num_rows"):
+    if hasattr(guide, "num_rows") or (guide is not None and not takes_parts(guide, like)):
         raise ValueError(
             "guide: got a table with a row per datum, expected a guide that answers for data it has not seen"
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.modes import device_of
+from pyro_vae.parts import default_index, some
 from pyro_vae.traces import Program, guide_sites, log_joint, plate_depth, sample_guide
 
 
@@ -34,18 +35,31 @@ def check_inputs(
         raise ValueError(f"x: got {what}, expected a tensor (N, *shape) with N > 0")
     check_data(model, x)
     x = x.to(device_of(*filter(None, (model, guide))) or x.device)
-    rows = getattr(guide, "num_rows", None)
     if index is None:
+        rows = getattr(guide, "num_rows", None)
         if rows not in (None, len(x)):
             raise ValueError(
                 f"index: got none for {len(x)} data, but the guide has parameters for {rows}: say which rows these are"
             )
-        return x, torch.arange(len(x), device=x.device)
+        return x, default_index(x, guide)
     if index.shape != (len(x),) or index.is_floating_point():
         raise ValueError(f"index: got {index.dtype} {tuple(index.shape)}, expected integers of shape ({len(x)},)")
-    if index.min() < 0 or (rows is not None and index.max() >= rows):
-        raise ValueError(f"index: got rows {index.min()} to {index.max()}, expected 0 to {rows or 'N'} - 1")
+    _check_known(guide, index)
     return x, index.to(x.device)
+
+
+def _check_known(guide: Program | None, index: Tensor) -> None:
+    """Raise a ValueError for numbers below 0, or of data for which a guide with a table of rows has none."""
+    rows, numbers = getattr(guide, "num_rows", None), getattr(guide, "numbers", None)
+    told = f"index: got rows {index.min()} to {index.max()}"
+    known = torch.arange(rows) if rows is not None and numbers is None else numbers
+    if isinstance(known, Tensor) and not torch.isin(index.to(known.device), known).all():
+        if not torch.equal(known.cpu(), torch.arange(len(known))):
+            told += f", of which the guide has not all: its {rows} are of data from {known.min()} to {known.max()}"
+            raise ValueError(f"{told}; expected the data that it was made for")
+        raise ValueError(f"{told}, expected 0 to {rows} - 1, the guide's")
+    if index.min() < 0:
+        raise ValueError(f"{told}, expected 0 to N - 1")
 
 
 def caveat_of(model: Program | None) -> str:
@@ -64,7 +78,7 @@ def check_numbers(numbers: Mapping[str, tuple[Any, int]]) -> None:
 
 def check_sites(guide: Program, x: Tensor, index: Tensor) -> None:
     """Raise a ValueError for a guide with auxiliary sites, such as Pyro's AutoGuides."""
-    auxiliary = [s["name"] for s in guide_sites(guide, x[:2], index[:2]) if s["infer"].get("is_auxiliary")]
+    auxiliary = [s["name"] for s in guide_sites(guide, *some(x, index, 2, guide)) if s["infer"].get("is_auxiliary")]
     if auxiliary:
         raise ValueError(f"guide: got auxiliary sites {auxiliary}, expected none: they hide log q(z | x) at a given z")
 
@@ -72,10 +86,10 @@ def check_sites(guide: Program, x: Tensor, index: Tensor) -> None:
 def check_density(guide: Program, x: Tensor, index: Tensor) -> None:
     """Raise a ValueError for a guide whose density at a given latent is unknown, or another one each time it is asked."""
     check_sites(guide, x, index)
-    x, index = x[:2], index[:2]
-    depth = plate_depth(guide, guide, x, index)
-    latents, _ = sample_guide(guide, x, index, 2, depth)
-    once, again = (log_joint(guide, latents, x, index, depth)[0] for _ in range(2))
+    few, rows = some(x, index, 2, guide)
+    depth = plate_depth(guide, guide, few, rows)
+    latents, _ = sample_guide(guide, few, rows, 2, depth)
+    once, again = (log_joint(guide, latents, few, rows, depth)[0] for _ in range(2))
     if not torch.equal(once, again):
         raise ValueError(
             "guide: its density at a given latent differs from run to run, as that of a semi-amortized one does: start from"

@@ -39,6 +39,7 @@ from pyro_vae.evidence.estimate import Estimate, standard_error
 from pyro_vae.evidence.scores import Engine, Precision, Scores
 from pyro_vae.evidence.scouts import NUM_SCOUTS, unreached
 from pyro_vae.modes import evaluation
+from pyro_vae.parts import batches, some
 from pyro_vae.sites import is_discrete
 from pyro_vae.tails import FEWEST, tail
 from pyro_vae.traces import Particles, Program, check_programs, guide_sites, plate_depth
@@ -199,14 +200,15 @@ def by_importance(
         check_programs(model, guide, x, index)
         if defensive:
             check_density(guide, x, index)
-        depth, width, total = plate_depth(model, guide, x, index), min(num_block, len(x)), len(x) * num_particles
+        places = batches(x, index, num_block, guide)
+        depth, width, total = plate_depth(model, guide, x, index), len(places[0]), len(x) * num_particles
         programs = Scores(model, guide, depth, width, engine, total, precision, defensive)
-        for block, rows in enumerate(torch.arange(len(x), device=x.device).split(num_block)):
+        for block, rows in enumerate(places):
             draws = _draws(programs, x[rows], index[rows], num_particles, (seed, block), max_bytes)
             done.append(_summarise(Particles(*(torch.cat(parts) for parts in zip(*draws, strict=True)))))
             if progress is not None:
                 progress(len(rows))
-        blind = torch.full((len(x),), any(map(is_discrete, guide_sites(guide, x[:2], index[:2]))))
+        blind = torch.full((len(x),), any(map(is_discrete, guide_sites(guide, *some(x, index, 2, guide)))))
         if num_particles >= 2 * FEWEST and not blind.any():
             blind = unreached(model, guide, x, index, num_scouts, seed)
     merged = {name: torch.cat([part[name] for part in done]) for name in done[0]} | {"blind": blind}

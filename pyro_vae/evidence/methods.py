@@ -16,6 +16,7 @@ from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.importance import Evidence, by_importance
 from pyro_vae.evidence.quadrature import by_closed_form, by_quadrature
 from pyro_vae.evidence.scores import check_choice
+from pyro_vae.parts import own_numbers, takes_parts
 from pyro_vae.traces import Program
 
 Method = Literal["importance", "annealed", "quadrature", "exact", "best"]
@@ -62,7 +63,9 @@ def log_evidence(
     Args:
         model, guide: Pyro programs `program(x, index)`.
         x: data `(N, *shape)`, binarised already where the model is of binary data.
-        index: rows of the dataset `(N,)`; 0..N-1 unless given.
+        index: what the programs get as `index`, the number of each datum `(N,)`, such as `data.test.numbers()` with
+            `data.test.x`. 0..N-1 unless given (a table's own `numbers`, of a `Local` guide that has some): right of programs
+            that do not read it, and of data that are counted so; a model that looks up covariates by number must be told.
         method: "importance", from the guide (options of `by_importance`; with `target_error`, in nats, or a `budget`, in
             seconds, data whose error is larger, or not vouched for, get more and more particles); "annealed", from the guide
             to the posterior (options of `by_annealing`, and `start="prior"`); "quadrature", for one or two latents; "exact",
@@ -84,6 +87,7 @@ def log_evidence(
         "log p(x) is exact, by the model's own closed form"
     """
     check_choice("method", method, Method)
+    index = own_numbers(x, guide) if index is None else index
     found, caveat = _by_method(model, guide, x, index, method, options), caveat_of(model)
     if isinstance(found, Best) and caveat:
         return replace(
@@ -107,7 +111,7 @@ def _by_method(
     if method == "quadrature":
         return by_quadrature(model, x, index, **options)
     if method == "exact":
-        return by_closed_form(model, x, **options)
+        return by_closed_form(model, x, index, **options)
     return best_evidence(model, guide, x, index, **options)
 
 
@@ -140,6 +144,8 @@ def _refined(
     for again in range(1, 100):
         enough = (found.log_px_error <= target_error) & (found.reliable | found.blind)
         todo = (~enough).nonzero().flatten().to(x.device)
+        if 0 < len(todo) < len(x) and not takes_parts(guide, x, index):
+            todo = torch.arange(len(x), device=x.device)
         num_particles *= _MORE
         costs = pace * len(todo) * num_particles
         if not len(todo) or num_particles > _MOST or (budget and time.monotonic() - started + costs > budget):

@@ -27,6 +27,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pyro_vae.calls import called
 from pyro_vae.evidence.checks import check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.path import Path
@@ -76,8 +77,8 @@ class Integrated(Estimate):
         return low.mean().item(), high.mean().item()
 
 
-def by_closed_form(model: Program, x: Tensor) -> Integrated:
-    """log p(x) of each datum by the model's own method `log_px(x)`.
+def by_closed_form(model: Program, x: Tensor, index: Tensor | None = None) -> Integrated:
+    """log p(x) of each datum by the model's own method `log_px(x)`, or `log_px(x, index)`.
 
     Raises:
         ValueError: a model without such a method, or data that it cannot score.
@@ -88,15 +89,15 @@ def by_closed_form(model: Program, x: Tensor) -> Integrated:
         'exact'
     """
     started = time.monotonic()
-    closed: Callable[[Tensor], Tensor] | None = getattr(model, "log_px", None)
+    closed: Callable[..., Tensor] | None = getattr(model, "log_px", None)
     if closed is None:
         raise ValueError(
             f"model: {type(model).__name__} has no method `log_px`, which method='exact' needs: use 'quadrature' for one or"
             " two latents, 'annealed' or 'best'"
         )
-    x, _ = check_inputs(model, None, x, None)
+    x, index = check_inputs(model, None, x, index)
     with evaluation(model, device=x.device):
-        log_px = closed(x).double().cpu()
+        log_px = called(closed, "log_px")(x, index).double().cpu()
     if log_px.shape != (len(x),):
         raise ValueError(
             f"model: its `log_px` gave shape {tuple(log_px.shape)}, expected a value per datum, ({len(x)},)"

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.evidence.path import Path
+from pyro_vae.parts import batches
 from pyro_vae.traces import Program, sample_guide
 
 NUM_SCOUTS = 8
@@ -53,7 +54,7 @@ def unreached(
         return nowhere
     size = max(1, _VALUES // (x[0].numel() * (num_scouts + _FROM_GUIDE)))
     found = []
-    for number, rows in enumerate(torch.arange(len(x), device=x.device).split(min(size, _MOST))):
+    for number, rows in enumerate(batches(x, index, min(size, _MOST), guide)):
         torch.manual_seed(int(np.random.SeedSequence([seed, number, 1]).generate_state(1, np.uint64)[0]))
         found.append(_look(path, guide, x[rows], index[rows], num_scouts).cpu())
     return torch.cat(found)

@@ -23,26 +23,54 @@ class Local(nn.Module):
     Args:
         family: the family over the latent.
         num_data: number of rows N; `index` picks the rows of a minibatch, and without it the minibatch is the whole.
+        numbers: of the data that the rows belong to, `(N,)`, which programs get as `index`: `split.numbers()` of a part of a
+            data set; 0..N-1 unless given.
 
     Example:
         >>> from pyro_vae.guides.families import MeanField
         >>> Local(MeanField(2), 10).q(torch.tensor([0, 3])).batch_shape
         torch.Size([2])
+        >>> guide = Local(MeanField(2), 3, torch.tensor([70, 60, 65]))
+        >>> torch.equal(guide.q(torch.tensor([60])).mean[0], guide.table[1, :2])
+        True
     """
 
-    def __init__(self, family: Family, num_data: int) -> None:
+    _sorted: Tensor | None
+    _places: Tensor | None
+
+    def __init__(self, family: Family, num_data: int, numbers: Tensor | None = None) -> None:
         super().__init__()
         (num_data,) = check_sizes("num_data", (num_data,))
         self.family = family
         self.num_rows = num_data  # tells estimators that rows of other data mean nothing here
         self.table = nn.Parameter(family.standard().repeat(num_data, 1))
+        in_order, places = _in_order(num_data, numbers)
+        self.register_buffer("_sorted", in_order)
+        self.register_buffer("_places", places)
+
+    @property
+    def numbers(self) -> Tensor:
+        """The numbers of the data that the rows belong to, `(N,)`."""
+        if self._sorted is None or self._places is None:
+            return torch.arange(self.num_rows, device=self.table.device)
+        return torch.empty_like(self._sorted).index_copy(0, self._places, self._sorted)
+
+    def _rows(self, index: Tensor) -> Tensor:
+        """Where in the table the data of these numbers are; N for a number that is none of them."""
+        if self._sorted is None or self._places is None:
+            return index
+        at = torch.searchsorted(self._sorted, index).clamp(max=self.num_rows - 1)
+        return torch.where(self._sorted[at] == index, self._places[at], self.num_rows)
 
     def q(self, index: Tensor) -> dist.TorchDistribution:
         """q for the data of rows `index` `(B,)`, batch shape (B,), event shape (d,)."""
         try:
-            rows = self.table[index]
+            rows = self.table[self._rows(index)]
         except IndexError as error:
-            raise ValueError(f"index: {error}; the guide has {len(self.table)} rows, one per datum") from error
+            raise ValueError(
+                f"index: got {_range(index)}, but the guide has {len(self.table)} rows, of data"
+                f" {_range(self.numbers)}, and knows nothing of other data"
+            ) from error
         return self.family(rows)
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
@@ -54,20 +82,27 @@ class Local(nn.Module):
                     f"index: got none for {len(x)} data, but the guide has {len(self.table)} rows: say which rows these"
                     " data are, guide(x, index)"
                 )
-            index = torch.arange(len(x), device=x.device)
+            index = self.numbers
         return sample_latent(self.q(index), len(x))
 
     @classmethod
     def started_at(
-        cls, guide: Amortized | Local, x: Tensor, family: Family | None = None, batch_size: int = 4096
+        cls,
+        guide: Amortized | Local,
+        x: Tensor,
+        family: Family | None = None,
+        batch_size: int = 4096,
+        numbers: Tensor | None = None,
     ) -> Local:
         """A table that starts from what another guide says of the data `(N, *shape)`, row by row.
 
         In another family, what the two families share is taken over: the mean and the scales always, all of a full-rank
-        Gaussian in a spline flow.
+        Gaussian in a spline flow. The `numbers` of the data are those of another table, unless given.
         """
         family = family or guide.family
-        local = cls(family, len(x)).to(device=x.device, dtype=next(guide.parameters()).dtype)
+        if numbers is None and isinstance(guide, Local) and guide._sorted is not None:
+            numbers = guide.numbers
+        local = cls(family, len(x), numbers).to(device=x.device, dtype=next(guide.parameters()).dtype)
         if family.dim != guide.family.dim:
             raise ValueError(f"family: got {family.dim} units, expected the guide's {guide.family.dim}")
         shared = family.num_shared(guide.family)
@@ -76,6 +111,26 @@ class Local(nn.Module):
         if hasattr(guide, "optimum"):  # what it took to get there
             local.optimum = guide.optimum
         return local
+
+
+def _in_order(num_data: int, numbers: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """The numbers in order, and the rows that they belong to; None where row n belongs to number n."""
+    if numbers is None:
+        return None, None
+    if numbers.shape != (num_data,) or numbers.is_floating_point():
+        raise ValueError(
+            f"numbers: got {numbers.dtype} {tuple(numbers.shape)}, expected integers of shape ({num_data},), one for each"
+            " row, such as split.numbers()"
+        )
+    in_order, places = numbers.detach().clone().long().sort()
+    if in_order[0] < 0 or (in_order.diff() == 0).any():
+        raise ValueError("numbers: got some twice, or below 0, expected a number of its own for each datum")
+    plain = torch.arange(num_data, device=numbers.device)
+    return (None, None) if torch.equal(numbers.long(), plain) else (in_order, places)
+
+
+def _range(numbers: Tensor) -> str:
+    return f"{int(numbers.min())} to {int(numbers.max())}"
 
 
 def _rows(guide: Amortized | Local, x: Tensor, batch_size: int) -> Tensor:

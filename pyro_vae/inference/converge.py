@@ -76,6 +76,7 @@ def converge(
     given: Given,
     table: Tensor,
     x: Tensor,
+    index: Tensor | None = None,
     *,
     learning_rate: float = 0.1,
     num_particles: int = 1,
@@ -90,6 +91,7 @@ def converge(
         given: the guide of some rows.
         table: where to start.
         x: data `(N, *shape)`, row n of the table for datum n.
+        index: what the model gets as their numbers `(N,)`; 0..N-1 unless given.
         learning_rate: of the first of the rates that a row goes through.
         num_particles: draws of each datum in a step.
         max_steps: most steps of a datum.
@@ -100,10 +102,11 @@ def converge(
         NonFiniteLoss: a row became NaN or infinite.
     """
     started = time.monotonic()
-    run = _Run(model, given, table, x, num_particles, max_steps, learning_rate)
+    index = torch.arange(len(x), device=x.device) if index is None else index
+    run = _Run(model, given, table, x, index, num_particles, max_steps, learning_rate)
     step: Callable[..., Any] = Compiled(run.step, model) if compiled else run.step
     with evaluation(model, device=x.device):
-        run.depth = plate_depth(model, given(table[:2]), x[:2])
+        run.depth = plate_depth(model, given(table[:2]), x[:2], index[:2])
         while len(run.active):
             try:
                 run.window(step)
@@ -117,12 +120,13 @@ def converge(
     return Optimum(run.table, run.num_steps, num_particles * run.num_steps, run.converged, time.monotonic() - started)
 
 
-def elbo(model: Program, given: Given, table: Tensor, x: Tensor, seed: int, num_particles: int = 128) -> Tensor:
+def elbo(
+    model: Program, given: Given, table: Tensor, x: Tensor, index: Tensor, seed: int, num_particles: int = 128
+) -> Tensor:
     """Each datum's ELBO at its row of the table, `(N,)` nats, by draws of this seed."""
-    index = torch.arange(len(x), device=x.device)
     total = torch.zeros(len(x), dtype=torch.double, device=x.device)
     with evaluation(model, device=x.device, seed=seed):
-        depth = plate_depth(model, given(table[:2]), x[:2])
+        depth = plate_depth(model, given(table[:2]), x[:2], index[:2])
         for _ in range(num_particles // _AT_ONCE):
             latents, log_guide = sample_guide(given(table), x, index, _AT_ONCE, depth)
             log_prior, log_likelihood = log_joint(model, latents, x, index, depth)
@@ -134,9 +138,17 @@ class _Run:
     """The state of all rows `(N, ...)`, and of those in the batch."""
 
     def __init__(
-        self, model: Program, given: Given, table: Tensor, x: Tensor, num_particles: int, max_steps: int, rate: float
+        self,
+        model: Program,
+        given: Given,
+        table: Tensor,
+        x: Tensor,
+        index: Tensor,
+        num_particles: int,
+        max_steps: int,
+        rate: float,
     ) -> None:
-        self.model, self.given, self.x = model, given, x
+        self.model, self.given, self.x, self.index = model, given, x, index
         self.num_particles, self.max_steps, self.depth = num_particles, max_steps, 1
         self.rates = rate * torch.tensor([*RATES, 0.0], dtype=table.dtype, device=table.device)
         self.patience = torch.tensor(PATIENCE, device=table.device)
@@ -174,11 +186,12 @@ class _Run:
     def window(self, step: Callable[..., Any]) -> None:
         """`WINDOW` steps of the rows in the batch, then judge each."""
         batch = self._batch()
-        x, count, rate = self.x[batch], self.num_steps[batch], self.rates[self.level[batch]]
+        x, index = self.x[batch], self.index[batch]
+        count, rate = self.num_steps[batch], self.rates[self.level[batch]]
         rows, first, second = (t[batch] for t in (self.table, *self.moments))
         mean, total = torch.zeros_like(self.best[batch]), torch.zeros_like(rows)
         for number in range(WINDOW):
-            rows, first, second, elbo = step(rows, first, second, count + number, rate, x, batch)
+            rows, first, second, elbo = step(rows, first, second, count + number, rate, x, index)
             mean += elbo / WINDOW
             total += rows
         if not torch.isfinite(rows).all():

@@ -19,13 +19,14 @@ from pyro.infer import ELBO, SVI, Trace_ELBO
 from torch import Tensor, nn
 
 from pyro_vae.calls import called
-from pyro_vae.evidence.checks import check_data
+from pyro_vae.evidence.checks import check_inputs
 from pyro_vae.inference.compiled import CompiledSVI
 from pyro_vae.inference.converge import Given, Optimum, converge, elbo
 from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Engine, check_engine
-from pyro_vae.modes import device_of, in_eval_mode, modules_of
+from pyro_vae.modes import in_eval_mode, modules_of
+from pyro_vae.parts import default_index, some
 from pyro_vae.traces import (
     Program,
     check_programs,
@@ -46,6 +47,7 @@ def fit_local(
     model: Program,
     guide: GuideT,
     x: Tensor,
+    index: Tensor | None = None,
     *,
     num_steps: int | None = None,
     learning_rate: float = 0.1,
@@ -61,6 +63,8 @@ def fit_local(
         model: Pyro program; its parameters do not change.
         guide: such as `Local(MeanField(50), len(x))`, or `Local.started_at(amortized, x)` for a warm start.
         x: data `(N, *shape)`, row n of the guide's table for datum n.
+        index: what the programs get as `index`, the number of each datum `(N,)`; the `numbers` of the guide's table, 0..N-1
+            unless given.
         num_steps: steps of Adam, each on all of x, the rate falling to 0 by a cosine. None: until each datum has converged,
             at most 10,000; 1000 where the guide is not a table of rows, or where a loss is given.
         learning_rate: at the first step.
@@ -87,20 +91,20 @@ def fit_local(
     rows = num_steps is None and loss is None and hasattr(guide, "table") and hasattr(guide, "family")
     _check_numbers(num_steps, learning_rate, num_particles, restarts, rows)
     check_engine(engine)
-    x = x.to(device_of(model) or x.device)
-    check_data(model, x)
+    x, index = check_inputs(model, guide, x, index)
+    if rows and not torch.equal(index, default_index(x, guide)):
+        raise ValueError("index: got other numbers than the guide's, expected those of all its rows, in their order")
     for module in modules_of(guide):
         module.to(x.device)
-    index = torch.arange(len(x), device=x.device)
     number = num_steps or _USUAL
     compiled = engine == "compiled" or (engine == "auto" and number * len(x) >= _WORTH_IT)
     with torch.random.fork_rng([x.device] if x.is_cuda else []), _frozen(model, guide, x, index) as (fixed, params):
         torch.manual_seed(seed)
         check_programs(fixed, guide, x, index)
-        check_reach(fixed, guide, x[:8], index[:8])
+        check_reach(fixed, guide, *some(x, index, 8, guide))
         if rows:
             options = {"learning_rate": learning_rate, "num_particles": num_particles, "compiled": compiled}
-            _to_convergence(fixed, guide, x, restarts, options | {"fallback": engine == "auto"})
+            _to_convergence(fixed, guide, x, index, restarts, options | {"fallback": engine == "auto"})
             return guide
         optim = JointOptim(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), params)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim.optimizer, number)
@@ -131,25 +135,28 @@ def _check_numbers(num_steps: int | None, learning_rate: float, num_particles: i
         )
 
 
-def _to_convergence(model: Program, guide: Any, x: Tensor, restarts: int, options: dict[str, Any]) -> None:
+def _to_convergence(
+    model: Program, guide: Any, x: Tensor, index: Tensor, restarts: int, options: dict[str, Any]
+) -> None:
     """Put the best of the runs, and of the optimum that the guide started from, into its table, row by row."""
     start, given = guide.table.detach().clone(), guide.family.given
-    best = converge(model, given, start, x, **options)
+    best = converge(model, given, start, x, index, **options)
     earlier = getattr(guide, "optimum", None)
     if earlier is not None:
-        best = _better(model, given, x, best, replace(earlier, table=start))
+        best = _better(model, given, x, index, best, replace(earlier, table=start))
     for _ in range(restarts):
-        other = converge(model, given, start + _SPREAD * torch.randn_like(start), x, **options)
-        best = _better(model, given, x, best, other)
+        other = converge(model, given, start + _SPREAD * torch.randn_like(start), x, index, **options)
+        best = _better(model, given, x, index, best, other)
     with torch.no_grad():
         guide.table.copy_(best.table)
     guide.optimum = best
 
 
-def _better(model: Program, given: Given, x: Tensor, one: Optimum, other: Optimum) -> Optimum:
+def _better(model: Program, given: Given, x: Tensor, index: Tensor, one: Optimum, other: Optimum) -> Optimum:
     """For each datum the one with the higher ELBO, by fresh draws that are the same for both."""
     seed = int(torch.randint(2**31, ()))
-    return one.or_where(elbo(model, given, other.table, x, seed) > elbo(model, given, one.table, x, seed), other)
+    theirs, ours = (elbo(model, given, run.table, x, index, seed) for run in (other, one))
+    return one.or_where(theirs > ours, other)
 
 
 @contextmanager

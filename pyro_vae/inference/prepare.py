@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.data import Dataset, as_dataset
+from pyro_vae.data import Dataset, Split, as_dataset
 from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import check_rule, draw_seed, rule_for
 from pyro_vae.evidence.checks import check_data
@@ -22,6 +22,7 @@ from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
 from pyro_vae.inference.settings import settings_of
 from pyro_vae.modes import in_eval_mode
 from pyro_vae.objectives import tempered
+from pyro_vae.parts import takes_parts
 from pyro_vae.traces import Program, Scaling, check_programs, check_reach, scaling, trainable_parameters
 
 
@@ -124,8 +125,32 @@ def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict
         if hasattr(program, "start"):
             program.start(data.train.x)
 
+    if not takes_parts(guide, data.train.x, data.train.numbers()):
+        raise ValueError(
+            "guide: it has parameters for just the data that it is run on, by their place, and minibatches take other"
+            " places: use fit_local, which runs all data at once, or a table that is read by `index`, such as"
+            " Local(family, num_data)"
+        )
+    for split in filter(None, (data.train, data.valid)):
+        _check_split(model, guide, split)
     some, index = data.train.x[:8], data.train.numbers()[:8]
-    check_programs(model, guide, some, index)
     check_reach(model, guide, some, index)
     few = slice(max(1, min(len(some), len(data.train) // 2)))  # of all data a plate that subsamples has the same size
     return scaling(model, guide, some[few], index[few]), trainable_parameters(model, guide, some, index)
+
+
+def _check_split(model: Program, guide: Program, split: Split) -> None:
+    """Whether the programs run on data of a split, the one of the largest number among them."""
+    rows = getattr(guide, "num_rows", None)
+    numbers = split.numbers()
+    if rows is not None and not torch.isin(numbers, getattr(guide, "numbers", torch.arange(rows)).to(numbers)).all():
+        raise ValueError(
+            f"guide: {type(guide).__name__} has not a row for each of the {split.name} data, whose numbers go from"
+            f" {numbers.min()} to {numbers.max()}: Local(family, num_data, data.{split.name}.numbers()) has"
+        )
+    try:
+        check_programs(model, guide, split.x, numbers)
+    except ValueError as error:
+        if split.name == "valid" and str(error).startswith("index: "):
+            raise ValueError(f"{error}; or no validation data, valid=0") from error
+        raise

@@ -31,6 +31,7 @@ from pyro_vae.data.binarise import draw_seed
 from pyro_vae.diagnostics.reference import Reference
 from pyro_vae.evidence.checks import caveat_of, check_inputs, check_numbers
 from pyro_vae.modes import evaluation, isolated_noise
+from pyro_vae.parts import batches
 from pyro_vae.traces import (
     Particles,
     Program,
@@ -106,12 +107,12 @@ def draws_to_arviz(
     x, index = check_inputs(model, guide, x, index)
     with evaluation(model, guide, device=x.device, seed=seed):
         check_programs(model, guide, x, index)
-        batches = torch.arange(len(x), device=x.device).split(max(1, _ROWS // num_draws))
+        places = batches(x, index, max(1, _ROWS // num_draws), guide)
         depth = plate_depth(model, guide, x, index)
         noise = torch.Generator().manual_seed(
             draw_seed(seed, "resampling")
         )  # beside the guide's, which it leaves alone
-        parts = [_draw(model, guide, x[rows], index[rows], num_draws, depth, noise) for rows in batches]
+        parts = [_draw(model, guide, x[rows], index[rows], num_draws, depth, noise) for rows in places]
     groups: dict[str, dict[str, Tensor]] = {}
     for group, values in parts[0].items():
         groups[group] = {name: torch.cat([part[group][name] for part in parts], 1)[None] for name in values}
