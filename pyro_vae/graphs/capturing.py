@@ -32,8 +32,56 @@ Function = Callable[..., Sequence[Tensor | None]]
 _OPTIONS = {"fallback_random": True}  # torch's own random numbers, in the program's order: the noise of an eager run
 
 
+class Moment:
+    """Torch's random state, on the CPU and the current GPU, and the buffers of modules, as they are at one time."""
+
+    def __init__(self, modules: Iterable[nn.Module] = ()) -> None:
+        self._buffers = [(b, b.clone()) for module in modules for b in module._buffers.values() if b is not None]
+        self._noise = torch.get_rng_state()
+        self._cuda_noise = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+
+    def has_noise_of(self, other: Moment) -> bool:
+        """Whether the random states are the same."""
+        mine, theirs = self._cuda_noise, other._cuda_noise
+        same = torch.equal(mine, theirs) if mine is not None and theirs is not None else mine is theirs
+        return same and torch.equal(self._noise, other._noise)
+
+    def restore(self) -> None:
+        """Put everything back as it was."""
+        torch.set_rng_state(self._noise)
+        if self._cuda_noise is not None:
+            torch.cuda.set_rng_state(self._cuda_noise)
+        with torch.no_grad():
+            for buffer, before in self._buffers:
+                buffer.copy_(before)
+
+
+@dataclass
+class FirstRun:
+    """A run of a function as it is, before it is captured.
+
+    Attributes:
+        outputs: what it returned, without gradients.
+        after: where it left the random state and the buffers.
+    """
+
+    outputs: list[Any]
+    after: Moment
+
+    def take(self) -> list[Any]:
+        """The outputs, with random state and buffers as they are after such a run."""
+        self.after.restore()
+        return self.outputs
+
+
 class CaptureError(RuntimeError):
-    """A function that cannot be captured or compiled; the message has the reason."""
+    """A function that cannot be captured or compiled; the message has the reason.
+
+    Attributes:
+        first: the run that the function had at the call, if it had one; nothing is left of it but this.
+    """
+
+    first: FirstRun | None = None
 
 
 @dataclass
@@ -43,10 +91,12 @@ class Graph:
     Attributes:
         module: the graph, called as `module(*reads, *inputs)`; runs as it is, one operation at a time.
         reads: the live tensors that the function read.
+        after: where a run leaves the random state that the capture started from.
     """
 
     module: fx.GraphModule
     reads: list[Tensor]
+    after: Moment
 
 
 class _ItemsAreTensors(TorchFunctionMode):
@@ -59,14 +109,11 @@ class _ItemsAreTensors(TorchFunctionMode):
 @contextmanager
 def rollback(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Put torch's random state, on the CPU and the current GPU, and the modules' buffers back at the end."""
-    buffers = [(b, b.clone()) for module in modules for b in module._buffers.values() if b is not None]
+    before = Moment(modules)
     try:
-        with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_initialized() else []):
-            yield
+        yield
     finally:
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+        before.restore()
 
 
 def capture(function: Function, inputs: Sequence[Tensor], modules: Iterable[nn.Module] = ()) -> Graph:
@@ -81,11 +128,12 @@ def capture(function: Function, inputs: Sequence[Tensor], modules: Iterable[nn.M
     try:
         with rollback(modules), _ItemsAreTensors():
             module = make_fx(lambda *tensors: list(function(*tensors)))(*copies)
+            after = Moment()
     except CaptureError:
         raise
     except Exception as error:  # whatever the function or the tracer raises
         raise CaptureError(_reason(error)) from error
-    return Graph(module, _lift(module))
+    return Graph(module, _lift(module), after)
 
 
 def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Any]]:
