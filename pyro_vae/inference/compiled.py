@@ -239,13 +239,20 @@ class CompiledSVI:
         for p in self._params:
             p.grad = None
         self._met = True
-        return [torch.as_tensor(loss).detach(), *gradients]
+        return [self._scalar(loss), *gradients]
 
     def _loss_alone(self, *args: Any, **kwargs: Any) -> list[Tensor]:
         with torch.no_grad():
             loss = self.loss.loss(self.model, self.guide, *self._prepared(args), **kwargs)
         self._met = True
-        return [torch.as_tensor(loss)]
+        return [self._scalar(loss)]
+
+    def _scalar(self, loss: Tensor | float) -> Tensor:
+        """The loss on the device of the parameters; Pyro's own is read from it, and a float."""
+        if isinstance(loss, Tensor):
+            return loss.detach()
+        like = next(iter(self._params), torch.empty(()))
+        return torch.tensor(loss, dtype=like.dtype, device=like.device)
 
     def _prepared(self, args: tuple[Any, ...]) -> Sequence[Any]:
         return args if self._prepare is None else self._prepare(*args)
