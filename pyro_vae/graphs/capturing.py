@@ -9,7 +9,7 @@ are done to the record:
 * A number that the function made a tensor of on the way (`torch.tensor(1.0)`) becomes a literal.
 
 `Tensor.item` gives a scalar tensor during the run, so that a loss that is only read, as Pyro's are, stays in the graph.
-Control flow on such a value, which one record cannot hold, is a `CaptureError`.
+Control flow on such a value, which one record cannot hold, is a `CaptureError`, and so are values that leave torch.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from torch.overrides import TorchFunctionMode
 Function = Callable[..., Sequence[Tensor | None]]
 """A function of tensors that returns a sequence of tensors."""
 
+_LEAVING = {torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__, torch.Tensor.__dlpack__}
 _OPTIONS = {"fallback_random": True}  # torch's own random numbers, in the program's order: the noise of an eager run
 
 
@@ -103,6 +104,10 @@ class _ItemsAreTensors(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.item:
             return args[0].detach()
+        if func in _LEAVING:
+            raise CaptureError(
+                f"it takes the values of a tensor out of torch ({getattr(func, '__name__', func)}), where no graph follows"
+            )
         return func(*args, **(kwargs or {}))
 
 

@@ -134,6 +134,8 @@ class Compiled:
         if self._watch is None or not self._watch.unchanged():
             self._watch = Watch(*self.programs)
             self._state = self._states.setdefault(self._watch.key, len(self._states))
+        if self._watch.unseen:
+            raise CaptureError(f"it can come upon {self._watch.unseen[0]}")
         return self._watch
 
     def _run(self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:

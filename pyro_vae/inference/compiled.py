@@ -106,7 +106,8 @@ class CompiledSVI:
 
     def settled(self) -> bool:
         """Whether the programs are compiled, and as they were at the last call."""
-        return self.reason is None and self._step.unchanged() and self._store_unchanged()
+        same = self._programs_unchanged() and self._store_unchanged()
+        return self.reason is None and same and self._step.unchanged()
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> Tensor:
         """The loss, without a step."""
@@ -151,9 +152,9 @@ class CompiledSVI:
         self._used: set[Tensor] = set()  # those that have had a gradient
         if self._make_optim is not None:
             self._optim = None
-        programs = (self.model, self.guide, self.loss, self._prepare)
-        self._step = Compiled(self._loss_and_grads, *programs, context=self._quietly)
-        self._evaluate = Compiled(self._loss_alone, *programs, context=self._quietly)
+        self._programs = {"model": self.model, "guide": self.guide, "loss": self.loss, "prepare": self._prepare}
+        self._step = Compiled(self._loss_and_grads, self._programs, context=self._quietly)
+        self._evaluate = Compiled(self._loss_alone, self._programs, context=self._quietly)
 
     def _meet(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Start anew where Pyro's store did, and put back a state that waits for the parameters.
@@ -162,6 +163,9 @@ class CompiledSVI:
         """
         if not self._store_unchanged():
             self._forget()
+        if not self._programs_unchanged():
+            self._programs.update(model=self.model, guide=self.guide, loss=self.loss)
+            self.reason, self._met = None, False
         if self._pending is None:
             return
         if not self._params:
@@ -182,6 +186,11 @@ class CompiledSVI:
         if self._pending["optimizer"] is not None:
             self._optimizer().set_state(deepcopy(self._pending["optimizer"]))
         self._pending = None
+
+    def _programs_unchanged(self) -> bool:
+        """Whether model, guide and loss are those of the last call: they may be set, as those of stock SVI may."""
+        known = self._programs
+        return known["model"] is self.model and known["guide"] is self.guide and known["loss"] is self.loss
 
     def _store_unchanged(self) -> bool:
         """Whether bare `pyro.param`s are still those that the graphs read: the store may have been written or cleared."""
@@ -209,9 +218,13 @@ class CompiledSVI:
         return loss
 
     def _optimizer(self) -> PyroOptim:
-        if self._optim is None:
-            assert self._make_optim is not None
-            self._optim = JointOptim(self._make_optim, sorted(self._params, key=lambda p: self._params[p]))
+        """The optimizer; one that is made here grows with the parameters, and keeps its moments."""
+        earlier, make = self._optim, self._make_optim
+        if make is not None and (earlier is None or len(self._params) > len(earlier.params)):  # type: ignore[attr-defined]
+            self._optim = JointOptim(make, sorted(self._params, key=lambda p: self._params[p]))
+            if isinstance(earlier, JointOptim):
+                self._optim.take_over(earlier)
+        assert self._optim is not None
         return self._optim
 
     def _loss_and_grads(self, *args: Any, **kwargs: Any) -> list[Tensor | None]:

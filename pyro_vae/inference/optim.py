@@ -88,6 +88,14 @@ class JointOptim(PyroOptim):
         if self._adam is not None:
             self._adam.refresh()
 
+    def take_over(self, earlier: JointOptim) -> None:
+        """Go on from another one of the same kind, which has some of the parameters."""
+        self.optimizer.state.update(earlier.optimizer.state)
+        known = set(earlier.params) - set(earlier._unused)
+        self._unused = [p for p in self.params if p not in known]
+        for mine, theirs in zip(self.optimizer.param_groups, earlier.optimizer.param_groups, strict=True):
+            mine.update({name: value for name, value in theirs.items() if name != "params"})
+
     def get_state(self) -> dict[str, Any]:
         unused = set(self._unused)
         return {**self.optimizer.state_dict(), "used": [i for i, p in enumerate(self.params) if p not in unused]}

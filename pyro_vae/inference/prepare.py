@@ -141,7 +141,11 @@ def _rehearse(loss: ELBO, model: Program, guide: Program, data: Dataset) -> None
 
     The noise of a step follows from the seed and the step alone then, in a run that is begun and in one that goes on.
     """
-    if getattr(loss, "max_plate_nesting", 0) == math.inf:
-        some, index = data.train.x[:8], data.train.numbers()[:8]
-        with isolated_noise(some.device), torch.no_grad(), pyro.validation_enabled(False):
-            loss.loss(called(model, "model"), called(guide, "guide"), some, index)  # type: ignore[attr-defined]
+    if getattr(loss, "max_plate_nesting", 0) != math.inf:
+        return
+    arguments: Any = called(model, "model"), called(guide, "guide"), data.train.x[:8], data.train.numbers()[:8]
+    with isolated_noise(data.train.pixels.device), torch.no_grad(), pyro.validation_enabled(False):
+        try:
+            loss.loss(*arguments)  # type: ignore[attr-defined]
+        except NotImplementedError:  # Pyro's TraceTailAdaptive_ELBO has gradients alone
+            loss._guess_max_plate_nesting(*arguments[:2], arguments[2:], {})
