@@ -143,9 +143,10 @@ def _rehearse(loss: ELBO, model: Program, guide: Program, data: Dataset) -> None
     """
     if getattr(loss, "max_plate_nesting", 0) != math.inf:
         return
-    arguments: Any = called(model, "model"), called(guide, "guide"), data.train.x[:8], data.train.numbers()[:8]
+    p, q = called(model, "model"), called(guide, "guide")
+    given = data.train.x[:8], data.train.numbers()[:8]
     with isolated_noise(data.train.pixels.device), torch.no_grad(), pyro.validation_enabled(False):
         try:
-            loss.loss(*arguments)  # type: ignore[attr-defined]
+            loss.loss(p, q, *given)  # type: ignore[attr-defined]
         except NotImplementedError:  # Pyro's TraceTailAdaptive_ELBO has gradients alone
-            loss._guess_max_plate_nesting(*arguments[:2], arguments[2:], {})
+            loss._guess_max_plate_nesting(p, q, given, {})
