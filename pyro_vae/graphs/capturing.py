@@ -14,6 +14,7 @@ Control flow on such a value, which one record cannot hold, is a `CaptureError`,
 
 from __future__ import annotations
 
+import linecache
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -161,6 +162,8 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
             compiled = import_module("torch._inductor").compile(graph.module, tensors, options=_OPTIONS)
     except Exception as error:  # whatever Inductor raises
         raise CaptureError(f"Inductor cannot compile it: {_reason(error)}") from error
+    finally:
+        tensors.clear()  # the compiler keeps the list
     while len(_COMPILED) >= _MOST:
         del _COMPILED[next(iter(_COMPILED))]
     _COMPILED[key] = compiled
@@ -169,6 +172,19 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
 
 _COMPILED: dict[Any, Callable[..., Sequence[Any]]] = {}
 _MOST = 64  # code of the last graphs that were compiled
+
+
+@contextmanager
+def sources_forgotten() -> Iterator[None]:
+    """Drop the sources of the graphs that are made meanwhile: torch.fx keeps them, for tracebacks, as long as it lives."""
+    kept: dict[str, str] = getattr(getattr(fx.graph_module, "_loader", None), "eval_cache", {})
+    before = set(kept)
+    try:
+        yield
+    finally:
+        for name in [name for name in kept if name not in before]:
+            del kept[name]
+            linecache.cache.pop(name, None)
 
 
 def _reason(error: Exception) -> str:
@@ -184,7 +200,9 @@ def _lift(module: fx.GraphModule) -> list[Tensor]:
     first = next(iter(graph.nodes))
     reads: list[Tensor] = []
     inputs: dict[int, fx.Node] = {}
-    for node in [n for n in graph.nodes if n.op == "get_attr"]:
+    held = [n for n in graph.nodes if n.op == "get_attr"]
+    targets = {node.target for node in held}
+    for node in held:
         value = getattr(module, node.target)
         if value.dim() == 0 and all(u.target is torch.ops.aten.lift_fresh_copy.default for u in node.users):
             for user in list(node.users):
@@ -197,6 +215,8 @@ def _lift(module: fx.GraphModule) -> list[Tensor]:
                 reads.append(value)
             node.replace_all_uses_with(inputs[id(value)])
         graph.erase_node(node)
+    for name in targets:
+        delattr(module, name)
     graph.lint()
     module.recompile()
     return reads

@@ -24,7 +24,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vae.graphs.capturing import CaptureError, FirstRun, Graph, Moment, capture, compile_graph, rollback
+from pyro_vae.graphs.capturing import (
+    CaptureError,
+    FirstRun,
+    Graph,
+    Moment,
+    capture,
+    compile_graph,
+    rollback,
+    sources_forgotten,
+)
 from pyro_vae.graphs.products import products
 from pyro_vae.graphs.rewrite import bernoulli_draws, bernoulli_sums, normal_draws
 from pyro_vae.graphs.watch import Watch, facts
@@ -171,12 +180,13 @@ class Compiled:
             named = dict(zip(kwargs, filled[len(args) :], strict=True))
             return self.function(*filled[: len(args)], **named)
 
-        with self.context():
-            graph = capture(function, inputs, watch.modules)
-        self.num_captures += 1
-        for rewrite in (bernoulli_sums, bernoulli_draws, normal_draws, products):
-            rewrite(graph.module)
-        return _Entry(graph, compile_graph(graph, inputs), watch, [facts(t) for t in graph.reads])
+        with sources_forgotten():
+            with self.context():
+                graph = capture(function, inputs, watch.modules)
+            self.num_captures += 1
+            for rewrite in (bernoulli_sums, bernoulli_draws, normal_draws, products):
+                rewrite(graph.module)
+            return _Entry(graph, compile_graph(graph, inputs), watch, [facts(t) for t in graph.reads])
 
 
 def _agree(got: list[Tensor | None], expected: list[Tensor | None]) -> bool:

@@ -157,7 +157,7 @@ def test_a_state_goes_on_as_if_never_stopped(objective: str, given: bool) -> Non
     assert all(map(torch.equal, end(other), expected))
 
 
-@ALL
+@pytest.mark.parametrize("objective", [name for name in OBJECTIVES if name != "tail-adaptive"])  # of infinite loss
 @GIVEN
 @pytest.mark.parametrize("name", ["svi", "auto"])
 def test_a_run_goes_on_as_if_never_stopped(
