@@ -9,11 +9,12 @@ are done to the record:
 * A number that the function made a tensor of on the way (`torch.tensor(1.0)`) becomes a literal.
 
 `Tensor.item` gives a scalar tensor during the run, so that a loss that is only read, as Pyro's are, stays in the graph.
-Control flow on such a value, which one record cannot hold, is a `CaptureError`.
+Control flow on such a value, which one record cannot hold, is a `CaptureError`, and so are values that leave torch.
 """
 
 from __future__ import annotations
 
+import linecache
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,11 +30,60 @@ from torch.overrides import TorchFunctionMode
 Function = Callable[..., Sequence[Tensor | None]]
 """A function of tensors that returns a sequence of tensors."""
 
+_LEAVING = {torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__, torch.Tensor.__dlpack__}
 _OPTIONS = {"fallback_random": True}  # torch's own random numbers, in the program's order: the noise of an eager run
 
 
+class Moment:
+    """Torch's random state, on the CPU and the current GPU, and the buffers of modules, as they are at one time."""
+
+    def __init__(self, modules: Iterable[nn.Module] = ()) -> None:
+        self._buffers = [(b, b.clone()) for module in modules for b in module._buffers.values() if b is not None]
+        self._noise = torch.get_rng_state()
+        self._cuda_noise = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+
+    def has_noise_of(self, other: Moment) -> bool:
+        """Whether the random states are the same."""
+        mine, theirs = self._cuda_noise, other._cuda_noise
+        same = torch.equal(mine, theirs) if mine is not None and theirs is not None else mine is theirs
+        return same and torch.equal(self._noise, other._noise)
+
+    def restore(self) -> None:
+        """Put everything back as it was."""
+        torch.set_rng_state(self._noise)
+        if self._cuda_noise is not None:
+            torch.cuda.set_rng_state(self._cuda_noise)
+        with torch.no_grad():
+            for buffer, before in self._buffers:
+                buffer.copy_(before)
+
+
+@dataclass
+class FirstRun:
+    """A run of a function as it is, before it is captured.
+
+    Attributes:
+        outputs: what it returned, without gradients.
+        after: where it left the random state and the buffers.
+    """
+
+    outputs: list[Any]
+    after: Moment
+
+    def take(self) -> list[Any]:
+        """The outputs, with random state and buffers as they are after such a run."""
+        self.after.restore()
+        return self.outputs
+
+
 class CaptureError(RuntimeError):
-    """A function that cannot be captured or compiled; the message has the reason."""
+    """A function that cannot be captured or compiled; the message has the reason.
+
+    Attributes:
+        first: the run that the function had at the call, if it had one; nothing is left of it but this.
+    """
+
+    first: FirstRun | None = None
 
 
 @dataclass
@@ -43,30 +93,33 @@ class Graph:
     Attributes:
         module: the graph, called as `module(*reads, *inputs)`; runs as it is, one operation at a time.
         reads: the live tensors that the function read.
+        after: where a run leaves the random state that the capture started from.
     """
 
     module: fx.GraphModule
     reads: list[Tensor]
+    after: Moment
 
 
 class _ItemsAreTensors(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.item:
             return args[0].detach()
+        if func in _LEAVING:
+            raise CaptureError(
+                f"it takes the values of a tensor out of torch ({getattr(func, '__name__', func)}), where no graph follows"
+            )
         return func(*args, **(kwargs or {}))
 
 
 @contextmanager
 def rollback(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Put torch's random state, on the CPU and the current GPU, and the modules' buffers back at the end."""
-    buffers = [(b, b.clone()) for module in modules for b in module._buffers.values() if b is not None]
+    before = Moment(modules)
     try:
-        with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_initialized() else []):
-            yield
+        yield
     finally:
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+        before.restore()
 
 
 def capture(function: Function, inputs: Sequence[Tensor], modules: Iterable[nn.Module] = ()) -> Graph:
@@ -81,11 +134,12 @@ def capture(function: Function, inputs: Sequence[Tensor], modules: Iterable[nn.M
     try:
         with rollback(modules), _ItemsAreTensors():
             module = make_fx(lambda *tensors: list(function(*tensors)))(*copies)
+            after = Moment()
     except CaptureError:
         raise
     except Exception as error:  # whatever the function or the tracer raises
         raise CaptureError(_reason(error)) from error
-    return Graph(module, _lift(module))
+    return Graph(module, _lift(module), after)
 
 
 def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Any]]:
@@ -108,6 +162,8 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
             compiled = import_module("torch._inductor").compile(graph.module, tensors, options=_OPTIONS)
     except Exception as error:  # whatever Inductor raises
         raise CaptureError(f"Inductor cannot compile it: {_reason(error)}") from error
+    finally:
+        tensors.clear()  # the compiler keeps the list
     while len(_COMPILED) >= _MOST:
         del _COMPILED[next(iter(_COMPILED))]
     _COMPILED[key] = compiled
@@ -116,6 +172,19 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
 
 _COMPILED: dict[Any, Callable[..., Sequence[Any]]] = {}
 _MOST = 64  # code of the last graphs that were compiled
+
+
+@contextmanager
+def sources_forgotten() -> Iterator[None]:
+    """Drop the sources of the graphs that are made meanwhile: torch.fx keeps them, for tracebacks, as long as it lives."""
+    kept: dict[str, str] = getattr(getattr(fx.graph_module, "_loader", None), "eval_cache", {})
+    before = set(kept)
+    try:
+        yield
+    finally:
+        for name in [name for name in kept if name not in before]:
+            del kept[name]
+            linecache.cache.pop(name, None)
 
 
 def _reason(error: Exception) -> str:
@@ -131,7 +200,9 @@ def _lift(module: fx.GraphModule) -> list[Tensor]:
     first = next(iter(graph.nodes))
     reads: list[Tensor] = []
     inputs: dict[int, fx.Node] = {}
-    for node in [n for n in graph.nodes if n.op == "get_attr"]:
+    held = [n for n in graph.nodes if n.op == "get_attr"]
+    targets = {node.target for node in held}
+    for node in held:
         value = getattr(module, node.target)
         if value.dim() == 0 and all(u.target is torch.ops.aten.lift_fresh_copy.default for u in node.users):
             for user in list(node.users):
@@ -144,6 +215,8 @@ def _lift(module: fx.GraphModule) -> list[Tensor]:
                 reads.append(value)
             node.replace_all_uses_with(inputs[id(value)])
         graph.erase_node(node)
+    for name in targets:
+        delattr(module, name)
     graph.lint()
     module.recompile()
     return reads

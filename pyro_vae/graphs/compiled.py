@@ -4,6 +4,10 @@
     outputs = step(x, index)        # captured and compiled
     outputs = step(x, index)        # the graph alone
 
+The first call of a kind runs the function as it is before it is captured. What that run makes on the way (a parameter, a
+prototype, a guess), and draws noise for, no later run makes: then its outputs are those of the call, and the noise goes on
+from there, as if nothing were captured. Else the call is the graph's already.
+
 One graph serves one signature: the inputs' shapes, strides, dtypes and devices, the other arguments' values, and the state
 of the programs (`Watch`). Graphs are kept, so that going back to an earlier signature costs nothing.
 """
@@ -14,12 +18,22 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyro_vae.graphs.capturing import CaptureError, Graph, capture, compile_graph, rollback
+from pyro_vae.graphs.capturing import (
+    CaptureError,
+    FirstRun,
+    Graph,
+    Moment,
+    capture,
+    compile_graph,
+    rollback,
+    sources_forgotten,
+)
 from pyro_vae.graphs.products import products
 from pyro_vae.graphs.rewrite import bernoulli_draws, bernoulli_sums, normal_draws
 from pyro_vae.graphs.watch import Watch, facts
@@ -54,8 +68,9 @@ class Compiled:
         context: entered around each run of the function itself.
 
     Raises at a call:
-        CaptureError: the function cannot be captured or compiled, or differs from its graph; nothing has changed then, and
-            the random state is as it was. An error of the function's own is raised as it is.
+        CaptureError: the function cannot be captured or compiled, or differs from its graph; random state and buffers are
+            then as they were, and `first` is the run that the function had, if any. An error of the function's own is
+            raised as it is.
     """
 
     def __init__(
@@ -75,31 +90,53 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Sequence[Any]:
         """The function's outputs, without gradients."""
-        entry = self.entry(*args, **kwargs)
+        entry = self._find(args, kwargs)
+        if entry is None:
+            entry, first = self._begin(args, kwargs)
+            if not entry.graph.after.has_noise_of(first.after):
+                return first.take()
         if entry.calls in _COMPARED:
             self._compare(entry, args, kwargs)
         return self._run(entry, args, kwargs)
 
     def plain(self, *args: Any, **kwargs: Any) -> Sequence[Any]:
         """The outputs of the graph, without a comparison."""
-        return self._run(self.entry(*args, **kwargs), args, kwargs)
+        return self._run(self._find(args, kwargs) or self._begin(args, kwargs)[0], args, kwargs)
 
-    def entry(self, *args: Any, **kwargs: Any) -> _Entry:
-        """The graph for these arguments, captured and compiled if there is none yet."""
-        signature = (*map(_signature, (*args, *kwargs.values())), *kwargs, torch.is_autocast_enabled("cpu"))
-        if self.unchanged():
-            entry = self._entries.get((self._state, signature))
-            if entry is not None and entry.holds():
-                return entry
-        for _ in range(2):  # a first run may add something (a name, a parameter, a prototype): then look again, once
+    def unchanged(self) -> bool:
+        """Whether the programs are as they were at the last call."""
+        return self._watch is not None and self._watch.unchanged()
+
+    def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entry | None:
+        """The graph for these arguments and the programs as they are, if there is one."""
+        self._look()
+        entry = self._entries.get((self._state, _signatures(args, kwargs)))
+        return entry if entry is not None and entry.holds() else None
+
+    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[_Entry, FirstRun]:
+        """Run the function as it is, capture it, and put random state and buffers back as they were before both."""
+        with rollback(self._look().modules):
+            with self.context():
+                outputs = [t.detach() if isinstance(t, Tensor) else t for t in self.function(*args, **kwargs)]
+            first = FirstRun(outputs, Moment(self._look().modules))
+        try:
+            return self._capture(args, kwargs), first
+        except CaptureError as error:
+            error.first = first
+            raise
+
+    def _capture(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entry:
+        """A new graph, captured where the programs stay as they are; an earlier one where the first run led back to it."""
+        signatures = _signatures(args, kwargs)
+        entry = self._find(args, kwargs)
+        for _ in range(2):  # a capture may still add something (a name, a prototype): then once more
             watch = self._look()
-            entry = self._entries.get((self._state, signature))
-            if entry is None or not entry.holds():
-                entry = self._build(watch, args, kwargs)
+            entry = entry or self._build(watch, args, kwargs)
             if not watch.changed():
                 entry.watch = self._look()
-                self._entries[self._state, signature] = entry
+                self._entries[self._state, signatures] = entry
                 return entry
+            entry = None
         raise CaptureError(f"running it changes {', '.join(watch.changed())}, which a graph would not")
 
     def _look(self) -> Watch:
@@ -107,11 +144,9 @@ class Compiled:
         if self._watch is None or not self._watch.unchanged():
             self._watch = Watch(*self.programs)
             self._state = self._states.setdefault(self._watch.key, len(self._states))
+        if self._watch.unseen:
+            raise CaptureError(f"it can come upon {self._watch.unseen[0]}")
         return self._watch
-
-    def unchanged(self) -> bool:
-        """Whether the programs are as they were at the last call."""
-        return self._watch is not None and self._watch.unchanged()
 
     def _run(self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
         entry.calls += 1
@@ -145,33 +180,39 @@ class Compiled:
             named = dict(zip(kwargs, filled[len(args) :], strict=True))
             return self.function(*filled[: len(args)], **named)
 
-        with self.context():
-            with rollback(watch.modules):
-                self.function(*args, **kwargs)  # makes what a first run makes (parameters): live tensors, no results
-            graph = capture(function, inputs, watch.modules)
-        self.num_captures += 1
-        for rewrite in (bernoulli_sums, bernoulli_draws, normal_draws, products):
-            rewrite(graph.module)
-        return _Entry(graph, compile_graph(graph, inputs), watch, [facts(t) for t in graph.reads])
+        with sources_forgotten():
+            with self.context():
+                graph = capture(function, inputs, watch.modules)
+            self.num_captures += 1
+            for rewrite in (bernoulli_sums, bernoulli_draws, normal_draws, products):
+                rewrite(graph.module)
+            return _Entry(graph, compile_graph(graph, inputs), watch, [facts(t) for t in graph.reads])
 
 
 def _agree(got: list[Tensor | None], expected: list[Tensor | None]) -> bool:
     """Whether outputs are the same up to rounding, each beside its own size or a hundredth of the others'.
 
     Small ones (the gradient of a bias before a normalisation is 0 up to rounding) are judged by the size of the rest; the
-    first, a loss, stands alone. Where the function gives NaN or infinity nothing can be said.
+    first, a loss, stands alone. Where the function gives NaN or infinity nothing can be said. An output that is missing at
+    the end is None: the function may have more of them by and by.
     """
     sizes = [0.0 if t is None else t.double().norm().item() for t in expected]
     if not all(map(math.isfinite, sizes)):
         return True
     rest = math.hypot(*sizes[1:]) / 100
-    for place, (mine, other, size) in enumerate(zip(got, expected, sizes, strict=True)):
-        if mine is None or other is None:
+    for place, (mine, other) in enumerate(zip_longest(got, expected)):
+        if mine is None or other is None or mine.shape != other.shape:
             if mine is not other:
                 return False
-        elif not (mine - other).double().norm().item() <= _TOLERANCE * max(size, rest if place else 1.0):
+        elif not (mine - other).double().norm().item() <= _TOLERANCE * max(sizes[place], rest if place else 1.0):
             return False
     return True
+
+
+def _signatures(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a graph takes for granted about the arguments, and torch's settings."""
+    arguments = map(_signature, (*args, *kwargs.values()))
+    return (*arguments, *kwargs, torch.is_autocast_enabled("cpu"), torch.get_default_dtype())
 
 
 def _signature(argument: Any) -> Any:

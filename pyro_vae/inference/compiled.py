@@ -3,7 +3,8 @@
 What stock SVI does in a step is run once and captured: `loss.loss_and_grads(model, guide, *args)`, backward pass
 included. The graph holds the arithmetic of loss and gradients and nothing of poutine, so that a step costs about what a
 hand-written and compiled one costs. Random numbers are torch's own, drawn in the order of the program: from the same
-random state both engines see the same noise, and differ by the rounding of float32 alone.
+random state both engines see the same noise, and differ by the rounding of float32 alone. A step that makes something on
+the way and draws noise for it (a random `pyro.param`, a prototype, a guess of `max_plate_nesting`) is a step by stock SVI.
 
 What one graph cannot hold (control flow on values, random numbers from elsewhere) is found at the capture, or by comparing
 with Pyro's own loss and gradients at the second, ninth, 65th, ... call, on the data at hand; the steps are then
@@ -83,6 +84,7 @@ class CompiledSVI:
         self._make_optim = None if isinstance(optim, PyroOptim) else optim
         self._optim = optim if isinstance(optim, PyroOptim) else None
         self._pending: dict[str, Any] | None = None
+        self._met = False  # whether the programs have run, with the user's own validation and warnings
         self._capturing = False
         self._forget()
 
@@ -94,6 +96,8 @@ class CompiledSVI:
                 return self._update(*self._step(*args, **kwargs))
             except CaptureError as error:
                 self._fall_back(str(error))
+                if error.first is not None:
+                    return self._update(*error.first.take())
         return self._update(*self._loss_and_grads(*args, **kwargs))
 
     def plain_step(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -102,7 +106,8 @@ class CompiledSVI:
 
     def settled(self) -> bool:
         """Whether the programs are compiled, and as they were at the last call."""
-        return self.reason is None and self._step.unchanged() and self._store_unchanged()
+        same = self._programs_unchanged() and self._store_unchanged()
+        return self.reason is None and same and self._step.unchanged()
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> Tensor:
         """The loss, without a step."""
@@ -112,6 +117,8 @@ class CompiledSVI:
                 return self._evaluate(*args, **kwargs)[0]
             except CaptureError as error:
                 self._fall_back(str(error))
+                if error.first is not None:
+                    return error.first.take()[0]
         return self._loss_alone(*args, **kwargs)[0]
 
     def state_dict(self) -> dict[str, Any]:
@@ -119,7 +126,12 @@ class CompiledSVI:
         if self._pending is not None:
             return deepcopy(self._pending)
         params = {name: p.detach().clone() for p, name in self._params.items()}
-        return {"params": params, "optimizer": None if self._optim is None else deepcopy(self._optim.get_state())}
+        optimizer = None if self._optim is None else deepcopy(self._optim.get_state())
+        return {
+            "params": params,
+            "optimizer": optimizer,
+            "used": [self._params[p] for p in self._params if p in self._used],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` returned: at once, or before the first step, which makes the parameters.
@@ -137,30 +149,29 @@ class CompiledSVI:
     def _forget(self) -> None:
         """Start anew: no graphs, no parameters."""
         self._params: dict[Tensor, str] = {}  # in the order in which graphs return their gradients
+        self._used: set[Tensor] = set()  # those that have had a gradient
         if self._make_optim is not None:
             self._optim = None
-        programs = (self.model, self.guide, self.loss, self._prepare)
-        self._step = Compiled(self._loss_and_grads, *programs, context=self._quietly)
-        self._evaluate = Compiled(self._loss_alone, *programs, context=self._quietly)
+        self._programs = {"model": self.model, "guide": self.guide, "loss": self.loss, "prepare": self._prepare}
+        self._step = Compiled(self._loss_and_grads, self._programs, context=self._quietly)
+        self._evaluate = Compiled(self._loss_alone, self._programs, context=self._quietly)
 
     def _meet(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Know the parameters before anything is captured, by a run with the user's own validation and warnings.
+        """Start anew where Pyro's store did, and put back a state that waits for the parameters.
 
-        Where it makes parameters that start at random, the random state goes on from there, as it does in stock SVI.
+        They are made by a rehearsal that leaves no trace in the noise: whoever goes on has drawn what makes them before.
         """
         if not self._store_unchanged():
             self._forget()
+        if not self._programs_unchanged():
+            self._programs.update(model=self.model, guide=self.guide, loss=self.loss)
+            self.reason, self._met = None, False
+        if self._pending is None:
+            return
         if not self._params:
-            store, state = pyro.get_param_store(), torch.get_rng_state()
-            before = set(store._params)
-            with rollback(Watch(self.model, self.guide).modules):
-                with self._own_gradients():
-                    self._loss_and_grads(*args, **kwargs)
-                made = [name for name in store._params if name not in before and "$$$" not in name]
-                state = torch.get_rng_state() if made else state
-            torch.set_rng_state(state)
-        if self._pending is not None:
-            self._restore()
+            with rollback(Watch(self.model, self.guide).modules), self._own_gradients():
+                self._loss_and_grads(*args, **kwargs)
+        self._restore()
 
     def _restore(self) -> None:
         assert self._pending is not None
@@ -171,9 +182,15 @@ class CompiledSVI:
         with torch.no_grad():
             for name, value in self._pending["params"].items():
                 known[name].copy_(value)
+        self._used = {known[name] for name in self._pending.get("used", ())}
         if self._pending["optimizer"] is not None:
             self._optimizer().set_state(deepcopy(self._pending["optimizer"]))
         self._pending = None
+
+    def _programs_unchanged(self) -> bool:
+        """Whether model, guide and loss are those of the last call: they may be set, as those of stock SVI may."""
+        known = self._programs
+        return known["model"] is self.model and known["guide"] is self.guide and known["loss"] is self.loss
 
     def _store_unchanged(self) -> bool:
         """Whether bare `pyro.param`s are still those that the graphs read: the store may have been written or cleared."""
@@ -181,22 +198,40 @@ class CompiledSVI:
         return all("$$$" in name or store.get(name) is p for p, name in self._params.items())
 
     def _update(self, loss: Any, *gradients: Tensor | None) -> Tensor:
-        params = [(p, g) for p, g in zip(self._params, gradients, strict=False) if g is not None]
-        for p, gradient in params:
-            p.grad = gradient
-        self._optimizer()([p for p, _ in params])
-        for p, _ in params:
+        """Take the optimizer's turn, on the parameters that stock SVI hands it.
+
+        A parameter that the step ran past without using it has a gradient of zero once it has had one: moments go on.
+        """
+        trained = []
+        for p, gradient in zip(self._params, gradients, strict=False):
+            if gradient is None:
+                continue
+            if gradient.shape == p.shape:
+                self._used.add(p)
+            elif p not in self._used:
+                continue
+            p.grad = gradient if gradient.shape == p.shape else torch.zeros_like(p)
+            trained.append(p)
+        self._optimizer()(trained)
+        for p in self._params:
             p.grad = None
         return loss
 
     def _optimizer(self) -> PyroOptim:
-        if self._optim is None:
-            assert self._make_optim is not None
-            self._optim = JointOptim(self._make_optim, sorted(self._params, key=lambda p: self._params[p]))
+        """The optimizer; one that is made here grows with the parameters, and keeps its moments."""
+        earlier, make = self._optim, self._make_optim
+        if make is not None and (earlier is None or len(self._params) > len(earlier.params)):  # type: ignore[attr-defined]
+            self._optim = JointOptim(make, sorted(self._params, key=lambda p: self._params[p]))
+            if isinstance(earlier, JointOptim):
+                self._optim.take_over(earlier)
+        assert self._optim is not None
         return self._optim
 
     def _loss_and_grads(self, *args: Any, **kwargs: Any) -> list[Tensor | None]:
-        """What stock SVI does before the optimizer's turn: the loss, and the gradients of all parameters met so far."""
+        """What stock SVI does before the optimizer's turn: the loss, and the gradients of all parameters met so far.
+
+        A gradient is None where the programs did not come upon the parameter, and empty where the loss has no use for it.
+        """
         store = pyro.get_param_store()._params
         before = dict(store)
         with poutine.trace(param_only=True) as capture:
@@ -205,28 +240,43 @@ class CompiledSVI:
         if replaced and self._capturing:
             store.update(before)
             raise CaptureError(f"running it replaces the parameters {replaced[:3]} in Pyro's store")
-        for name, site in capture.trace.nodes.items():
-            self._params.setdefault(site["value"].unconstrained(), name)  # type: ignore[union-attr]
+        met = {site["value"].unconstrained(): name for name, site in capture.trace.nodes.items()}  # type: ignore[union-attr]
+        for p, name in met.items():
+            self._params.setdefault(p, name)
         if not isinstance(loss, (Tensor, float)):
             raise ValueError(
                 f"loss: {type(self.loss).__name__} returns a {type(loss).__name__}, expected an ELBO with one loss: use"
                 " pyro.infer.SVI"
             )
-        gradients = [p.grad for p in self._params]
+        gradients = [_empty(p) if p.grad is None and p in met else p.grad for p in self._params]
         for p in self._params:
             p.grad = None
-        return [torch.as_tensor(loss).detach(), *gradients]
+        self._met = True
+        return [self._scalar(loss), *gradients]
 
     def _loss_alone(self, *args: Any, **kwargs: Any) -> list[Tensor]:
         with torch.no_grad():
-            return [torch.as_tensor(self.loss.loss(self.model, self.guide, *self._prepared(args), **kwargs))]
+            loss = self.loss.loss(self.model, self.guide, *self._prepared(args), **kwargs)
+        self._met = True
+        return [self._scalar(loss)]
+
+    def _scalar(self, loss: Tensor | float) -> Tensor:
+        """The loss on the device of the parameters; Pyro's own is read from it, and a float."""
+        if isinstance(loss, Tensor):
+            return loss.detach()
+        like = next(iter(self._params), torch.empty(()))
+        return torch.tensor(loss, dtype=like.dtype, device=like.device)
 
     def _prepared(self, args: tuple[Any, ...]) -> Sequence[Any]:
         return args if self._prepare is None else self._prepare(*args)
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
-        """No validation and no checks for NaN, since both look at values, and no warnings: the first run had them all."""
+        """No validation and no checks for NaN, since both look at values, and no warnings: the first run has them all."""
+        if not self._met:
+            with self._own_gradients():
+                yield
+            return
         modules = [m for name, m in sys.modules.items() if name.startswith("pyro.infer") and hasattr(m, "warn_if_nan")]
         with ExitStack() as stack:
             stack.enter_context(pyro.validation_enabled(False))
@@ -259,3 +309,8 @@ class CompiledSVI:
             raise ValueError(f"model, guide: cannot be compiled: {reason}; use engine='svi' or 'auto'")
         self.reason = reason
         warnings.warn(f"the programs are not compiled, stock SVI runs them: {reason}", stacklevel=3)
+
+
+def _empty(p: Tensor) -> Tensor | None:
+    """The mark of a parameter that a step has come upon and not used; None for one that cannot be trained."""
+    return torch.empty(0, dtype=p.dtype, device=p.device) if p.requires_grad else None

@@ -44,6 +44,7 @@ class JointOptim(PyroOptim):
                 " does not allow: use another, such as torch.optim.Adam"
             )
         self._known = set(self.params)
+        self._unused = self.params  # those that have had no gradient yet
         self._adam: _AdamGroup | None = None
         self._shortcut = False  # whether the last step took it
         if type(self.optimizer) in _FUSED:
@@ -59,6 +60,11 @@ class JointOptim(PyroOptim):
                 f"parameters {sorted(map(str, new))} appeared during training, after the first run of the programs:"
                 " run every pyro.param and pyro.module statement each time"
             )
+        self._unused = [p for p in self._unused if p.grad is None]
+        idle = [p for p in self.params if p.grad is None]
+        for p in idle if len(idle) > len(self._unused) else ():
+            if not any(p is other for other in self._unused):
+                p.grad = torch.zeros_like(p)  # as stock SVI leaves it: moments and decay go on
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.params, self.clip_norm)
         if not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()):
@@ -82,11 +88,22 @@ class JointOptim(PyroOptim):
         if self._adam is not None:
             self._adam.refresh()
 
+    def take_over(self, earlier: JointOptim) -> None:
+        """Go on from another one of the same kind, which has some of the parameters."""
+        self.optimizer.state.update(earlier.optimizer.state)
+        known = set(earlier.params) - set(earlier._unused)
+        self._unused = [p for p in self.params if p not in known]
+        for mine, theirs in zip(self.optimizer.param_groups, earlier.optimizer.param_groups, strict=True):
+            mine.update({name: value for name, value in theirs.items() if name != "params"})
+
     def get_state(self) -> dict[str, Any]:
-        return self.optimizer.state_dict()
+        unused = set(self._unused)
+        return {**self.optimizer.state_dict(), "used": [i for i, p in enumerate(self.params) if p not in unused]}
 
     def set_state(self, state_dict: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state_dict)
+        self.optimizer.load_state_dict({name: part for name, part in state_dict.items() if name != "used"})
+        used = set(state_dict.get("used", state_dict["state"]))
+        self._unused = [p for i, p in enumerate(self.params) if i not in used]
         self._adam = None
 
 

@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyro
 import torch
+from pyro.infer import ELBO
 from torch import Tensor, nn
 
+from pyro_vae.calls import called
 from pyro_vae.data import Dataset, Split, as_dataset
 from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import check_rule, draw_seed, rule_for
@@ -20,7 +23,7 @@ from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.outcome import MIN_VALID, probe_of
 from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
 from pyro_vae.inference.settings import settings_of
-from pyro_vae.modes import in_eval_mode
+from pyro_vae.modes import in_eval_mode, isolated_noise
 from pyro_vae.objectives import tempered
 from pyro_vae.parts import takes_parts
 from pyro_vae.traces import Program, Scaling, check_programs, check_reach, scaling, trainable_parameters
@@ -86,6 +89,11 @@ def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecip
             module.to(device)
         scaled, params = _check(model, guide, data)
         probe = probe_of(model, guide, data)
+        beta = torch.tensor(recipe.beta, device=device)
+        plain = recipe.beta == 1 and recipe.warmup_epochs == 0
+        programs = (model, guide) if plain else (tempered(model, beta), tempered(guide, beta))
+        settings = settings_of(recipe.loss)
+        _rehearse(recipe.loss, *programs, data)
     for program in (model, guide):
         if isinstance(program, nn.Module):
             program.train()  # a function's nets train in the mode that they were given in
@@ -93,10 +101,7 @@ def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecip
         raise ValueError("fit: neither the model nor the guide has a parameter to train: register nets by pyro.module")
     optim = JointOptim(recipe.optimizer, params.values(), recipe.clip_norm)
     schedule = recipe.schedule(optim.optimizer) if recipe.schedule else None
-    beta = torch.tensor(recipe.beta, device=device)
-    plain = recipe.beta == 1 and recipe.warmup_epochs == 0
     elbo = type(recipe.loss) in ELBOS and not scaled.other
-    programs = (model, guide) if plain else (tempered(model, beta), tempered(guide, beta))
     return Job(
         model=model,
         guide=guide,
@@ -109,7 +114,7 @@ def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecip
         beta=beta,
         optim=optim,
         schedule=schedule,
-        settings={"loss": settings_of(recipe.loss), "schedule": settings_of(schedule)},
+        settings={"loss": settings, "schedule": settings_of(schedule)},
         plate_size=scaled.plate_size,
         losses=torch.zeros(math.ceil(len(data.train) / recipe.batch_size), device=device),
         step=make_step(*programs, optim, recipe, data.train),
@@ -154,3 +159,19 @@ def _check_split(model: Program, guide: Program, split: Split) -> None:
         if split.name == "valid" and str(error).startswith("index: "):
             raise ValueError(f"{error}; or no validation data, valid=0") from error
         raise
+
+
+def _rehearse(loss: ELBO, model: Program, guide: Program, data: Dataset) -> None:
+    """Evaluate a loss that has still to guess how deep the plates are nested, which draws noise, outside of all steps.
+
+    The noise of a step follows from the seed and the step alone then, in a run that is begun and in one that goes on.
+    """
+    if getattr(loss, "max_plate_nesting", 0) != math.inf:
+        return
+    p, q = called(model, "model"), called(guide, "guide")
+    given = data.train.x[:8], data.train.numbers()[:8]
+    with isolated_noise(data.train.pixels.device), torch.no_grad(), pyro.validation_enabled(False):
+        try:
+            loss.loss(p, q, *given)  # type: ignore[attr-defined]
+        except NotImplementedError:  # Pyro's TraceTailAdaptive_ELBO has gradients alone
+            loss._guess_max_plate_nesting(p, q, given, {})

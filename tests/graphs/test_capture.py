@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import linecache
+import weakref
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.fx import graph_module as fx_graph_module
 
 from pyro_vae.graphs import CaptureError, Compiled, capture
+from pyro_vae.graphs.capturing import _COMPILED
 
 
 def test_live_tensors_become_inputs_once_each() -> None:
@@ -82,3 +88,25 @@ def test_a_loss_that_is_only_read_stays_in_the_graph() -> None:
 def test_an_error_of_the_function_s_own_is_raised_as_it_is() -> None:
     with pytest.raises(AttributeError, match="no_such"):
         Compiled(lambda x: [torch.no_such(x)])(torch.ones(3))  # type: ignore[attr-defined]
+
+
+def captured_once() -> list[weakref.ref[Any]]:
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh())
+    compiled = Compiled(lambda x: [net(x).sum()], net)
+    compiled(torch.ones(2, 3))
+    entry = next(iter(compiled._entries.values()))
+    return list(map(weakref.ref, (net, compiled, entry.watch, *net.parameters())))
+
+
+def test_a_graph_that_is_gone_leaves_nothing_behind() -> None:
+    """The same sources and compiled graphs are kept after one capture and after many, and nothing of their programs."""
+    sources = fx_graph_module._loader.eval_cache
+    alive: list[weakref.ref[Any]] = []
+    kept = []
+    for _ in range(4):
+        alive += captured_once()
+        gc.collect()
+        kept.append((len(sources), len(linecache.cache), len(_COMPILED)))
+    assert len(set(kept[1:])) == 1, kept  # the first may compile something that stays
+    assert kept[0][0] == kept[1][0] and kept[0][2] == kept[1][2]
+    assert len(alive) == 20 and all(reference() is None for reference in alive)

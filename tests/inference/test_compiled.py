@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -175,6 +176,7 @@ def stock(p: Any, q: Any, loss: Any, data: tuple[Tensor, Tensor]) -> tuple[float
 
 def assert_parity(model: str, guide: str, loss: str, dtype: torch.dtype) -> None:
     p, q, objective = programs(model, guide, loss, dtype)
+    stock_s = (LOSSES | FURTHER_LOSSES)[loss]()  # each guesses for itself how deep the plates are nested
     gradients: dict[Tensor, Tensor] = {}
 
     class Keep(JointOptim):
@@ -191,7 +193,7 @@ def assert_parity(model: str, guide: str, loss: str, dtype: torch.dtype) -> None
         got = svi.step(*data)
         after = torch.get_rng_state()
         torch.manual_seed(seed)
-        expected, reference = stock(p, q, objective, data)
+        expected, reference = stock(p, q, stock_s, data)
         assert torch.equal(after, torch.get_rng_state())
         assert got.item() == pytest.approx(expected, rel=TOLERANCE[dtype])
         size = torch.stack([g.norm() for g in reference.values() if g is not None]).norm()
@@ -383,7 +385,7 @@ class Counting(Odd):
     [
         (Counting, "running it changes runs"),
         (branch, "looks at the value of a tensor"),
-        (hidden_branch, "differs from what the graph computes"),
+        (hidden_branch, "takes the values of a tensor out of torch"),
         (numpy_noise, "differs from what the graph computes"),
     ],
 )
@@ -543,7 +545,7 @@ def test_a_baseline_that_moves_at_every_run_is_left_to_stock_svi(monkeypatch: py
         ends.append(pyro.param("test_q").item())
         if engine is CompiledSVI:
             assert "replaces the parameters" in str(svi.reason)
-    assert abs(ends[0] - ends[1]) < 0.2  # the first run moves the baseline once more than stock SVI's
+    assert ends[0] == ends[1]
 
 
 @pytest.mark.parametrize("name", ["AutoNormal", "AutoMultivariateNormal", "AutoLowRankMultivariateNormal", "AutoDelta"])
@@ -597,11 +599,11 @@ def test_a_bias_before_a_normalisation_is_no_reason_to_fall_back() -> None:
 
 def test_evaluation_is_compared_with_pyro_too(monkeypatch: pytest.MonkeyPatch) -> None:
     eager(monkeypatch)
-    svi = CompiledSVI(hidden_branch(), Amortized(MeanField(DIM), MLP(SHAPE, (8,))), ADAM, Trace_ELBO())
+    svi = CompiledSVI(numpy_noise(), Amortized(MeanField(DIM), MLP(SHAPE, (8,))), ADAM, Trace_ELBO())
     x, index = batch("bernoulli", 0, torch.float32)
-    svi.evaluate_loss(x * 0, index)
+    svi.evaluate_loss(x, index)
     with pytest.warns(UserWarning, match="differs from what the graph computes"):
-        svi.evaluate_loss(x * 9, index)
+        svi.evaluate_loss(x, index)
 
 
 def test_the_user_s_validation_and_gradients_stay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -623,6 +625,123 @@ def test_what_changes_at_every_call_ends_in_one_warning(monkeypatch: pytest.Monk
         for step in range(20):
             svi.step(*batch("bernoulli", 0, torch.float32), step / 20)
     assert len(caught) == 1
+
+
+class Heads(nn.Module):
+    """Two heads, one of which a step uses, and a bare parameter for each."""
+
+    def __init__(self, bare: bool = True) -> None:
+        super().__init__()
+        self.a, self.b, self.bare = nn.Linear(DIM, 32), nn.Linear(DIM, 32), bare
+
+    def forward(self, x: Tensor, first: bool) -> None:
+        pyro.module("heads", self)
+        bare = pyro.param("first" if first else "second", torch.zeros(32)) if self.bare else 0.0
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("latent", dist.Normal(torch.zeros(DIM), 1.0).to_event(1))
+            mean = ((self.a if first else self.b)(z) + bare).unflatten(-1, SHAPE)
+            pyro.sample("obs", dist.Normal(mean, 1.0).to_event(3), obs=x)
+
+
+def heads_guide(x: Tensor, first: bool) -> None:
+    with pyro.plate("data", len(x), dim=-1):
+        pyro.sample("latent", dist.Normal(x.flatten(1)[:, :DIM], 1.0).to_event(1))
+
+
+def joint(x: Tensor, model: nn.Module) -> JointOptim:
+    for first in (True, False):
+        model(x, first)
+    return JointOptim(
+        partial(torch.optim.AdamW, lr=0.05, weight_decay=0.1), pyro.get_param_store()._params.values(), clip_norm=5.0
+    )
+
+
+OPTIMS: dict[str, Callable[[Tensor, nn.Module], Any]] = {
+    "Pyro's Adam": lambda x, model: pyro.optim.Adam({"lr": 0.05, "weight_decay": 0.1}),
+    "Pyro's SGD": lambda x, model: pyro.optim.SGD({"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1}),
+    "joint": joint,
+}
+
+
+@pytest.mark.parametrize("name", OPTIMS)
+@pytest.mark.parametrize("flags", ["111000", "101100", "000111"])
+def test_parameters_that_a_step_does_not_use_move_as_in_stock_svi(
+    name: str, flags: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eager(monkeypatch)
+    x, _ = batch("bernoulli", 0, torch.float32)
+    ends: list[dict[str, Tensor]] = []
+    for kind in (SVI, CompiledSVI):
+        pyro.clear_param_store()
+        torch.manual_seed(0)
+        model = Heads()
+        svi: Any = kind(model, heads_guide, OPTIMS[name](x, model), Trace_ELBO())
+        for flag in flags:
+            svi.step(x, flag == "1")
+        assert kind is SVI or svi.reason is None
+        ends.append({n: p.detach().clone() for n, p in pyro.get_param_store()._params.items()})
+    assert ends[0].keys() == ends[1].keys()
+    for key, value in ends[0].items():
+        torch.testing.assert_close(ends[1][key], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [lambda: ADAM, lambda: pyro.optim.Adam({"lr": 1e-2})], ids=["one for all", "Pyro's"])
+def test_a_state_knows_which_parameters_have_been_used(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    eager(monkeypatch)
+    x, _ = batch("bernoulli", 0, torch.float32)
+    model = Heads(bare=False)
+
+    def rest(svi: CompiledSVI) -> list[Tensor]:
+        for _ in range(3):
+            svi.step(x, False)
+        return [value.clone() for _, value in sorted(svi.state_dict()["params"].items())]
+
+    first = CompiledSVI(model, heads_guide, make(), Trace_ELBO(), fallback=False)
+    for flag in (True, False, True):
+        first.step(x, flag)
+    state, noise = first.state_dict(), torch.get_rng_state()
+    expected = rest(first)
+    second = CompiledSVI(model, heads_guide, make(), Trace_ELBO(), fallback=False)
+    second.load_state_dict(state)
+    torch.set_rng_state(noise)
+    assert all(map(torch.equal, rest(second), expected))
+
+
+@pytest.mark.parametrize(
+    "optim", [partial(torch.optim.SGD, lr=1e-3), pyro.optim.SGD({"lr": 1e-3})], ids=["one", "Pyro's"]
+)
+def test_model_guide_and_loss_may_be_set(optim: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    eager(monkeypatch)
+    models = [VAE(SHAPE, DIM, (8,)) for _ in range(2)]
+    guides = [Amortized(MeanField(DIM), MLP(SHAPE, (8,))) for _ in range(2)]
+    svi = CompiledSVI(models[0], guides[0], optim, Trace_ELBO(), fallback=False)
+    follow(svi, models[0], guides[0])
+    follow(svi, models[0], guides[0])
+    svi.model = models[1]
+    follow(svi, models[1], guides[0])
+    svi.guide = guides[1]
+    assert not svi.settled()
+    follow(svi, models[1], guides[1])
+    assert svi.settled()
+    svi.loss = TraceMeanField_ELBO()
+    data = batch("bernoulli", 0, torch.float32)
+    torch.manual_seed(0)
+    got = svi.step(*data).item()
+    svi.model, svi.guide, svi.loss = models[0], guides[0], Trace_ELBO()
+    follow(svi, models[0], guides[0])
+    assert svi._step.num_captures == 4  # going back needs none
+    assert math.isfinite(got)
+
+
+def test_what_fell_back_is_compiled_again_with_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    eager(monkeypatch)
+    svi = CompiledSVI(branch(), Amortized(MeanField(DIM), MLP(SHAPE, (8,))), ADAM, Trace_ELBO())
+    data = batch("bernoulli", 0, torch.float32)
+    with pytest.warns(UserWarning, match="looks at the value"):
+        svi.step(*data)
+    svi.model = VAE(SHAPE, DIM, (8,))
+    svi.step(*data)
+    assert svi.reason is None and svi.settled()
 
 
 def test_bad_arguments() -> None:

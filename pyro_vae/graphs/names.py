@@ -1,0 +1,48 @@
+"""The names by which a function's code finds what is not its own: globals, imports, and attributes of anything."""
+
+from __future__ import annotations
+
+import dis
+from functools import lru_cache
+from types import CodeType
+from typing import NamedTuple
+
+
+class Names(NamedTuple):
+    """Names in the order of the code, those of inner functions included."""
+
+    variables: tuple[str, ...]
+    imports: tuple[str, ...]
+    attributes: tuple[str, ...]
+
+
+@lru_cache(maxsize=4096)
+def names_in(code: CodeType) -> Names:
+    """What a function's code names.
+
+    Example:
+        >>> names_in((lambda x: x.shape[0] * torch.pi).__code__)
+        Names(variables=('torch',), imports=(), attributes=('shape', 'pi'))
+    """
+    variables: dict[str, None] = {}
+    imports: dict[str, None] = {}
+    attributes: dict[str, None] = {}
+    for instruction in dis.get_instructions(code):
+        name, kind = str(instruction.argval), instruction.opname
+        if kind in _VARIABLES:
+            variables[name] = None
+        elif kind == "IMPORT_NAME":
+            imports[name] = None
+        elif kind in _ATTRIBUTES:
+            attributes[name] = None
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            inner = names_in(constant)
+            variables |= dict.fromkeys(inner.variables)
+            imports |= dict.fromkeys(inner.imports)
+            attributes |= dict.fromkeys(inner.attributes)
+    return Names(tuple(variables), tuple(imports), tuple(attributes))
+
+
+_VARIABLES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+_ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM")
