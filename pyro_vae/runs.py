@@ -262,8 +262,8 @@ def open_run(
         ValueError: files that are damaged, do not fit, or are of another run; a class that is not trusted.
     """
     where, path = resolve_device(device), Path(folder)
-    if isinstance(trust, str):
-        raise TypeError(f"trust: got {trust!r}, expected a list of modules or classes such as [{trust!r}]")
+    if isinstance(trust, str) or not isinstance(trust, Sequence) or not all(isinstance(name, str) for name in trust):
+        raise ValueError(f"trust: got {trust!r}, expected a list of modules or classes such as ['my_models']")
     settings = read_settings(folder, trust)
     known = path / "data.json"
     shape = _known_shape(known) if not need_data and known.is_file() else None

@@ -89,10 +89,13 @@ def _start(family: Family, guides: list[Amortized | Local], x: Tensor) -> Local:
 
 def check_names(model: Program, guide: Any, names: Sequence[str]) -> None:
     """Raise a ValueError where `swap_guides` cannot make the guides of these names."""
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise ValueError(f"names: got {names!r}, expected a list out of {', '.join(GUIDES)}")
     unknown = [name for name in names if name not in GUIDES]
     if unknown or not names:
         raise ValueError(
-            f"guides: got {', '.join(filter(None, unknown)) or 'none'}, expected some of {', '.join(GUIDES)}"
+            f"guides, names: got {', '.join(filter(None, map(str, unknown))) or 'none'},"
+            f" expected some of {', '.join(GUIDES)}"
         )
     if "semi-amortized" in names and not (hasattr(guide, "family") and hasattr(guide, "params")):
         raise ValueError(

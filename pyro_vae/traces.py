@@ -20,6 +20,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_index, check_integer, check_rows
 from pyro_vae.calls import called
 from pyro_vae.modes import isolated_noise
 from pyro_vae.sites import check_shape, escapes, is_line, is_point, log_density, sample_sites, support_name
@@ -73,6 +74,12 @@ def particles(
     Raises:
         ValueError: a site of one program has no counterpart in the other, or lies outside the data plate.
     """
+    called(model, "model")
+    called(guide, "guide")
+    check_rows("x", x)
+    check_integer("num_particles", num_particles, 1)
+    if index is not None:
+        check_index("index", index, len(x))
     depth = plate_depth(model, guide, x, index)
     latents, log_guide = sample_guide(guide, x, index, num_particles, depth)
     return Particles(*log_joint(model, latents, x, index, depth), log_guide)

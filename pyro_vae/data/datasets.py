@@ -13,6 +13,17 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from pyro_vae.arguments import (
+    check_choice,
+    check_dense,
+    check_index,
+    check_kind,
+    check_real,
+    check_seed,
+    check_shape,
+    is_integer,
+    refuse,
+)
 from pyro_vae.data.binarise import (
     BINARY,
     LEVELS,
@@ -35,6 +46,7 @@ def fingerprint(x: Tensor) -> str:
     Returns:
         16 hex digits.
     """
+    check_dense("x", x)
     flat = x.detach().cpu().contiguous().reshape(-1)
     digest = hashlib.sha256(f"{x.dtype}{tuple(x.shape)}".encode())
     digest.update(flat.view(torch.uint8).numpy().data)
@@ -46,7 +58,7 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
     if binarise not in RULES:
         raise ValueError(f"binarise={binarise!r}: expected one of {', '.join(map(repr, RULES))}")
     if pixels.dtype not in (torch.uint8, torch.float32, torch.float64):
-        raise TypeError(
+        raise ValueError(
             f"{name}: pixels have dtype {pixels.dtype}, expected torch.uint8 (0..255), torch.float32 or torch.float64"
         )
     if pixels.ndim < 1 or pixels.numel() == 0:
@@ -57,7 +69,7 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
     if pixels.dtype == torch.uint8:
         return
     if not bool(torch.isfinite(pixels).all()):
-        raise ValueError(f"{name}: the values hold NaN or inf; drop or impute those rows first")
+        raise ValueError(f"{name}: the pixels, or values, hold NaN or inf; drop or impute those rows first")
     if binarise == "dequantise":
         raise ValueError(
             f"{name}: binarise='dequantise' fills the gaps between the grey levels 0..255, and these are real values"
@@ -69,6 +81,13 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
             f"{name}: binarise={binarise!r} reads floats as probabilities in [0, 1], and the values lie in "
             f"[{low:g}, {high:g}]; rescale them to [0, 1], save grey pixels as uint8, or use binarise='none'"
         )
+
+
+def check_integers(index: object) -> None:
+    """Raise a ValueError for what are no row numbers `(B,)`: by their type, which a graph knows beforehand."""
+    if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1:
+        what = f"{tuple(index.shape)} {index.dtype}" if isinstance(index, Tensor) else type(index).__name__
+        raise ValueError(f"index: expected (B,) torch.int64 row numbers, got {what}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,8 +104,7 @@ class Split:
         drawn: the evaluation draw where it is already known (`to` and `take` hand it on); leave it out.
 
     Raises:
-        ValueError: an unknown rule, no rows, NaN or inf, floats outside [0, 1] under a rule that binarises.
-        TypeError: another dtype.
+        ValueError: an unknown rule, another dtype, no rows, NaN or inf, floats outside [0, 1] under a rule that binarises.
     """
 
     name: str
@@ -97,7 +115,15 @@ class Split:
     drawn: Tensor | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            refuse("name", self.name, "a name such as 'train'")
+        check_seed("seed", self.seed)
+        check_dense("pixels", self.pixels, "a tensor (N, *shape)")
         check_pixels(self.name, self.pixels, self.binarise)
+        if self.origin is not None:
+            check_index("origin", self.origin, len(self.pixels))
+        if self.drawn is not None:
+            check_shape("drawn", self.drawn, self.pixels.shape)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -131,6 +157,7 @@ class Split:
         """What programs get as `index` for the rows `index` (B,), or for all rows: (B,) int64."""
         if index is None:
             index = torch.arange(len(self), device=self.pixels.device)
+        check_integers(index)
         return index if self.origin is None else self.origin[index]
 
     @cached_property
@@ -146,6 +173,7 @@ class Split:
         """
         if self.binarise not in REDRAWN:
             return None
+        check_kind("generator", generator, torch.Generator, "a torch.Generator")
         if generator.device.type != self.pixels.device.type:
             raise ValueError(
                 f"generator: it is on {generator.device}, the pixels are on {self.pixels.device}; "
@@ -178,8 +206,8 @@ class Split:
         Raises:
             ValueError: an index that is not (B,) int64, or a generator on another kind of device.
         """
-        if index.dtype != torch.int64 or index.ndim != 1:
-            raise ValueError(f"index: expected (B,) torch.int64 row numbers, got {tuple(index.shape)} {index.dtype}")
+        check_integers(index)
+        check_index("index", index, num_rows=len(self))
         return self.rows(index, self.bits(len(index), generator))
 
     def to(self, device: str | torch.device) -> Split:
@@ -198,8 +226,8 @@ class Split:
         Raises:
             ValueError: unless 1 <= n <= len(self).
         """
-        if not 1 <= n <= len(self):
-            raise ValueError(f"n={n}: expected 1 <= n <= {len(self)}, the number of rows in {self.name!r}")
+        if not is_integer(n) or not 1 <= n <= len(self):
+            raise ValueError(f"n={n!r}: expected 1 <= n <= {len(self)}, the number of rows in {self.name!r}")
         drawn = self.x[:n].clone() if self._is_random() else None
         origin = None if self.origin is None else self.origin[:n]
         return replace(self, pixels=self.pixels[:n], origin=origin, drawn=drawn)
@@ -230,6 +258,11 @@ class Dataset:
     test: Split
 
     def __post_init__(self) -> None:
+        check_kind("name", self.name, str, "a name")
+        for part in ("train", "test"):
+            check_kind(part, getattr(self, part), Split, "a Split")
+        if self.valid is not None:
+            check_kind("valid", self.valid, Split, "a Split, or None")
         for split in (self.valid, self.test):
             if split is None:
                 continue
@@ -270,6 +303,7 @@ class Dataset:
         For dequantised pixels log p(x) - D log 256, which on average over the noise is a lower bound of the pixels' own
         log-probability: the figure is comparable with that of a discrete likelihood, and an upper bound like it.
         """
+        check_real("nats", nats)
         if self.is_binary:
             levels = 1
         elif self.binarise == "dequantise":
@@ -280,6 +314,7 @@ class Dataset:
 
     def under(self, binarise: Binarise) -> Dataset:
         """The same rows under another rule, with an evaluation draw of their own."""
+        check_choice("binarise", binarise, RULES)
         train, test = (replace(split, binarise=binarise, drawn=None) for split in (self.train, self.test))
         valid = None if self.valid is None else replace(self.valid, binarise=binarise, drawn=None)
         return replace(self, train=train, valid=valid, test=test)

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.data.arrays import Values, as_tensors
+from pyro_vae.arguments import check_kind, check_seed, is_integer
+from pyro_vae.data.arrays import Values, as_tensors, check_values
 from pyro_vae.data.binarise import RULES, Binarise, default_rule
 from pyro_vae.data.datasets import Dataset, Split
 from pyro_vae.data.files import read_path
@@ -63,16 +64,15 @@ def load(
 
     Raises:
         FileNotFoundError: no such path, a folder without images, or a download that failed.
-        ValueError: an unknown name or rule, files that are torn or hold the wrong thing, too few rows, whole numbers that
-            may be counts as well as pixels.
-        TypeError: arguments or arrays of the wrong type.
+        ValueError: arguments or arrays of the wrong type, an unknown name or rule, files that are torn or hold the wrong
+            thing, too few rows, whole numbers that may be counts as well as pixels.
 
     Example:
         >>> data = load("digits")
         >>> data.shape, len(data.train), data.test.x.shape
         ((1, 8, 8), 1297, torch.Size([300, 1, 8, 8]))
     """
-    check_options(source, binarise, valid, seed)
+    check_options(source, root, binarise, valid, seed)
     found = read_source(source, root, values)
     rows = split_rows(found, valid)
     if binarise is None:
@@ -81,16 +81,19 @@ def load(
     return Dataset(found.name, splits["train"], splits.get("valid"), splits["test"])
 
 
-def check_options(source: object, binarise: object, valid: object, seed: object) -> None:
+def check_options(source: object, root: object, binarise: object, valid: object, seed: object) -> None:
     """Raise on arguments that are wrong before anything is read."""
     if not isinstance(source, str | Path):
-        raise TypeError(f"source: expected a name or a path, got {type(source).__name__}")
+        raise ValueError(f"source: expected a name or a path, got {type(source).__name__}")
     if binarise is not None and binarise not in RULES:
         raise ValueError(f"binarise={binarise!r}: expected None or one of {', '.join(map(repr, RULES))}")
     for name, value in (("valid", valid), ("seed", seed)):
         optional = name == "valid" and value is None
-        if not optional and (not isinstance(value, int) or isinstance(value, bool)):
-            raise TypeError(f"{name}={value!r}: expected an int, got {type(value).__name__}")
+        if not optional and not is_integer(value):
+            raise ValueError(f"{name}={value!r}: expected an int, got {type(value).__name__}")
+    check_seed("seed", seed)
+    if root is not None:
+        check_kind("root", root, (str, Path), "a path, or None")
 
 
 class Source(NamedTuple):
@@ -104,6 +107,7 @@ class Source(NamedTuple):
 
 def read_source(source: str | Path, root: str | Path | None, values: Values | None) -> Source:
     """Read a named set or a path."""
+    check_values(values)
     if values is not None and source in KNOWN:
         raise ValueError(f"values={values!r}: {source} is a set of pixels, expected values only for a file or a folder")
     if source == "digits":

@@ -23,8 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_vae.arguments import check_kind
 from pyro_vae.calls import called
 from pyro_vae.evidence import Estimate, Evidence, log_evidence
+from pyro_vae.evidence.checks import check_inputs
 from pyro_vae.modes import device_of, evaluation
 from pyro_vae.traces import Program
 
@@ -166,8 +168,11 @@ def gap_ledger(
         >>> abs(ledger.entries["classical"].inference.mean - model.mean_field_gap().item()) < 0.1
         True
     """
-    if not guides:
-        raise ValueError("guides: got none, expected at least one by its name")
+    check_kind("guides", guides, Mapping, "guides by their names")
+    if not guides or not all(isinstance(name, str) for name in guides):
+        raise ValueError(f"guides: got {list(guides) or 'none'}, expected at least one, by its name")
+    _check_estimates(estimates or {})
+    x, _ = check_inputs(model, None, x, None)
     best = _locals(guides)
     scored = {
         name: log_evidence(model, guide, x, num_particles=num_particles, seed=seed, **options)
@@ -191,6 +196,12 @@ def gap_ledger(
                 inference = Gap(approximation.values + amortization.values, inference.errors)  # to the last digit
         entries[name] = Entry(family, star, scored[name], inference, approximation, amortization, *_cost(guide, x))
     return Ledger(entries, estimator, evidence, num_particles)
+
+
+def _check_estimates(estimates: Mapping[str, Estimate]) -> None:
+    check_kind("estimates", estimates, Mapping, "estimates by their names")
+    for estimate in estimates.values():
+        check_kind("estimates", estimate, Estimate, "estimates as log_evidence returns them")
 
 
 def _locals(guides: Mapping[str, Program]) -> dict[str, str]:

@@ -18,14 +18,15 @@ import torch
 from pyro.infer import ELBO, SVI, Trace_ELBO
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_integer, check_kind, check_positive, check_seed
 from pyro_vae.calls import called
-from pyro_vae.evidence.checks import check_data
+from pyro_vae.evidence.checks import check_inputs
 from pyro_vae.inference.compiled import CompiledSVI
 from pyro_vae.inference.converge import Given, Optimum, converge, elbo
 from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Engine, check_engine
-from pyro_vae.modes import device_of, in_eval_mode, modules_of
+from pyro_vae.modes import in_eval_mode, modules_of
 from pyro_vae.traces import (
     Program,
     check_programs,
@@ -87,8 +88,14 @@ def fit_local(
     rows = num_steps is None and loss is None and hasattr(guide, "table") and hasattr(guide, "family")
     _check_numbers(num_steps, learning_rate, num_particles, restarts, rows)
     check_engine(engine)
-    x = x.to(device_of(model) or x.device)
-    check_data(model, x)
+    check_seed("seed", seed)
+    if loss is not None:
+        check_kind("loss", loss, ELBO, "a Pyro ELBO such as pyro.infer.Trace_ELBO(), or None")
+    called(guide, "guide")
+    x, _ = check_inputs(model, None, x, None)
+    num_rows = getattr(guide, "num_rows", len(x))
+    if num_rows != len(x):
+        raise ValueError(f"guide: got parameters for {num_rows} data, expected them for these {len(x)}")
     for module in modules_of(guide):
         module.to(x.device)
     index = torch.arange(len(x), device=x.device)
@@ -120,10 +127,11 @@ def fit_local(
 
 
 def _check_numbers(num_steps: int | None, learning_rate: float, num_particles: int, restarts: int, rows: bool) -> None:
-    if (num_steps is not None and num_steps < 1) or not learning_rate > 0:
-        raise ValueError(f"num_steps, learning_rate: got {num_steps}, {learning_rate}, expected both positive")
-    if num_particles < 1 or restarts < 0:
-        raise ValueError(f"num_particles, restarts: got {num_particles}, {restarts}, expected >= 1 and >= 0")
+    if num_steps is not None:
+        check_integer("num_steps", num_steps, 1)
+    check_positive("learning_rate", learning_rate)
+    check_integer("num_particles", num_particles, 1)
+    check_integer("restarts", restarts, 0)
     if not rows and (num_particles > 1 or restarts):
         raise ValueError(
             "num_particles, restarts: they belong to a run to convergence, which needs a guide with a table of rows, such as"

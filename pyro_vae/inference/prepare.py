@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_choice
 from pyro_vae.data import Dataset, as_dataset
 from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import check_rule, draw_seed, rule_for
@@ -27,8 +28,7 @@ from pyro_vae.traces import Program, Scaling, check_programs, check_reach, scali
 
 def resolve_device(device: str) -> torch.device:
     """The torch device for "auto", "cpu" or "cuda"; a ValueError where there is none such."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device: got {device!r}, expected 'auto', 'cpu' or 'cuda'")
+    check_choice("device", device, ("auto", "cpu", "cuda"))
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: got 'cuda', but torch sees no CUDA device here: use device='auto' or 'cpu'")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
@@ -119,7 +119,10 @@ def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecip
 
 def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict[str, Tensor]]:
     """Whether the programs can be trained on the data at all, how they scale them, and the parameters."""
-    check_data(model, data.train.x)
+    try:
+        check_data(model, data.train.x)
+    except ValueError as error:
+        raise ValueError(f"data: {error}") from error
     for program in (model, guide):
         if hasattr(program, "start"):
             program.start(data.train.x)
