@@ -136,7 +136,7 @@ def check_sizes(name: str, sizes: object, least: int = 0) -> tuple[int, ...]:
         >>> check_sizes("hidden", [200, 200]), check_sizes("dim", 3)
         ((200, 200), (3,))
     """
-    found = (sizes,) if isinstance(sizes, int) else sizes
+    found: Any = (sizes,) if isinstance(sizes, int) else sizes
     listed = isinstance(found, Sequence) and not isinstance(found, str | bytes) and len(found) >= least
     if listed and all(is_integer(size) and size > 0 for size in found):
         return tuple(found)

@@ -23,6 +23,7 @@ from pyro_vae.arguments import (
     check_activation,
     check_callable,
     check_integer,
+    check_kind,
     check_layer,
     check_sizes,
     refuse,
@@ -77,7 +78,12 @@ class Standardise(nn.Module):
         self.shift, self.scale = shift.to(self.shift), scale.to(self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x - self.shift) / self.scale if self.is_started else x
+        check_kind("x", x, Tensor, "a tensor (..., *shape)")
+        if not self.is_started:
+            return x
+        if self.shift.numel() > 1 and x.shape[-self.shift.dim() :] != self.shift.shape:
+            refuse("x", x, f"(..., {', '.join(map(str, self.shift.shape))})")
+        return (x - self.shift) / self.scale
 
     def undo(self, y: Tensor) -> Tensor:
         """shift + scale y, the value whose standardised one is y."""
@@ -157,6 +163,7 @@ class MLP(nn.Module):
         activation: type[nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
+        check_activation("activation", activation)
         self._build(shape, hidden, activation)
 
     def _build(self, shape: int | Sequence[int], hidden: Sequence[int], activation: type[nn.Module] | None) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pyro_vae.evidence.checks import check_inputs, check_numbers
 from pyro_vae.guides import Amortized, Family, FullRank, Local, LowRank, MeanField, SplineFlow
 from pyro_vae.inference import SemiAmortized, fit_local
 from pyro_vae.traces import Program
@@ -63,6 +64,8 @@ def swap_guides(
         ['amortized', 'full-rank']
     """
     check_names(model, guide, names)
+    check_numbers({"num_steps": (num_steps, 1), "num_particles": (num_particles, 1), "seed": (seed, 0)})
+    x, _ = check_inputs(model, None, x, None)
     found: dict[str, Program] = {}
     local: list[Amortized | Local] = [guide] if isinstance(guide, Amortized) else []
     for name in (known for known in GUIDES if known in names):

@@ -12,7 +12,8 @@ Their exponential has mean p(x) exactly, so the log of their average is a lower 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pyro
@@ -80,9 +81,31 @@ def particles(
     check_integer("num_particles", num_particles, 1)
     if index is not None:
         check_index("index", index, len(x))
+    with _in_one_line(x, num_particles):
+        return _particles(model, guide, x, index, num_particles)
+
+
+def _particles(model: Program, guide: Program, x: Tensor, index: Tensor | None, num_particles: int) -> Particles:
     depth = plate_depth(model, guide, x, index)
     latents, log_guide = sample_guide(guide, x, index, num_particles, depth)
     return Particles(*log_joint(model, latents, x, index, depth), log_guide)
+
+
+@contextmanager
+def _in_one_line(x: Tensor, num_particles: int) -> Iterator[None]:
+    """What programs that are run on `x` raise as a ValueError of one line, without Pyro's tables of shapes."""
+    try:
+        yield
+    except Exception as error:  # whatever a user's program raises
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if isinstance(error, ValueError) and reason == str(error):
+            raise  # one of our own, or as short
+        if "to be within the support" in reason:
+            raise ValueError(f"x: the model cannot score it: {reason}") from error
+        raise ValueError(
+            f"model, guide: running them with {num_particles} particles on x of shape {tuple(x.shape)} ({x.dtype})"
+            f" failed: {reason} (latents have shape ({num_particles}, B, ...) there; nets must take leading dimensions)"
+        ) from error
 
 
 def log_weights(
@@ -221,34 +244,21 @@ def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None 
 def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:
     """Run both programs once on a few data with Pyro's validation on; what is wrong with them is a ValueError."""
     x, index = x[:8], None if index is None else index[:8]
-    try:
-        with isolated_noise(x.device), torch.no_grad():
-            try:
-                with pyro.validation_enabled(True):
-                    particles(model, guide, x, index, 2)
-            except ValueError:
-                if not _leaves_support(model, guide, x, index):
-                    raise
-                with pyro.validation_enabled(
-                    True
-                ):  # draws outside are of no use to the likelihood: try it at the prior's
-                    particles(model, prior(model), x, index, 2)
-    except Exception as error:  # whatever a user's program raises
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        if isinstance(error, ValueError) and reason == str(error):
-            raise  # one of our own, or as short
-        if "to be within the support" in reason:
-            raise ValueError(f"x: the model cannot score it: {reason}") from error
-        raise ValueError(
-            f"model, guide: running them with 2 particles on x of shape {tuple(x.shape)} failed: {reason} (latents have"
-            " shape (2, B, ...) there; nets must take leading dimensions)"
-        ) from error
+    with _in_one_line(x, 2), isolated_noise(x.device), torch.no_grad():
+        try:
+            with pyro.validation_enabled(True):
+                _particles(model, guide, x, index, 2)
+        except ValueError:
+            if not _leaves_support(model, guide, x, index):
+                raise
+            with pyro.validation_enabled(True):  # draws outside are of no use to the likelihood: try it at the prior's
+                _particles(model, prior(model), x, index, 2)
 
 
 def _leaves_support(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> bool:
     """Whether the guide has drawn a latent outside of the model's support."""
     with pyro.validation_enabled(False):
-        return bool(torch.isneginf(particles(model, guide, x, index, 16).log_prior).any())
+        return bool(torch.isneginf(_particles(model, guide, x, index, 16).log_prior).any())
 
 
 def check_reach(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:

@@ -263,14 +263,14 @@ class Dataset:
             check_kind(part, getattr(self, part), Split, "a Split")
         if self.valid is not None:
             check_kind("valid", self.valid, Split, "a Split, or None")
-        for split in (self.valid, self.test):
+        for part, split in (("valid", self.valid), ("test", self.test)):
             if split is None:
                 continue
             got, expected = tuple(split.pixels.shape[1:]), self.shape
             if got != expected:
-                raise ValueError(f"{self.name}: a row of {split.name} has shape {got}, a row of train {expected}")
+                raise ValueError(f"{self.name}: a row of {part} has shape {got}, a row of train {expected}")
             if split.binarise != self.binarise:
-                raise ValueError(f"{self.name}: {split.name} is {split.binarise!r}, train is {self.binarise!r}")
+                raise ValueError(f"{self.name}: {part} is {split.binarise!r}, train is {self.binarise!r}")
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -45,6 +45,14 @@ UNREADABLE = (
 )
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is something at a path; not where its name cannot be one, or nobody may look."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def read_path(path: Path) -> dict[str, Array]:
     """Read a user's file or folder.
 
@@ -59,7 +67,7 @@ def read_path(path: Path) -> dict[str, Array]:
         ValueError: another kind of file; empty, torn or pickled files; an .npz without the expected arrays;
             images that cannot be read or whose sizes or modes differ.
     """
-    if not path.exists():
+    if not is_there(path):
         raise FileNotFoundError(f"source: there is no file or folder {path}, looked for from {Path.cwd()}")
     if path.is_dir():
         return {"all": read_images(path)}

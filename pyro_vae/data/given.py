@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from pyro_vae.arguments import check_dense, is_integer
+from pyro_vae.arguments import check_dense, check_finite, is_integer
 from pyro_vae.data.arrays import Values, as_tensors, channels_first, check_precision, check_values, is_binary
 from pyro_vae.data.binarise import default_rule
 from pyro_vae.data.datasets import Dataset, Split
@@ -79,6 +79,7 @@ def rows_of(data: Any, values: Values | None, dtype: torch.dtype, shape: tuple[i
         check_dense("data", data, EXPECTED)
     if isinstance(data, Tensor) and data.is_floating_point() and values is None:
         check_rows(data)
+        check_finite("data", data)
         if dtype == torch.float32 and data.dtype == torch.float64:
             check_precision(data.detach().cpu().numpy(), "data")
         return data.detach().to(dtype)

@@ -20,7 +20,7 @@ from pyro_vae.arguments import check_kind, check_seed, is_integer
 from pyro_vae.data.arrays import Values, as_tensors, check_values
 from pyro_vae.data.binarise import RULES, Binarise, default_rule
 from pyro_vae.data.datasets import Dataset, Split
-from pyro_vae.data.files import read_path
+from pyro_vae.data.files import is_there, read_path
 from pyro_vae.data.named import KNOWN, data_root, digits, idx_images
 
 PERMUTATION_SEED = 20_131_220  # any constant will do; it must never change, the splits hang on it
@@ -127,7 +127,7 @@ def looks_like_path(source: str) -> bool:
     """Whether a string is meant as a path: something is there, or it has a separator or a suffix."""
     if not source:
         return False
-    return Path(source).exists() or bool(Path(source).suffix) or "/" in source or os.sep in source
+    return is_there(Path(source)) or bool(Path(source).suffix) or "/" in source or os.sep in source
 
 
 def unknown_name(source: str) -> str:

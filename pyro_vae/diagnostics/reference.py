@@ -161,6 +161,7 @@ def agreement(
         ValueError: other sites or data than the reference's.
     """
     check_numbers({"num_draws": (num_draws, 2), "seed": (seed, 0)})
+    called(guide, "guide")
     check_kind("reference", reference, Reference, "a Reference, as reference_posterior returns it")
     x, rows = check_inputs(None, guide, x, index)
     index = None if index is None else rows
@@ -174,7 +175,8 @@ def agreement(
         mean, std = reference.moments(name)
         if values.shape[-mean.dim() :] != mean.shape:
             raise ValueError(
-                f"x: got {len(x)} data, expected those of the reference, of site shape {tuple(mean.shape)}"
+                f"guide, x: got {len(x)} data and values of shape {tuple(values.shape[1:])} at {name!r}, expected the"
+                f" reference's {tuple(mean.shape)}"
             )
         mine = values.reshape(num_draws, *mean.shape).double()
         found.shift[name] = (mine.mean(0) - mean) / std

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_choice, check_positive
+from pyro_vae.calls import called
 from pyro_vae.evidence.annealed import by_annealing
 from pyro_vae.evidence.best import Best, best_evidence
 from pyro_vae.evidence.checks import caveat_of, check_budget, check_inputs
@@ -96,6 +97,8 @@ def _by_method(
     model: Program, guide: Program, x: Tensor, index: Tensor | None, method: Method, options: dict[str, Any]
 ) -> Estimate:
     """What the method of that name says."""
+    if method in ("importance", "best") or (method == "annealed" and options.get("start", "guide") == "guide"):
+        called(guide, "guide")
     if method == "importance":
         if "target_error" in options or "budget" in options:
             return _refined(model, guide, x, index, **options)

@@ -7,6 +7,7 @@ amortization gap (Cremer et al., 2018).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -23,13 +24,13 @@ Trunk = Callable[[Sequence[int], Sequence[int]], nn.Module]
 
 def check_encoder(encoder: object) -> int:
     """The number of features of an encoder; a ValueError where it does not say, or is no network."""
-    features = getattr(encoder, "out_features", None)
+    features: Any = getattr(encoder, "out_features", None)
     if not isinstance(encoder, nn.Module) or not is_integer(features):
         raise ValueError(
             f"encoder: got {type(encoder).__name__} without an integer `out_features`, expected a network that maps"
             " (..., *shape) to (..., out_features), such as MLP(shape, hidden)"
         )
-    return int(features)  # type: ignore[call-overload]
+    return int(features)
 
 
 class Amortized(nn.Module):

@@ -93,7 +93,7 @@ def coordinate_ascent(
 def _checked(loading: Tensor, mean: Tensor, sigma: Tensor | float, x: Tensor) -> tuple[Tensor, Tensor]:
     """The data `(N, D)` and sigma `()`, all of them finite and of shapes that match."""
     check_shape("loading", loading, (None, None))
-    check_shape("mean", mean, (len(loading),), loading.dtype)
+    check_shape("loading, mean" if isinstance(mean, Tensor) else "mean", mean, (len(loading),), loading.dtype)
     check_rows("x", x)
     if not x.is_floating_point() or x[0].numel() != len(loading):
         raise ValueError(

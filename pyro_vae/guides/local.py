@@ -11,7 +11,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_integer, check_kind, check_rows
+from pyro_vae.arguments import check_integer, check_kind, check_rows, refuse
 from pyro_vae.guides.amortized import Amortized
 from pyro_vae.guides.families import Family, sample_latent
 from pyro_vae.naming import unique_name
@@ -40,8 +40,11 @@ class Local(nn.Module):
 
     def q(self, index: Tensor) -> dist.TorchDistribution:
         """q for the data of rows `index` `(B,)`, batch shape (B,), event shape (d,)."""
+        check_kind("index", index, Tensor, "a tensor of rows")
+        if index.dtype not in (torch.int64, torch.int32):
+            refuse("index", index, "integers (B,)")
         try:
-            rows = self.table[index]
+            rows = self.table.index_select(0, index)  # which takes no negative row
         except IndexError as error:
             raise ValueError(f"index: {error}; the guide has {len(self.table)} rows, one per datum") from error
         return self.family(rows)

@@ -17,7 +17,7 @@ from pyro_vae.data.binarise import check_rule, draw_seed, rule_for
 from pyro_vae.evidence.checks import check_data
 from pyro_vae.inference.engine import make_step
 from pyro_vae.inference.job import Job, read_checkpoint
-from pyro_vae.inference.optim import JointOptim
+from pyro_vae.inference.optim import JointOptim, make_schedule
 from pyro_vae.inference.outcome import MIN_VALID, probe_of
 from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
 from pyro_vae.inference.settings import settings_of
@@ -91,7 +91,7 @@ def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecip
     if not params:
         raise ValueError("fit: neither the model nor the guide has a parameter to train: register nets by pyro.module")
     optim = JointOptim(recipe.optimizer, params.values(), recipe.clip_norm)
-    schedule = recipe.schedule(optim.optimizer) if recipe.schedule else None
+    schedule = make_schedule(recipe.schedule, optim.optimizer)
     beta = torch.tensor(recipe.beta, device=device)
     plain = recipe.beta == 1 and recipe.warmup_epochs == 0
     elbo = type(recipe.loss) in ELBOS and not scaled.other

@@ -164,7 +164,7 @@ def test_split_survives_pickling_and_tells_what_it_is() -> None:
             ValueError,
             "binarise='maybe': expected one of 'dynamic', 'static', 'threshold', 'dequantise', 'none'",
         ),
-        (GREY.half(), "none", TypeError, "torch.float16, expected torch.uint8"),
+        (GREY.half(), "none", ValueError, "torch.float16, expected torch.uint8"),
         (REAL, "dequantise", ValueError, "fills the gaps between the grey levels"),
         (GREY[:0], "none", ValueError, "expected \\(N, ...\\) with at least one row"),
         (GREY[0, 0, 0, 0], "none", ValueError, "shape \\(\\), expected \\(N, ...\\)"),
