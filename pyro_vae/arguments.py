@@ -178,14 +178,15 @@ def check_finite(name: str, value: Tensor) -> None:
 def check_shape(name: str, value: object, shape: Sequence[int | None], dtype: torch.dtype | None = None) -> None:
     """A dense tensor of floats, of this shape where it is not None and of this dtype."""
     told = f"({', '.join('N' if size is None else str(size) for size in shape)}{',' * (len(shape) == 1)})"
-    expected = f"floats of shape {told}"
-    check_dense(name, value, expected)
+    check_dense(name, value, f"floats of shape {told}")
     assert isinstance(value, Tensor)
     same = value.dim() == len(shape) and all(
         mine in (None, size) for mine, size in zip(shape, value.shape, strict=True)
     )
-    if not same or not value.is_floating_point():
-        refuse(name, value, expected)
+    if not same:
+        raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {told}")
+    if not value.is_floating_point():
+        refuse(name, value, f"floats of shape {told}")
     if dtype is not None and value.dtype != dtype:
         refuse(name, value, f"{dtype}, as the parameters are: {name}.to({dtype})")
 

@@ -164,8 +164,8 @@ def _load(config: Namespace, data_root: str | None) -> Dataset:
 def _call(name: str, factory: Callable[..., nn.Module], *arguments: Any) -> nn.Module:
     try:
         return factory(*arguments)
-    except ValueError:
-        raise
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
     except Exception as error:  # whatever a user's __init__ raises
         expected = "Model(shape, ...)" if name == "model" else "Guide(shape, latent_dim, ...)"
         raise ValueError(f"{name}: cannot be built as {expected} ({type(error).__name__}: {error})") from error

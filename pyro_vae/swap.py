@@ -63,7 +63,7 @@ def swap_guides(
         >>> list(swap_guides(model, encoder, torch.randn(4, 5), ["full-rank", "amortized"]))
         ['amortized', 'full-rank']
     """
-    check_names(model, guide, names)
+    check_names(model, guide, names, "names")
     check_numbers({"num_steps": (num_steps, 1), "num_particles": (num_particles, 1), "seed": (seed, 0)})
     x, _ = check_inputs(model, None, x, None)
     found: dict[str, Program] = {}
@@ -90,14 +90,14 @@ def _start(family: Family, guides: list[Amortized | Local], x: Tensor) -> Local:
     return Local.started_at(max(guides, key=lambda guide: family.num_shared(guide.family)), x, family)
 
 
-def check_names(model: Program, guide: Any, names: Sequence[str]) -> None:
+def check_names(model: Program, guide: Any, names: Sequence[str], argument: str = "guides") -> None:
     """Raise a ValueError where `swap_guides` cannot make the guides of these names."""
     if isinstance(names, str) or not isinstance(names, Sequence):
-        raise ValueError(f"names: got {names!r}, expected a list out of {', '.join(GUIDES)}")
+        raise ValueError(f"{argument}: got {names!r}, expected a list out of {', '.join(GUIDES)}")
     unknown = [name for name in names if name not in GUIDES]
     if unknown or not names:
         raise ValueError(
-            f"guides, names: got {', '.join(filter(None, map(str, unknown))) or 'none'},"
+            f"{argument}: got {', '.join(filter(None, map(str, unknown))) or 'none'},"
             f" expected some of {', '.join(GUIDES)}"
         )
     if "semi-amortized" in names and not (hasattr(guide, "family") and hasattr(guide, "params")):

@@ -237,7 +237,7 @@ CASES = [
     ),
     # model, guide, optimizer by class
     Case("unknown model class", f"{TRAIN} --model NoSuchModel", "NoSuchModel"),
-    Case("latent_dim 0", f"{TRAIN} --model.latent_dim 0", "latent_dim: got [0], expected positive integers"),
+    Case("latent_dim 0", f"{TRAIN} --model.latent_dim 0", "model: latent_dim: got 0, expected a positive integer"),
     Case("a hidden layer of 0 units", f"{TRAIN} --model.hidden [0]", "hidden: got [0], expected positive integers"),
     Case(
         "sigma -1", f"{TRAIN} --binarise none --model.likelihood Gaussian --model.likelihood.sigma -1", "sigma: got -1"
@@ -308,7 +308,7 @@ CASES = [
     Case("a folder that holds a run", f"{TRAIN} --folder run", "folder: run holds a run already: resume it"),
     Case("a file as run folder", f"{TRAIN} --folder taken", "folder: cannot make taken", text("taken", "")),
     Case("missing configuration", f"{TRAIN} --config no.yaml", "no.yaml"),
-    Case("broken YAML", f"{TRAIN} --config broken.yaml", "config", text("broken.yaml", "epochs: [1,\nmodel: }")),
+    Case("broken YAML", f"{TRAIN} --config broken.yaml", "broken.yaml: cannot be read as YAML", text("broken.yaml", "epochs: [1,\nmodel: }")),
     Case("unknown key in the YAML", f"{TRAIN} --config odd.yaml", "epoch_s", text("odd.yaml", "epoch_s: 3\n")),
     # resume
     Case("resume a missing run", "resume nowhere", "nowhere: no such folder"),
@@ -377,7 +377,7 @@ CASES = [
     Case(
         "no time at all", "evidence run --method annealed --budget 0", "budget: got 0.0, expected a number of seconds"
     ),
-    Case("an error of zero", "evidence run --target_error 0", "target_error, budget: got 0.0"),
+    Case("an error of zero", "evidence run --target_error 0", "target_error: got 0.0, expected a positive number"),
     Case("all particles from the prior", "evidence run --defensive 1", "defensive: got 1.0, expected a share"),
     Case("diagnose an unknown guide", "diagnose run --guides best", "guides: got best, expected some of"),
     Case("diagnose by five simulations", "diagnose run --num_simulations 5", "num_simulations: got 5, expected"),

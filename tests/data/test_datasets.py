@@ -187,10 +187,10 @@ def test_bad_index() -> None:
 
 
 def test_generator_on_another_device() -> None:
-    split = Split("train", torch.zeros(2, 2, dtype=torch.uint8, device="meta"), "none")
-    object.__setattr__(split, "binarise", "dynamic")
+    split = Split("train", torch.zeros(2, 2, dtype=torch.uint8), "dynamic")
+    object.__setattr__(split, "pixels", split.pixels.to("meta"))
     with pytest.raises(ValueError, match=r"generator: it is on cpu, the pixels are on meta"):
-        split.batch(torch.zeros(1, dtype=torch.int64, device="meta"), generator())
+        split.batch(torch.zeros(1, dtype=torch.int64), generator())
 
 
 def test_dataset() -> None:

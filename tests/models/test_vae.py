@@ -67,7 +67,8 @@ def test_two_instances_and_copies_have_names_of_their_own() -> None:
 
     first = VAE(SHAPE, 3, (8,))
     x = torch.zeros(2, *SHAPE)
-    for model in (first, copy.deepcopy(first), VAE(SHAPE, 3, (8,))):
+    models = [first, copy.deepcopy(first), VAE(SHAPE, 3, (8,))]  # a name goes with its model
+    for model in models:
         model(x)
     assert len(pyro.get_param_store()) == 3 * len(list(first.parameters()))
 
@@ -97,7 +98,7 @@ def test_grey_only_by_name_and_only_within_the_unit_interval() -> None:
     [
         (lambda: VAE(SHAPE, 0), "latent_dim"),
         (lambda: VAE((), 3, mean=torch.zeros(2)), "mean"),
-        (lambda: VAE(SHAPE, 3, (8,), mean=torch.zeros(3)), r"mean: got a mean of shape \(3,\)"),
+        (lambda: VAE(SHAPE, 3, (8,), mean=torch.zeros(3)), r"mean: got shape \(3,\), expected \(1, 6, 6\)"),
         (lambda: Gaussian(-1.0), "sigma: got -1.0"),
         (lambda: Gaussian(1.0, "some"), "learn: got 'some'"),  # type: ignore[arg-type]
         (lambda: Gaussian(1.0, floor=2.0), "floor: got 2.0"),
