@@ -308,7 +308,12 @@ CASES = [
     Case("a folder that holds a run", f"{TRAIN} --folder run", "folder: run holds a run already: resume it"),
     Case("a file as run folder", f"{TRAIN} --folder taken", "folder: cannot make taken", text("taken", "")),
     Case("missing configuration", f"{TRAIN} --config no.yaml", "no.yaml"),
-    Case("broken YAML", f"{TRAIN} --config broken.yaml", "broken.yaml: cannot be read as YAML", text("broken.yaml", "epochs: [1,\nmodel: }")),
+    Case(
+        "broken YAML",
+        f"{TRAIN} --config broken.yaml",
+        "broken.yaml: cannot be read as YAML",
+        text("broken.yaml", "epochs: [1,\nmodel: }"),
+    ),
     Case("unknown key in the YAML", f"{TRAIN} --config odd.yaml", "epoch_s", text("odd.yaml", "epoch_s: 3\n")),
     # resume
     Case("resume a missing run", "resume nowhere", "nowhere: no such folder"),

@@ -88,7 +88,11 @@ def read_arrays(path: Path) -> dict[str, Array]:
         check_unpacked(saved.zip, path)
         chosen = choose_arrays(saved.files, path)
         with torn_is_told(path):
-            return {part: saved[key] for part, key in chosen.items()}
+            found = {part: saved[key] for part, key in chosen.items()}
+    for part, array in found.items():
+        if not isinstance(array, np.ndarray):  # numpy hands out the bytes of what is no array
+            raise ValueError(f"{path}: {chosen[part]!r} is no array in it, expected one, as numpy.savez writes it")
+    return found
 
 
 def check_unpacked(archive: zipfile.ZipFile, path: Path) -> None:
