@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 MAX_SEED = 2**63 - 1
+MAX_SAMPLES = 10**8
 MAX_WEIGHTS = 2**30  # of one layer, 4 GiB
 _LONGEST = 80  # characters of a value that are shown
 

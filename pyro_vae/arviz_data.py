@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import xarray
 from numpy.typing import ArrayLike
 
 from pyro_vae.arguments import check_kind
+from pyro_vae.files import reserve, write_by_name
 
 Group = Mapping[str, ArrayLike]
 
@@ -96,12 +95,15 @@ def convergence(draws: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
 
 def write_netcdf(data: Any, path: Path) -> None:
     """Write what `to_arviz` made to `path` as netCDF, atomically; `arviz.from_netcdf` reads it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        data.to_netcdf(name, engine="h5netcdf")
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+
+    def write(temporary: Path) -> None:
+        reserve(temporary, 2 * _size(data) + 2**20)  # HDF5 ends the process where the disk is full
+        data.to_netcdf(str(temporary), engine="h5netcdf")
+
+    write_by_name(path, write)
+
+
+def _size(data: Any) -> int:
+    """Bytes of all arrays."""
+    groups = data.groups() if callable(data.groups) else list(data.children)
+    return sum(int(data[group].nbytes) for group in groups)

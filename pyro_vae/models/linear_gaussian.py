@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.arguments import (
+    MAX_SAMPLES,
     check_data_of,
     check_finite,
     check_integer,
@@ -114,7 +115,7 @@ class LinearGaussian(nn.Module):
     @torch.no_grad()
     def sample(self, num_samples: int) -> Tensor:
         """Means of p(x | z) for z from the prior, `(num_samples, *shape)`."""
-        check_integer("num_samples", num_samples, 1)
+        check_integer("num_samples", num_samples, 1, MAX_SAMPLES)
         return self.decode(torch.randn(num_samples, self.latent_dim).to(self.loading))
 
     @torch.no_grad()

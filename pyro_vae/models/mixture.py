@@ -19,7 +19,7 @@ import torch
 from pyro.ops.indexing import Vindex
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_finite, check_integer, check_positive, check_rows, check_sizes, refuse
+from pyro_vae.arguments import MAX_SAMPLES, check_finite, check_integer, check_positive, check_rows, check_sizes, refuse
 
 _MOST = 100_000  # assignments that the exact evidence sums over
 
@@ -59,7 +59,7 @@ class GaussianMixture(nn.Module):
     @torch.no_grad()
     def sample(self, num_samples: int) -> Tensor:
         """Data `(num_samples, D)` about centres from the prior."""
-        check_integer("num_samples", num_samples, 1)
+        check_integer("num_samples", num_samples, 1, MAX_SAMPLES)
         centres = self.spread * torch.randn(self.num_components, self.dim)
         assignment = torch.randint(self.num_components, (num_samples,))
         return centres[assignment] + self.sigma * torch.randn(num_samples, self.dim)

@@ -14,7 +14,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_data_of, check_integer, check_mean, check_shape, check_sizes
+from pyro_vae.arguments import MAX_SAMPLES, check_data_of, check_integer, check_mean, check_shape, check_sizes
 from pyro_vae.data import Binarise
 from pyro_vae.models.likelihoods import Likelihood, chosen, start_likelihood
 from pyro_vae.naming import unique_name
@@ -112,6 +112,6 @@ class VAE(nn.Module):
     @torch.no_grad()
     def sample(self, num_samples: int) -> Tensor:
         """Means of p(x | z) for z from the prior, `(num_samples, *shape)`."""
-        check_integer("num_samples", num_samples, 1)
+        check_integer("num_samples", num_samples, 1, MAX_SAMPLES)
         weight = next(self.decoder.parameters())
         return self.decode(self.prior(weight).sample((num_samples,)))

@@ -129,7 +129,18 @@ def flipped(rng: random.Random, path: Path) -> None:
 def lying(rng: random.Random, path: Path) -> None:
     """A header that says something else than the file holds."""
     shape = rng.choice(
-        [(10**12, 3), (2**62,), (20, 2**31), (-1, 3), (20, -3), (2**40, 0), (10**6, 10**6), (19, 3), (21, 3)]
+        [
+            (10**12, 3),
+            (2**62,),
+            (20, 2**31),
+            (5 * 10**8,),
+            (-1, 3),
+            (20, -3),
+            (2**40, 0),
+            (10**6, 10**6),
+            (19, 3),
+            (21, 3),
+        ]
     )
     kind = rng.choice(
         ["'<f4'", "'|O'", "'<f8'", "'|V99999999'", "'<U2147483647'", "'<x4'", "None", "[('a', '<f4')]", "3"]
@@ -245,9 +256,7 @@ def pictures(rng: random.Random, path: Path) -> None:
 
 
 def special(rng: random.Random, path: Path) -> None:
-    target = rng.choice(
-        ["/dev/zero", "/dev/null", "/dev/full", "missing", "/proc/self/mem", "/proc/kmsg", ".", path.name]
-    )
+    target = rng.choice(["/dev/zero", "/dev/null", "/dev/full", "missing", "/proc/self/mem", ".", path.name])
     path.symlink_to(target)
 
 
@@ -288,7 +297,7 @@ def finite(folder: Path) -> bool:
 
 
 def parsed_once(parse: Callable[[Sequence[str]], Namespace]) -> Callable[[Sequence[str]], Namespace]:
-    """The parser of the command line, which takes longer than a file does, for words that begin with the name of the data."""
+    """The parser of the command line, which takes longer than a file does; the first word is the name of the data."""
     known: dict[str, Namespace] = {}
 
     def again(words: Sequence[str]) -> Namespace:
@@ -317,12 +326,7 @@ def test_random_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ended = call([str(path), *f"train --folder new {options}".split()])
         codes[ended.code] += 1
         told = broken_promise(ended)
-        if (
-            not told
-            and ended.code == 2
-            and path.stem not in ended.error
-            and not ended.error.startswith("pyro-vae: error: data")
-        ):
+        if not told and ended.code == 2 and path.stem not in ended.error and "error: data:" not in ended.error:
             told = f"the file is not named: {ended.error}"
         if not told and ended.code == 0 and not finite(Path("new")):
             told = "numbers that are not finite"
