@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import random
+import re
 import resource
 import shutil
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import pytest
 from tests.faults.places import TINY, Ended, broken_promise, call, leftovers, snapshot, train
 from tests.faults.scale import times
 
-LIMITS = times(3, 60)
+LIMITS = times(1, 40)
 MOST_FILES = 30
 COMMANDS = {
     "train": f"train --folder new {TINY}",
