@@ -167,7 +167,7 @@ def check_rows(name: str, value: object, least: int = 1) -> None:
     check_dense(name, value, expected)
     assert isinstance(value, Tensor)
     if value.dim() < 1 or len(value) < least or value.numel() == 0:
-        refuse(name, value, expected)
+        raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {expected}")
 
 
 def check_finite(name: str, value: Tensor) -> None:

@@ -66,6 +66,7 @@ MOST = {
     "num_samples": 10**5,
     "num_warmup": 10**6,
     "draws": 10**4,
+    "max_bytes": 2**50,
     "seed": MAX_SEED,
 }
 """What memory, or a generator, can bear of what is held at once; more is a slip, and not a wish."""

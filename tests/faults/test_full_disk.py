@@ -96,7 +96,7 @@ def wrong(ended: Ended, before: dict[str, str], place: Path) -> str:
     changed = [name for name, content in before.items() if after.get(name) != content]
     if changed and not training:
         return f"changed {changed}"
-    made = [name for name in after if name not in before and not re.match(r"new|run/events", name)]
+    made = [name for name in after if name not in before and not re.match(r"new|run/events|run/ledger(/train|$)", name)]
     if made:
         return f"left {made}"
     return f"left {leftovers(place)}" if leftovers(place) else ""
