@@ -77,7 +77,10 @@ def load(
     rows = split_rows(found, valid)
     if binarise is None:
         binarise = "dynamic" if source in KNOWN else default_rule(rows["train"])
-    splits = {part: Split(part, pixels, binarise, seed) for part, pixels in rows.items()}
+    try:
+        splits = {part: Split(part, pixels, binarise, seed) for part, pixels in rows.items()}
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
     return Dataset(found.name, splits["train"], splits.get("valid"), splits["test"])
 
 
