@@ -162,8 +162,8 @@ def check_dense(name: str, value: object, expected: str = "a tensor") -> None:
 
 
 def check_rows(name: str, value: object, least: int = 1) -> None:
-    """A dense tensor `(N, *shape)` with `least` rows or more, and values in them."""
-    expected = f"a tensor (N, *shape) with N > {least - 1}"
+    """A dense tensor `(N, *shape)` with `least` rows, one or two, or more, and values in them."""
+    expected = f"a tensor (N, *shape) with {'N > 0' if least == 1 else 'at least two rows'}"
     check_dense(name, value, expected)
     assert isinstance(value, Tensor)
     if value.dim() < 1 or len(value) < least or value.numel() == 0:

@@ -359,7 +359,9 @@ CASES = [
     Case("num_data 0", "reconstruct run --num_data 0", "num_data: got"),
     Case("a validation split where there is none", "evidence run --split valid", "no 'valid' split", edited(valid=0)),
     Case("no samples", "sample run --num_samples 0", "num_samples: got 0, expected a positive integer"),
-    Case("a picture that cannot be written", "sample run --out taken/x.png", "out: cannot write", text("taken", "")),
+    Case(
+        "a picture that cannot be written", "sample run --out taken/x.png", "out: cannot make taken", text("taken", "")
+    ),
     Case("a picture without a format", "sample run --out picture", "out: cannot write picture"),
     Case(
         "a JSON that cannot be written",

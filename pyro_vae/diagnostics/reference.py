@@ -26,7 +26,7 @@ from pyro_vae.arviz_data import convergence
 from pyro_vae.calls import called
 from pyro_vae.evidence.checks import check_inputs, check_numbers
 from pyro_vae.modes import evaluation
-from pyro_vae.traces import Program, plate_depth, prior, sample_guide, without_parameters
+from pyro_vae.traces import Program, plate_depth, sample_guide, without_parameters
 
 _R_HAT = 1.01
 _ESS = 100.0  # per chain
@@ -121,13 +121,10 @@ def reference_posterior(
         x, _ = check_inputs(model, None, x, None)
     else:
         x, index = check_inputs(model, None, x, index)
-    depth = plate_depth(model, prior(model), x, index)
     started, chains, divergent = time.monotonic(), [], 0
     with evaluation(model, device=x.device, seed=seed), torch.enable_grad():
         for _ in range(num_chains):
-            kernel = NUTS(
-                without_parameters(called(model, "model")), init_strategy=init_to_sample, max_plate_nesting=depth
-            )
+            kernel = NUTS(without_parameters(called(model, "model")), init_strategy=init_to_sample)
             mcmc = MCMC(kernel, num_samples, num_warmup, disable_progbar=True)
             try:
                 mcmc.run(x, index)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.utils import save_image
 
-from pyro_vae.files import CannotWrite, write_atomically
+from pyro_vae.files import check_replaceable, write_atomically
 from pyro_vae.inference.folder import making
 from pyro_vae.report.tables import write_csv
 
@@ -27,15 +27,14 @@ def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> P
     columns = columns or math.ceil(math.sqrt(len(grid)))
     scale = max(1, 56 // grid.shape[-1])
     grid = grid.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+    check_replaceable("out", path)
     try:
         kind, picture = _format(path), io.BytesIO()
         save_image(grid, picture, format=kind, nrow=columns, padding=2, pad_value=0.5)
-        with making("out", path.parent):
-            write_atomically(path, lambda file: file.write(picture.getvalue()))
-    except CannotWrite:
-        raise
     except (OSError, ValueError) as error:
         raise ValueError(f"out: cannot write {path} ({error}): choose another path that ends in .png") from error
+    with making("out", path.parent):
+        write_atomically(path, lambda file: file.write(picture.getvalue()))
     return path
 
 
@@ -65,13 +64,9 @@ def save_data(sets: Mapping[str, Tensor], path: str | Path, columns: int | None 
         )
         for name, values in zip(sets, each, strict=True)
     ]
-    try:
-        with making("out", table.parent):
-            write_csv(rows, table)
-    except CannotWrite:
-        raise
-    except OSError as error:
-        raise ValueError(f"out: cannot write {table} ({error}): choose another path") from error
+    check_replaceable("out", table)
+    with making("out", table.parent):
+        write_csv(rows, table)
     return f"{table} (these data are no pictures: a table, with a row for each)"
 
 
