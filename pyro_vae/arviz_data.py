@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import arviz
+import numpy as np
 import xarray
 from numpy.typing import ArrayLike
+
+from pyro_vae.arguments import check_kind
+from pyro_vae.files import reserve, write_by_name
 
 Group = Mapping[str, ArrayLike]
 
@@ -37,6 +39,11 @@ def to_arviz(
         >>> data["posterior"]["z"].dims
         ('chain', 'draw')
     """
+    for argument, value in (("groups", groups), ("dims", dims), ("coords", coords or {}), ("attrs", attrs or {})):
+        check_kind(argument, value, Mapping, "what belongs to each name, by the name")
+    unknown = sorted((attrs or {}).keys() - groups.keys())
+    if unknown:
+        raise ValueError(f"attrs: got some of {unknown}, expected them of the groups {sorted(groups)}")
     made = {
         name: _dataset(group, {key: dims.get(f"{name}/{key}", dims.get(key)) for key in group}, coords or {})
         for name, group in groups.items()
@@ -50,17 +57,23 @@ def to_arviz(
 def _dataset(
     group: Group, dims: Mapping[str, Sequence[str] | None], coords: Mapping[str, Sequence[Any]]
 ) -> xarray.Dataset:
+    check_kind("groups", group, Mapping, "arrays by their names")
     arrays = {}
     for name, values in group.items():
         names = dims.get(name)
-        if names is None:
-            raise ValueError(f"dims: got none for {name!r}, expected a name for each of its dimensions")
+        if names is None or not isinstance(names, Sequence):
+            raise ValueError(f"dims: got {names} for {name!r}, expected a name for each of its dimensions")
+        if np.asarray(values).dtype.kind not in "biuf":
+            raise ValueError(f"groups: got {np.asarray(values).dtype} for {name!r}, expected numbers")
         try:
             arrays[name] = xarray.DataArray(values, dims=tuple(names))
         except ValueError as error:
             raise ValueError(f"dims: got {tuple(names)} for {name!r}: {error}") from error
     sizes = {dim: size for array in arrays.values() for dim, size in array.sizes.items()}
     found = {str(dim): coords.get(str(dim), range(size)) for dim, size in sizes.items()}
+    for dim, size in sizes.items():
+        if len(found[str(dim)]) != size:
+            raise ValueError(f"coords: got {len(found[str(dim)])} values along {dim!r}, expected {size}")
     return xarray.Dataset(arrays, coords={dim: list(values) for dim, values in found.items()})
 
 
@@ -82,12 +95,15 @@ def convergence(draws: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
 
 def write_netcdf(data: Any, path: Path) -> None:
     """Write what `to_arviz` made to `path` as netCDF, atomically; `arviz.from_netcdf` reads it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        data.to_netcdf(name, engine="h5netcdf")
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+
+    def write(temporary: Path) -> None:
+        reserve(temporary, 2 * _size(data) + 2**20)  # HDF5 ends the process where the disk is full
+        data.to_netcdf(str(temporary), engine="h5netcdf")
+
+    write_by_name(path, write)
+
+
+def _size(data: Any) -> int:
+    """Bytes of all arrays."""
+    groups = data.groups() if callable(data.groups) else list(data.children)
+    return sum(int(data[group].nbytes) for group in groups)

@@ -32,15 +32,14 @@ def called(program: Callable[..., Any], name: str = "program") -> Callable[..., 
         name: what it is called in an error, "model" or "guide".
 
     Raises:
-        TypeError: no program at all.
-        ValueError: an argument without a default that is neither the data nor `index`.
+        ValueError: no program at all, or an argument without a default that is neither the data nor `index`.
 
     Example:
         >>> called(lambda x, y=None, index=None: (x, y, index))(1, 2)
         (1, None, 2)
     """
     if not callable(program):
-        raise TypeError(f"{name}: got {type(program).__name__}, expected a Pyro program, called as program(x, index)")
+        raise ValueError(f"{name}: got {type(program).__name__}, expected a Pyro program, called as program(x, index)")
 
     parameters = _parameters(program)
     if parameters is None:

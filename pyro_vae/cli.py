@@ -1,8 +1,8 @@
 """The command line, `pyro-vae train | resume | evidence | compare | diagnose | export | sample | reconstruct | info`.
 
-Options may be written with hyphens or underscores. Exit codes: 0; 1 for a run that failed (a non-finite loss); 2 for bad
-usage or input; 130 for Ctrl-C; 141 where the reader of a pipe has gone. A user's mistake gives one line on stderr and no
-traceback; PYRO_VAE_DEBUG=1 shows it.
+Options may be written with hyphens or underscores. Exit codes: 0; 1 for a run that failed (a non-finite loss, a full disk);
+2 for bad usage or input; 130 for Ctrl-C; 141 where the reader of a pipe has gone. A user's mistake gives one line on stderr
+and no traceback; PYRO_VAE_DEBUG=1 shows it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from pyro_vae import diagnose, measure
+from pyro_vae.arguments import check_integer, check_seed
 from pyro_vae.choices import describe_choice
 from pyro_vae.diagnostics import CollapseWarning
+from pyro_vae.files import FULL, CannotWrite
 from pyro_vae.inference import NonFiniteLoss, fit
 from pyro_vae.inference.folder import CHECKPOINT, claim, is_trained
 from pyro_vae.inference.job import read_checkpoint
@@ -37,6 +39,7 @@ from pyro_vae.traces import plate_depth, sample_guide
 from pyro_vae.trust import own_classes, split_trust, trusted_by
 from pyro_vae.usage import OneLineParser
 
+_MOST_SAMPLES = 10_000  # in one picture
 _DESCRIPTION = """Train VAEs as Pyro programs, and measure what their guides cost.
 
 A first run: pyro-vae train --data digits --folder runs/first; pyro-vae evidence runs/first"""
@@ -55,15 +58,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("pyro-vae: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `pyro-vae info RUN | head`: the reader has what it wanted
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()
         return 128 + 13  # as of a program that SIGPIPE ends
     except (ValueError, OSError, NonFiniteLoss) as error:
         if os.environ.get("PYRO_VAE_DEBUG"):
             raise
+        broken = isinstance(error, NonFiniteLoss | CannotWrite)
+        if isinstance(error, OSError) and not broken and error.errno in FULL:
+            _let_go_of_stdout()
+            broken, error = True, OSError(f"standard output: cannot be written ({error.strerror})")
         print(f"pyro-vae: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
-        return 1 if isinstance(error, NonFiniteLoss) else 2
+        return 1 if broken else 2
     return 0
+
+
+def _let_go_of_stdout() -> None:
+    """Let what is still to be printed go nowhere, so that Python does not complain when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_warning(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *args: Any) -> None:
@@ -78,7 +90,8 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     arguments = [_normalise(a) for a in arguments]
     trust = trusted_by(arguments)
     try:
-        with own_classes(trust):
+        with own_classes(trust), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of what jsonargparse will refuse one day
             return _parser(trust).parse_args(arguments)
     except ValueError:
         raise
@@ -200,7 +213,7 @@ def _changed(path: Path, text: str | None) -> Iterator[None]:
     write_text(path, text)
     try:
         yield
-    except ValueError:
+    except (ValueError, OSError):
         if _stamp(path.with_name(CHECKPOINT)) == reached:
             write_text(path, before)
         raise
@@ -233,8 +246,8 @@ def _new_folder(data: str) -> Path:
 
 def _sample(options: Namespace) -> None:
     parts = open_from(options, need_data=False)
-    if options.num_samples < 1:
-        raise ValueError(f"num_samples: got {options.num_samples}, expected a positive integer")
+    check_integer("num_samples", options.num_samples, 1, _MOST_SAMPLES)
+    check_seed("seed", options.seed)
     torch.manual_seed(options.seed)
     images = _method(parts, "sample")(options.num_samples)
     print(save_data({"sample": images}, options.out or Path(options.run) / "samples.png"))
@@ -242,6 +255,7 @@ def _sample(options: Namespace) -> None:
 
 def _reconstruct(options: Namespace) -> None:
     parts = open_from(options)
+    check_seed("seed", options.seed)
     split = measure.choose(parts, "test", options.num_data, usual=32)
     x, index = split.x, split.numbers()
     with evaluation(parts.model, parts.guide, device=x.device, seed=options.seed):

@@ -22,12 +22,14 @@ from pyro_vae.diagnostics import Reference, Units, agreement, check_calibration,
 from pyro_vae.evidence import likeness, log_evidence, sandwich
 from pyro_vae.evidence.checks import check_numbers
 from pyro_vae.figures import make_way, settings_of
+from pyro_vae.files import check_replaceable, staged
+from pyro_vae.inference.folder import making
 from pyro_vae.measure import add_data, choose, look_at_latent
 from pyro_vae.report.export import draws_to_arviz
 from pyro_vae.report.tables import share
 from pyro_vae.runs import Parts, open_from
 from pyro_vae.swap import check_names, swap_guides
-from pyro_vae.texts import make_folder, write_json
+from pyro_vae.texts import write_json
 from pyro_vae.traces import Program
 from pyro_vae.weights import MIN_PARTICLES
 
@@ -56,12 +58,17 @@ def add_diagnose(parser: ArgumentParser) -> ArgumentParser:
 def diagnose(options: Namespace) -> None:
     """Judge the run's guides, print a verdict for each, and write it all."""
     out = Path(options.out) if options.out else Path(options.run) / "diagnosis.json"
+    check_replaceable("out", out)
     parts = open_from(options)
     split = choose(parts, options.split, options.num_data, usual=200)
     names = [name.strip() for name in options.guides.split(",")]
     check_names(parts.model, parts.guide, names)
     _check_numbers(options, len(split))
-    make_folder("out", out.parent)
+    with making("out", out.parent):
+        _diagnose(options, parts, split, names, out)
+
+
+def _diagnose(options: Namespace, parts: Parts, split: Split, names: list[str], out: Path) -> None:
     found: dict[str, Any] = {
         "split": options.split,
         "fingerprint": split.fingerprint,
@@ -84,8 +91,8 @@ def diagnose(options: Namespace) -> None:
             status.update(f"judging {name}")
             found["guides"][name] = _judge(parts.model, guide, split, reference, options)
     settings = settings_of(options, parts, split)
-    make_way(out, [], settings)
-    write_json(out, found | {"settings": settings})
+    with staged(out.parent, lambda: make_way(out, [], settings)) as new:
+        write_json(new / out.name, found | {"settings": settings})
     if "sandwich" in found:
         print(found["sandwich"]["verdict"])
     for name, said in found["guides"].items():
@@ -191,12 +198,11 @@ def add_export(parser: ArgumentParser) -> ArgumentParser:
 def export(options: Namespace) -> None:
     """Write the guide's draws, their weights and the data as netCDF, for ArviZ."""
     out = Path(options.out) if options.out else Path(options.run) / "draws.nc"
+    check_replaceable("out", out)
     parts = open_from(options)
     split = choose(parts, options.split, options.num_data, usual=16)
-    make_folder("out", out.parent)
-    data = draws_to_arviz(
-        parts.model, parts.guide, split.x, split.numbers(), num_draws=options.num_draws, seed=options.seed
-    )
-    write_netcdf(data, out)
+    draws = {"num_draws": options.num_draws, "seed": options.seed}
+    with making("out", out.parent):
+        write_netcdf(draws_to_arviz(parts.model, parts.guide, split.x, split.numbers(), **draws), out)
     what = f"{len(split)} {options.split} data, fingerprint {split.fingerprint}, {options.num_draws} draws each"
     print(f"{what}; written to {out}")

@@ -13,15 +13,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 
 from pyro_vae.data import Split
+from pyro_vae.inference.folder import making
 from pyro_vae.runs import Parts
-from pyro_vae.texts import make_folder, read_json
+from pyro_vae.texts import read_json
 
 EARLIER = "earlier"
 _PLUMBING = ("run", "data_root", "device", "out", "trust", "num_data", "max_bytes")
@@ -36,11 +38,13 @@ def settings_of(options: Namespace | Mapping[str, Any], parts: Parts, split: Spl
     return kept | facts | {"device": split.x.device.type}
 
 
-def own_folder(name: str, path: Path) -> None:
+@contextmanager
+def own_folder(name: str, path: Path) -> Iterator[None]:
     """Make a folder for figures; a ValueError where it is a link, which would lead out of the run."""
     if path.is_symlink():
         raise ValueError(f"{name}: {path} is a link, expected a folder: remove it, or name another")
-    make_folder(name, path)
+    with making(name, path):
+        yield
 
 
 def make_way(path: Path, others: Sequence[Path], settings: Settings) -> None:
@@ -49,10 +53,10 @@ def make_way(path: Path, others: Sequence[Path], settings: Settings) -> None:
     if known is None or known == _key(settings):
         return
     folder = path.parent / EARLIER
-    own_folder("out", folder)
-    for old in (*others, path):  # the settings last: a kill in between leaves them with what is still to be moved
-        if old.exists():
-            os.replace(old, folder / f"{old.stem}-{known}{old.suffix}")
+    with own_folder("out", folder):
+        for old in (*others, path):  # the settings last: a kill in between leaves them with what is still to be moved
+            if old.exists():
+                os.replace(old, folder / f"{old.stem}-{known}{old.suffix}")
 
 
 def earlier(path: Path) -> list[Path]:

@@ -19,13 +19,15 @@ from pyro_vae.diagnostics.collapse import use_of_latent, warn_unused
 from pyro_vae.evidence import Engine, Evidence, Method, Precision, log_evidence
 from pyro_vae.evidence.checks import check_numbers
 from pyro_vae.figures import make_way, own_folder, settings_of
+from pyro_vae.files import check_replaceable, staged
+from pyro_vae.inference.folder import making
 from pyro_vae.inference.outcome import bits_per_dim
 from pyro_vae.report.intervals import full_verdict, interval_text, write_intervals
 from pyro_vae.report.ledger import ENDS, generalisation_table, ledger_table, write_ledger
 from pyro_vae.report.tables import evidence_table, show
 from pyro_vae.runs import Parts, open_from
 from pyro_vae.swap import GUIDES, check_names, swap_guides
-from pyro_vae.texts import make_folder, write_json
+from pyro_vae.texts import write_json
 from pyro_vae.traces import Program
 
 
@@ -73,8 +75,16 @@ _OPTIONS = {
 def evidence(options: Namespace) -> None:
     """Estimate log p(x) of held-out data and write it, for all data together and for each; earlier figures are kept."""
     out = Path(options.out) if options.out else Path(options.run) / "evidence.json"
+    if out.suffix == ".csv":
+        raise ValueError(f"out: got {out}, expected a JSON file: the row of each datum goes to a CSV beside it")
+    for path in (out, out.with_suffix(".csv")):
+        check_replaceable("out", path)
     parts = open_from(options)
-    make_folder("out", out.parent)  # before the work, not after it
+    with making("out", out.parent):  # before the work, not after it
+        _evidence(options, parts, out)
+
+
+def _evidence(options: Namespace, parts: Parts, out: Path) -> None:
     split = choose(parts, options.split, options.num_data)
     chosen = {name: options[name] for name in _OPTIONS[options.method] if options[name] is not None}
     settings = settings_of({"method": options.method, "split": options.split} | chosen, parts, split)
@@ -95,9 +105,10 @@ def evidence(options: Namespace) -> None:
         "verdict": verdict,
         "log_px_bits_per_dim": bits_per_dim(parts.model, parts.data, estimate.mean),
     }
-    make_way(out, [out.with_suffix(".csv")], settings)
-    write_intervals(estimate, out.with_suffix(".csv"))
-    write_json(out, summary | facts | {"settings": settings})
+    table = out.with_suffix(".csv")
+    with staged(out.parent, lambda: make_way(out, [table], settings)) as new:
+        write_intervals(estimate, new / table.name)
+        write_json(new / out.name, summary | facts | {"settings": settings})
     title = f"{options.run}: {len(split)} {options.split} data"
     if isinstance(estimate, Evidence):
         name = type(parts.guide).__name__
@@ -151,7 +162,11 @@ def compare(options: Namespace) -> None:
     check_numbers({name: (options[name], number) for name, number in least.items()})  # before the work, not after it
     check_names(parts.model, parts.guide, names)
     out = Path(options.out) if options.out else Path(options.run) / "ledger"
-    own_folder("out", out)
+    with own_folder("out", out):
+        _compare(options, parts, data, names, out)
+
+
+def _compare(options: Namespace, parts: Parts, data: dict[str, Split], names: list[str], out: Path) -> None:
     ledgers, written = {}, []
     for split, part in data.items():
         with Console(stderr=True).status(f"{split}: fitting the guides") as status:
@@ -176,9 +191,11 @@ def compare(options: Namespace) -> None:
             scores = {"num_particles": options.num_particles, "seed": options.seed}
             ledgers[split] = gap_ledger(parts.model, guides, part.x, part.numbers(), estimates=estimates, **scores)
         settings = settings_of(options, parts, part) | {"split": split}
-        make_way(out / f"{split}.json", [out / f"{split}{end}" for end in ENDS], settings)
-        written += write_ledger(ledgers[split], out, split)
-        write_json(out / f"{split}.json", {"settings": settings})
+        known, others = out / f"{split}.json", [out / f"{split}{end}" for end in ENDS]
+        with staged(out, partial(make_way, known, others, settings)) as new:
+            write_ledger(ledgers[split], new, split)
+            write_json(new / known.name, {"settings": settings})
+        written += others
         _, use = look_at_latent(parts.model, parts.guide, part)
         print("; ".join(filter(None, [f"{options.run}, {split}: {use}", ledgers[split].estimate.caveat])))
         show(ledger_table(f"{options.run}: {len(part)} {split} data, {part.fingerprint}", ledgers[split]))

@@ -19,13 +19,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
-def check_sizes(name: str, sizes: Sequence[int]) -> tuple[int, ...]:
-    """Return `sizes` as a tuple of positive integers, or raise a ValueError that names the argument."""
-    sizes = (sizes,) if isinstance(sizes, int) else tuple(sizes)
-    if not all(isinstance(n, int) and n > 0 for n in sizes):
-        raise ValueError(f"{name}: got {list(sizes)}, expected positive integers such as [200, 200]")
-    return sizes
+from pyro_vae.arguments import (
+    check_activation,
+    check_callable,
+    check_integer,
+    check_kind,
+    check_layer,
+    check_sizes,
+    refuse,
+    shown,
+)
 
 
 class Standardise(nn.Module):
@@ -75,7 +78,12 @@ class Standardise(nn.Module):
         self.shift, self.scale = shift.to(self.shift), scale.to(self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x - self.shift) / self.scale if self.is_started else x
+        check_kind("x", x, Tensor, "a tensor (..., *shape)")
+        if not self.is_started:
+            return x
+        if self.shift.numel() > 1 and x.shape[-self.shift.dim() :] != self.shift.shape:
+            refuse("x", x, f"(..., {', '.join(map(str, self.shift.shape))})")
+        return (x - self.shift) / self.scale
 
     def undo(self, y: Tensor) -> Tensor:
         """shift + scale y, the value whose standardised one is y."""
@@ -93,6 +101,19 @@ class Standardise(nn.Module):
 def default_latent_dim(shape: Sequence[int]) -> int:
     """Latent units for data of a shape, where nobody says: twice the root of its number of values, 2 to 50."""
     return min(50, max(2, round(2 * math.sqrt(math.prod(shape)))))
+
+
+def made(name: str, factory: Any, *arguments: Any) -> nn.Module:
+    """The net that a class, or a function, makes of these arguments; a ValueError names the argument that it was."""
+    check_callable(name, factory, "a class of networks")
+    try:
+        net = None if isinstance(factory, nn.Module) else factory(*arguments)
+    except (TypeError, AttributeError) as error:
+        told = ", ".join(map(str, arguments))
+        raise ValueError(f"{name}: {shown(factory)} cannot be called with ({told}): {error}") from error
+    if not isinstance(net, nn.Module):
+        refuse(name, factory, "a class of networks")
+    return net
 
 
 def last_parameter(net: nn.Module) -> Tensor:
@@ -113,8 +134,11 @@ class Gated(nn.Module):
 
 def _dense(sizes: Sequence[int], activation: type[nn.Module] | None) -> nn.Sequential:
     """Dense layers of the given sizes, gated where `activation` is None."""
+    if activation is not None:
+        check_activation("activation", activation)
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
+        check_layer("hidden", n_in, n_out)
         layers += [Gated(n_in, n_out)] if activation is None else [nn.Linear(n_in, n_out), activation()]
     return nn.Sequential(*layers)
 
@@ -139,10 +163,11 @@ class MLP(nn.Module):
         activation: type[nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
+        check_activation("activation", activation)
         self._build(shape, hidden, activation)
 
     def _build(self, shape: int | Sequence[int], hidden: Sequence[int], activation: type[nn.Module] | None) -> None:
-        self.shape = check_sizes("shape", (shape,) if isinstance(shape, int) else shape)
+        self.shape = check_sizes("shape", shape)
         sizes = (math.prod(self.shape), *check_sizes("hidden", hidden))
         self.out_features = sizes[-1]
         self.layers = _dense(sizes, activation)
@@ -189,7 +214,8 @@ class Conv(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = _image_shape(shape)
-        widths = (self.shape[0], *check_sizes("channels", channels))
+        widths = (self.shape[0], *check_sizes("channels", channels, least=1))
+        check_activation("activation", activation)
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(widths):
             layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), activation()]
@@ -207,9 +233,10 @@ class Conv(nn.Module):
 
 
 def _image_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
-    if isinstance(shape, int) or len(shape) != 3:
+    sizes = check_sizes("shape", shape)
+    if len(sizes) != 3:
         raise ValueError(f"shape: got {shape}, expected (channels, height, width): convolutions need images")
-    return check_sizes("shape", shape)
+    return sizes
 
 
 def _halved(n: int, times: int) -> int:
@@ -236,11 +263,14 @@ class MLPDecoder(nn.Module):
         activation: type[nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
+        check_integer("latent_dim", latent_dim, 1)
         self._build(MLP(latent_dim, hidden, activation), shape, num_outputs)
 
     def _build(self, trunk: MLP, shape: Sequence[int], num_outputs: int) -> None:
+        check_integer("num_outputs", num_outputs, 1)
         self.out_shape = (num_outputs, *check_sizes("shape", shape))
         self.trunk = trunk
+        check_layer("shape", trunk.out_features, math.prod(self.out_shape))
         self.head = nn.Linear(trunk.out_features, math.prod(self.out_shape))
 
     @property
@@ -257,6 +287,7 @@ class GatedDecoder(MLPDecoder):
 
     def __init__(self, latent_dim: int, hidden: Sequence[int], shape: Sequence[int], num_outputs: int) -> None:
         nn.Module.__init__(self)
+        check_integer("latent_dim", latent_dim, 1)
         self._build(GatedMLP(latent_dim, hidden), shape, num_outputs)
 
 
@@ -278,7 +309,10 @@ class ConvDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = _image_shape(shape)
-        widths = (*check_sizes("channels", channels), num_outputs * self.shape[0])
+        check_integer("latent_dim", latent_dim, 1)
+        check_integer("num_outputs", num_outputs, 1)
+        check_activation("activation", activation)
+        widths = (*check_sizes("channels", channels, least=1), num_outputs * self.shape[0])
         self.grid = (widths[0], *(_halved(n, len(widths) - 1) for n in self.shape[1:]))
         self.dense = _dense((latent_dim, *check_sizes("hidden", hidden), math.prod(self.grid)), activation)
         layers: list[nn.Module] = []

@@ -27,6 +27,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
+from pyro_vae.arguments import check_flag, check_integer, check_number
 from pyro_vae.sites import sample_sites
 from pyro_vae.traces import Program
 
@@ -78,10 +79,9 @@ class Bound(Trace_ELBO):
     """
 
     def __init__(self, num_particles: int = 1, alpha: float = 0.0, path_only: bool = False) -> None:
-        if not isinstance(num_particles, int) or num_particles < 1:
-            raise ValueError(f"num_particles: got {num_particles!r}, expected a positive integer")
-        if not (math.isfinite(alpha) and alpha >= 0):
-            raise ValueError(f"alpha: got {alpha!r}, expected a finite number >= 0")
+        check_integer("num_particles", num_particles, 1)
+        check_number("alpha", alpha, least=0)
+        check_flag("path_only", path_only)
         super().__init__(num_particles=num_particles, vectorize_particles=True)
         self.alpha, self.path_only = alpha, path_only
 
@@ -142,8 +142,8 @@ class ScoreFunction(Trace_ELBO):
     """
 
     def __init__(self, num_particles: int = 1, baseline: bool = False) -> None:
-        if not isinstance(num_particles, int) or num_particles < 1 + baseline:
-            raise ValueError(f"num_particles: got {num_particles!r}, expected an integer >= {1 + baseline}")
+        check_flag("baseline", baseline)
+        check_integer("num_particles", num_particles, 1 + baseline)
         super().__init__(num_particles=num_particles, vectorize_particles=True)
         self.baseline = baseline
 
@@ -182,8 +182,7 @@ class FreeBits(Trace_ELBO):
     """
 
     def __init__(self, nats: float = 0.1) -> None:
-        if not (math.isfinite(nats) and nats >= 0):
-            raise ValueError(f"nats: got {nats!r}, expected a finite number >= 0")
+        check_number("nats", nats, least=0)
         super().__init__()
         self.nats = nats
 

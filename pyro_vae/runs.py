@@ -164,8 +164,8 @@ def _load(config: Namespace, data_root: str | None) -> Dataset:
 def _call(name: str, factory: Callable[..., nn.Module], *arguments: Any) -> nn.Module:
     try:
         return factory(*arguments)
-    except ValueError:
-        raise
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
     except Exception as error:  # whatever a user's __init__ raises
         expected = "Model(shape, ...)" if name == "model" else "Guide(shape, latent_dim, ...)"
         raise ValueError(f"{name}: cannot be built as {expected} ({type(error).__name__}: {error})") from error
@@ -262,8 +262,8 @@ def open_run(
         ValueError: files that are damaged, do not fit, or are of another run; a class that is not trusted.
     """
     where, path = resolve_device(device), Path(folder)
-    if isinstance(trust, str):
-        raise TypeError(f"trust: got {trust!r}, expected a list of modules or classes such as [{trust!r}]")
+    if isinstance(trust, str) or not isinstance(trust, Sequence) or not all(isinstance(name, str) for name in trust):
+        raise ValueError(f"trust: got {trust!r}, expected a list of modules or classes such as ['my_models']")
     settings = read_settings(folder, trust)
     known = path / "data.json"
     shape = _known_shape(known) if not need_data and known.is_file() else None

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pyro_vae.evidence.checks import check_inputs, check_numbers
 from pyro_vae.guides import Amortized, Family, FullRank, Local, LowRank, MeanField, SplineFlow
 from pyro_vae.inference import SemiAmortized, fit_local
 from pyro_vae.traces import Program
@@ -65,7 +66,9 @@ def swap_guides(
         >>> list(swap_guides(model, encoder, torch.randn(4, 5), ["full-rank", "amortized"]))
         ['amortized', 'full-rank']
     """
-    check_names(model, guide, names)
+    check_names(model, guide, names, "names")
+    check_numbers({"num_steps": (num_steps, 1), "num_particles": (num_particles, 1), "seed": (seed, 0)})
+    x, _ = check_inputs(model, None, x, None)
     found: dict[str, Program] = {}
     local: list[Amortized | Local] = [guide] if isinstance(guide, Amortized) else []
     for name in (known for known in GUIDES if known in names):
@@ -91,12 +94,15 @@ def _start(family: Family, guides: list[Amortized | Local], x: Tensor, index: Te
     return Local.started_at(nearest, x, family, numbers=index)
 
 
-def check_names(model: Program, guide: Any, names: Sequence[str]) -> None:
+def check_names(model: Program, guide: Any, names: Sequence[str], argument: str = "guides") -> None:
     """Raise a ValueError where `swap_guides` cannot make the guides of these names."""
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise ValueError(f"{argument}: got {names!r}, expected a list out of {', '.join(GUIDES)}")
     unknown = [name for name in names if name not in GUIDES]
     if unknown or not names:
         raise ValueError(
-            f"guides: got {', '.join(filter(None, unknown)) or 'none'}, expected some of {', '.join(GUIDES)}"
+            f"{argument}: got {', '.join(filter(None, map(str, unknown))) or 'none'},"
+            f" expected some of {', '.join(GUIDES)}"
         )
     if "semi-amortized" in names and not (hasattr(guide, "family") and hasattr(guide, "params")):
         raise ValueError(

@@ -12,17 +12,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pyro_vae.inference.checkpoint import read_whole, write_atomically
+from pyro_vae.files import write_atomically
+from pyro_vae.inference.checkpoint import read_whole
 
 MAX_TEXT = 2**24  # bytes of a JSON or CSV file that is read
-
-
-def make_folder(name: str, folder: Path) -> None:
-    """Make a folder and its parents where they are missing; a ValueError names the option `name` that asked for it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{name}: cannot make {folder} ({error.strerror}): choose another folder") from error
 
 
 def write_text(path: Path, text: str) -> None:

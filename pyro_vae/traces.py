@@ -12,7 +12,8 @@ Their exponential has mean p(x) exactly, so the log of their average is a lower 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pyro
@@ -21,6 +22,7 @@ from pyro import poutine
 from pyro.poutine.guide import GuideMessenger
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_index, check_integer, check_rows
 from pyro_vae.calls import called
 from pyro_vae.modes import isolated_noise
 from pyro_vae.parts import default_index, some, takes_parts
@@ -75,10 +77,47 @@ def particles(
     Raises:
         ValueError: a site of one program has no counterpart in the other, or lies outside the data plate.
     """
+    called(model, "model")
+    called(guide, "guide")
+    check_rows("x", x)
+    check_integer("num_particles", num_particles, 1)
+    if index is not None:
+        check_index("index", index, len(x))
     index = default_index(x, guide) if index is None else index
+    with _in_one_line(x, num_particles):
+        return _particles(model, guide, x, index, num_particles)
+
+
+def _particles(model: Program, guide: Program, x: Tensor, index: Tensor | None, num_particles: int) -> Particles:
     depth = plate_depth(model, guide, x, index)
     latents, log_guide = sample_guide(guide, x, index, num_particles, depth)
     return Particles(*log_joint(model, latents, x, index, depth), log_guide)
+
+
+@contextmanager
+def _in_one_line(x: Tensor, num_particles: int) -> Iterator[None]:
+    """What programs that are run on `x` raise as a ValueError of one line, without Pyro's tables of shapes."""
+    try:
+        yield
+    except Exception as error:  # whatever a user's program raises
+        if _is_told(error):
+            raise
+        reason = _first_line(error)
+        if "to be within the support" in reason:
+            raise ValueError(f"x: the model cannot score it: {reason}") from error
+        raise ValueError(
+            f"model, guide: running them with {num_particles} particles on x of shape {tuple(x.shape)} ({x.dtype})"
+            f" failed: {reason} (latents have shape ({num_particles}, B, ...) there; nets must take leading dimensions)"
+        ) from error
+
+
+def _is_told(error: Exception) -> bool:
+    """Whether an error is one of our own, or as short."""
+    return isinstance(error, ValueError) and _first_line(error) == str(error)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def log_weights(
@@ -228,34 +267,30 @@ def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | No
             " that is read by `index`, pyro.param('table', torch.zeros(num_data, d))[index]"
         )
     x, index = some(x, index, 8, guide, spread=True)
+    with _in_one_line(x, 2), _told_by_index(model, guide, x, index), isolated_noise(x.device), torch.no_grad():
+        try:
+            with pyro.validation_enabled(True):
+                _check_points(guide, x, index)
+                _particles(model, guide, x, index, 2)
+        except ValueError:
+            if not _leaves_support(model, guide, x, index):
+                raise
+            with pyro.validation_enabled(True):  # draws outside are of no use to the likelihood: try it at the prior's
+                _particles(model, prior(model), x, index, 2)
+
+
+@contextmanager
+def _told_by_index(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> Iterator[None]:
+    """Programs that fail at these numbers, and would not at the first ones of a data set, fail by `index`."""
     try:
-        with isolated_noise(x.device), torch.no_grad():
-            try:
-                with pyro.validation_enabled(True):
-                    _check_points(guide, x, index)
-                    particles(model, guide, x, index, 2)
-            except ValueError:
-                if not _leaves_support(model, guide, x, index):
-                    raise
-                with pyro.validation_enabled(
-                    True
-                ):  # draws outside are of no use to the likelihood: try it at the prior's
-                    particles(model, prior(model), x, index, 2)
+        yield
     except Exception as error:  # whatever a user's program raises
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        if isinstance(error, ValueError) and reason == str(error):
-            raise  # one of our own, or as short
-        if index is not None and _answer(model, guide, x):
-            raise ValueError(
-                f"index: got {index.min()} to {index.max()}, where the programs fail ({reason}), as they do not at 0 to"
-                f" {len(x) - 1}: expected programs that know these data, such as a table with a row for each datum, those of"
-                " validation and test included"
-            ) from error
-        if "to be within the support" in reason:
-            raise ValueError(f"x: the model cannot score it: {reason}") from error
+        if _is_told(error) or index is None or not _answer(model, guide, x):
+            raise
         raise ValueError(
-            f"model, guide: running them with 2 particles on x of shape {tuple(x.shape)} failed: {reason} (latents have"
-            " shape (2, B, ...) there; nets must take leading dimensions)"
+            f"index: got {index.min()} to {index.max()}, where the programs fail ({_first_line(error)}), as they do not at"
+            f" 0 to {len(x) - 1}: expected programs that know these data, such as a table with a row for each datum, those"
+            " of validation and test included"
         ) from error
 
 
@@ -289,7 +324,7 @@ def _answer(model: Program, guide: Program, x: Tensor) -> bool:
 def _leaves_support(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> bool:
     """Whether the guide has drawn a latent outside of the model's support."""
     with pyro.validation_enabled(False):
-        return bool(torch.isneginf(particles(model, guide, x, index, 16).log_prior).any())
+        return bool(torch.isneginf(_particles(model, guide, x, index, 16).log_prior).any())
 
 
 def check_reach(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:

@@ -237,7 +237,7 @@ CASES = [
     ),
     # model, guide, optimizer by class
     Case("unknown model class", f"{TRAIN} --model NoSuchModel", "NoSuchModel"),
-    Case("latent_dim 0", f"{TRAIN} --model.latent_dim 0", "latent_dim: got [0], expected positive integers"),
+    Case("latent_dim 0", f"{TRAIN} --model.latent_dim 0", "model: latent_dim: got 0, expected a positive integer"),
     Case("a hidden layer of 0 units", f"{TRAIN} --model.hidden [0]", "hidden: got [0], expected positive integers"),
     Case(
         "sigma -1", f"{TRAIN} --binarise none --model.likelihood Gaussian --model.likelihood.sigma -1", "sigma: got -1"
@@ -311,7 +311,7 @@ CASES = [
     Case(
         "broken YAML",
         f"{TRAIN} --config broken.yaml",
-        "broken.yaml: cannot be read",
+        "broken.yaml: cannot be read as YAML",
         text("broken.yaml", "epochs: [1,\nmodel: }"),
     ),
     Case("unknown key in the YAML", f"{TRAIN} --config odd.yaml", "epoch_s", text("odd.yaml", "epoch_s: 3\n")),
@@ -359,7 +359,9 @@ CASES = [
     Case("num_data 0", "reconstruct run --num_data 0", "num_data: got"),
     Case("a validation split where there is none", "evidence run --split valid", "no 'valid' split", edited(valid=0)),
     Case("no samples", "sample run --num_samples 0", "num_samples: got 0, expected a positive integer"),
-    Case("a picture that cannot be written", "sample run --out taken/x.png", "out: cannot write", text("taken", "")),
+    Case(
+        "a picture that cannot be written", "sample run --out taken/x.png", "out: cannot make taken", text("taken", "")
+    ),
     Case("a picture without a format", "sample run --out picture", "out: cannot write picture"),
     Case(
         "a JSON that cannot be written",
@@ -382,7 +384,7 @@ CASES = [
     Case(
         "no time at all", "evidence run --method annealed --budget 0", "budget: got 0.0, expected a number of seconds"
     ),
-    Case("an error of zero", "evidence run --target_error 0", "target_error, budget: got 0.0"),
+    Case("an error of zero", "evidence run --target_error 0", "target_error: got 0.0, expected a positive number"),
     Case("all particles from the prior", "evidence run --defensive 1", "defensive: got 1.0, expected a share"),
     Case("diagnose an unknown guide", "diagnose run --guides best", "guides: got best, expected some of"),
     Case("diagnose by five simulations", "diagnose run --num_simulations 5", "num_simulations: got 5, expected"),

@@ -162,7 +162,7 @@ def test_a_guide_s_argument_is_refused_as_the_guide_s() -> None:
 
 
 def test_no_program_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="model: got int, expected a Pyro program"):
+    with pytest.raises(ValueError, match="model: got int, expected a Pyro program"):
         called(3, "model")  # type: ignore[arg-type]
 
 

@@ -13,6 +13,7 @@ import pyro_vae
 
 ROOT = Path(pyro_vae.__file__).parent
 STAGES = [
+    {"arguments", "files"},
     {"data", "nets", "naming", "calls", "graphs", "sites", "arviz_data"},
     {"modes"},
     {"parts"},

@@ -59,9 +59,9 @@ def test_a_guide_without_parameters_to_start_from() -> None:
 
 def test_bad_input() -> None:
     model, amortized, x = make()
-    with pytest.raises(ValueError, match="guides: got best, expected some of amortized"):
+    with pytest.raises(ValueError, match="names: got best, expected some of amortized"):
         swap_guides(model, amortized, x, ["best"])
-    with pytest.raises(ValueError, match="guides: got none"):
+    with pytest.raises(ValueError, match="names: got none"):
         swap_guides(model, amortized, x, [])
     with pytest.raises(ValueError, match="semi-amortized goes on from"):
         swap_guides(model, lambda x, index=None: None, x, ["semi-amortized"])

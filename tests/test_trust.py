@@ -143,7 +143,7 @@ def test_trust_is_of_names() -> None:
     assert split_trust(None) == [] and split_trust("a, b.C") == ["a", "b.C"]
     with pytest.raises(ValueError, match=r"trust: got 'a b', expected a module or a class"):
         split_trust("a b")
-    with pytest.raises(TypeError, match=r"trust: got 'my', expected a list"):
+    with pytest.raises(ValueError, match=r"trust: got 'my', expected a list"):
         open_run("run", trust="my")
     assert trusted_by(["train", "--model={class_path: my.Model}", "--loss", "pyro.infer.Trace_ELBO"]) == ["my.Model"]
 

@@ -49,12 +49,10 @@ def as_tensors(arrays: Mapping[str, Array], source: str, values: Values | None =
         The parts under the same names: all uint8 (0..255) or all float32, (N, *shape), one shape for all.
 
     Raises:
-        TypeError: a dtype that is no number.
-        ValueError: another number of dimensions, no rows, shapes that differ, NaN or inf, integers mixed with floats,
-            whole numbers that may be counts, pixels outside 0..255.
+        ValueError: a dtype that is no number, another number of dimensions, no rows, shapes that differ, NaN or inf,
+            integers mixed with floats, whole numbers that may be counts, pixels outside 0..255.
     """
-    if values is not None and values not in get_args(Values):
-        raise ValueError(f"values={values!r}: expected None, 'pixels' or 'real'")
+    check_values(values)
     where = {part: source if part == "all" else f"{source}: {part}" for part in arrays}
     for part, array in arrays.items():
         check_kind(array, where[part])
@@ -74,10 +72,16 @@ def as_tensors(arrays: Mapping[str, Array], source: str, values: Values | None =
     return {part: convert(array, where[part]) for part, array in images.items()}
 
 
+def check_values(values: object) -> None:
+    """Raise ValueError for what is no kind of numbers, nor None."""
+    if values is not None and values not in get_args(Values):
+        raise ValueError(f"values={values!r}: expected None, 'pixels' or 'real'")
+
+
 def check_kind(array: Array, where: str) -> None:
-    """Raise TypeError unless the dtype is bool, integer or float."""
+    """Raise ValueError unless the dtype is bool, integer or float."""
     if array.dtype.kind not in KINDS:
-        raise TypeError(f"{where} has dtype {array.dtype}, expected bool, integers or floats")
+        raise ValueError(f"{where} has dtype {array.dtype}, expected bool, integers or floats")
 
 
 def channels_first(array: Array, where: str) -> Array:

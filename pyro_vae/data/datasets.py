@@ -14,6 +14,17 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from pyro_vae.arguments import (
+    check_choice,
+    check_dense,
+    check_index,
+    check_kind,
+    check_real,
+    check_seed,
+    check_shape,
+    is_integer,
+    refuse,
+)
 from pyro_vae.data.binarise import (
     BINARY,
     LEVELS,
@@ -36,6 +47,7 @@ def fingerprint(x: Tensor) -> str:
     Returns:
         16 hex digits.
     """
+    check_dense("x", x)
     flat = x.detach().cpu().contiguous().reshape(-1)
     digest = hashlib.sha256(f"{x.dtype}{tuple(x.shape)}".encode())
     digest.update(flat.view(torch.uint8).numpy().data)
@@ -47,7 +59,7 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
     if binarise not in RULES:
         raise ValueError(f"binarise={binarise!r}: expected one of {', '.join(map(repr, RULES))}")
     if pixels.dtype not in (torch.uint8, torch.float32, torch.float64):
-        raise TypeError(
+        raise ValueError(
             f"{name}: pixels have dtype {pixels.dtype}, expected torch.uint8 (0..255), torch.float32 or torch.float64"
         )
     if pixels.ndim < 1 or pixels.numel() == 0:
@@ -58,7 +70,7 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
     if pixels.dtype == torch.uint8:
         return
     if not bool(torch.isfinite(pixels).all()):
-        raise ValueError(f"{name}: the values hold NaN or inf; drop or impute those rows first")
+        raise ValueError(f"{name}: the pixels, or values, hold NaN or inf; drop or impute those rows first")
     if binarise == "dequantise":
         raise ValueError(
             f"{name}: binarise='dequantise' fills the gaps between the grey levels 0..255, and these are real values"
@@ -72,16 +84,11 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
         )
 
 
-def check_origin(name: str, origin: Tensor, num_rows: int) -> None:
-    """Raise unless these are numbers of so many rows (see `Split`)."""
-    if origin.dtype != torch.int64:
-        raise TypeError(f"{name}: origin has dtype {origin.dtype}, expected torch.int64 row numbers")
-    if origin.shape != (num_rows,):
-        raise ValueError(
-            f"{name}: origin has shape {tuple(origin.shape)}, expected ({num_rows},), a number for each row"
-        )
-    if origin.min() < 0:
-        raise ValueError(f"{name}: origin holds {int(origin.min())}, expected row numbers >= 0")
+def check_integers(index: object) -> None:
+    """Raise a ValueError for what are no row numbers `(B,)`: by their type, which a graph knows beforehand."""
+    if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1:
+        what = f"{tuple(index.shape)} {index.dtype}" if isinstance(index, Tensor) else type(index).__name__
+        raise ValueError(f"index: expected (B,) torch.int64 row numbers, got {what}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -98,8 +105,7 @@ class Split:
         drawn: the evaluation draw where it is already known (`to` and `take` hand it on); leave it out.
 
     Raises:
-        ValueError: an unknown rule, no rows, NaN or inf, floats outside [0, 1] under a rule that binarises.
-        TypeError: another dtype, of pixels or of numbers.
+        ValueError: an unknown rule, another dtype, no rows, NaN or inf, floats outside [0, 1] under a rule that binarises.
     """
 
     name: str
@@ -110,9 +116,15 @@ class Split:
     drawn: Tensor | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            refuse("name", self.name, "a name such as 'train'")
+        check_seed("seed", self.seed)
+        check_dense("pixels", self.pixels, "a tensor (N, *shape)")
         check_pixels(self.name, self.pixels, self.binarise)
         if self.origin is not None:
-            check_origin(self.name, self.origin, len(self.pixels))
+            check_index("origin", self.origin, len(self.pixels))
+        if self.drawn is not None:
+            check_shape("drawn", self.drawn, self.pixels.shape)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -146,6 +158,7 @@ class Split:
         """What programs get as `index` for the rows `index` (B,), or for all rows: (B,) int64."""
         if index is None:
             index = torch.arange(len(self), device=self.pixels.device)
+        check_integers(index)
         return index if self.origin is None else self.origin[index]
 
     @cached_property
@@ -161,6 +174,7 @@ class Split:
         """
         if self.binarise not in REDRAWN:
             return None
+        check_kind("generator", generator, torch.Generator, "a torch.Generator")
         if generator.device.type != self.pixels.device.type:
             raise ValueError(
                 f"generator: it is on {generator.device}, the pixels are on {self.pixels.device}; "
@@ -193,8 +207,8 @@ class Split:
         Raises:
             ValueError: an index that is not (B,) int64, or a generator on another kind of device.
         """
-        if index.dtype != torch.int64 or index.ndim != 1:
-            raise ValueError(f"index: expected (B,) torch.int64 row numbers, got {tuple(index.shape)} {index.dtype}")
+        check_integers(index)
+        check_index("index", index, num_rows=len(self))
         return self.rows(index, self.bits(len(index), generator))
 
     def to(self, device: str | torch.device) -> Split:
@@ -213,8 +227,8 @@ class Split:
         Raises:
             ValueError: unless 1 <= n <= len(self).
         """
-        if not 1 <= n <= len(self):
-            raise ValueError(f"n={n}: expected 1 <= n <= {len(self)}, the number of rows in {self.name!r}")
+        if not is_integer(n) or not 1 <= n <= len(self):
+            raise ValueError(f"n={n!r}: expected 1 <= n <= {len(self)}, the number of rows in {self.name!r}")
         drawn = self.x[:n].clone() if self._is_random() else None
         origin = None if self.origin is None else self.origin[:n]
         return replace(self, pixels=self.pixels[:n], origin=origin, drawn=drawn)
@@ -254,14 +268,19 @@ class Dataset:
     test: Split
 
     def __post_init__(self) -> None:
-        for split in (self.valid, self.test):
+        check_kind("name", self.name, str, "a name")
+        for part in ("train", "test"):
+            check_kind(part, getattr(self, part), Split, "a Split")
+        if self.valid is not None:
+            check_kind("valid", self.valid, Split, "a Split, or None")
+        for part, split in (("valid", self.valid), ("test", self.test)):
             if split is None:
                 continue
             got, expected = tuple(split.pixels.shape[1:]), self.shape
             if got != expected:
-                raise ValueError(f"{self.name}: a row of {split.name} has shape {got}, a row of train {expected}")
+                raise ValueError(f"{self.name}: a row of {part} has shape {got}, a row of train {expected}")
             if split.binarise != self.binarise:
-                raise ValueError(f"{self.name}: {split.name} is {split.binarise!r}, train is {self.binarise!r}")
+                raise ValueError(f"{self.name}: {part} is {split.binarise!r}, train is {self.binarise!r}")
         self._number()
 
     def _number(self) -> None:
@@ -314,6 +333,7 @@ class Dataset:
         For dequantised pixels log p(x) - D log 256, which on average over the noise is a lower bound of the pixels' own
         log-probability: the figure is comparable with that of a discrete likelihood, and an upper bound like it.
         """
+        check_real("nats", nats)
         if self.is_binary:
             levels = 1
         elif self.binarise == "dequantise":
@@ -324,6 +344,7 @@ class Dataset:
 
     def under(self, binarise: Binarise) -> Dataset:
         """The same rows under another rule, with an evaluation draw of their own."""
+        check_choice("binarise", binarise, RULES)
         return self._changed(lambda split: replace(split, binarise=binarise, drawn=None))
 
     def to(self, device: str | torch.device) -> Dataset:

@@ -11,10 +11,8 @@ the numbers make sense is judged in `arrays`; here an error means that the file 
 
 from __future__ import annotations
 
-import struct
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,17 +30,14 @@ MAX_UNPACKED = 2**28  # bytes of an archive that are unpacked without asking how
 MAX_RATIO = (
     64  # of the bytes unpacked to those of the file; plain numbers rarely compress so well, a bomb a thousandfold
 )
-UNREADABLE = (
-    MemoryError,
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something at a path; not where its name cannot be one, or nobody may look."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def read_path(path: Path) -> dict[str, Array]:
@@ -59,7 +54,7 @@ def read_path(path: Path) -> dict[str, Array]:
         ValueError: another kind of file; empty, torn or pickled files; an .npz without the expected arrays;
             images that cannot be read or whose sizes or modes differ.
     """
-    if not path.exists():
+    if not is_there(path):
         raise FileNotFoundError(f"source: there is no file or folder {path}, looked for from {Path.cwd()}")
     if path.is_dir():
         return {"all": read_images(path)}
@@ -80,7 +75,11 @@ def read_arrays(path: Path) -> dict[str, Array]:
         check_unpacked(saved.zip, path)
         chosen = choose_arrays(saved.files, path)
         with torn_is_told(path):
-            return {part: saved[key] for part, key in chosen.items()}
+            found = {part: saved[key] for part, key in chosen.items()}
+    for part, array in found.items():
+        if not isinstance(array, np.ndarray):  # numpy hands out the bytes of what is no array
+            raise ValueError(f"{path}: {chosen[part]!r} is no array in it, expected one, as numpy.savez writes it")
+    return found
 
 
 def check_unpacked(archive: zipfile.ZipFile, path: Path) -> None:
@@ -93,15 +92,20 @@ def check_unpacked(archive: zipfile.ZipFile, path: Path) -> None:
         )
 
 
+def brief(error: Exception) -> str:
+    """What a library says of a file, in so many words as help."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 @contextmanager
 def torn_is_told(path: Path) -> Iterator[None]:
     """Turn whatever numpy and zipfile raise on a bad file into one ValueError that names the file."""
     try:
         yield
-    except UNREADABLE as error:
+    except Exception as error:  # numpy, zipfile, zlib, lzma, struct, tokenize and ast raise errors of their own
         raise ValueError(
             f"{path} cannot be read as numpy arrays: it is torn, no .npy/.npz file, or holds pickled objects "
-            f"({error}); write it again with numpy.save or numpy.savez from arrays of numbers"
+            f"({brief(error)}); write it again with numpy.save or numpy.savez from arrays of numbers"
         ) from error
 
 
@@ -154,8 +158,10 @@ def read_image(path: Path) -> Array:
         with image:
             mode = image.mode + (" with transparency" if "transparency" in image.info else "")
             pixels = np.array(image.convert(MODES[mode])) if mode in MODES else None
-    except (*UNREADABLE, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{path} cannot be read as an image, it is torn or of another kind ({error})") from error
+    except Exception as error:  # each of Pillow's formats raises errors of its own
+        raise ValueError(
+            f"{path} cannot be read as an image, it is torn or of another kind ({brief(error)})"
+        ) from error
     if pixels is None:
         raise ValueError(
             f"{path} has the mode {mode!r}, expected 8-bit grey or RGB; convert it first (no alpha, no CMYK)"

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from pyro_vae.data.arrays import Values, as_tensors, channels_first, check_precision, is_binary
+from pyro_vae.arguments import check_dense, check_finite, is_integer
+from pyro_vae.data.arrays import Values, as_tensors, channels_first, check_precision, check_values, is_binary
 from pyro_vae.data.binarise import default_rule
 from pyro_vae.data.datasets import Dataset, Split
 from pyro_vae.data.sources import MIN_ROWS, permutation
@@ -44,9 +45,10 @@ def as_dataset(
         shape: of a datum as the model has it; images that come in it stay in it, others become (C, H, W).
 
     Raises:
-        TypeError: another kind of thing, or columns that are no numbers.
-        ValueError: no rows, NaN, whole numbers that may be counts, or as many validation rows as there are data.
+        ValueError: another kind of thing, columns that are no numbers, no rows, NaN, whole numbers that may be counts, or
+            as many validation rows as there are data.
     """
+    check_values(values)
     if isinstance(data, Dataset):
         if valid is not None:
             raise ValueError(f"valid={valid}: {data.name} has its splits already; load it with valid={valid} instead")
@@ -54,7 +56,7 @@ def as_dataset(
     name, rows = type(data).__name__, rows_of(data, values, dtype, None if shape is None else tuple(shape))
     total = len(rows)
     number = (total // 10 if total >= MIN_ROWS else 0) if valid is None else valid
-    if not isinstance(number, int) or not 0 <= number < total:
+    if not is_integer(number) or not 0 <= number < total:
         raise ValueError(f"valid={valid!r}: expected 0 <= valid < {total}, the rows of data")
     rule = default_rule(rows)
     if number == 0:
@@ -73,15 +75,18 @@ def rows_of(data: Any, values: Values | None, dtype: torch.dtype, shape: tuple[i
         data = data.tensors[0]
     if hasattr(data, "columns") and hasattr(data, "select_dtypes"):  # a pandas frame, without asking for pandas
         data = frame_values(data)
+    if isinstance(data, Tensor):
+        check_dense("data", data, EXPECTED)
     if isinstance(data, Tensor) and data.is_floating_point() and values is None:
         check_rows(data)
+        check_finite("data", data)
         if dtype == torch.float32 and data.dtype == torch.float64:
             check_precision(data.detach().cpu().numpy(), "data")
         return data.detach().to(dtype)
     device = data.device if isinstance(data, Tensor) else "cpu"
     array = data.detach().cpu().numpy() if isinstance(data, Tensor) else data
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"data: got {type(data).__name__}, expected {EXPECTED}")
+        raise ValueError(f"data: got {type(data).__name__}, expected {EXPECTED}")
     found = as_tensors({"all": array}, "data", values)["all"]
     if dtype == torch.float64 and found.dtype == torch.uint8 and default_rule(found) == "dynamic" and is_binary(array):
         found = found / 255  # draws are float32
@@ -93,11 +98,11 @@ def rows_of(data: Any, values: Values | None, dtype: torch.dtype, shape: tuple[i
 
 
 def frame_values(frame: Any) -> Any:
-    """The numbers of a pandas frame (N, D); raise TypeError where a column holds something else."""
+    """The numbers of a pandas frame (N, D); raise ValueError where a column holds something else."""
     numbers = frame.select_dtypes(include=["number", "bool"])
     others = [str(name) for name in frame.columns if name not in set(numbers.columns)]
     if others:
-        raise TypeError(
+        raise ValueError(
             f"data: the columns {', '.join(others[:5])} hold no numbers; drop them, or make numbers of them first"
         )
     kinds = set(numbers.dtypes)

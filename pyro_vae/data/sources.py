@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.data.arrays import Values, as_tensors
+from pyro_vae.arguments import check_kind, check_seed, is_integer
+from pyro_vae.data.arrays import Values, as_tensors, check_values
 from pyro_vae.data.binarise import RULES, Binarise, default_rule
 from pyro_vae.data.datasets import Dataset, Split
-from pyro_vae.data.files import read_path
+from pyro_vae.data.files import is_there, read_path
 from pyro_vae.data.named import KNOWN, data_root, digits, idx_images
 
 PERMUTATION_SEED = 20_131_220  # any constant will do; it must never change, the splits hang on it
@@ -68,35 +69,40 @@ def load(
 
     Raises:
         FileNotFoundError: no such path, a folder without images, or a download that failed.
-        ValueError: an unknown name or rule, files that are torn or hold the wrong thing, too few rows, whole numbers that
-            may be counts as well as pixels.
-        TypeError: arguments or arrays of the wrong type.
+        ValueError: arguments or arrays of the wrong type, an unknown name or rule, files that are torn or hold the wrong
+            thing, too few rows, whole numbers that may be counts as well as pixels.
 
     Example:
         >>> data = load("digits")
         >>> data.shape, len(data.train), data.test.x.shape
         ((1, 8, 8), 1297, torch.Size([300, 1, 8, 8]))
     """
-    check_options(source, binarise, valid, seed)
+    check_options(source, root, binarise, valid, seed)
     found = read_source(source, root, values)
     rows = split_rows(found, valid)
     if binarise is None:
         binarise = "dynamic" if source in KNOWN else default_rule(rows["train"])
     numbers = split_rows(found._replace(parts=row_numbers(found.parts)), valid)
-    splits = {part: Split(part, pixels, binarise, seed, origin=numbers[part]) for part, pixels in rows.items()}
+    try:
+        splits = {part: Split(part, pixels, binarise, seed, origin=numbers[part]) for part, pixels in rows.items()}
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
     return Dataset(found.name, splits["train"], splits.get("valid"), splits["test"])
 
 
-def check_options(source: object, binarise: object, valid: object, seed: object) -> None:
+def check_options(source: object, root: object, binarise: object, valid: object, seed: object) -> None:
     """Raise on arguments that are wrong before anything is read."""
     if not isinstance(source, str | Path):
-        raise TypeError(f"source: expected a name or a path, got {type(source).__name__}")
+        raise ValueError(f"source: expected a name or a path, got {type(source).__name__}")
     if binarise is not None and binarise not in RULES:
         raise ValueError(f"binarise={binarise!r}: expected None or one of {', '.join(map(repr, RULES))}")
     for name, value in (("valid", valid), ("seed", seed)):
         optional = name == "valid" and value is None
-        if not optional and (not isinstance(value, int) or isinstance(value, bool)):
-            raise TypeError(f"{name}={value!r}: expected an int, got {type(value).__name__}")
+        if not optional and not is_integer(value):
+            raise ValueError(f"{name}={value!r}: expected an int, got {type(value).__name__}")
+    check_seed("seed", seed)
+    if root is not None:
+        check_kind("root", root, (str, Path), "a path, or None")
 
 
 class Source(NamedTuple):
@@ -110,6 +116,7 @@ class Source(NamedTuple):
 
 def read_source(source: str | Path, root: str | Path | None, values: Values | None) -> Source:
     """Read a named set or a path."""
+    check_values(values)
     if values is not None and source in KNOWN:
         raise ValueError(f"values={values!r}: {source} is a set of pixels, expected values only for a file or a folder")
     if source == "digits":
@@ -129,7 +136,7 @@ def looks_like_path(source: str) -> bool:
     """Whether a string is meant as a path: something is there, or it has a separator or a suffix."""
     if not source:
         return False
-    return Path(source).exists() or bool(Path(source).suffix) or "/" in source or os.sep in source
+    return is_there(Path(source)) or bool(Path(source).suffix) or "/" in source or os.sep in source
 
 
 def unknown_name(source: str) -> str:

@@ -25,8 +25,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_vae.arguments import check_level, refuse
+from pyro_vae.calls import called
 from pyro_vae.diagnostics.uniformity import critical, limits, p_value
-from pyro_vae.evidence.checks import check_numbers, check_sites, simulated_rows
+from pyro_vae.evidence.checks import check_like, check_numbers, check_sites, simulated_rows
 from pyro_vae.modes import device_of, evaluation, isolated_noise
 from pyro_vae.parts import takes_parts
 from pyro_vae.traces import Program, check_programs, log_joint, plate_depth, sample_guide, simulate
@@ -80,9 +82,10 @@ class Calibration:
         between two multiples of 1 / (L + 1): a right guide has mean c at any L. Below c a guide is too sure of itself. The
         error is the binomial one of (k + 1) / (R + 2), never 0.
         """
-        asked = torch.as_tensor(levels, dtype=torch.float64)
+        numbers = isinstance(levels, Sequence | Tensor) and all(isinstance(c, int | float | Tensor) for c in levels)
+        asked = torch.as_tensor(levels if numbers else math.nan, dtype=torch.float64)
         if asked.dim() != 1 or not ((asked >= 0) & (asked <= 1)).all():
-            raise ValueError(f"levels: got {levels!r}, expected numbers between 0 and 1")
+            refuse("levels", levels, "numbers between 0 and 1")
         higher = self.num_draws - self.ranks["log_guide"]
         held = (asked[:, None] * (self.num_draws + 1) - higher).clamp(0, 1).mean(1)
         smooth = (held * self.num_simulations + 1) / (self.num_simulations + 2)
@@ -90,6 +93,8 @@ class Calibration:
 
     def ecdf(self, name: str) -> Tensor:
         """Share of a quantity's ranks that are <= i, for i = 0..L, `(L + 1,)`: a straight line to 1 if it is calibrated."""
+        if name not in self.ranks:
+            refuse("name", name, f"one of {', '.join(self.ranks)}")
         return torch.bincount(self.ranks[name], minlength=self.num_draws + 1).cumsum(0) / self.num_simulations
 
     def band(self, level: float | None = None) -> tuple[Tensor, Tensor]:
@@ -98,8 +103,7 @@ class Calibration:
         The level is 1 - alpha / Q unless given: a quantity is flagged exactly where its ECDF leaves that band.
         """
         level = 1 - self.alpha / len(self.ranks) if level is None else level
-        if not 0 < level < 1:
-            raise ValueError(f"level: got {level!r}, expected a number between 0 and 1")
+        check_level("level", level)
         num = self.num_simulations
         bounds = limits(critical(num, self.num_draws, 1 - level), num, self.num_draws)
         lower, upper = (torch.as_tensor(np.append(limit, num)) / num for limit in bounds)
@@ -164,7 +168,10 @@ def check_calibration(
         >>> check_calibration(model, ExactGuide(model), torch.zeros(1, 5), num_simulations=100).verdict()
         'calibrated: no deviation of 5 quantities at the 5% level (100 simulations)'
     """
-    _check_arguments(guide, like, num_simulations, num_draws, seed, alpha)
+    check_numbers({"num_simulations": (num_simulations, 20), "num_draws": (num_draws, 5), "seed": (seed, 0)})
+    check_level("alpha", alpha)
+    check_like(model, like)
+    _check_guide(guide, like)
     like = like.to(device_of(model, guide) or like.device)
     counts: list[dict[str, Tensor]] = []
     with evaluation(model, guide, device=like.device):
@@ -186,15 +193,8 @@ def check_calibration(
     return Calibration(ranks, num_draws, seed, alpha)
 
 
-def _check_arguments(
-    guide: Program, like: Tensor, num_simulations: int, num_draws: int, seed: int, alpha: float
-) -> None:
-    check_numbers({"num_simulations": (num_simulations, 20), "num_draws": (num_draws, 5), "seed": (seed, 0)})
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha: got {alpha!r}, expected a number between 0 and 1")
-    if not isinstance(like, Tensor) or like.dim() < 1 or len(like) == 0:
-        what = f"shape {tuple(like.shape)}" if isinstance(like, Tensor) else type(like).__name__
-        raise ValueError(f"like: got {what}, expected a tensor (N, *shape) with N > 0")
+def _check_guide(guide: Program, like: Tensor) -> None:
+    called(guide, "guide")
     rows = getattr(guide, "num_rows", None)
     if rows is not None or not takes_parts(guide, like):
         raise ValueError(

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_vae.arguments import check_kind
 from pyro_vae.calls import called
 from pyro_vae.evidence import Estimate, Evidence, log_evidence
 from pyro_vae.evidence.checks import check_inputs
@@ -174,8 +175,11 @@ def gap_ledger(
         >>> abs(ledger.entries["classical"].inference.mean - model.mean_field_gap().item()) < 0.1
         True
     """
-    if not guides:
-        raise ValueError("guides: got none, expected at least one by its name")
+    check_kind("guides", guides, Mapping, "guides by their names")
+    if not guides or not all(isinstance(name, str) for name in guides):
+        raise ValueError(f"guides: got {list(guides) or 'none'}, expected at least one, by its name")
+    _check_estimates(estimates or {})
+    x, _ = check_inputs(model, None, x, None)
     best = _locals(guides)
     given = dict(estimates or {})
     if any(len(estimate.log_px) != len(x) for estimate in given.values()):
@@ -221,6 +225,12 @@ def _chosen(pilots: Mapping[str, Evidence], given: Mapping[str, Estimate]) -> st
 def _heaviness(found: Evidence) -> tuple[float, float]:
     """Of the weights' tails, on average over the data: by its upper limit, and where that is unknown by k-hat."""
     return found.shape_limit.mean().item(), torch.nan_to_num(found.pareto_k, nan=math.inf).mean().item()
+
+
+def _check_estimates(estimates: Mapping[str, Estimate]) -> None:
+    check_kind("estimates", estimates, Mapping, "estimates by their names")
+    for estimate in estimates.values():
+        check_kind("estimates", estimate, Estimate, "estimates as log_evidence returns them")
 
 
 def _locals(guides: Mapping[str, Program]) -> dict[str, str]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyro_vae.modes import device_of, evaluation
-from pyro_vae.parts import batches, default_index
+from pyro_vae.arguments import check_integer, check_rows
+from pyro_vae.evidence.checks import check_inputs
+from pyro_vae.modes import evaluation
+from pyro_vae.parts import batches
 from pyro_vae.sites import is_point
 from pyro_vae.traces import Program, guide_sites, plate_depth, sample_guide
 
@@ -48,10 +50,9 @@ def unit_variances(guide: Program, x: Tensor, index: Tensor | None = None, batch
     Raises:
         ValueError: fewer than two data.
     """
-    if len(x) < 2:
-        raise ValueError(f"x: got {len(x)} data, expected at least two: a variance over the data is asked for")
-    x = x.to(device_of(guide) or x.device)
-    index = default_index(x, guide) if index is None else index.to(x.device)
+    check_rows("x", x, least=2)  # a variance over the data is asked for
+    check_integer("batch_size", batch_size, 1)
+    x, index = check_inputs(None, guide, x, index)
     with evaluation(guide, device=x.device, seed=0):
         parts = [latent_moments(guide, x[rows], index[rows]) for rows in batches(x, index, batch_size, guide)]
     means, errors = (torch.cat(part) for part in zip(*parts, strict=True))

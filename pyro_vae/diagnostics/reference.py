@@ -21,11 +21,11 @@ from pyro.infer import MCMC, NUTS
 from pyro.infer.autoguide.initialization import init_to_sample
 from torch import Tensor
 
+from pyro_vae.arguments import check_kind, check_seed, refuse
 from pyro_vae.arviz_data import convergence
 from pyro_vae.calls import called
 from pyro_vae.evidence.checks import check_inputs, check_numbers
-from pyro_vae.modes import device_of, evaluation
-from pyro_vae.parts import default_index
+from pyro_vae.modes import evaluation
 from pyro_vae.traces import Program, plate_depth, sample_guide, without_parameters
 
 _R_HAT = 1.01
@@ -64,6 +64,8 @@ class Reference:
 
     def moments(self, name: str) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of every unit of a site, `(*site)`."""
+        if name not in self.draws:
+            refuse("name", name, f"one of {', '.join(self.draws)}")
         draws = self.draws[name].flatten(0, 1).double()
         return draws.mean(0), draws.std(0)
 
@@ -114,6 +116,7 @@ def reference_posterior(
         torch.Size([4, 20, 3, 2])
     """
     check_numbers({"num_chains": (num_chains, 2), "num_samples": (num_samples, 4), "num_warmup": (num_warmup, 1)})
+    check_seed("seed", seed)
     x, index = check_inputs(model, None, x, index)
     started, chains, divergent = time.monotonic(), [], 0
     with evaluation(model, device=x.device, seed=seed), torch.enable_grad():
@@ -154,8 +157,10 @@ def agreement(
     Raises:
         ValueError: other sites or data than the reference's.
     """
-    x = x.to(device_of(guide) or x.device)
-    index = default_index(x, guide) if index is None else index.to(x.device)
+    check_numbers({"num_draws": (num_draws, 2), "seed": (seed, 0)})
+    called(guide, "guide")
+    check_kind("reference", reference, Reference, "a Reference, as reference_posterior returns it")
+    x, index = check_inputs(None, guide, x, index)
     with evaluation(guide, device=x.device, seed=seed):
         depth = plate_depth(guide, guide, x, index)
         latents, _ = sample_guide(guide, x, index, num_draws, depth)
@@ -166,7 +171,8 @@ def agreement(
         mean, std = reference.moments(name)
         if values.shape[-mean.dim() :] != mean.shape:
             raise ValueError(
-                f"x: got {len(x)} data, expected those of the reference, of site shape {tuple(mean.shape)}"
+                f"guide, x: got {len(x)} data and values of shape {tuple(values.shape[1:])} at {name!r}, expected the"
+                f" reference's {tuple(mean.shape)}"
             )
         mine = values.reshape(num_draws, *mean.shape).double()
         found.shift[name] = (mine.mean(0) - mean) / std

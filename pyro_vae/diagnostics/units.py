@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent
 
+from pyro_vae.arguments import check_integer, check_rows
 from pyro_vae.diagnostics.information import THRESHOLD
-from pyro_vae.modes import device_of, evaluation
+from pyro_vae.evidence.checks import check_inputs
+from pyro_vae.modes import evaluation
 from pyro_vae.objectives import unit_rates
-from pyro_vae.parts import batches, default_index
+from pyro_vae.parts import batches
 from pyro_vae.sites import is_point
 from pyro_vae.traces import Program, guide_sites, paired_sites, plate_depth, sample_guide
 
@@ -72,10 +74,9 @@ def latent_units(
         >>> latent_units(model, ExactGuide(model), model.sample(100)).num_active
         2
     """
-    if len(x) < 2:
-        raise ValueError(f"x: got {len(x)} data, expected at least two: a variance over the data is asked for")
-    x = x.to(device_of(*filter(None, (model, guide))) or x.device)
-    index = default_index(x, guide) if index is None else index.to(x.device)
+    check_rows("x", x, least=2)  # a variance over the data is asked for
+    check_integer("batch_size", batch_size, 1)
+    x, index = check_inputs(model, guide, x, index)
     found = []
     with evaluation(model, guide, device=x.device, seed=0):
         for rows in batches(x, index, batch_size, guide):

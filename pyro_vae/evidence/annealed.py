@@ -31,8 +31,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from pyro_vae.arguments import check_progress
 from pyro_vae.evidence.annealing import Setting, Stage, Tuning, anneal, pilot, schedule
-from pyro_vae.evidence.checks import check_inputs, check_numbers
+from pyro_vae.evidence.checks import check_budget, check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.scores import Engine, check_engine
@@ -161,6 +162,7 @@ def by_annealing(
         torch.Size([3])
     """
     setting = Setting(num_temperatures, num_chains, num_leapfrog)
+    check_progress(progress)
     return run(model, guide, x, index, setting, budget=budget, seed=seed, engine=engine, progress=progress)
 
 
@@ -237,6 +239,13 @@ def _moved(log_w: Tensor, level: float) -> Tensor:
     return _normal_mean(log_w) + (quantile**2 * variance / chains + (above * variance / 2) ** 2).sqrt()
 
 
+def check_setting(setting: Setting, seed: int, engine: str) -> None:
+    """Raise a ValueError for numbers out of range, or an engine that does not exist."""
+    least = {"num_temperatures": 2, "num_chains": 2, "num_leapfrog": 1}
+    check_numbers({name: (value, least[name]) for name, value in setting._asdict().items()} | {"seed": (seed, 0)})
+    check_engine(engine)
+
+
 class Block(NamedTuple):
     """Some of the data on their way: how many of them count, how they are annealed, and the stages of it."""
 
@@ -259,11 +268,8 @@ def blocks(
 ) -> Iterator[Block]:
     """Blocks of data one after another, each with a pilot run before it; arguments as of `run`."""
     started = time.monotonic()
-    least = {"num_temperatures": 2, "num_chains": 2, "num_leapfrog": 1}
-    check_numbers({name: (value, least[name]) for name, value in setting._asdict().items()} | {"seed": (seed, 0)})
-    check_engine(engine)
-    if budget is not None and not budget > 0:
-        raise ValueError(f"budget: got {budget!r}, expected a number of seconds > 0")
+    check_setting(setting, seed, engine)
+    check_budget(budget)
     x, index = check_inputs(model, guide, x, index)
     worth_it = len(x) * setting.evaluations >= _WORTH_IT and (budget is None or budget >= _LONG)
     compiled = engine == "compiled" or (engine == "auto" and worth_it)

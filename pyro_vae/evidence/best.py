@@ -18,13 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_vae.arguments import check_progress
 from pyro_vae.evidence.annealed import by_annealing
-from pyro_vae.evidence.checks import check_density, check_inputs
+from pyro_vae.evidence.checks import check_budget, check_density, check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate, standard_error
 from pyro_vae.evidence.importance import Evidence, by_importance
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.quadrature import by_closed_form, by_quadrature
-from pyro_vae.evidence.scores import Engine
+from pyro_vae.evidence.scores import Engine, check_engine
 from pyro_vae.modes import evaluation
 from pyro_vae.traces import Program
 
@@ -100,6 +101,10 @@ def best_evidence(
         seed, engine, progress: as of `by_importance`.
     """
     started = time.monotonic()
+    check_numbers({"num_particles": (num_particles, 1), "num_temperatures": (num_temperatures, 2), "seed": (seed, 0)})
+    check_budget(budget)
+    check_engine(engine)
+    check_progress(progress)
     x, index = check_inputs(model, guide, x, index)
     if hasattr(model, "log_px"):
         return _only(by_closed_form(model, x, index), "log p(x) is exact, by the model's own closed form")

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_vae.evidence.annealed import Annealed, run
+from pyro_vae.arguments import check_progress
+from pyro_vae.calls import called
+from pyro_vae.evidence.annealed import Annealed, check_setting, run
 from pyro_vae.evidence.annealing import Setting
-from pyro_vae.evidence.checks import check_numbers, simulated_rows
+from pyro_vae.evidence.checks import check_like, check_numbers, simulated_rows
 from pyro_vae.evidence.estimate import standard_error
 from pyro_vae.evidence.importance import by_importance
 from pyro_vae.evidence.scores import Engine
@@ -99,12 +101,17 @@ def sandwich(
         >>> found.gaps.shape
         torch.Size([4])
     """
-    check_numbers({"num_data": (num_data, 1), "seed": (seed, 0)})
+    setting = Setting(num_temperatures, num_chains, num_leapfrog)
+    check_numbers({"num_data": (num_data, 1)})
+    check_setting(setting, seed, engine)
+    check_progress(progress)
+    check_like(model, like)
+    if guide is not None:
+        called(guide, "guide")
     if hasattr(guide, "num_rows") or (guide is not None and not takes_parts(guide, like)):
         raise ValueError(
             "guide: got a table with a row per datum, expected a guide that answers for data it has not seen"
         )
-    setting = Setting(num_temperatures, num_chains, num_leapfrog)
     like = like.to(device_of(model) or like.device)
     like, index = simulated_rows(like, index, torch.arange(num_data, device=like.device))
     with evaluation(model, device=like.device, seed=seed):

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from pyro_vae.arguments import MAX_SEED, check_finite, check_index, check_integer, check_number, check_rows, check_shape
+from pyro_vae.calls import called
 from pyro_vae.modes import device_of
 from pyro_vae.parts import default_index, some
 from pyro_vae.traces import Program, guide_sites, log_joint, plate_depth, sample_guide
@@ -18,8 +20,8 @@ def check_data(model: Program | None, x: Tensor) -> None:
     check = getattr(model, "check_data", None)
     if check is not None:
         check(x)
-    elif x.is_floating_point() and not torch.isfinite(x).all():
-        raise ValueError("x: got NaN or infinite values, expected finite data: clean the data first")
+    elif x.is_floating_point():
+        check_finite("x", x)
 
 
 def check_inputs(
@@ -30,9 +32,10 @@ def check_inputs(
     Raises:
         ValueError: no data, data that the model cannot score, rows that do not fit them or the guide.
     """
-    if not isinstance(x, Tensor) or x.dim() < 1 or len(x) == 0:
-        what = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"x: got {what}, expected a tensor (N, *shape) with N > 0")
+    check_rows("x", x)
+    for name, program in (("model", model), ("guide", guide)):
+        if program is not None:
+            called(program, name)
     check_data(model, x)
     x = x.to(device_of(*filter(None, (model, guide))) or x.device)
     if index is None:
@@ -42,8 +45,7 @@ def check_inputs(
                 f"index: got none for {len(x)} data, but the guide has parameters for {rows}: say which rows these are"
             )
         return x, default_index(x, guide)
-    if index.shape != (len(x),) or index.is_floating_point():
-        raise ValueError(f"index: got {index.dtype} {tuple(index.shape)}, expected integers of shape ({len(x)},)")
+    check_index("index", index, len(x))
     _check_known(guide, index)
     return x, index.to(x.device)
 
@@ -68,12 +70,44 @@ def caveat_of(model: Program | None) -> str:
     return own if isinstance(own, str) else ""
 
 
+MOST = {
+    "num_particles": 10**7,
+    "num_scouts": 10**5,
+    "num_temperatures": 10**6,
+    "num_chains": 2**16,
+    "num_leapfrog": 10**5,
+    "num_points": 10**4,
+    "num_simulations": 10**6,
+    "num_draws": 10**5,
+    "num_samples": 10**5,
+    "num_warmup": 10**6,
+    "draws": 10**4,
+    "max_bytes": 2**50,
+    "seed": MAX_SEED,
+}
+"""What memory, or a generator, can bear of what is held at once; more is a slip, and not a wish."""
+
+
 def check_numbers(numbers: Mapping[str, tuple[Any, int]]) -> None:
-    """Raise a ValueError for a number, by its name, that is no integer of at least its least value."""
+    """Raise a ValueError for a number, by its name, that is no integer of at least its least value and at most `MOST`."""
     for name, (value, least) in numbers.items():
-        if not isinstance(value, int) or value < least:
-            expected = "a positive integer" if least == 1 else f"an integer >= {least}"
-            raise ValueError(f"{name}: got {value!r}, expected {expected}")
+        check_integer(name, value, least, MOST.get(name))
+
+
+def check_budget(budget: float | None) -> None:
+    """Raise a ValueError for what is no number of seconds, nor None."""
+    if budget is not None:
+        check_number("budget", budget, above=0, expected="a number of seconds > 0, or None")
+
+
+def check_like(model: Program, like: Tensor) -> None:
+    """Refuse what the model cannot simulate data on: `like` `(N, *shape)`, whose values do not matter."""
+    called(model, "model")
+    check_rows("like", like)
+    shape = getattr(model, "shape", None)
+    if isinstance(shape, tuple):
+        parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+        check_shape("like", like, (None, *shape), None if parameter is None else parameter.dtype)
 
 
 def check_sites(guide: Program, x: Tensor, index: Tensor) -> None:
@@ -99,9 +133,7 @@ def check_density(guide: Program, x: Tensor, index: Tensor) -> None:
 
 def simulated_rows(like: Tensor, index: Tensor | None, number: Tensor) -> tuple[Tensor, Tensor]:
     """The data of `like` `(N, *shape)` that simulated data of these numbers `(B,)` take turns with, and their `index`."""
-    if index is not None and (index.shape != (len(like),) or index.is_floating_point()):
-        raise ValueError(
-            f"index: got {index.dtype} {tuple(index.shape)}, expected integers of shape ({len(like)},), as many as data"
-        )
+    if index is not None:
+        check_index("index", index, len(like))
     rows = number % len(like)
     return like[rows], rows if index is None else index.to(like.device)[rows]

@@ -20,6 +20,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from pyro_vae.arguments import check_level
+
 
 @dataclass(frozen=True)
 class Estimate(ABC):
@@ -105,8 +107,7 @@ class Estimate(ABC):
         return self.log_px + torch.where(self.reliable, self.log_px_error**2 / 2, 0.0)
 
     def _quantile(self, level: float) -> float:
-        if not 0 < level < 1:
-            raise ValueError(f"level: got {level!r}, expected a number between 0 and 1")
+        check_level("level", level)
         return float(stats.t.ppf((1 + level) / 2, self.freedom))
 
 

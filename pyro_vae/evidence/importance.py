@@ -34,9 +34,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_vae.arguments import check_choice, check_number, check_progress
 from pyro_vae.evidence.checks import check_density, check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate, standard_error
-from pyro_vae.evidence.scores import Engine, Precision, Scores
+from pyro_vae.evidence.scores import Engine, Precision, Scores, check_engine
 from pyro_vae.evidence.scouts import NUM_SCOUTS, unreached
 from pyro_vae.modes import evaluation
 from pyro_vae.parts import batches, some
@@ -190,8 +191,10 @@ def by_importance(
     started = time.monotonic()
     least = {"num_particles": (num_particles, 1), "num_scouts": (num_scouts, 0), "seed": (seed, 0)}
     check_numbers(least if max_bytes is None else least | {"max_bytes": (max_bytes, 1)})
-    if not 0 <= defensive < 1:
-        raise ValueError(f"defensive: got {defensive!r}, expected a share >= 0 and < 1")
+    check_number("defensive", defensive, least=0, below=1, expected="a share >= 0 and < 1")
+    check_engine(engine)
+    check_choice("precision", precision, Precision)
+    check_progress(progress)
     x, index = check_inputs(model, guide, x, index)
     max_bytes = max_bytes or (2**30 if x.is_cuda else 2**24)
     num_block = max(16, _DATA // num_particles) if num_particles <= _ROWS else max(1, 8 * _ROWS // num_particles)

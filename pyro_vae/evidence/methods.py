@@ -9,13 +9,14 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
+from pyro_vae.arguments import check_choice, check_positive
+from pyro_vae.calls import called
 from pyro_vae.evidence.annealed import by_annealing
 from pyro_vae.evidence.best import Best, best_evidence
-from pyro_vae.evidence.checks import caveat_of, check_inputs
+from pyro_vae.evidence.checks import caveat_of, check_budget, check_inputs
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.importance import Evidence, by_importance
 from pyro_vae.evidence.quadrature import by_closed_form, by_quadrature
-from pyro_vae.evidence.scores import check_choice
 from pyro_vae.parts import own_numbers, takes_parts
 from pyro_vae.traces import Program
 
@@ -100,6 +101,8 @@ def _by_method(
     model: Program, guide: Program, x: Tensor, index: Tensor | None, method: Method, options: dict[str, Any]
 ) -> Estimate:
     """What the method of that name says."""
+    if method in ("importance", "best") or (method == "annealed" and options.get("start", "guide") == "guide"):
+        called(guide, "guide")
     if method == "importance":
         if "target_error" in options or "budget" in options:
             return _refined(model, guide, x, index, **options)
@@ -133,8 +136,8 @@ def _refined(
     It stops when no datum is left, when the next round would not end within the budget by the last one's pace, or at ten
     million particles.
     """
-    if not target_error > 0 or not (budget is None or budget > 0):
-        raise ValueError(f"target_error, budget: got {target_error!r}, {budget!r}, expected both positive")
+    check_positive("target_error", target_error)
+    check_budget(budget)
     started = time.monotonic()
     x, index = check_inputs(model, guide, x, index)
     found = by_importance(model, guide, x, index, num_particles=num_particles, seed=seed, **options)

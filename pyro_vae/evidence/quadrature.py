@@ -27,6 +27,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pyro_vae.arguments import check_progress
 from pyro_vae.calls import called
 from pyro_vae.evidence.checks import check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate
@@ -133,6 +134,7 @@ def by_quadrature(
     """
     started = time.monotonic()
     check_numbers({"num_points": (num_points, 51)})
+    check_progress(progress)
     if num_points % 2 == 0:
         raise ValueError(f"num_points: got {num_points}, expected an odd number: every other point is a grid too")
     x, index = check_inputs(model, None, x, index)

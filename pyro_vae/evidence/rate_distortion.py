@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_vae.evidence.annealed import blocks
+from pyro_vae.arguments import check_integer
+from pyro_vae.evidence.annealed import blocks, check_setting
 from pyro_vae.evidence.annealing import Setting, Stage
-from pyro_vae.evidence.checks import check_numbers
 from pyro_vae.evidence.scores import Engine
 from pyro_vae.traces import Program
 from pyro_vae.weights import log_mean_exp
@@ -71,8 +71,9 @@ def rate_distortion_curve(
         >>> curve.rate.shape
         torch.Size([4, 3])
     """
-    check_numbers({"num_points": (num_points, 1)})
     setting = Setting(num_temperatures, num_chains, num_leapfrog)
+    check_setting(setting, seed, engine)
+    check_integer("num_points", num_points, 1, num_temperatures)
     chosen = set(torch.linspace(num_temperatures, 0, num_points + 1).round().int().tolist()[:-1])
     found = []
     for block in blocks(model, None, x, index, setting, seed=seed, engine=engine):

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from pyro_vae.arguments import check_choice
 from pyro_vae.graphs import CaptureError, Compiled
 from pyro_vae.traces import Program, log_joint, prior, sample_guide
 
 Engine = Literal["auto", "compiled", "pyro"]
 Precision = Literal["float32", "bfloat16"]
-
-
-def check_choice(name: str, value: str, known: Any) -> None:
-    """Raise a ValueError for a value that is none of a Literal's."""
-    if value not in get_args(known):
-        raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, get_args(known)))}")
 
 
 def check_engine(engine: str) -> None:

@@ -7,17 +7,30 @@ amortization gap (Cremer et al., 2018).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_callable, check_integer, check_sizes, is_integer, refuse
 from pyro_vae.guides.families import Family, MeanField, sample_latent
 from pyro_vae.naming import unique_name
-from pyro_vae.nets import MLP, Standardise, default_latent_dim
+from pyro_vae.nets import MLP, Standardise, default_latent_dim, made
 
 Trunk = Callable[[Sequence[int], Sequence[int]], nn.Module]
+
+
+def check_encoder(encoder: object) -> int:
+    """The number of features of an encoder; a ValueError where it does not say, or is no network."""
+    features: Any = getattr(encoder, "out_features", None)
+    if not isinstance(encoder, nn.Module) or not is_integer(features):
+        raise ValueError(
+            f"encoder: got {type(encoder).__name__} without an integer `out_features`, expected a network that maps"
+            " (..., *shape) to (..., out_features), such as MLP(shape, hidden)"
+        )
+    return int(features)
 
 
 class Amortized(nn.Module):
@@ -43,12 +56,7 @@ class Amortized(nn.Module):
                 f"family: got {family!r}, expected a Family such as MeanField(50); `EncoderGuide(shape, latent_dim)` is the"
                 " guide that is built from the shape of the data, as on the command line"
             )
-        features = getattr(encoder, "out_features", None)
-        if not isinstance(features, int):
-            raise ValueError(
-                f"encoder: got {type(encoder).__name__} without an integer `out_features`, expected a network that maps"
-                " (..., *shape) to (..., out_features), such as MLP(shape, hidden)"
-            )
+        features = check_encoder(encoder)
         self.family = family
         self.standardise = Standardise()
         self.encoder = encoder
@@ -98,5 +106,10 @@ class EncoderGuide(Amortized):
         family: Callable[[int], Family] = MeanField,
         encoder: Trunk = MLP,
     ) -> None:
+        shape, hidden = check_sizes("shape", shape), check_sizes("hidden", hidden)
         latent_dim = default_latent_dim(shape) if latent_dim is None else latent_dim
-        super().__init__(family(latent_dim), encoder(tuple(shape), tuple(hidden)))
+        check_integer("latent_dim", latent_dim, 1)
+        check_callable("family", family, "a class of families, such as MeanField")
+        if isinstance(family, Family):
+            refuse("family", family, "a class of families, such as MeanField, and not one of them")
+        super().__init__(family(latent_dim), made("encoder", encoder, shape, hidden))

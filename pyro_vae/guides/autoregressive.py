@@ -19,10 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions.transforms import AffineTransform, IndependentTransform, Transform
 
+from pyro_vae.arguments import check_sizes
+from pyro_vae.guides.amortized import check_encoder
 from pyro_vae.guides.families import sample_latent
 from pyro_vae.guides.flows import BOUND, MaskedAutoregressiveTransform, MonotonicRQSTransform
 from pyro_vae.naming import unique_name
-from pyro_vae.nets import Standardise, check_sizes
+from pyro_vae.nets import Standardise
 
 
 class AutoregressiveFlow(nn.Module):
@@ -52,11 +54,7 @@ class AutoregressiveFlow(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes("dim, num_transforms, num_bins", (dim, num_transforms, num_bins))
-        features = getattr(encoder, "out_features", None)
-        if not isinstance(features, int):
-            raise ValueError(
-                f"encoder: got {type(encoder).__name__} without an integer `out_features`, expected MLP, say"
-            )
+        features = check_encoder(encoder)
         self.standardise = Standardise()
         self.encoder = encoder
         self.head = nn.Linear(features, 2 * dim)

@@ -19,9 +19,17 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.arguments import (
+    check_finite,
+    check_integer,
+    check_number,
+    check_positive,
+    check_rows,
+    check_shape,
+    refuse,
+)
 from pyro_vae.guides.families import MeanField
 from pyro_vae.guides.local import Local
-from pyro_vae.nets import check_sizes
 
 GuideT = TypeVar("GuideT", bound=nn.Module)
 
@@ -60,15 +68,9 @@ def coordinate_ascent(
     Raises:
         ValueError: shapes that do not match, a sigma that is not positive, values that are not finite.
     """
-    flat, sigma = x.reshape(len(x), -1), torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
-    if loading.dim() != 2 or mean.shape != loading.shape[:1] or flat.shape[1] != len(loading):
-        raise ValueError(
-            f"loading, mean, x: got shapes {tuple(loading.shape)}, {tuple(mean.shape)}, {tuple(x.shape)}, expected (D, d),"
-            " (D,), (N, D)"
-        )
-    if not (sigma > 0 and all(torch.isfinite(t).all() for t in (loading, mean, flat, sigma))):
-        raise ValueError(f"sigma, loading, mean, x: got sigma {sigma}, expected it positive and all of them finite")
-    check_sizes("max_sweeps", (max_sweeps,))
+    check_integer("max_sweeps", max_sweeps, 1)
+    check_number("tolerance", tolerance, least=0)
+    flat, sigma = _checked(loading, mean, sigma, x)
     num_units = loading.shape[1]
     precision = torch.eye(num_units).to(loading) + loading.T @ loading / sigma**2
     score = (flat - mean) @ loading / sigma**2  # (N, d)
@@ -86,6 +88,26 @@ def coordinate_ascent(
     guide = Local(MeanField(num_units), len(x)).to(loading)
     guide.table.copy_(torch.cat([centre, (variance.log() / 2).expand_as(centre)], -1))
     return Ascent(guide, torch.stack(elbos))
+
+
+def _checked(loading: Tensor, mean: Tensor, sigma: Tensor | float, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The data `(N, D)` and sigma `()`, all of them finite and of shapes that match."""
+    check_shape("loading", loading, (None, None))
+    check_shape("loading, mean" if isinstance(mean, Tensor) else "mean", mean, (len(loading),), loading.dtype)
+    check_rows("x", x)
+    if not x.is_floating_point() or x[0].numel() != len(loading):
+        raise ValueError(
+            f"x, loading, mean: got shapes {tuple(x.shape)}, {tuple(loading.shape)}, {tuple(mean.shape)} ({x.dtype}),"
+            " expected floats (N, D), (D, d), (D,)"
+        )
+    if not isinstance(sigma, Tensor):
+        check_positive("sigma", sigma)
+    noise = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+    if noise.dim() or not (noise > 0 and torch.isfinite(noise)):
+        refuse("sigma", sigma, "a positive number")
+    for name, value in (("loading", loading), ("mean", mean), ("x", x)):
+        check_finite(name, value)
+    return x.reshape(len(x), -1), noise
 
 
 def _elbo(centre: Tensor, variance: Tensor, loading: Tensor, x: Tensor, sigma: Tensor) -> Tensor:

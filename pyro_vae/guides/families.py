@@ -24,7 +24,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyro_vae.nets import check_sizes
+from pyro_vae.arguments import check_integer, check_kind, check_sizes, refuse
 
 
 class Family(ABC):
@@ -52,6 +52,9 @@ class Family(ABC):
 
     def split(self, params: Tensor) -> tuple[Tensor, ...]:
         """The parts of parameters `(..., P)`."""
+        check_kind("params", params, Tensor, f"a tensor (..., {self.num_params})")
+        if params.shape[-1:] != (self.num_params,):
+            refuse("params", params, f"(..., {self.num_params})")
         return params.split(list(self.blocks.values()), dim=-1)
 
     def num_shared(self, other: Family) -> int:
@@ -81,7 +84,8 @@ class MeanField(Family):
     """
 
     def __init__(self, dim: int) -> None:
-        (self.dim,) = check_sizes("dim", (dim,))
+        check_integer("dim", dim, 1)
+        self.dim = dim
         self.blocks = {"mean": dim, "log_scale": dim}
 
     def __call__(self, params: Tensor) -> dist.TorchDistribution:
@@ -131,7 +135,8 @@ class FullRank(Family):
     """
 
     def __init__(self, dim: int) -> None:
-        (self.dim,) = check_sizes("dim", (dim,))
+        check_integer("dim", dim, 1)
+        self.dim = dim
         self.blocks = {"mean": dim, "log_scale": dim, "lower": dim * (dim - 1) // 2}
 
     def __call__(self, params: Tensor) -> dist.TorchDistribution:

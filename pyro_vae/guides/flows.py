@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.transforms import IndependentTransform, Transform
 
+from pyro_vae.arguments import check_sizes
 from pyro_vae.guides.families import Family, FullRank, triangular
-from pyro_vae.nets import check_sizes
 
 _validate = Distribution._validate_args
 from zuko.flows import MaskedAutoregressiveTransform  # noqa: E402  switches torch's validation off, for everyone

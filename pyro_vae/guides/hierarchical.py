@@ -16,8 +16,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_sizes
 from pyro_vae.naming import unique_name
-from pyro_vae.nets import MLP, Standardise, check_sizes, last_parameter
+from pyro_vae.nets import MLP, Standardise, last_parameter
 
 
 class HierarchicalGuide(nn.Module):
@@ -53,7 +54,7 @@ class HierarchicalGuide(nn.Module):
         self.standardise = Standardise()
         self.bottom = MLP(shape, hidden, activation)
         self.bottom_head = nn.Linear(self.bottom.out_features, 2 * middle_dim)
-        self.top = MLP(middle_dim, top_hidden, activation)
+        self.top = MLP(middle_dim, check_sizes("top_hidden", top_hidden), activation)
         self.top_head = nn.Linear(self.top.out_features, 2 * latent_dim)
         self.register_buffer("_untrained", last_parameter(self), persistent=False)
 

@@ -11,10 +11,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_integer, check_kind, check_rows, refuse
 from pyro_vae.guides.amortized import Amortized
 from pyro_vae.guides.families import Family, sample_latent
 from pyro_vae.naming import unique_name
-from pyro_vae.nets import check_sizes
 
 
 class Local(nn.Module):
@@ -40,7 +40,8 @@ class Local(nn.Module):
 
     def __init__(self, family: Family, num_data: int, numbers: Tensor | None = None) -> None:
         super().__init__()
-        (num_data,) = check_sizes("num_data", (num_data,))
+        check_kind("family", family, Family, "a Family such as MeanField(50)")
+        check_integer("num_data", num_data, 1)
         self.family = family
         self.num_rows = num_data  # tells estimators that rows of other data mean nothing here
         self.table = nn.Parameter(family.standard().repeat(num_data, 1))
@@ -64,8 +65,11 @@ class Local(nn.Module):
 
     def q(self, index: Tensor) -> dist.TorchDistribution:
         """q for the data of rows `index` `(B,)`, batch shape (B,), event shape (d,)."""
+        check_kind("index", index, Tensor, "a tensor of rows")
+        if index.dtype not in (torch.int64, torch.int32):
+            refuse("index", index, "integers (B,)")
         try:
-            rows = self.table[self._rows(index)]
+            rows = self.table.index_select(0, self._rows(index))  # which takes no negative row
         except IndexError as error:
             raise ValueError(
                 f"index: got {_range(index)}, but the guide has {len(self.table)} rows, of data"
@@ -99,9 +103,14 @@ class Local(nn.Module):
         In another family, what the two families share is taken over: the mean and the scales always, all of a full-rank
         Gaussian in a spline flow. The `numbers` of the data are those of another table, unless given.
         """
-        family = family or guide.family
         if numbers is None and isinstance(guide, Local) and guide._sorted is not None:
             numbers = guide.numbers
+        check_rows("x", x)
+        check_integer("batch_size", batch_size, 1)
+        if not isinstance(guide, Local | Amortized):
+            raise ValueError(f"guide: got {type(guide).__name__}, expected an Amortized or a Local guide to start from")
+        family = guide.family if family is None else family
+        check_kind("family", family, Family, "a Family such as MeanField(50), or None for the guide's")
         local = cls(family, len(x), numbers).to(device=x.device, dtype=next(guide.parameters()).dtype)
         if family.dim != guide.family.dim:
             raise ValueError(f"family: got {family.dim} units, expected the guide's {guide.family.dim}")

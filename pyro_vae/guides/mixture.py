@@ -20,8 +20,17 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.arguments import (
+    check_finite,
+    check_integer,
+    check_number,
+    check_positive,
+    check_rows,
+    check_seed,
+    check_shape,
+    refuse,
+)
 from pyro_vae.guides.coordinate_ascent import Ascent
-from pyro_vae.nets import check_sizes
 
 
 class MixtureGuide(nn.Module):
@@ -39,6 +48,15 @@ class MixtureGuide(nn.Module):
 
     def __init__(self, mean: Tensor, variance: Tensor, responsibilities: Tensor) -> None:
         super().__init__()
+        check_shape("mean", mean, (None, None))
+        check_finite("mean", mean)
+        check_shape("variance", variance, (len(mean),))
+        if not (variance > 0).all() or not torch.isfinite(variance).all():
+            raise ValueError("variance: got values that are not positive, expected positive and finite ones")
+        check_shape("responsibilities", responsibilities, (None, len(mean)))
+        off = (responsibilities.sum(1) - 1).abs() > 1e-3
+        if len(off) == 0 or off.any() or not (responsibilities >= 0).all():
+            refuse("responsibilities", responsibilities, f"probabilities (N, {len(mean)}), rows that sum to 1")
         self.register_buffer("mean", mean)
         self.register_buffer("variance", variance)
         self.register_buffer("responsibilities", responsibilities)
@@ -84,11 +102,17 @@ def mixture_ascent(
         >>> bool((ascent.elbos.diff() > -1e-3).all())
         True
     """
-    check_sizes("num_components, max_sweeps", (num_components, max_sweeps))
-    if x.dim() != 2 or len(x) < num_components or not torch.isfinite(x).all():
-        raise ValueError(f"x: got shape {tuple(x.shape)}, expected finite data (N, D) with N >= K = {num_components}")
-    if not (0 < spread < math.inf and 0 < sigma < math.inf):
-        raise ValueError(f"spread, sigma: got {spread}, {sigma}, expected both positive and finite")
+    for name, count in (("num_components", num_components), ("max_sweeps", max_sweeps)):
+        check_integer(name, count, 1)
+    check_positive("spread", spread)
+    check_positive("sigma", sigma)
+    check_seed("seed", seed)
+    check_number("tolerance", tolerance, least=0)
+    check_rows("x", x)
+    check_shape("x", x, (None, None))
+    check_finite("x", x)
+    if len(x) < num_components:
+        raise ValueError(f"x, num_components: got {len(x)} data for {num_components}, expected as many data or more")
     start = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:num_components]
     mean, variance = x[start.to(x.device)].clone(), x.new_full((num_components,), sigma**2)
     phi = x.new_full((len(x), num_components), 1 / num_components)

@@ -9,38 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import struct
-import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
+
+from pyro_vae.files import write_atomically
 
 FORMAT = 2
 MAX_BYTES = 4 * 2**30  # of a file that is read whole
 _SEAL = b"pyro_vae sha256 "
 _SEALED = len(_SEAL) + 64  # bytes of the archive's comment
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call `write` on a temporary file in the same folder, flush it to the disk and move it to `path`.
-
-    A link at `path` is replaced and not followed.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def read_whole(path: Path, limit: int = MAX_BYTES) -> bytes:

@@ -28,6 +28,7 @@ from pyro.infer import ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor
 
+from pyro_vae.arguments import check_callable, check_flag, check_kind
 from pyro_vae.graphs import CaptureError, Compiled, Watch, rollback
 from pyro_vae.inference.optim import JointOptim, OptimizerFactory
 from pyro_vae.traces import Program
@@ -70,8 +71,12 @@ class CompiledSVI:
         prepare: Callable[..., Sequence[Any]] | None = None,
         fallback: bool = True,
     ) -> None:
-        if not isinstance(loss, ELBO):
-            raise ValueError(f"loss: got {loss!r}, expected a Pyro ELBO such as pyro.infer.Trace_ELBO()")
+        for name, program in (("model", model), ("guide", guide)):
+            check_callable(name, program, "a Pyro program")
+        check_kind("loss", loss, ELBO, "a Pyro ELBO such as pyro.infer.Trace_ELBO()")
+        check_flag("fallback", fallback)
+        if prepare is not None:
+            check_callable("prepare", prepare, "a function from the arguments of a step to those of the programs")
         if not callable(optim):
             raise ValueError(
                 f"optim: got {optim!r}, expected a PyroOptim, or a function from parameters to an optimizer"

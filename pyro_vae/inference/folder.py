@@ -6,6 +6,7 @@ every file is replaced in one step.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import uuid
@@ -15,7 +16,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pyro_vae.inference.checkpoint import read_whole, write_atomically
+from pyro_vae.files import write_atomically
+from pyro_vae.inference.checkpoint import read_whole
 from pyro_vae.inference.weights import NAME as WEIGHTS
 
 CHECKPOINT = "checkpoint.pt"
@@ -43,9 +45,8 @@ def claim(folder: Path, resume: bool) -> Iterator[Path]:
     """
     if resume and not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder, expected the folder of a run")
-    made = _make(folder)
-    before = {path.name for path in folder.iterdir()}
-    try:
+    with making("folder", folder):
+        before = {path.name for path in folder.iterdir()}
         with _lock(folder):
             if not resume and is_trained(folder):
                 raise ValueError(f"folder: {folder} holds a run already: resume it, or choose another folder")
@@ -58,20 +59,31 @@ def claim(folder: Path, resume: bool) -> Iterator[Path]:
                 if not resume and not is_trained(folder):
                     _forget(folder, before)
                 raise
-    except BaseException:
-        if made and not is_trained(folder):
-            _remove(made)
-        raise
 
 
-def _make(folder: Path) -> list[Path]:
-    """Make a folder and its parents; those that were missing, the innermost first."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+@contextmanager
+def making(name: str, folder: Path) -> Iterator[None]:
+    """Make a folder and its parents where they are missing; those that stay empty go where an error comes.
+
+    Raises:
+        ValueError: it cannot be made; the argument or option `name` has asked for it.
+    """
+    made: list[Path] = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"folder: cannot make {folder} ({error.strerror}): choose another folder") from error
-    return missing
+        for path in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+            path.mkdir(exist_ok=True)
+            made.insert(0, path)
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "it is no folder")
+    except (OSError, ValueError) as error:
+        _remove(made)
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"{name}: cannot make {folder} ({reason}): choose another folder") from error
+    try:
+        yield
+    except BaseException:
+        _remove(made)
+        raise
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import torch
 from pyro.infer import ELBO, SVI, Trace_ELBO
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_integer, check_kind, check_positive, check_seed
 from pyro_vae.calls import called
 from pyro_vae.evidence.checks import check_inputs
 from pyro_vae.inference.compiled import CompiledSVI
@@ -91,6 +92,12 @@ def fit_local(
     rows = num_steps is None and loss is None and hasattr(guide, "table") and hasattr(guide, "family")
     _check_numbers(num_steps, learning_rate, num_particles, restarts, rows)
     check_engine(engine)
+    check_seed("seed", seed)
+    if loss is not None:
+        check_kind("loss", loss, ELBO, "a Pyro ELBO such as pyro.infer.Trace_ELBO(), or None")
+    num_rows = getattr(guide, "num_rows", None)
+    if rows and isinstance(x, Tensor) and x.dim() and num_rows != len(x):
+        raise ValueError(f"guide: got parameters for {num_rows} data, expected them for these {len(x)}")
     x, index = check_inputs(model, guide, x, index)
     if rows and not torch.equal(index, default_index(x, guide)):
         raise ValueError("index: got other numbers than the guide's, expected those of all its rows, in their order")
@@ -124,10 +131,11 @@ def fit_local(
 
 
 def _check_numbers(num_steps: int | None, learning_rate: float, num_particles: int, restarts: int, rows: bool) -> None:
-    if (num_steps is not None and num_steps < 1) or not learning_rate > 0:
-        raise ValueError(f"num_steps, learning_rate: got {num_steps}, {learning_rate}, expected both positive")
-    if num_particles < 1 or restarts < 0:
-        raise ValueError(f"num_particles, restarts: got {num_particles}, {restarts}, expected >= 1 and >= 0")
+    if num_steps is not None:
+        check_integer("num_steps", num_steps, 1)
+    check_positive("learning_rate", learning_rate)
+    check_integer("num_particles", num_particles, 1)
+    check_integer("restarts", restarts, 0)
     if not rows and (num_particles > 1 or restarts):
         raise ValueError(
             "num_particles, restarts: they belong to a run to convergence, which needs a guide with a table of rows, such as"

@@ -19,8 +19,25 @@ import torch
 from pyro.optim import PyroOptim
 from torch import Tensor
 
+from pyro_vae.arguments import check_kind
+
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 ScheduleFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+
+
+def make_schedule(factory: ScheduleFactory | None, optimizer: torch.optim.Optimizer) -> Any:
+    """The learning-rate schedule of an optimizer; None where there is to be none."""
+    return None if factory is None else _built("schedule", factory, optimizer, torch.optim.lr_scheduler.LRScheduler)
+
+
+def _built(name: str, factory: Callable[[Any], Any], argument: Any, kind: type) -> Any:
+    """What a function makes; a ValueError with the name of the argument where that fails, or is of another kind."""
+    try:
+        found = factory(argument)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{name}: {' '.join(str(error).split())}") from error
+    check_kind(name, found, kind, f"a function that returns a torch {kind.__name__}")
+    return found
 
 
 class JointOptim(PyroOptim):
@@ -36,7 +53,7 @@ class JointOptim(PyroOptim):
         super().__init__(constructor, {})
         self.params = list(dict.fromkeys(params))
         self.clip_norm = clip_norm
-        self.optimizer = constructor(self.params)
+        self.optimizer = _built("optimizer", constructor, self.params, torch.optim.Optimizer)
         closure = inspect.signature(self.optimizer.step).parameters.get("closure")
         if closure is not None and closure.default is closure.empty:
             raise ValueError(

@@ -12,6 +12,7 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_choice
 from pyro_vae.calls import called
 from pyro_vae.data import Dataset, Split, as_dataset
 from pyro_vae.data.arrays import Values
@@ -19,7 +20,7 @@ from pyro_vae.data.binarise import check_rule, draw_seed, rule_for
 from pyro_vae.evidence.checks import check_data
 from pyro_vae.inference.engine import make_step
 from pyro_vae.inference.job import Job, read_checkpoint
-from pyro_vae.inference.optim import JointOptim
+from pyro_vae.inference.optim import JointOptim, make_schedule
 from pyro_vae.inference.outcome import MIN_VALID, probe_of
 from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
 from pyro_vae.inference.settings import settings_of
@@ -31,8 +32,7 @@ from pyro_vae.traces import Program, Scaling, check_programs, check_reach, scali
 
 def resolve_device(device: str) -> torch.device:
     """The torch device for "auto", "cpu" or "cuda"; a ValueError where there is none such."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device: got {device!r}, expected 'auto', 'cpu' or 'cuda'")
+    check_choice("device", device, ("auto", "cpu", "cuda"))
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: got 'cuda', but torch sees no CUDA device here: use device='auto' or 'cpu'")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
@@ -100,7 +100,7 @@ def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecip
     if not params:
         raise ValueError("fit: neither the model nor the guide has a parameter to train: register nets by pyro.module")
     optim = JointOptim(recipe.optimizer, params.values(), recipe.clip_norm)
-    schedule = recipe.schedule(optim.optimizer) if recipe.schedule else None
+    schedule = make_schedule(recipe.schedule, optim.optimizer)
     elbo = type(recipe.loss) in ELBOS and not scaled.other
     return Job(
         model=model,
@@ -125,7 +125,10 @@ def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecip
 
 def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict[str, Tensor]]:
     """Whether the programs can be trained on the data at all, how they scale them, and the parameters."""
-    check_data(model, data.train.x)
+    try:
+        check_data(model, data.train.x)
+    except ValueError as error:
+        raise ValueError(f"data: {error}") from error
     for program in (model, guide):
         if hasattr(program, "start"):
             program.start(data.train.x)

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import torch
 from pyro.infer import ELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 
+from pyro_vae.arguments import check_choice, check_integer, check_number, check_seed
 from pyro_vae.inference.optim import OptimizerFactory, ScheduleFactory
 
 Engine = Literal["auto", "compiled", "svi"]
@@ -24,8 +25,7 @@ BATCH_SIZES = (16, 128)
 
 def check_engine(engine: str) -> None:
     """Raise a ValueError for an engine that does not exist."""
-    if engine not in get_args(Engine):
-        raise ValueError(f"engine: got {engine!r}, expected one of {', '.join(map(repr, get_args(Engine)))}")
+    check_choice("engine", engine, Engine)
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,14 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name}: got {value!r}, expected a positive integer")
-        for name, least in (("beta", 0.0), ("warmup_epochs", 0.0), ("clip_norm", 1e-30)):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= least):
-                raise ValueError(f"{name}: got {value!r}, expected a finite number {'> 0' if least else '>= 0'}")
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed: got {self.seed!r}, expected an integer >= 0")
+            if value is not None or name == "epochs":
+                check_integer(name, value, 1)
+        check_number("beta", self.beta, least=0)
+        if self.warmup_epochs is not None:
+            check_number("warmup_epochs", self.warmup_epochs, least=0)
+        if self.clip_norm is not None:
+            check_number("clip_norm", self.clip_norm, above=0)
+        check_seed("seed", self.seed)
         check_engine(self.engine)
         if self.keep not in (None, *get_args(Keep)) or (self.keep == "last" and self.patience is not None):
             expected = "None, 'best' or 'last'" if self.patience is None else "None or 'best' with patience"
@@ -102,6 +102,7 @@ class Recipe:
             >>> recipe.batch_size, round(recipe.warmup_epochs, 1)
             (64, 50.0)
         """
+        check_integer("num_data", num_data, 1)
         batch_size = default_batch_size(num_data) if self.batch_size is None else self.batch_size
         warmup = self.warmup_epochs
         if warmup is None:

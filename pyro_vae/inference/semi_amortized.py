@@ -20,6 +20,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_flag, check_integer, check_positive
 from pyro_vae.calls import called
 from pyro_vae.naming import unique_name
 from pyro_vae.traces import Program
@@ -54,14 +55,16 @@ class SemiAmortized(nn.Module):
         through: bool = False,
     ) -> None:
         super().__init__()
+        called(model, "model")
         missing = [name for name in ("family", "params") if not hasattr(amortized, name)]
         if missing:
             raise ValueError(
                 f"amortized: got {type(amortized).__name__} without {' and '.join(missing)}, expected a guide whose family"
                 " takes all its parameters from a network, such as Amortized(MeanField(50), encoder)"
             )
-        if not isinstance(num_steps, int) or num_steps < 0 or not learning_rate > 0:
-            raise ValueError(f"num_steps, learning_rate: got {num_steps}, {learning_rate}, expected >= 0 and > 0")
+        check_integer("num_steps", num_steps, 0)
+        check_positive("learning_rate", learning_rate)
+        check_flag("through", through)
         self.amortized: Any = amortized
         self.num_steps, self.learning_rate, self.through = num_steps, learning_rate, through
         self._model = (model,)  # in a tuple: its parameters are not the guide's

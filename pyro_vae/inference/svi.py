@@ -24,6 +24,8 @@ import pyro
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from pyro_vae.arguments import check_flag, check_kind, refuse
+from pyro_vae.calls import called
 from pyro_vae.data import Dataset
 from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import draw_seed
@@ -87,7 +89,15 @@ def fit(
         >>> len(run.history)
         2
     """
+    if recipe is not None:
+        check_kind("recipe", recipe, Recipe, "a Recipe, or None")
     recipe = replace(recipe or Recipe(), **changes)
+    for name, flag in (("resume", resume), ("quiet", quiet)):
+        check_flag(name, flag)
+    for name, program in (("model", model), ("guide", guide)):
+        called(program, name)
+    if folder is not None and (not isinstance(folder, str | Path) or not str(folder)):
+        refuse("folder", folder, "a path, or None")
     data = data_for(model, guide, data, valid, values)
     where = resolve_device(device)
     if resume and folder is None:

@@ -20,7 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from pyro_vae.inference.checkpoint import read_whole, write_atomically
+from pyro_vae.files import write_atomically
+from pyro_vae.inference.checkpoint import read_whole
 
 NAME = "weights.safetensors"
 FORMAT = "1"

@@ -16,10 +16,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.arguments import MAX_SAMPLES, check_data_of, check_integer, check_mean, check_sizes
 from pyro_vae.data import Binarise
-from pyro_vae.models.likelihoods import Bernoulli, Likelihood, start_likelihood
+from pyro_vae.models.likelihoods import Likelihood, chosen, start_likelihood
 from pyro_vae.naming import unique_name
-from pyro_vae.nets import MLP, MLPDecoder, check_sizes, last_parameter
+from pyro_vae.nets import MLP, MLPDecoder, last_parameter
 
 
 class HierarchicalVAE(nn.Module):
@@ -54,9 +55,9 @@ class HierarchicalVAE(nn.Module):
         super().__init__()
         self.shape = check_sizes("shape", shape)
         self.latent_dim, self.middle_dim = check_sizes("latent_dim, middle_dim", (latent_dim, middle_dim))
-        self.likelihood = Bernoulli() if likelihood is None else likelihood
+        self.likelihood = chosen(likelihood)
         self.likelihood.bind(self.shape)
-        self.top = MLP(self.latent_dim, top_hidden, activation)
+        self.top = MLP(self.latent_dim, check_sizes("top_hidden", top_hidden), activation)
         self.top_head = nn.Linear(self.top.out_features, 2 * self.middle_dim)
         self.decoder = MLPDecoder(self.middle_dim, hidden, self.shape, self.likelihood.num_outputs, activation)
         self.register_buffer("_untrained", last_parameter(self.decoder), persistent=False)
@@ -75,8 +76,7 @@ class HierarchicalVAE(nn.Module):
 
     def center(self, mean: Tensor) -> None:
         """Set the output bias so that the decoder starts from the mean of the training data, `(*shape)`."""
-        if tuple(mean.shape) != self.shape:
-            raise ValueError(f"mean: got shape {tuple(mean.shape)}, expected {self.shape}")
+        check_mean("mean", mean, self.shape)
         self.likelihood.center(self.decoder.bias, mean)
         self._untrained = last_parameter(self.decoder)
 
@@ -100,12 +100,12 @@ class HierarchicalVAE(nn.Module):
 
     def check_data(self, x: Tensor) -> None:
         """Raise a ValueError where `x` is not `(N, *shape)` with values that the likelihood can score."""
-        if tuple(x.shape[1:]) != self.shape:
-            raise ValueError(f"x: got shape {tuple(x.shape)}, expected (N, {', '.join(map(str, self.shape))})")
+        check_data_of("x", x, self.shape, next(self.parameters()))
         self.likelihood.check(x)
 
     @torch.no_grad()
     def sample(self, num_samples: int) -> Tensor:
         """Means of p(x | middle) for both layers drawn from the prior, `(num_samples, *shape)`."""
+        check_integer("num_samples", num_samples, 1, MAX_SAMPLES)
         z = self.prior(self.top_head.weight).sample((num_samples,))
         return self.likelihood(self.decoder(self.middle(z).sample())).mean

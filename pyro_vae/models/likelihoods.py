@@ -8,7 +8,6 @@ from the best constant model. `likelihood_for` chooses one for a set.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -17,6 +16,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.arguments import check_choice, check_finite, check_flag, check_kind, check_number, check_positive
 from pyro_vae.data import Binarise, Dataset
 from pyro_vae.nets import Standardise
 
@@ -46,8 +46,7 @@ class Likelihood(nn.Module, ABC):
 
     def check(self, x: Tensor) -> None:
         """Raise a ValueError where `x` `(N, *shape)` has values outside the support."""
-        if not torch.isfinite(x).all():
-            raise ValueError("x: got NaN or infinite values, expected finite data: clean the data first")
+        check_finite("x", x)
 
     def bind(self, shape: Sequence[int]) -> None:
         """Make the parameters that depend on the shape of a datum; called once, by the model."""
@@ -82,6 +81,7 @@ class Bernoulli(Likelihood):
 
     def __init__(self, grey: bool = False) -> None:
         super().__init__()
+        check_flag("grey", grey)
         self.grey = grey
         self.rules = ("none",) if grey else ("dynamic", "static", "threshold", "none")
         self.discrete_under = () if grey else self.rules
@@ -136,12 +136,10 @@ class Gaussian(Likelihood):
 
     def __init__(self, sigma: float | None = None, learn: Learn = "shared", floor: float = 1e-3) -> None:
         super().__init__()
-        if sigma is not None and not (sigma > 0 and math.isfinite(sigma)):
-            raise ValueError(f"sigma: got {sigma}, expected a positive number")
-        if not 0 <= floor < (sigma or 1.0):
-            raise ValueError(f"floor: got {floor}, expected 0 <= floor < sigma = {sigma or 1.0}")
-        if learn not in ("none", "shared", "pixel", "output"):
-            raise ValueError(f"learn: got {learn!r}, expected 'none', 'shared', 'pixel' or 'output'")
+        if sigma is not None:
+            check_positive("sigma", sigma)
+        check_number("floor", floor, least=0, below=sigma or 1.0)
+        check_choice("learn", learn, Learn)
         if learn == "none" and sigma is None:
             raise ValueError("sigma: got None with learn='none', expected a number to keep, or another learn")
         self.sigma, self.learn, self.floor = sigma, learn, floor
@@ -197,6 +195,14 @@ class Gaussian(Likelihood):
         return (relative - self.floor).clamp(min=max(self.floor, 1e-12)).log()
 
 
+def chosen(likelihood: Likelihood | None) -> Likelihood:
+    """The likelihood of a model, `Bernoulli()` unless given."""
+    if likelihood is None:
+        return Bernoulli()
+    check_kind("likelihood", likelihood, Likelihood, "a likelihood such as pyro_vae.Gaussian()")
+    return likelihood
+
+
 def start_likelihood(model: Any, x: Tensor) -> None:
     """Let a model's likelihood take the scale of training data `(N, *shape)`, and its decoder begin at their mean."""
     if model.likelihood.start(x) and isinstance(getattr(model.decoder, "bias", None), Tensor):
@@ -212,6 +218,7 @@ def likelihood_for(data: Dataset) -> Likelihood:
         >>> likelihood_for(load("digits")).describe()
         'Bernoulli'
     """
+    check_kind("data", data, Dataset, "a Dataset, as pyro_vae.load makes one")
     if data.is_binary:
         return Bernoulli()
     return Gaussian(learn="pixel" if len(data.shape) == 1 else "shared")

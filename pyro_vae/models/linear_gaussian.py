@@ -19,8 +19,21 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.arguments import (
+    MAX_SAMPLES,
+    check_data_of,
+    check_finite,
+    check_integer,
+    check_kind,
+    check_mean,
+    check_positive,
+    check_rows,
+    check_seed,
+    check_shape,
+    check_sizes,
+    refuse,
+)
 from pyro_vae.naming import unique_name
-from pyro_vae.nets import check_sizes
 
 
 class LinearGaussian(nn.Module):
@@ -40,10 +53,11 @@ class LinearGaussian(nn.Module):
 
     def __init__(self, shape: int | Sequence[int], latent_dim: int = 2, sigma: float = 1.0, seed: int = 0) -> None:
         super().__init__()
-        self.shape = check_sizes("shape", (shape,) if isinstance(shape, int) else shape)
-        (self.latent_dim,) = check_sizes("latent_dim", (latent_dim,))
-        if not (sigma > 0 and math.isfinite(sigma)):
-            raise ValueError(f"sigma: got {sigma}, expected a positive number")
+        self.shape = check_sizes("shape", shape)
+        check_integer("latent_dim", latent_dim, 1)
+        check_positive("sigma", sigma)
+        check_seed("seed", seed)
+        self.latent_dim = latent_dim
         size = math.prod(self.shape)
         generator = torch.Generator().manual_seed(seed)
         self.loading = nn.Parameter(torch.randn(size, latent_dim, generator=generator) / math.sqrt(latent_dim))
@@ -53,8 +67,13 @@ class LinearGaussian(nn.Module):
     @classmethod
     def maximum_likelihood(cls, x: Tensor, latent_dim: int) -> LinearGaussian:
         """The maximum-likelihood fit to `x` `(N, *shape)` from the sample covariance's eigenvectors, in x's dtype."""
+        check_rows("x", x, least=2)
+        if not x.is_floating_point():
+            refuse("x", x, "floats (N, *shape)")
+        check_finite("x", x)
         flat = x.reshape(len(x), -1)
         size = flat.shape[1]
+        check_integer("latent_dim", latent_dim, 1)
         if not 1 <= latent_dim < size:
             raise ValueError(f"latent_dim: got {latent_dim}, expected 1 <= latent_dim < {size}, the size of a datum")
         model = cls(x.shape[1:], latent_dim).to(x)
@@ -70,6 +89,7 @@ class LinearGaussian(nn.Module):
 
     def center(self, mean: Tensor) -> None:
         """Start from the mean of the training data, `(*shape)`."""
+        check_mean("mean", mean, self.shape)
         with torch.no_grad():
             self.mean.copy_(mean.flatten())
 
@@ -84,22 +104,24 @@ class LinearGaussian(nn.Module):
 
     def check_data(self, x: Tensor) -> None:
         """Raise a ValueError where `x` is not finite and of shape `(N, *shape)`."""
-        if tuple(x.shape[1:]) != self.shape or not torch.isfinite(x).all():
-            raise ValueError(f"x: got shape {tuple(x.shape)}, expected finite (N, {', '.join(map(str, self.shape))})")
+        check_data_of("x", x, self.shape, self.loading)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Mean of p(x | z) `(..., *shape)` for latents `(..., d)`."""
+        check_shape("z", z, (*[None] * (z.dim() - 1 if isinstance(z, Tensor) else 1), self.latent_dim))
         return (z @ self.loading.T + self.mean).reshape(*z.shape[:-1], *self.shape)
 
     @torch.no_grad()
     def sample(self, num_samples: int) -> Tensor:
         """Means of p(x | z) for z from the prior, `(num_samples, *shape)`."""
+        check_integer("num_samples", num_samples, 1, MAX_SAMPLES)
         return self.decode(torch.randn(num_samples, self.latent_dim).to(self.loading))
 
     @torch.no_grad()
     def log_px(self, x: Tensor) -> Tensor:
         """Exact log p(x), `(B,)` nats."""
+        self.check_data(x)
         variance = (2 * self.log_sigma).exp()
         covariance = self.loading @ self.loading.T + variance * torch.eye(len(self.mean)).to(self.mean)
         return dist.MultivariateNormal(self.mean, covariance).log_prob(x.reshape(len(x), -1))
@@ -110,6 +132,7 @@ class LinearGaussian(nn.Module):
 
     def posterior(self, x: Tensor) -> dist.TorchDistribution:
         """Exact p(z | x), batch shape (B,), event shape (d,)."""
+        check_shape("x", x, (None, *self.shape), self.loading.dtype)
         precision = self.precision()
         score = (x.reshape(len(x), -1) - self.mean) @ self.loading / (2 * self.log_sigma).exp()
         return dist.MultivariateNormal(torch.linalg.solve(precision, score.T).T, precision_matrix=precision)
@@ -130,6 +153,7 @@ class ExactGuide(nn.Module):
 
     def __init__(self, model: LinearGaussian) -> None:
         super().__init__()
+        check_kind("model", model, LinearGaussian, "a LinearGaussian, whose posterior is known")
         self.posterior = model.posterior  # a bound method: the parameters stay the model's
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from pyro.ops.indexing import Vindex
 from torch import Tensor, nn
 
-from pyro_vae.nets import check_sizes
+from pyro_vae.arguments import MAX_SAMPLES, check_finite, check_integer, check_positive, check_rows, check_sizes, refuse
 
 _MOST = 100_000  # assignments that the exact evidence sums over
 
@@ -42,8 +42,8 @@ class GaussianMixture(nn.Module):
     def __init__(self, dim: int, num_components: int, spread: float = 3.0, sigma: float = 1.0) -> None:
         super().__init__()
         self.dim, self.num_components = check_sizes("dim, num_components", (dim, num_components))
-        if not (0 < spread < math.inf and 0 < sigma < math.inf):
-            raise ValueError(f"spread, sigma: got {spread}, {sigma}, expected both positive and finite")
+        check_positive("spread", spread)
+        check_positive("sigma", sigma)
         self.spread, self.sigma = spread, sigma
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
@@ -59,6 +59,7 @@ class GaussianMixture(nn.Module):
     @torch.no_grad()
     def sample(self, num_samples: int) -> Tensor:
         """Data `(num_samples, D)` about centres from the prior."""
+        check_integer("num_samples", num_samples, 1, MAX_SAMPLES)
         centres = self.spread * torch.randn(self.num_components, self.dim)
         assignment = torch.randint(self.num_components, (num_samples,))
         return centres[assignment] + self.sigma * torch.randn(num_samples, self.dim)
@@ -75,6 +76,10 @@ class GaussianMixture(nn.Module):
         Raises:
             ValueError: too many data, or data of another shape.
         """
+        check_rows("x", x)
+        if not x.is_floating_point():
+            refuse("x", x, f"floats (N, {self.dim})")
+        check_finite("x", x)
         num, count = self.num_components, len(x)
         if x.dim() != 2 or x.shape[1] != self.dim or num**count > _MOST:
             raise ValueError(f"x: got shape {tuple(x.shape)}, expected (N, {self.dim}) with {num}^N at most {_MOST}")

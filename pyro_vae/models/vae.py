@@ -14,10 +14,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.arguments import MAX_SAMPLES, check_data_of, check_integer, check_mean, check_shape, check_sizes
 from pyro_vae.data import Binarise
-from pyro_vae.models.likelihoods import Bernoulli, Likelihood, start_likelihood
+from pyro_vae.models.likelihoods import Likelihood, chosen, start_likelihood
 from pyro_vae.naming import unique_name
-from pyro_vae.nets import MLPDecoder, check_sizes, default_latent_dim, last_parameter
+from pyro_vae.nets import MLPDecoder, default_latent_dim, last_parameter, made
 
 Decoder = Callable[[int, Sequence[int], Sequence[int], int], nn.Module]
 
@@ -54,10 +55,11 @@ class VAE(nn.Module):
         super().__init__()
         self.shape = check_sizes("shape", shape)
         latent_dim = default_latent_dim(self.shape) if latent_dim is None else latent_dim
-        (self.latent_dim,) = check_sizes("latent_dim", (latent_dim,))
-        self.likelihood = Bernoulli() if likelihood is None else likelihood
+        check_integer("latent_dim", latent_dim, 1)
+        self.latent_dim, hidden = latent_dim, check_sizes("hidden", hidden)
+        self.likelihood = chosen(likelihood)
         self.likelihood.bind(self.shape)
-        self.decoder = decoder(self.latent_dim, tuple(hidden), self.shape, self.likelihood.num_outputs)
+        self.decoder = made("decoder", decoder, self.latent_dim, hidden, self.shape, self.likelihood.num_outputs)
         self.register_buffer("_untrained", last_parameter(self.decoder), persistent=False)
         if mean is not None:
             self.center(mean)
@@ -74,10 +76,12 @@ class VAE(nn.Module):
 
     def center(self, mean: Tensor) -> None:
         """Set the decoder's output bias so that it starts from the mean of the training data, `(*shape)`."""
+        check_mean("mean", mean, self.shape)
         bias = getattr(self.decoder, "bias", None)
-        if not isinstance(bias, Tensor) or tuple(mean.shape) != self.shape:
-            what = "a decoder without a `bias`" if bias is None else f"a mean of shape {tuple(mean.shape)}"
-            raise ValueError(f"mean: got {what}, expected a decoder with a bias and a mean of shape {self.shape}")
+        if not isinstance(bias, Tensor):
+            raise ValueError(
+                "mean: got a decoder without a `bias`, expected one with a bias that a mean can be put into"
+            )
         self.likelihood.center(bias, mean)
         self._untrained = last_parameter(self.decoder)
 
@@ -96,17 +100,18 @@ class VAE(nn.Module):
 
     def check_data(self, x: Tensor) -> None:
         """Raise a ValueError where `x` is not `(N, *shape)` with values that the likelihood can score."""
-        if tuple(x.shape[1:]) != self.shape:
-            raise ValueError(f"x: got shape {tuple(x.shape)}, expected (N, {', '.join(map(str, self.shape))})")
+        check_data_of("x", x, self.shape, next(self.parameters()))
         self.likelihood.check(x)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Mean of p(x | z) `(..., *shape)` for latents `(..., d)`."""
+        check_shape("z", z, (*[None] * (z.dim() - 1 if isinstance(z, Tensor) else 1), self.latent_dim))
         return self.likelihood(self.decoder(z)).mean
 
     @torch.no_grad()
     def sample(self, num_samples: int) -> Tensor:
         """Means of p(x | z) for z from the prior, `(num_samples, *shape)`."""
+        check_integer("num_samples", num_samples, 1, MAX_SAMPLES)
         weight = next(self.decoder.parameters())
         return self.decode(self.prior(weight).sample((num_samples,)))

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_vae.arguments import check_index, check_kind, check_rows, is_integer, refuse
 from pyro_vae.arviz_data import to_arviz
 from pyro_vae.data.binarise import draw_seed
 from pyro_vae.diagnostics.reference import Reference
@@ -148,17 +149,28 @@ def reference_to_arviz(
         >>> dict(reference_to_arviz(found, x)["posterior"]["latent"].sizes)
         {'chain': 2, 'draw': 10, 'datum': 3, 'latent_dim_0': 2}
     """
-    index = torch.arange(len(x)) if index is None else index
-    if index.shape != (len(x),):
-        raise ValueError(f"index: got shape {tuple(index.shape)}, expected a row for each of {len(x)} data")
+    check_kind("reference", reference, Reference, "a Reference, as reference_posterior returns it")
+    check_rows("x", x)
+    if index is None:
+        index = torch.arange(len(x))
+    check_index("index", index, len(x))
+    check_axes(axes or {}, reference.draws)
     sites = {}
     for name, draws in reference.draws.items():
         shape = draws.shape[2:]
         axis = (axes or {}).get(name, next((d for d, size in enumerate(shape) if size == len(x)), 0))
         if not 0 <= axis < len(shape) or shape[axis] != len(x):
-            raise ValueError(f"x: got {len(x)} data, expected those of the reference, of site shape {tuple(shape)}")
+            raise ValueError(
+                f"x, axes: got {len(x)} data, expected those of the reference, of site shape {tuple(shape)}"
+            )
         sites[name] = draws.movedim(2 + axis, 2)
     return _container({"posterior": sites}, _CHAINS, x, index)
+
+
+def check_axes(axes: Mapping[str, int], sites: Mapping[str, Tensor]) -> None:
+    """Raise a ValueError for what are no dimensions of these sites, by their names."""
+    if not isinstance(axes, Mapping) or not all(name in sites and is_integer(axis) for name, axis in axes.items()):
+        refuse("axes", axes, f"dimensions by the names of sites, out of {', '.join(sites)}")
 
 
 def _draw(

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torchvision.utils import save_image
 
-from pyro_vae.inference.checkpoint import write_atomically
+from pyro_vae.files import check_replaceable, write_atomically
+from pyro_vae.inference.folder import making
 from pyro_vae.report.tables import write_csv
 
 
@@ -26,13 +27,14 @@ def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> P
     columns = columns or math.ceil(math.sqrt(len(grid)))
     scale = max(1, 56 // grid.shape[-1])
     grid = grid.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+    check_replaceable("out", path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture = io.BytesIO()
-        save_image(grid, picture, format=_format(path), nrow=columns, padding=2, pad_value=0.5)
-        write_atomically(path, lambda file: file.write(picture.getvalue()))
+        kind, picture = _format(path), io.BytesIO()
+        save_image(grid, picture, format=kind, nrow=columns, padding=2, pad_value=0.5)
     except (OSError, ValueError) as error:
         raise ValueError(f"out: cannot write {path} ({error}): choose another path that ends in .png") from error
+    with making("out", path.parent):
+        write_atomically(path, lambda file: file.write(picture.getvalue()))
     return path
 
 
@@ -62,11 +64,9 @@ def save_data(sets: Mapping[str, Tensor], path: str | Path, columns: int | None 
         )
         for name, values in zip(sets, each, strict=True)
     ]
-    try:
-        table.parent.mkdir(parents=True, exist_ok=True)
+    check_replaceable("out", table)
+    with making("out", table.parent):
         write_csv(rows, table)
-    except OSError as error:
-        raise ValueError(f"out: cannot write {table} ({error}): choose another path") from error
     return f"{table} (these data are no pictures: a table, with a row for each)"
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from pyro_vae.arviz_data import to_arviz, write_netcdf
 from pyro_vae.diagnostics import Entry, Gap, Ledger
-from pyro_vae.inference.checkpoint import write_atomically
+from pyro_vae.files import write_atomically
 from pyro_vae.report.tables import share, with_caveat, write_csv
 
 ENDS = (".csv", "_data.csv", ".nc", ".png")  # of the files of a ledger

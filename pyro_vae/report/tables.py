@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pyro_vae.inference.checkpoint import write_atomically
+from pyro_vae.files import write_atomically
 
 Summary = dict[str, Any]
 

@@ -164,7 +164,7 @@ def test_split_survives_pickling_and_tells_what_it_is() -> None:
             ValueError,
             "binarise='maybe': expected one of 'dynamic', 'static', 'threshold', 'dequantise', 'none'",
         ),
-        (GREY.half(), "none", TypeError, "torch.float16, expected torch.uint8"),
+        (GREY.half(), "none", ValueError, "torch.float16, expected torch.uint8"),
         (REAL, "dequantise", ValueError, "fills the gaps between the grey levels"),
         (GREY[:0], "none", ValueError, "expected \\(N, ...\\) with at least one row"),
         (GREY[0, 0, 0, 0], "none", ValueError, "shape \\(\\), expected \\(N, ...\\)"),
@@ -187,10 +187,10 @@ def test_bad_index() -> None:
 
 
 def test_generator_on_another_device() -> None:
-    split = Split("train", torch.zeros(2, 2, dtype=torch.uint8, device="meta"), "none")
-    object.__setattr__(split, "binarise", "dynamic")
+    split = Split("train", torch.zeros(2, 2, dtype=torch.uint8), "dynamic")
+    object.__setattr__(split, "pixels", split.pixels.to("meta"))
     with pytest.raises(ValueError, match=r"generator: it is on cpu, the pixels are on meta"):
-        split.batch(torch.zeros(1, dtype=torch.int64, device="meta"), generator())
+        split.batch(torch.zeros(1, dtype=torch.int64), generator())
 
 
 def test_dataset() -> None:

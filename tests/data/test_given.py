@@ -72,14 +72,14 @@ def test_a_set_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ([1.0, 2.0], TypeError, "data: got list, expected a Dataset"),
+        ([1.0, 2.0], ValueError, "data: got list, expected a Dataset"),
         (np.random.RandomState(0).poisson(3.0, (50, 6)), ValueError, "pixels, counts, categories or grades"),
         (np.random.RandomState(0).poisson(3.0, (50, 6)).astype(float), ValueError, "pixels, counts"),
         (GREY.reshape(50, 20).astype(int), ValueError, "pixels, counts"),  # a table of integers is no image
         (GREY // 16, ValueError, "pixels, counts"),  # an image of 16 grades is not one of 256
         (np.where(REAL > 2, np.nan, REAL), ValueError, "NaN or inf"),
         (torch.zeros(()), ValueError, r"data: got shape \(\)"),
-        (FRAME.assign(town="here"), TypeError, "the columns town hold no numbers"),
+        (FRAME.assign(town="here"), ValueError, "the columns town hold no numbers"),
     ],
 )
 def test_what_cannot_be_a_set_is_refused(given: Any, error: type[Exception], message: str) -> None:

@@ -221,13 +221,13 @@ def test_known_names_win_over_folders(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"source": 3}, TypeError, "source: expected a name or a path, got int"),
+        ({"source": 3}, ValueError, "source: expected a name or a path, got int"),
         ({"binarise": "Dynamic"}, ValueError, "binarise='Dynamic': expected None or one of 'dynamic'"),
-        ({"valid": 0.1}, TypeError, "valid=0.1: expected an int, got float"),
-        ({"valid": True}, TypeError, "valid=True: expected an int, got bool"),
+        ({"valid": 0.1}, ValueError, "valid=0.1: expected an int, got float"),
+        ({"valid": True}, ValueError, "valid=True: expected an int, got bool"),
         ({"valid": -1}, ValueError, "valid=-1: expected 0 <= valid < 1497"),
         ({"valid": 1497}, ValueError, "valid=1497: expected 0 <= valid < 1497, the rows of digits"),
-        ({"seed": None}, TypeError, "seed=None: expected an int, got NoneType"),
+        ({"seed": None}, ValueError, "seed=None: expected an int, got NoneType"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -278,12 +278,12 @@ def of_other_size(x: torch.Tensor, index: Any = None) -> None:
         (lambda m, g: check_calibration(m, g, LIKE, num_draws=4), "num_draws: got 4, expected an integer >= 5"),
         (lambda m, g: check_calibration(m, g, LIKE, seed=-1), "seed: got -1"),
         (lambda m, g: check_calibration(m, g, LIKE, alpha=1.0), "alpha: got 1.0"),
-        (lambda m, g: check_calibration(m, g, LIKE[0]), r"with the values of x \(200,\)"),
+        (lambda m, g: check_calibration(m, g, LIKE[0]), r"like: got shape \(5,\), expected \(N, 5\)"),
         (
             lambda m, g: check_calibration(m, Local(MeanField(2), 3), LIKE),
             "guide: got a table with a row for each of 3",
         ),
-        (lambda m, g: check_calibration(m, g, torch.zeros(1, 4)), "model: got observed sites"),
+        (lambda m, g: check_calibration(m, g, torch.zeros(1, 4)), r"like: got shape \(1, 4\), expected \(N, 5\)"),
         (
             lambda m, g: check_calibration(m, Local(MeanField(2), 3), LIKE),
             "guide: got a table with a row for each of 3 data",

@@ -27,7 +27,7 @@ def test_converges_to_the_optimum_and_rises_at_every_sweep(dim: int) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mean": torch.zeros(3)}, "loading, mean, x: got shapes"),
+        ({"mean": torch.zeros(3)}, r"loading, mean: got shape \(3,\), expected \(4,\)"),
         ({"sigma": 0.0}, "sigma"),
         ({"x": torch.full((2, 4), torch.nan)}, "finite"),
         ({"max_sweeps": 0}, "max_sweeps"),

@@ -393,7 +393,7 @@ def test_data_that_the_model_cannot_score() -> None:
         fit(VAE((SIZE,), 2, (4,)), guide, torch.rand(10, SIZE), quiet=True)
     with pytest.raises(ValueError, match="pixels, counts, categories or grades"):
         fit(LinearGaussian(SIZE, 2), guide, torch.arange(50).view(10, SIZE), quiet=True)
-    with pytest.raises(TypeError, match="data: got list"):
+    with pytest.raises(ValueError, match="data: got list"):
         fit(LinearGaussian(SIZE, 2), guide, [1.0], quiet=True)
     with pytest.raises(ValueError, match="failed"):
         fit(LinearGaussian(SIZE, 3), guide, torch.rand(10, SIZE), quiet=True)

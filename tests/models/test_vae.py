@@ -98,7 +98,7 @@ def test_grey_only_by_name_and_only_within_the_unit_interval() -> None:
     [
         (lambda: VAE(SHAPE, 0), "latent_dim"),
         (lambda: VAE((), 3, mean=torch.zeros(2)), "mean"),
-        (lambda: VAE(SHAPE, 3, (8,), mean=torch.zeros(3)), r"mean: got a mean of shape \(3,\)"),
+        (lambda: VAE(SHAPE, 3, (8,), mean=torch.zeros(3)), r"mean: got shape \(3,\), expected \(1, 6, 6\)"),
         (lambda: Gaussian(-1.0), "sigma: got -1.0"),
         (lambda: Gaussian(1.0, "some"), "learn: got 'some'"),  # type: ignore[arg-type]
         (lambda: Gaussian(1.0, floor=2.0), "floor: got 2.0"),

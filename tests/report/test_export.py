@@ -304,7 +304,7 @@ CHAINS = Reference({"latent": torch.ones(2, 10, 3, 2)}, {}, {}, 0, 0.0)
         (lambda: draws_to_arviz(MODEL, GUIDE, X, seed=-1), "seed: got -1"),
         (lambda: draws_to_arviz(MODEL, GUIDE, X[:, :4]), r"x: got shape \(3, 4\)"),
         (lambda: draws_to_arviz(MODEL, GUIDE, X * torch.nan), "x: got"),
-        (lambda: draws_to_arviz(MODEL, GUIDE, X[0]), r"x: got shape \(5,\), expected finite \(N, 5\)"),
+        (lambda: draws_to_arviz(MODEL, GUIDE, X[0]), r"x: got shape \(5,\), expected \(N, 5\)"),
         (lambda: draws_to_arviz(MODEL, GUIDE, X[:0]), r"x: got shape \(0, 5\)"),
         (lambda: draws_to_arviz(MODEL, GUIDE, X[:2]), "index: got none for 2 data, but .* for 3"),
         (
@@ -317,9 +317,12 @@ CHAINS = Reference({"latent": torch.ones(2, 10, 3, 2)}, {}, {}, 0, 0.0)
         (lambda: draws_to_arviz(broken, GUIDE, X), "out of order"),
         (lambda: draws_to_arviz(called("x"), called("x"), X), r"model: got sites \['x'\], expected names"),
         (lambda: draws_to_arviz(called("datum"), called("datum"), X), r"model: got sites \['datum'\]"),
-        (lambda: reference_to_arviz(CHAINS, X[:1]), r"x: got 1 data, expected those .* \(3, 2\)"),
-        (lambda: reference_to_arviz(CHAINS, X, axes={"latent": 1}), "x: got 3 data"),
-        (lambda: reference_to_arviz(CHAINS, X, torch.arange(2)), r"index: got shape \(2,\), .* 3 data"),
+        (lambda: reference_to_arviz(CHAINS, X[:1]), r"x, axes: got 1 data, expected those .* \(3, 2\)"),
+        (lambda: reference_to_arviz(CHAINS, X, axes={"latent": 1}), "x, axes: got 3 data"),
+        (
+            lambda: reference_to_arviz(CHAINS, X, torch.arange(2)),
+            r"index: got torch.int64 \(2,\), expected integers of shape \(3,\)",
+        ),
     ],
 )
 def test_bad_input(call: Callable[[], Any], message: str) -> None:
