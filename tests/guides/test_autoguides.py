@@ -86,14 +86,14 @@ PER_DATUM: dict[str, Callable[[Any], Any]] = {
     "by hand": lambda model: by_hand,
     "by hand, a module": lambda model: ByHand(),
 }
-JOINT = {
+JOINT = [
     AutoDiagonalNormal,
     AutoMultivariateNormal,
     AutoLowRankMultivariateNormal,
     AutoIAFNormal,
     AutoStructured,
     AutoGaussian,
-}
+]
 MESSENGERS = [AutoNormalMessenger, AutoHierarchicalNormalMessenger, AutoRegressiveMessenger]
 
 
