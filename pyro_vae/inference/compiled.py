@@ -6,9 +6,10 @@ hand-written and compiled one costs. Random numbers are torch's own, drawn in th
 random state both engines see the same noise, and differ by the rounding of float32 alone. A step that makes something on
 the way and draws noise for it (a random `pyro.param`, a prototype, a guess of `max_plate_nesting`) is a step by stock SVI.
 
-What one graph cannot hold (control flow on values, random numbers from elsewhere) is found at the capture, or by comparing
-with Pyro's own loss and gradients at the second, ninth, 65th, ... call, on the data at hand; the steps are then
-those of stock SVI, after one warning.
+What the programs reach (`graphs.reach`) is compared before each step, and a change has a graph of its own. What one graph
+cannot hold (control flow on values, values that leave torch, random numbers from elsewhere) is found at the capture, or by
+comparing with Pyro's own loss and gradients at the second, ninth, 65th, ... call, on the data at hand; the steps are then those
+of stock SVI, after one warning.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ class CompiledSVI:
     """`pyro.infer.SVI` with the same arguments and the same steps, faster, most of all for small minibatches.
 
     `step` and `evaluate_loss` return the loss as a tensor where SVI returns a float: reading it would wait for the device.
+
+    Attributes:
+        model, guide, loss: may be set to others between steps; the parameters of the earlier ones keep their moments.
+        reason: why the programs are not compiled, where they are not.
 
     Args:
         model, guide: Pyro programs of any signature.
