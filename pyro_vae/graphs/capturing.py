@@ -113,6 +113,25 @@ class _ItemsAreTensors(TorchFunctionMode):
 
 
 @contextmanager
+def _saved_tensors_let_go() -> Iterator[None]:
+    """Free what autograd saves for backward passes that the function never makes.
+
+    The saved output of an operation that is recorded refers to itself, and would live as long as the process does, with
+    all that led to it.
+    """
+    saved: list[list[Tensor]] = []
+
+    def pack(tensor: Tensor) -> list[Tensor]:
+        saved.append([tensor])
+        return saved[-1]
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda held: held[0]):
+        yield
+    for held in saved:
+        held.clear()
+
+
+@contextmanager
 def rollback(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Put torch's random state, on the CPU and the current GPU, and the modules' buffers back at the end."""
     before = Moment(modules)
@@ -132,7 +151,7 @@ def capture(function: Function, inputs: Sequence[Tensor], modules: Iterable[nn.M
     """
     copies = [t.detach().clone() for t in inputs]  # a tensor given twice, or read besides, is then another one
     try:
-        with rollback(modules), _ItemsAreTensors():
+        with rollback(modules), _saved_tensors_let_go(), _ItemsAreTensors():
             module = make_fx(lambda *tensors: list(function(*tensors)))(*copies)
             after = Moment()
     except CaptureError:

@@ -6,20 +6,19 @@ hand-written and compiled one costs. Random numbers are torch's own, drawn in th
 random state both engines see the same noise, and differ by the rounding of float32 alone. A step that makes something on
 the way and draws noise for it (a random `pyro.param`, a prototype, a guess of `max_plate_nesting`) is a step by stock SVI.
 
-What one graph cannot hold (control flow on values, random numbers from elsewhere) is found at the capture, or by comparing
-with Pyro's own loss and gradients at the second, ninth, 65th, ... call, on the data at hand; the steps are then
+What the programs reach (`graphs.reach`) is compared before each step, and a change has a graph of its own. What one graph
+cannot hold (control flow on values, values that leave torch, random numbers from elsewhere) is found at the capture, or by
+comparing with Pyro's own loss and gradients at the second, ninth, 65th, ... call, on the data at hand; the steps are then
 those of stock SVI, after one warning.
 """
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import deepcopy
 from typing import Any
-from unittest import mock
 
 import pyro
 import torch
@@ -31,6 +30,7 @@ from torch import Tensor
 from pyro_vae.arguments import check_callable, check_flag, check_kind
 from pyro_vae.graphs import CaptureError, Compiled, Watch, rollback
 from pyro_vae.inference.optim import JointOptim, OptimizerFactory
+from pyro_vae.inference.quiet import own_gradients, quietly
 from pyro_vae.traces import Program
 
 
@@ -38,6 +38,10 @@ class CompiledSVI:
     """`pyro.infer.SVI` with the same arguments and the same steps, faster, most of all for small minibatches.
 
     `step` and `evaluate_loss` return the loss as a tensor where SVI returns a float: reading it would wait for the device.
+
+    Attributes:
+        model, guide, loss: may be set to others between steps; the parameters of the earlier ones keep their moments.
+        reason: why the programs are not compiled, where they are not.
 
     Args:
         model, guide: Pyro programs of any signature.
@@ -158,8 +162,8 @@ class CompiledSVI:
         if self._make_optim is not None:
             self._optim = None
         self._programs = {"model": self.model, "guide": self.guide, "loss": self.loss, "prepare": self._prepare}
-        self._step = Compiled(self._loss_and_grads, self._programs, context=self._quietly)
-        self._evaluate = Compiled(self._loss_alone, self._programs, context=self._quietly)
+        self._step = Compiled(self._loss_and_grads, self._programs, context=self._running)
+        self._evaluate = Compiled(self._loss_alone, self._programs, context=self._running)
 
     def _meet(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Start anew where Pyro's store did, and put back a state that waits for the parameters.
@@ -276,38 +280,19 @@ class CompiledSVI:
         return args if self._prepare is None else self._prepare(*args)
 
     @contextmanager
-    def _quietly(self) -> Iterator[None]:
-        """No validation and no checks for NaN, since both look at values, and no warnings: the first run has them all."""
-        if not self._met:
-            with self._own_gradients():
-                yield
-            return
-        modules = [m for name, m in sys.modules.items() if name.startswith("pyro.infer") and hasattr(m, "warn_if_nan")]
+    def _running(self) -> Iterator[None]:
+        """Around a run of the programs: the first with the user's own validation and warnings, those for a graph without."""
         with ExitStack() as stack:
-            stack.enter_context(pyro.validation_enabled(False))
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            for module in modules:
-                stack.enter_context(mock.patch.object(module, "warn_if_nan", lambda value, *_, **__: value))
-            distribution = torch.distributions.Distribution  # some were made while validation was on
-            stack.enter_context(mock.patch.object(distribution, "_validate_sample", lambda *_: None))
             stack.enter_context(self._own_gradients())
-            stack.callback(setattr, self, "_capturing", self._capturing)
-            self._capturing = True
+            if self._met:
+                stack.enter_context(quietly())
+                stack.callback(setattr, self, "_capturing", self._capturing)
+                self._capturing = True
             yield
 
-    @contextmanager
-    def _own_gradients(self) -> Iterator[None]:
-        """Gradients start from none, and those that the user left are put back."""
+    def _own_gradients(self) -> AbstractContextManager[None]:
         modules = Watch(self.model, self.guide).modules
-        params = {p: p.grad for p in [*self._params, *(p for m in modules for p in m.parameters(recurse=False))]}
-        for p in params:
-            p.grad = None
-        try:
-            yield
-        finally:
-            for p, gradient in params.items():
-                p.grad = gradient
+        return own_gradients([*self._params, *(p for m in modules for p in m.parameters(recurse=False))])
 
     def _fall_back(self, reason: str) -> None:
         if not self.fallback:

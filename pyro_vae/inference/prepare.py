@@ -169,7 +169,8 @@ def _rehearse(loss: ELBO, model: Program, guide: Program, data: Dataset) -> None
 
     The noise of a step follows from the seed and the step alone then, in a run that is begun and in one that goes on.
     """
-    if getattr(loss, "max_plate_nesting", 0) != math.inf:
+    never_guesses = type(loss) in ELBOS and not loss.vectorize_particles
+    if never_guesses or getattr(loss, "max_plate_nesting", 0) != math.inf:
         return
     p, q = called(model, "model"), called(guide, "guide")
     given = data.train.x[:8], data.train.numbers()[:8]

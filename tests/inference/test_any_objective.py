@@ -170,7 +170,7 @@ def test_a_run_goes_on_as_if_never_stopped(
         run = fit(
             *programs("bare parameters", torch.float32),
             x,
-            epochs=3,
+            epochs=2,
             batch_size=16,
             engine=name,
             loss=objective_of(objective, given),
@@ -185,7 +185,7 @@ def test_a_run_goes_on_as_if_never_stopped(
     whole = train("whole")
     with monkeypatch.context() as patch:
         patch.setattr("pyro_vae.inference.svi._SAVE_EVERY", -1.0)  # a checkpoint at every step
-        _stop_at(5, patch)
+        _stop_at(5, patch)  # of two times three
         with pytest.raises(KeyboardInterrupt):
             train("cut")
     cut = train("cut", resume=True)
