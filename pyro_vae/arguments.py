@@ -157,7 +157,9 @@ def check_layer(name: str, num_in: int, num_out: int) -> None:
 
 def check_dense(name: str, value: object, expected: str = "a tensor") -> None:
     """A dense tensor whose values are there to be read."""
-    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name}: got {type(value).__name__}, expected {expected}")
+    if value.layout != torch.strided or value.is_meta:
         refuse(name, value, expected)
 
 
