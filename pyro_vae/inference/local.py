@@ -95,7 +95,7 @@ def fit_local(
     x, _ = check_inputs(model, None, x, None)
     num_rows = getattr(guide, "num_rows", len(x))
     if num_rows != len(x):
-        raise ValueError(f"guide: got parameters for {num_rows} data, expected them for these {len(x)}")
+        raise ValueError(f"guide: got {num_rows} rows of parameters for {len(x)} data, expected a row for each")
     for module in modules_of(guide):
         module.to(x.device)
     index = torch.arange(len(x), device=x.device)
