@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 MAX_SEED = 2**63 - 1
 MAX_SAMPLES = 10**8
+MAX_PARTICLES = 10**6  # of each datum, all at once
 MAX_WEIGHTS = 2**30  # of one layer, 4 GiB
 _LONGEST = 80  # characters of a value that are shown
 

@@ -21,7 +21,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_index, check_integer, check_rows
+from pyro_vae.arguments import MAX_PARTICLES, check_index, check_integer, check_rows
 from pyro_vae.calls import called
 from pyro_vae.modes import isolated_noise
 from pyro_vae.sites import check_shape, escapes, is_line, is_point, log_density, sample_sites, support_name
@@ -78,7 +78,7 @@ def particles(
     called(model, "model")
     called(guide, "guide")
     check_rows("x", x)
-    check_integer("num_particles", num_particles, 1)
+    check_integer("num_particles", num_particles, 1, MAX_PARTICLES)
     if index is not None:
         check_index("index", index, len(x))
     with _in_one_line(x, num_particles):
