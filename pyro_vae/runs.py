@@ -238,7 +238,7 @@ def _known_rule(path: Path) -> Any:
 def _known_shape(path: Path) -> list[int]:
     """The shape of a datum, from data.json."""
     shape = read_json(path).get("shape")
-    sizes = shape if isinstance(shape, list) and 0 < len(shape) <= 8 else [0]
+    sizes = shape if isinstance(shape, list) and len(shape) <= 8 else [0]
     if not all(type(size) is int and size > 0 for size in sizes) or math.prod(sizes) > MAX_SIZE:
         raise ValueError(f"{path}: got the shape {str(shape)[:60]}, expected a few positive integers")
     return sizes
