@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 MAX_SEED = 2**63 - 1
 MAX_SAMPLES = 10**8
+MAX_PARTICLES = 10**6  # of each datum, all at once
 MAX_WEIGHTS = 2**30  # of one layer, 4 GiB
 _LONGEST = 80  # characters of a value that are shown
 
@@ -157,7 +158,9 @@ def check_layer(name: str, num_in: int, num_out: int) -> None:
 
 def check_dense(name: str, value: object, expected: str = "a tensor") -> None:
     """A dense tensor whose values are there to be read."""
-    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name}: got {type(value).__name__}, expected {expected}")
+    if value.layout != torch.strided or value.is_meta:
         refuse(name, value, expected)
 
 

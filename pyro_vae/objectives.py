@@ -27,7 +27,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
-from pyro_vae.arguments import check_flag, check_integer, check_number
+from pyro_vae.arguments import MAX_PARTICLES, check_flag, check_integer, check_number
 from pyro_vae.sites import sample_sites
 from pyro_vae.traces import Program
 
@@ -79,7 +79,7 @@ class Bound(Trace_ELBO):
     """
 
     def __init__(self, num_particles: int = 1, alpha: float = 0.0, path_only: bool = False) -> None:
-        check_integer("num_particles", num_particles, 1)
+        check_integer("num_particles", num_particles, 1, MAX_PARTICLES)
         check_number("alpha", alpha, least=0)
         check_flag("path_only", path_only)
         super().__init__(num_particles=num_particles, vectorize_particles=True)
@@ -143,7 +143,7 @@ class ScoreFunction(Trace_ELBO):
 
     def __init__(self, num_particles: int = 1, baseline: bool = False) -> None:
         check_flag("baseline", baseline)
-        check_integer("num_particles", num_particles, 1 + baseline)
+        check_integer("num_particles", num_particles, 1 + baseline, MAX_PARTICLES)
         super().__init__(num_particles=num_particles, vectorize_particles=True)
         self.baseline = baseline
 

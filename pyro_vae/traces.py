@@ -22,7 +22,7 @@ from pyro import poutine
 from pyro.poutine.guide import GuideMessenger
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_index, check_integer, check_rows
+from pyro_vae.arguments import MAX_PARTICLES, check_index, check_integer, check_rows
 from pyro_vae.calls import called
 from pyro_vae.modes import isolated_noise
 from pyro_vae.parts import default_index, some, takes_parts
@@ -80,7 +80,7 @@ def particles(
     called(model, "model")
     called(guide, "guide")
     check_rows("x", x)
-    check_integer("num_particles", num_particles, 1)
+    check_integer("num_particles", num_particles, 1, MAX_PARTICLES)
     if index is not None:
         check_index("index", index, len(x))
     index = default_index(x, guide) if index is None else index

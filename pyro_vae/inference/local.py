@@ -97,7 +97,7 @@ def fit_local(
         check_kind("loss", loss, ELBO, "a Pyro ELBO such as pyro.infer.Trace_ELBO(), or None")
     num_rows = getattr(guide, "num_rows", None)
     if rows and isinstance(x, Tensor) and x.dim() and num_rows != len(x):
-        raise ValueError(f"guide: got parameters for {num_rows} data, expected them for these {len(x)}")
+        raise ValueError(f"guide: got {num_rows} rows of parameters for {len(x)} data, expected a row for each")
     x, index = check_inputs(model, guide, x, index)
     if rows and not torch.equal(index, default_index(x, guide)):
         raise ValueError("index: got other numbers than the guide's, expected those of all its rows, in their order")

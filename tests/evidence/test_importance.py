@@ -160,7 +160,7 @@ def test_progress_counts_the_data() -> None:
         ({"x": torch.zeros(0, 8)}, r"x: got shape \(0, 8\)"),
         ({"x": torch.zeros(8)}, r"x: got shape \(8,\)"),
         ({"x": [1.0]}, "x: got list"),
-        ({"x": torch.full((3, 8), math.nan)}, "x: got shape"),
+        ({"x": torch.full((3, 8), math.nan)}, "x: got NaN or infinite"),
         ({"x": torch.zeros(3, 9)}, r"x: got shape \(3, 9\)"),
         ({"num_particles": 0}, "num_particles: got 0"),
         ({"num_particles": 2.5}, "num_particles: got 2.5"),

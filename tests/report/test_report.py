@@ -28,7 +28,7 @@ def test_flat_squares_become_images_and_others_are_refused() -> None:
 
 def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="out: cannot write"):
+    with pytest.raises(ValueError, match="out: cannot make"):
         save_grid(torch.zeros(1, 1, 4, 4), tmp_path / "file" / "grid.png")
 
 
