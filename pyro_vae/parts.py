@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pyro
 import torch
@@ -73,11 +74,13 @@ def batches(x: Tensor, index: Tensor | None, size: int, *programs: Program) -> t
 
 def takes_parts(program: Program, x: Tensor, index: Tensor | None = None) -> bool:
     """Whether a program may be run on some of the data `(N, *shape)` alone; nothing of the trial is left behind."""
-    if len(x) == 1:
+    if len(x) == 1 or _is_known(program):
         return True
     number = 2 if len(x) > 2 else 1
     try:
         shapes, fits = _trial(program, x, index, number)
+        if fits and not shapes:
+            _note(program)
         if not fits or not shapes:
             return fits
         return _trial(program, x, index, number + 1)[0] == shapes
@@ -85,6 +88,19 @@ def takes_parts(program: Program, x: Tensor, index: Tensor | None = None) -> boo
         Exception
     ):  # whatever a user's program raises: one that is wrong on all data too is told so where it is checked
         return not _runs(program, x, index)
+
+
+_KNOWN: WeakKeyDictionary[nn.Module, tuple[int, ...]] = WeakKeyDictionary()
+"""Modules that take parts and make nothing, by the submodules that they had: a trial may cost as much as the work itself."""
+
+
+def _is_known(program: Program) -> bool:
+    return isinstance(program, nn.Module) and _KNOWN.get(program) == tuple(id(m) for m in program.modules())
+
+
+def _note(program: Program) -> None:
+    if isinstance(program, nn.Module):
+        _KNOWN[program] = tuple(id(m) for m in program.modules())
 
 
 def _runs(program: Program, x: Tensor, index: Tensor | None) -> bool:
