@@ -12,7 +12,8 @@ model takes. A program that hides what it takes, `f(*args, **kwargs)`, gets x an
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from inspect import Parameter
 from typing import Any
@@ -116,3 +117,30 @@ def _model_of(program: nn.Module) -> Callable[..., Any] | None:
     model = getattr(program, "model", None)
     taken = inspect.signature(program.forward).parameters.values()
     return model if callable(model) and all(p.kind in _VARIABLE for p in taken) else None
+
+
+@contextmanager
+def in_one_line(x: Tensor, num_particles: int) -> Iterator[None]:
+    """What programs that are run on `x` raise as a ValueError of one line, without Pyro's tables of shapes."""
+    try:
+        yield
+    except Exception as error:  # whatever a user's program raises
+        if is_told(error):
+            raise
+        reason = first_line(error)
+        if "to be within the support" in reason:
+            raise ValueError(f"x: the model cannot score it: {reason}") from error
+        raise ValueError(
+            f"model, guide: running them with {num_particles} particles on x of shape {tuple(x.shape)} ({x.dtype})"
+            f" failed: {reason} (latents have shape ({num_particles}, B, ...) there; nets must take leading dimensions)"
+        ) from error
+
+
+def is_told(error: Exception) -> bool:
+    """Whether an error is one of our own, or as short."""
+    return isinstance(error, ValueError) and first_line(error) == str(error)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, or else its kind."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

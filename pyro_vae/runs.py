@@ -40,8 +40,8 @@ from pyro_vae.inference.prepare import is_enough, resolve_device
 from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.inference.weights import digest_of, read_weights, write_weights
 from pyro_vae.models import VAE
+from pyro_vae.parameters import trainable_parameters
 from pyro_vae.texts import read_json, write_json, write_text
-from pyro_vae.traces import trainable_parameters
 from pyro_vae.trust import config_action, own_classes, read_config, split_trust
 from pyro_vae.usage import OneLineParser
 

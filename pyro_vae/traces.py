@@ -12,21 +12,20 @@ Their exponential has mean p(x) exactly, so the log of their average is a lower 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pyro
 import torch
 from pyro import poutine
 from pyro.poutine.guide import GuideMessenger
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_vae.arguments import MAX_PARTICLES, check_index, check_integer, check_rows
-from pyro_vae.calls import called
+from pyro_vae.calls import called, in_one_line
 from pyro_vae.modes import isolated_noise
-from pyro_vae.parts import default_index, some, takes_parts
-from pyro_vae.sites import check_shape, escapes, is_line, is_point, log_density, sample_sites, support_name
+from pyro_vae.parts import default_index, some
+from pyro_vae.sites import check_shape, is_line, is_point, log_density, sample_sites, support_name
 
 Program = Callable[..., Any]
 """A Pyro program `program(x, index)`: x `(B, *shape)`, index `(B,)` the rows of the dataset, by that name and where the
@@ -84,40 +83,15 @@ def particles(
     if index is not None:
         check_index("index", index, len(x))
     index = default_index(x, guide) if index is None else index
-    with _in_one_line(x, num_particles):
-        return _particles(model, guide, x, index, num_particles)
+    with in_one_line(x, num_particles):
+        return score_particles(model, guide, x, index, num_particles)
 
 
-def _particles(model: Program, guide: Program, x: Tensor, index: Tensor | None, num_particles: int) -> Particles:
+def score_particles(model: Program, guide: Program, x: Tensor, index: Tensor | None, num_particles: int) -> Particles:
+    """The same as `particles`, of arguments that have been looked at."""
     depth = plate_depth(model, guide, x, index)
     latents, log_guide = sample_guide(guide, x, index, num_particles, depth)
     return Particles(*log_joint(model, latents, x, index, depth), log_guide)
-
-
-@contextmanager
-def _in_one_line(x: Tensor, num_particles: int) -> Iterator[None]:
-    """What programs that are run on `x` raise as a ValueError of one line, without Pyro's tables of shapes."""
-    try:
-        yield
-    except Exception as error:  # whatever a user's program raises
-        if _is_told(error):
-            raise
-        reason = _first_line(error)
-        if "to be within the support" in reason:
-            raise ValueError(f"x: the model cannot score it: {reason}") from error
-        raise ValueError(
-            f"model, guide: running them with {num_particles} particles on x of shape {tuple(x.shape)} ({x.dtype})"
-            f" failed: {reason} (latents have shape ({num_particles}, B, ...) there; nets must take leading dimensions)"
-        ) from error
-
-
-def _is_told(error: Exception) -> bool:
-    """Whether an error is one of our own, or as short."""
-    return isinstance(error, ValueError) and _first_line(error) == str(error)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def log_weights(
@@ -142,13 +116,22 @@ def sample_guide(
     trace = _run(guide, x, index, num_particles, depth)
     sites = sample_sites(trace)
     drawn = [s for s in sites if s["infer"].get("is_auxiliary")] or sites  # what autoguides make of these is a point
-    _refuse_points([s["name"] for s in drawn if is_point(s["fn"])])
+    refuse_points([s["name"] for s in drawn if is_point(s["fn"])])
     observed = [site["name"] for site in sites if site["is_observed"]]
     if observed:
         hint = " (Pyro's AutoMessengers run the model: use AutoNormal)" if isinstance(guide, GuideMessenger) else ""
         raise ValueError(f"guide: got observed sites {observed}, expected a guide to sample latents only{hint}")
     latents = {s["name"]: s["value"] for s in sites if not s["infer"].get("is_auxiliary")}
     return latents, _total(sites, x, num_particles, depth, drawn=True)[0]
+
+
+def refuse_points(names: list[str]) -> None:
+    """Raise a ValueError where the guide's sites of these names are points."""
+    if names:
+        raise ValueError(
+            f"guide: the sites {names} are Delta, a point has no density to weigh: use a distribution, such as AutoNormal"
+            " (of an AutoLaplaceApproximation what its laplace_approximation(x) returns)"
+        )
 
 
 def prior(model: Program) -> Program:
@@ -256,190 +239,6 @@ def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None 
     return max((-f.dim for f in frames), default=1)
 
 
-def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:
-    """Run both programs once on a few data with Pyro's validation on; what is wrong with them is a ValueError.
-
-    The datum of the largest number is among them; on all data run guides that answer only for all (`parts`).
-    """
-    if not takes_parts(model, x, index):
-        raise ValueError(
-            "model: it has parameters for just the data that it is run on, by their place: make them a table of all data"
-            " that is read by `index`, pyro.param('table', torch.zeros(num_data, d))[index]"
-        )
-    x, index = some(x, index, 8, guide, spread=True)
-    with _in_one_line(x, 2), _told_by_index(model, guide, x, index), isolated_noise(x.device), torch.no_grad():
-        try:
-            with pyro.validation_enabled(True):
-                _check_points(guide, x, index)
-                _particles(model, guide, x, index, 2)
-        except ValueError:
-            if not _leaves_support(model, guide, x, index):
-                raise
-            with pyro.validation_enabled(True):  # draws outside are of no use to the likelihood: try it at the prior's
-                _particles(model, prior(model), x, index, 2)
-
-
-@contextmanager
-def _told_by_index(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> Iterator[None]:
-    """Programs that fail at these numbers, and would not at the first ones of a data set, fail by `index`."""
-    try:
-        yield
-    except Exception as error:  # whatever a user's program raises
-        if _is_told(error) or index is None or not _answer(model, guide, x):
-            raise
-        raise ValueError(
-            f"index: got {index.min()} to {index.max()}, where the programs fail ({_first_line(error)}), as they do not at"
-            f" 0 to {len(x) - 1}: expected programs that know these data, such as a table with a row for each datum, those"
-            " of validation and test included"
-        ) from error
-
-
-def _check_points(guide: Program, x: Tensor, index: Tensor | None) -> None:
-    """Raise a ValueError for a Delta that is the same in each draw, beside the auxiliary sites of others."""
-    sites = guide_sites(guide, x, index)
-    if not any(s["infer"].get("is_auxiliary") for s in sites):
-        return  # `sample_guide` knows
-    again = {s["name"]: s["value"] for s in guide_sites(guide, x, index)}
-    _refuse_points([s["name"] for s in sites if is_point(s["fn"]) and torch.equal(s["value"], again[s["name"]])])
-
-
-def _refuse_points(names: list[str]) -> None:
-    if names:
-        raise ValueError(
-            f"guide: the sites {names} are Delta, a point has no density to weigh: use a distribution, such as AutoNormal"
-            " (of an AutoLaplaceApproximation what its laplace_approximation(x) returns)"
-        )
-
-
-def _answer(model: Program, guide: Program, x: Tensor) -> bool:
-    """Whether the programs run where the data are the first ones of a set."""
-    try:
-        with isolated_noise(x.device), torch.no_grad(), pyro.validation_enabled(True):
-            particles(model, guide, x, torch.arange(len(x), device=x.device), 2)
-    except Exception:
-        return False
-    return True
-
-
-def _leaves_support(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> bool:
-    """Whether the guide has drawn a latent outside of the model's support."""
-    with pyro.validation_enabled(False):
-        return bool(torch.isneginf(_particles(model, guide, x, index, 16).log_prior).any())
-
-
-def check_reach(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:
-    """Raise a ValueError for a guide that draws outside of the model's support: its ELBO is -inf, and no training helps."""
-    with isolated_noise(x.device), torch.no_grad(), pyro.validation_enabled(False):
-        for name, (mine, theirs) in paired_sites(model, guide, x, index, scored=False).items():
-            if escapes(mine, theirs):
-                raise ValueError(
-                    f"guide: site {name!r} is drawn from all of the line, but the model's has support"
-                    f" {support_name(theirs)}: outside of it the density is 0 and the ELBO -inf; use a distribution with"
-                    " that support, such as a LogNormal for a positive value"
-                )
-
-
-def trainable_parameters(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> dict[str, Tensor]:
-    """The unconstrained parameters that SVI would train, by their names in Pyro's parameter store, sorted by name.
-
-    Raises:
-        ValueError: a `pyro.module` name is taken by another net (Pyro would silently train that one), or a module has
-            parameters that were never registered (Pyro would silently train none of them).
-    """
-    with isolated_noise(x.device), torch.no_grad(), poutine.trace(param_only=True) as capture:
-        _run_both(model, guide, x, index)
-    found: dict[str, Tensor] = {}
-    for name, site in capture.trace.nodes.items():
-        assert site["value"] is not None
-        value = site["value"].unconstrained()
-        given = site["args"][1] if len(site["args"]) > 1 else None
-        if isinstance(given, nn.Parameter) and given is not value and "$$$" in name:
-            raise ValueError(
-                f"pyro.module: the name {name.split('$$$')[0]!r} is taken in Pyro's parameter store by another net, which"
-                " would be trained in its stead: give each net a name of its own or call pyro.clear_param_store()"
-            )
-        found[name] = value
-    registered = {id(value) for value in found.values()}
-    for program in (model, guide):
-        named = program.named_parameters() if isinstance(program, nn.Module) else ()
-        missing = [name for name, p in named if p.requires_grad and id(p) not in registered]
-        if any(name in pyro.get_param_store() for name in missing):
-            raise ValueError(
-                f"{type(program).__name__}: the names {missing[:3]} are taken in Pyro's parameter store by another module,"
-                " which would be trained in its stead: give it a name of its own or call pyro.clear_param_store()"
-            )
-        if missing:
-            raise ValueError(
-                f"{type(program).__name__}: its parameters {missing[:3]} are not registered with Pyro and would not be"
-                " trained: call pyro.module(name, net) in its forward, or freeze them with requires_grad_(False)"
-            )
-    return dict(sorted(found.items()))
-
-
-def guide_parameters(guide: Program, x: Tensor, index: Tensor | None = None) -> dict[str, Tensor]:
-    """The unconstrained parameters that the guide alone reads, by their names in Pyro's parameter store."""
-    with isolated_noise(x.device), torch.no_grad(), poutine.trace(param_only=True) as capture:
-        program = called(guide, "guide")
-        try:
-            program(x, index)
-        except ValueError:
-            raise
-        except Exception as error:  # whatever a user's program raises
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise ValueError(f"guide: running it on x of shape {tuple(x.shape)} failed: {reason}") from error
-    return {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}  # type: ignore[union-attr]
-
-
-def without_parameters(program: Program) -> Program:
-    """The program with its `pyro.param` and `pyro.module` statements hidden from SVI, which then trains none of them."""
-    return poutine.block(program, hide_types=["param"])
-
-
-class Scaling(NamedTuple):
-    """How the sites of two programs are scaled.
-
-    Attributes:
-        plate_size: of the data plate from which a minibatch is a subsample, Pyro's `plate("data", N, subsample=index)`, so
-            that each datum counts N / B times; None where the plate has the minibatch's own size.
-        other: whether a site is scaled besides, by `poutine.scale` say; a loss is then no sum over the data.
-    """
-
-    plate_size: int | None
-    other: bool
-
-
-def scaling(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> Scaling:
-    """How the sites of the programs are scaled, on fewer data than all.
-
-    Raises:
-        ValueError: data plates of different sizes, whose sites would not be weighed alike.
-    """
-    with isolated_noise(x.device), torch.no_grad(), poutine.block():
-        traces = _run_both(model, guide, x, index)
-    sizes: dict[str, int] = {}
-    other = False
-    for program, trace in zip(("guide", "model"), traces, strict=True):
-        for site in sample_sites(trace):
-            full = next((f.full_size or f.size for f in site["cond_indep_stack"] if _is_data(f, x)), None)
-            if full is not None:
-                sizes[f"{program} {site['name']}"] = full
-            times = torch.as_tensor(site["scale"]) / (1 if full is None else full / len(x))
-            other |= bool(((times - 1).abs() > 1e-6).any())
-
-    if len(set(sizes.values())) > 1:
-        raise ValueError(
-            f"model, guide: the data plates have sizes {sizes}, expected one size for all sites of both programs: the"
-            " number of training data with `subsample=index`, or the minibatch's"
-        )
-    size = next(iter(sizes.values()), len(x))
-    return Scaling(None if size == len(x) else size, other)
-
-
-def _is_data(frame: Any, x: Tensor) -> bool:
-    """Whether a plate is that of the data `(B, *shape)`."""
-    return bool(frame.vectorized and frame.dim == -1 and frame.size == len(x))
-
-
 def guide_sites(guide: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
     """The latent sites of one run of the guide, without particles."""
     with poutine.block():
@@ -454,7 +253,7 @@ def paired_sites(
     Each pair has its log-densities computed, where `scored`.
     """
     with poutine.block():
-        guide_trace, model_trace = _run_both(model, guide, x, index)
+        guide_trace, model_trace = run_both(model, guide, x, index)
     if scored:
         guide_trace.compute_log_prob()
         model_trace.compute_log_prob()
@@ -471,7 +270,7 @@ def _run(program: Program, x: Tensor, index: Tensor | None, num_particles: int, 
         return poutine.trace(called(program)).get_trace(x, index)
 
 
-def _run_both(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> tuple[poutine.Trace, poutine.Trace]:
+def run_both(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> tuple[poutine.Trace, poutine.Trace]:
     """The traces of one run of the guide, and of the model on its latents."""
     theirs, mine = called(model, "model"), called(guide, "guide")
     guide_trace = poutine.trace(mine).get_trace(x, index)
@@ -481,7 +280,7 @@ def _run_both(model: Program, guide: Program, x: Tensor, index: Tensor | None) -
 def _all_sites(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> list[Any]:
     """The sites of one run of the guide and of the model on its latents, leaving no trace in noise and parameters."""
     with isolated_noise(x.device), torch.no_grad(), poutine.block():
-        guide_trace, model_trace = _run_both(model, guide, x, index)
+        guide_trace, model_trace = run_both(model, guide, x, index)
     return sample_sites(guide_trace) + sample_sites(model_trace)
 
 

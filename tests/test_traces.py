@@ -13,9 +13,11 @@ from pyro import poutine
 from torch import nn
 
 from pyro_vae import MLP, VAE, Amortized, LinearGaussian, Local, MeanField, log_weights, particles
+from pyro_vae.checks import check_programs
 from pyro_vae.diagnostics.information import latent_moments
 from pyro_vae.modes import evaluation
-from pyro_vae.traces import check_programs, plate_depth, simulate, trainable_parameters
+from pyro_vae.parameters import trainable_parameters
+from pyro_vae.traces import plate_depth, simulate
 
 X = torch.tensor([[0.3, -1.0, 0.5], [1.2, 0.1, -0.4]])
 

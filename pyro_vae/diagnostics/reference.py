@@ -26,7 +26,8 @@ from pyro_vae.arviz_data import convergence
 from pyro_vae.calls import called
 from pyro_vae.evidence.checks import check_inputs, check_numbers
 from pyro_vae.modes import evaluation
-from pyro_vae.traces import Program, plate_depth, sample_guide, without_parameters
+from pyro_vae.parameters import without_parameters
+from pyro_vae.traces import Program, plate_depth, sample_guide
 
 _R_HAT = 1.01
 _ESS = 100.0  # per chain

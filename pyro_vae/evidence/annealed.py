@@ -32,6 +32,7 @@ from scipy import stats
 from torch import Tensor
 
 from pyro_vae.arguments import check_progress
+from pyro_vae.checks import check_programs
 from pyro_vae.evidence.annealing import Setting, Stage, Tuning, anneal, pilot, schedule
 from pyro_vae.evidence.checks import check_budget, check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate
@@ -40,7 +41,7 @@ from pyro_vae.evidence.scores import Engine, check_engine
 from pyro_vae.evidence.scouts import unreached
 from pyro_vae.modes import evaluation
 from pyro_vae.parts import takes_parts
-from pyro_vae.traces import Program, check_programs, prior
+from pyro_vae.traces import Program, prior
 from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error
 
 _ROWS = 2048  # chains of all data that move at once on a CPU

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pyro_vae.arguments import check_choice
 from pyro_vae.calls import called
+from pyro_vae.checks import check_programs, check_reach
 from pyro_vae.data import Dataset, Split, as_dataset
 from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import check_rule, draw_seed, rule_for
@@ -26,8 +27,9 @@ from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
 from pyro_vae.inference.settings import settings_of
 from pyro_vae.modes import in_eval_mode, isolated_noise
 from pyro_vae.objectives import tempered
+from pyro_vae.parameters import Scaling, scaling, trainable_parameters
 from pyro_vae.parts import takes_parts
-from pyro_vae.traces import Program, Scaling, check_programs, check_reach, scaling, trainable_parameters
+from pyro_vae.traces import Program
 
 
 def resolve_device(device: str) -> torch.device:

@@ -42,7 +42,7 @@ from pyro_vae import (
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.naming import unique_name
 from pyro_vae.objectives import Bound, FreeBits, ScoreFunction, tempered
-from pyro_vae.traces import trainable_parameters
+from pyro_vae.parameters import trainable_parameters
 
 SHAPE, DIM, NUM = (1, 4, 8), 3, 6
 ADAM = partial(torch.optim.Adam, lr=1e-2)
