@@ -16,7 +16,7 @@ from pyro_vae.calls import first_line, in_one_line, is_told
 from pyro_vae.modes import isolated_noise
 from pyro_vae.parts import some, takes_parts
 from pyro_vae.sites import escapes, is_point, support_name
-from pyro_vae.traces import Program, guide_sites, paired_sites, prior, refuse_points, score_particles
+from pyro_vae.traces import Program, guide_sites, paired_sites, prior, refuse_points, draw_and_score
 
 
 def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:
@@ -33,13 +33,14 @@ def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | No
     with in_one_line(x, 2), _told_by_index(model, guide, x, index), isolated_noise(x.device), torch.no_grad():
         try:
             with pyro.validation_enabled(True):
-                _check_points(guide, x, index)
-                score_particles(model, guide, x, index, 2)
+                latents, _ = draw_and_score(model, guide, x, index, 2)
+                if any(torch.equal(z[0], z[1]) for z in latents.values()):
+                    _check_points(guide, x, index)
         except ValueError:
             if not _leaves_support(model, guide, x, index):
                 raise
             with pyro.validation_enabled(True):  # draws outside are of no use to the likelihood: try it at the prior's
-                score_particles(model, prior(model), x, index, 2)
+                draw_and_score(model, prior(model), x, index, 2)
 
 
 @contextmanager
@@ -70,7 +71,7 @@ def _answer(model: Program, guide: Program, x: Tensor) -> bool:
     """Whether the programs run where the data are the first ones of a set."""
     try:
         with isolated_noise(x.device), torch.no_grad(), pyro.validation_enabled(True):
-            score_particles(model, guide, x, torch.arange(len(x), device=x.device), 2)
+            draw_and_score(model, guide, x, torch.arange(len(x), device=x.device), 2)
     except Exception:
         return False
     return True
@@ -79,7 +80,7 @@ def _answer(model: Program, guide: Program, x: Tensor) -> bool:
 def _leaves_support(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> bool:
     """Whether the guide has drawn a latent outside of the model's support."""
     with pyro.validation_enabled(False):
-        return bool(torch.isneginf(score_particles(model, guide, x, index, 16).log_prior).any())
+        return bool(torch.isneginf(draw_and_score(model, guide, x, index, 16)[1].log_prior).any())
 
 
 def check_reach(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:

@@ -84,14 +84,16 @@ def particles(
         check_index("index", index, len(x))
     index = default_index(x, guide) if index is None else index
     with in_one_line(x, num_particles):
-        return score_particles(model, guide, x, index, num_particles)
+        return draw_and_score(model, guide, x, index, num_particles)[1]
 
 
-def score_particles(model: Program, guide: Program, x: Tensor, index: Tensor | None, num_particles: int) -> Particles:
-    """The same as `particles`, of arguments that have been looked at."""
+def draw_and_score(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None, num_particles: int
+) -> tuple[dict[str, Tensor], Particles]:
+    """The latents of `particles`, by site name, and their log-densities, of arguments that have been looked at."""
     depth = plate_depth(model, guide, x, index)
     latents, log_guide = sample_guide(guide, x, index, num_particles, depth)
-    return Particles(*log_joint(model, latents, x, index, depth), log_guide)
+    return latents, Particles(*log_joint(model, latents, x, index, depth), log_guide)
 
 
 def log_weights(
