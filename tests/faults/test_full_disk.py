@@ -20,7 +20,7 @@ import pytest
 from tests.faults.places import TINY, Ended, broken_promise, call, leftovers, snapshot, train
 from tests.faults.scale import times
 
-LIMITS = times(1, 40)
+LIMITS = times(1, 15)
 MOST_FILES = 30
 COMMANDS = {
     "train": f"train --folder new {TINY}",
