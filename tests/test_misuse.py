@@ -244,7 +244,15 @@ CONSTRUCTORS = [
         engine=NO_ENGINE,
         optimizer=["adam", None, 3],
         schedule=["cosine", 3],
-        loss=["elbo", Trace_ELBO, None],
+        loss=[
+            "elbo",
+            Trace_ELBO,
+            None,
+            Trace_ELBO("2"),
+            Trace_ELBO([1]),
+            Trace_ELBO(0),
+            Trace_ELBO(max_plate_nesting="1"),
+        ],
     ),
     use(
         Bound,

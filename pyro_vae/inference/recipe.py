@@ -83,6 +83,10 @@ class Recipe:
             raise ValueError(f"keep: got {self.keep!r}, expected {expected}")
         if not isinstance(self.loss, ELBO):
             raise ValueError(f"loss: got {self.loss!r}, expected a Pyro ELBO such as pyro.infer.Trace_ELBO()")
+        check_integer("loss.num_particles", getattr(self.loss, "num_particles", 1), 1)  # which Pyro's do not check
+        nesting = getattr(self.loss, "max_plate_nesting", math.inf)
+        if nesting != math.inf:
+            check_integer("loss.max_plate_nesting", nesting, 0)
         if self.schedule is not None and not callable(self.schedule):
             raise ValueError(
                 f"schedule: got {self.schedule!r}, expected a function from an optimizer to a torch schedule such as"
