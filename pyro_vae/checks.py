@@ -16,7 +16,7 @@ from pyro_vae.calls import first_line, in_one_line, is_told
 from pyro_vae.modes import isolated_noise
 from pyro_vae.parts import some, takes_parts
 from pyro_vae.sites import escapes, is_point, support_name
-from pyro_vae.traces import Program, guide_sites, paired_sites, prior, refuse_points, draw_and_score
+from pyro_vae.traces import Program, draw_and_score, guide_sites, paired_sites, prior, refuse_points
 
 
 def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:
