@@ -39,7 +39,7 @@ def is_point(fn: Any) -> bool:
 
 def is_discrete(site: Any) -> bool:
     """Whether a site's values are atoms."""
-    return bool(getattr(site["fn"].support, "is_discrete", False))
+    return bool(getattr(_support(site["fn"]), "is_discrete", False))
 
 
 def is_line(site: Any) -> bool:
@@ -48,16 +48,21 @@ def is_line(site: Any) -> bool:
     (A distribution of angles, such as VonMises, says that its support is the line, and has the same density again each
     full turn: it integrates to one over a turn and to infinity over the line.)
     """
-    if not _is_real(site["fn"].support):
+    if not _is_real(_support(site["fn"])):
         return False
     value = site["value"].double()
-    here = site["fn"].log_prob(value)
-    return all(bool((site["fn"].log_prob(value + far) < here - _DIED_OUT).all()) for far in _far())
+    try:
+        here = site["fn"].log_prob(value)
+        return all(bool((site["fn"].log_prob(value + far) < here - _DIED_OUT).all()) for far in _far())
+    except RuntimeError:  # a flow whose nets are of another dtype: no angle
+        return True
 
 
 def support_name(site: Any) -> str:
     """A site's support in words."""
-    support = site["fn"].support
+    support = _support(site["fn"])
+    if support is None:
+        return f"{type(_base(site['fn'])).__name__}, without a support"
     return f"{type(_base(site['fn'])).__name__}, circular" if _is_real(support) else str(support)
 
 
@@ -82,6 +87,8 @@ def log_density(site: Any, drawn: bool = False) -> tuple[Tensor, Tensor | None]:
     for _ in range(fn.event_dim - support.event_dim):  # a constraint on each value of an event
         inside = inside.all(-1)
     inside = inside.expand_as(log_prob)
+    if isinstance(site["mask"], Tensor):
+        inside = inside | ~site["mask"]
     log_prob = torch.where(inside, log_prob, -math.inf)
     return scale_and_mask(log_prob, mask=site["mask"]), inside
 
@@ -109,13 +116,22 @@ def check_shape(site: Any, num_particles: int, num_data: int, depth: int) -> Non
 
 def escapes(mine: Any, theirs: Any) -> bool:
     """Whether a guide's site has draws on all of the line where the model's site has not."""
-    return _is_real(mine["fn"].support) and not _is_real(theirs["fn"].support) and not is_point(mine["fn"])
+    there = _support(theirs["fn"])
+    return _is_real(_support(mine["fn"])) and there is not None and not _is_real(there) and not is_point(mine["fn"])
 
 
 def _base(fn: Any) -> Any:
     while isinstance(fn, torch.distributions.Independent):
         fn = fn.base_dist
     return fn
+
+
+def _support(fn: Any) -> Any:
+    """A distribution's support; None of one of a user's own that does not say."""
+    try:
+        return fn.support
+    except (NotImplementedError, AttributeError):
+        return None
 
 
 def _far() -> tuple[float, float]:
@@ -134,12 +150,10 @@ def _to_check(fn: Any, is_observed: bool) -> Any:
     An observed value is compared where the support depends on the parameters, as that of a Uniform does. Else it is the
     data that are wrong, for every latent alike, and `check_programs` says so.
     """
-    if is_observed and not isinstance(getattr(type(_base(fn)), "support", None), property):
+    masked = any(isinstance(part, dist.MaskedDistribution) for part in _parts(fn))  # it knows which values count
+    if masked or (is_observed and not isinstance(getattr(type(_base(fn)), "support", None), property)):
         return None
-    try:
-        support = fn.support
-    except (NotImplementedError, AttributeError):
-        return None
+    support = _support(fn)
     return None if support is None or _is_real(support) else support
 
 

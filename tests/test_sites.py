@@ -13,7 +13,7 @@ from torch import Tensor
 
 import pyro_vae as pv
 from pyro_vae.evidence import rate_distortion_curve
-from pyro_vae.traces import constrained, log_weights
+from pyro_vae.traces import constrained, log_weights, prior
 
 SQRT2 = math.sqrt(2)
 
@@ -251,3 +251,32 @@ def test_a_wide_or_narrow_prior_is_still_a_line(scale: float) -> None:
             pyro.sample("t", dist.StudentT(2.0))
 
     assert not constrained(model, torch.zeros(4, 1))
+
+
+def test_a_distribution_that_does_not_say_its_support_is_scored() -> None:
+    class Silent(dist.Normal):
+        support = torch.distributions.Distribution.support  # which says that it is not known
+
+    def model(x: torch.Tensor, index: torch.Tensor | None = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", Silent(torch.zeros(()), torch.ones(()), validate_args=False))
+            pyro.sample("obs", dist.Normal(z[..., None], 1.0).to_event(1), obs=x)
+
+    x = torch.linspace(-1, 1, 4)[:, None]
+    exact = dist.Normal(0.0, math.sqrt(2)).log_prob(x[:, 0]).double()
+    found = pv.log_evidence(model, prior(model), x, num_particles=4000)
+    assert ((found.log_px - exact).abs() < 5 * found.log_px_error).all()
+
+
+def test_what_a_mask_hides_is_not_asked_for_its_support() -> None:
+    seen = torch.tensor([[True, False], [False, True], [True, True]])
+
+    def model(x: torch.Tensor, index: torch.Tensor | None = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            noise = dist.Uniform(z[..., None] - 3.0, z[..., None].expand(*z.shape, 2) + 3.0, validate_args=False)
+            pyro.sample("obs", noise.mask(seen[: len(x)]).to_event(1), obs=x)
+
+    x = torch.where(seen, 0.5, -99.0)
+    found = pv.log_evidence(model, prior(model), x, num_particles=2000)
+    assert found.log_px.isfinite().all() and found.log_px[0] > found.log_px[2]

@@ -114,7 +114,10 @@ def check_sites(guide: Program, x: Tensor, index: Tensor) -> None:
     """Raise a ValueError for a guide with auxiliary sites, such as Pyro's AutoGuides."""
     auxiliary = [s["name"] for s in guide_sites(guide, *some(x, index, 2, guide)) if s["infer"].get("is_auxiliary")]
     if auxiliary:
-        raise ValueError(f"guide: got auxiliary sites {auxiliary}, expected none: they hide log q(z | x) at a given z")
+        raise ValueError(
+            f"guide: got auxiliary sites {auxiliary}, expected none: they hide log q(z | x) at a given z (what can be had"
+            " without it: importance sampling that is not defensive, annealing from the prior)"
+        )
 
 
 def check_density(guide: Program, x: Tensor, index: Tensor) -> None:

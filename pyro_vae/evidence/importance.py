@@ -8,7 +8,8 @@ squared error. The same draws give the ELBO, the rate and the distortion.
 The interval comes from two halves of the particles. Weights that have missed their own tail look light, and are low: so one
 half says whether an interval may be closed, by an upper limit of the tail's shape (`tails.py`), and the other half draws
 it, up to what its unseen tail may add. What no weights can say, whether there is a mode from which the guide never draws,
-scouts look for (`scouts.py`); and weights on atoms, of a discrete latent, have no tail to be judged by.
+scouts and the prior's own draws look for (`scouts.py`). Weights on atoms, of a discrete latent, have no tail to be judged
+by.
 
 A guide that misses part of the posterior has weights of infinite variance. With `defensive` a share a of the particles comes
 from the prior, all of them weighed against the mixture (1 - a) q + a p(z): no weight is above p(x | z) / a then (Hesterberg,
@@ -39,7 +40,7 @@ from pyro_vae.checks import check_programs
 from pyro_vae.evidence.checks import check_density, check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate, standard_error
 from pyro_vae.evidence.scores import Engine, Precision, Scores, check_engine
-from pyro_vae.evidence.scouts import NUM_SCOUTS, unreached
+from pyro_vae.evidence.scouts import NUM_SCOUTS, outweighed, unreached
 from pyro_vae.modes import evaluation
 from pyro_vae.parts import batches, some
 from pyro_vae.sites import is_discrete
@@ -67,8 +68,8 @@ class Evidence(Estimate):
         shape_limit: upper limit of that shape, by one half of the particles.
         half_log_px, half_error, unseen: log p(x), its error (that of rounding included) and what the unseen tail may add, by
             the other half.
-        blind: whether no number of such particles can vouch: a scout has found a mode that the guide misses, or a latent is
-            discrete.
+        blind: whether such particles cannot vouch: a scout, or the prior's own draws, have found what the guide misses, or
+            a latent is discrete.
         num_particles: S, the fewest of any datum.
     """
 
@@ -95,7 +96,7 @@ class Evidence(Estimate):
     @property
     def reliable(self) -> Tensor:
         """Whether the tail's shape is at most 0.7 by its upper limit, and nothing makes the weights blind."""
-        return (self.shape_limit <= _HEAVIEST) & self.unseen.isfinite() & ~self.blind
+        return (self.shape_limit <= _HEAVIEST) & self.unseen.isfinite() & self.half_error.isfinite() & ~self.blind
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """Lower and upper end for each datum's log p(x), `(N,)` each; where `reliable` by one half of the particles.
@@ -167,7 +168,8 @@ def by_importance(
         num_particles: S, particles per datum.
         defensive: share of the particles that the prior draws, 0 to 1 without 1.
         num_scouts: climbs from the prior of each datum, in search of a mode that the guide misses; they need real-valued
-            latents, and 200 particles or more, without which no interval is closed anyway.
+            latents, and 200 particles or more, without which no interval is closed anyway. 0 for none, and no look at what
+            the prior's own draws weigh: intervals are closed then by the weights alone.
         seed: of the particles' noise; the caller's random state is untouched.
         max_bytes: bound on the model's largest tensors at any time, about; changes the speed and not the result. 16 MiB on a
             CPU (its caches decide) and 1 GiB on a GPU unless given.
@@ -215,6 +217,9 @@ def by_importance(
         blind = torch.full((len(x),), any(map(is_discrete, guide_sites(guide, *some(x, index, 2, guide)))))
         if num_particles >= 2 * FEWEST and not blind.any():
             blind = unreached(model, guide, x, index, num_scouts, seed)
+            if num_scouts:
+                log_px, error = (torch.cat([part[name] for part in done]) for name in ("log_px", "log_px_error"))
+                blind = blind | outweighed(model, guide, x, index, log_px, error, seed)
     merged = {name: torch.cat([part[name] for part in done]) for name in done[0]} | {"blind": blind}
     cost = {"evaluations": num_particles, "seconds": time.monotonic() - started, "seed": seed}
     return Evidence(**merged, **cost, num_particles=num_particles)  # type: ignore[arg-type]
@@ -244,7 +249,7 @@ def _error(values: Tensor) -> Tensor:
 def _summarise(draws: Particles) -> dict[str, Tensor]:
     """Per-datum statistics of log-densities `(S, B)`, on the CPU in float64."""
     log_prior, log_likelihood, log_guide = (part.double().cpu() for part in draws)
-    size = log_prior.abs() + log_likelihood.abs() + log_guide.abs()
+    size = (log_prior.abs() + log_likelihood.abs() + log_guide.abs()).nan_to_num(posinf=0.0)  # of those that weigh
     log_w = log_prior + log_likelihood - log_guide
     khat, smoothed = pareto_smoothed(log_w)
     rounding = torch.finfo(draws.log_prior.dtype).eps * size.mean(0)

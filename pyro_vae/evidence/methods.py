@@ -132,7 +132,8 @@ def _refined(
 ) -> Evidence:
     """Importance sampling with four times the particles, drawn afresh, for data whose error is above the target.
 
-    An error that is not vouched for is above every target, unless the weights are `blind`: more of them would not help.
+    An error that is not vouched for is above every target. Of data whose weights are `blind` no number of particles is
+    asked for: a guide that misses something needs another guide, or a `defensive` share, before it needs more draws.
     It stops when no datum is left, when the next round would not end within the budget by the last one's pace, or at ten
     million particles.
     """

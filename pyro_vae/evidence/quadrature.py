@@ -152,7 +152,7 @@ def by_quadrature(
             if progress is not None:
                 progress(1)
     log_px, error, rounds = torch.tensor(found, dtype=torch.double).T
-    evaluations = rounds.mean().item() * num_points**path.size
+    evaluations = rounds.mean().item() * num_points**path.size + _RANDOM
     return Integrated(log_px, error, evaluations, time.monotonic() - started, 0, num_points)
 
 

@@ -9,6 +9,11 @@ This finds modes whose basin the prior reaches: of K scouts all miss a basin of 
 less. (Half of them start at the mirror images of the others: of two modes that a symmetry of the model makes, none is
 missed.) It compares heights and not masses, so that it may also object to a mode that is high and narrow. A scout that
 finds nothing proves nothing.
+
+Where there is nothing to climb, because latents are constrained or the likelihood has no gradient, and beside the scouts
+where there is, the prior's own draws are weighed: where the mean of their p(x | z), which is a bound from below as well,
+lies clearly above the guide's estimate, the guide has missed something. In few dimensions that finds what no climb does,
+such as a guide of a smaller support than the prior's; in many it finds nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +26,8 @@ from torch import Tensor
 
 from pyro_vae.evidence.path import Path
 from pyro_vae.parts import batches
-from pyro_vae.traces import Program, sample_guide
+from pyro_vae.traces import Program, log_joint, plate_depth, prior, sample_guide
+from pyro_vae.weights import log_mean_exp, log_mean_exp_error
 
 NUM_SCOUTS = 8
 """Climbs from the prior of each datum, unless said otherwise."""
@@ -32,6 +38,9 @@ _STEPS = 80
 _FIRST, _LAST = 0.3, 0.01  # step sizes in standard deviations of the prior
 _BETAS = (0.9, 0.99)
 _BELOW = 4.0  # nats under the highest point, from which on a mode holds too little to matter
+_PRIOR_DRAWS = 500  # that are weighed
+_SURE = 3.0  # standard errors of either
+_MATTERS = 0.01  # nats
 _MOST = 1024  # data
 _VALUES = 2**21  # of the data of all climbers that move at once
 
@@ -50,7 +59,8 @@ def unreached(
         return nowhere
     try:
         path = Path(model, None, x, index)
-    except ValueError:
+        path.at(path.draw(x[:1], index[:1], 1), x[:1], index[:1])
+    except Exception:  # latents that are constrained, or whatever a program without a gradient raises
         return nowhere
     size = max(1, _VALUES // (x[0].numel() * (num_scouts + _FROM_GUIDE)))
     found = []
@@ -60,6 +70,23 @@ def unreached(
     return torch.cat(found)
 
 
+@torch.no_grad()
+def outweighed(
+    model: Program, guide: Program, x: Tensor, index: Tensor, log_px: Tensor, error: Tensor, seed: int = 0
+) -> Tensor:
+    """Whether draws of the prior say that log p(x) `(N,)`, told with this error, is too low for each datum, on the CPU."""
+    depth, found = plate_depth(model, guide, x, index), []
+    size = max(1, _VALUES // (x[0].numel() * _PRIOR_DRAWS))
+    for number, rows in enumerate(torch.arange(len(x), device=x.device).split(min(size, _MOST))):
+        torch.manual_seed(int(np.random.SeedSequence([seed, number, 2]).generate_state(1, np.uint64)[0]))
+        latents, _ = sample_guide(prior(model), x[rows], index[rows], _PRIOR_DRAWS, depth)
+        found.append(log_joint(model, latents, x[rows], index[rows], depth)[1].double().cpu())
+    log_w = torch.cat(found, 1)
+    share = (_SURE * log_mean_exp_error(log_w)).nan_to_num(nan=1.0).clamp(max=1)  # of the mean that may be noise
+    least = log_mean_exp(log_w) + torch.log1p(-share)
+    return least > log_px + _SURE * error.nan_to_num(nan=math.inf) + _MATTERS
+
+
 def _look(path: Path, guide: Program, x: Tensor, index: Tensor, num_scouts: int) -> Tensor:
     """The same of a block of data `(B,)`, on its device."""
     latents, _ = sample_guide(guide, x, index, _DRAWS, path.layout.depth)
@@ -67,9 +94,9 @@ def _look(path: Path, guide: Program, x: Tensor, index: Tensor, num_scouts: int)
     mean, std = drawn.mean(0), drawn.std(0).clamp(min=1e-6)
     reach = _distance(drawn, mean, std).max(0).values  # (B,)
 
-    prior = path.draw(x, index, max(_DRAWS, num_scouts))
-    scale, half = prior.std(0).clamp(min=1e-6), prior[: (num_scouts + 1) // 2]
-    pairs = torch.cat([half, 2 * prior.mean(0) - half])[:num_scouts]
+    far = path.draw(x, index, max(_DRAWS, num_scouts))
+    scale, half = far.std(0).clamp(min=1e-6), far[: (num_scouts + 1) // 2]
+    pairs = torch.cat([half, 2 * far.mean(0) - half])[:num_scouts]
     ends = _climb(path, torch.cat([pairs, drawn[:_FROM_GUIDE]]), scale, x, index)
     heights = path.densities(ends, x, index)[1]
     heights = torch.where(heights.isnan(), -math.inf, heights)  # (K, B)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -19,6 +20,7 @@ from pyro_vae.evidence.annealing import Setting
 from pyro_vae.evidence.scouts import unreached
 from pyro_vae.modes import evaluation
 from pyro_vae.tails import FEWEST, tail
+from pyro_vae.traces import prior
 from pyro_vae.weights import log_mean_exp, log_mean_exp_error
 
 # The tail of a set of weights.
@@ -172,20 +174,105 @@ def test_scouts_look_only_where_they_can_and_are_seeded() -> None:
     x, index = 2.0 + 0.3 * torch.randn(6, 2), torch.arange(6)
     assert not by_importance(folded, one_mode, x, num_particles=1000, num_scouts=0).blind.any()
 
-    def positive(x: Tensor, index: Tensor | None = None) -> None:
+    def spread(x: Tensor, index: Tensor | None = None) -> None:
         with pyro.plate("data", len(x), dim=-1):
             scale = pyro.sample("scale", dist.LogNormal(0.0, 1.0))
             pyro.sample("obs", dist.Normal(0.0, scale[..., None]).expand([*scale.shape, 2]).to_event(1), obs=x)
 
-    def answer(x: Tensor, index: Tensor | None = None) -> None:
-        with pyro.plate("data", len(x), dim=-1):
-            pyro.sample("scale", dist.LogNormal(0.0, 1.0))
-
     with evaluation(device=x.device):
-        assert not unreached(positive, answer, x, index).any()
+        assert not unreached(spread, answer(scale=dist.LogNormal(0.0, 1.0)), x, index).any()
     state = torch.get_rng_state()
     first, again = (by_importance(folded, one_mode, x, num_particles=200).blind for _ in range(2))
     assert torch.equal(first, again) and torch.equal(state, torch.get_rng_state())
+
+
+def positive(x: Tensor, index: Tensor | None = None) -> None:
+    """The two modes of |log z|, of a positive latent."""
+    with pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample("z", dist.LogNormal(0.0, 1.0))
+        pyro.sample("obs", dist.Normal(z.log().abs()[..., None], 0.2).to_event(1), obs=x)
+
+
+def beside(x: Tensor, index: Tensor | None = None) -> None:
+    """The two modes of |z|, beside a positive latent of no consequence."""
+    with pyro.plate("data", len(x), dim=-1):
+        pyro.sample("scale", dist.LogNormal(0.0, 0.01))
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("obs", dist.Normal(z.abs()[..., None], 0.2).to_event(1), obs=x)
+
+
+def flat(prior: Any) -> Callable[..., None]:
+    def model(x: Tensor, index: Tensor | None = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", prior)
+            pyro.sample("obs", dist.Normal(0 * z[..., None], 1.0).to_event(1), obs=x)
+
+    return model
+
+
+def answer(**sites: Any) -> Callable[..., None]:
+    def guide(x: Tensor, index: Tensor | None = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            for name, fn in sites.items():
+                pyro.sample(name, fn)
+
+    return guide
+
+
+@pytest.mark.parametrize(
+    ("model", "guide"),
+    [
+        (positive, answer(z=dist.LogNormal(1.0, 0.2))),
+        (beside, answer(scale=dist.LogNormal(0.0, 0.01), z=dist.Normal(1.0, 0.2))),
+        (flat(dist.Uniform(0.0, 1.0)), answer(z=dist.Uniform(0.0, 0.5))),
+        (flat(dist.Normal(0.0, 1.0)), answer(z=dist.Uniform(-1.0, 1.0))),
+    ],
+    ids=["a positive latent", "beside a positive latent", "half of the prior's support", "a part of the line"],
+)
+def test_the_prior_s_own_draws_object_where_no_scout_can(model: Any, guide: Any) -> None:
+    x = torch.ones(10, 1)
+    found = by_importance(model, guide, x, num_particles=1000)
+    assert found.blind.all() and found.interval()[1].isposinf().all()
+    assert "can be believed" not in log_evidence(model, guide, x[:2], method="best", num_temperatures=10).verdict
+    assert not by_importance(model, prior(model), x, num_particles=1000).blind.any()
+
+
+def test_intervals_of_weights_that_are_partly_zero_are_numbers() -> None:
+    def model(x: Tensor, index: Tensor | None = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Exponential(1.0))
+            pyro.sample("obs", dist.Normal(z[..., None], 1.0).to_event(1), obs=x)
+
+    x = torch.linspace(0.2, 2, 20)[:, None]
+    grid = torch.linspace(0, 40, 400_001).double()
+    exact = torch.stack([(dist.Normal(grid, 1.0).log_prob(row) - grid).logsumexp(0) for row in x]) + math.log(1e-4)
+    found = by_importance(model, answer(z=dist.Normal(0.5, 1.2)), x, num_particles=5000)
+    lower, upper = found.interval()
+    assert ((lower <= exact) & (exact <= upper)).double().mean() >= 0.85 and lower.isfinite().all()
+    assert found.reliable.any() and not any(math.isnan(end) for end in found.mean_interval())
+
+
+def test_programs_that_no_scout_can_climb_are_scored_all_the_same() -> None:
+    flow = pyro.distributions.transforms.affine_coupling(2, [4])
+
+    def by_numpy(x: Tensor, index: Tensor | None = None) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            mean = torch.as_tensor(np.tanh(z.numpy()))
+            pyro.sample("obs", dist.Normal(mean, 1.0).to_event(1), obs=x)
+
+    def by_flow(x: Tensor, index: Tensor | None = None) -> None:
+        pyro.module("flow", flow)
+        with pyro.plate("data", len(x), dim=-1):
+            base = dist.Normal(torch.zeros(2), 1.0).to_event(1)
+            z = pyro.sample("z", dist.TransformedDistribution(base, [flow]))
+            pyro.sample("obs", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    x = torch.randn(4, 2)
+    guide = answer(z=dist.Normal(torch.zeros(2), 1.0).to_event(1))
+    for model in (by_numpy, by_flow):
+        assert by_importance(model, guide, x, num_particles=1000).reliable.any()
+    assert by_annealing(by_flow, x, num_temperatures=10).log_px.isfinite().all()
 
 
 def test_weights_on_atoms_vouch_for_nothing() -> None:
