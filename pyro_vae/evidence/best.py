@@ -1,7 +1,8 @@
 """The best that can be said of log p(x) here, and in plain words how good that is.
 
 A closed form where the model has one; quadrature with one or two latents; else importance sampling from the
-guide. Where the weights do not vouch for it on nearly all data, annealing besides, from the guide if its
+guide. (Data on which quadrature does not settle have posteriors with more detail than its grid sees; nothing else closes an
+interval on them either.) Where the weights do not vouch for it on nearly all data, annealing besides, from the guide if its
 density is known and it misses no mode that a scout has found. Annealing is then what is reported. Only
 where the weights lie above it, by more than their noise, are they: and of those, fresh ones, drawn by another
 seed. (The larger of two noisy lower bounds is none.)
@@ -12,14 +13,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_progress
-from pyro_vae.evidence.annealed import by_annealing
+from pyro_vae.evidence.annealed import Annealed, by_annealing
 from pyro_vae.evidence.checks import check_budget, check_density, check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate, standard_error
 from pyro_vae.evidence.importance import Evidence, by_importance
@@ -28,6 +29,8 @@ from pyro_vae.evidence.quadrature import by_closed_form, by_quadrature
 from pyro_vae.evidence.scores import Engine, check_engine
 from pyro_vae.modes import evaluation
 from pyro_vae.traces import Program
+
+DoubtedT = TypeVar("DoubtedT", Evidence, Annealed)
 
 _NEARLY_ALL = 0.95
 _MATTERS = 0.05  # nats; smaller differences are not worth a warning
@@ -108,30 +111,40 @@ def best_evidence(
     x, index = check_inputs(model, guide, x, index)
     if hasattr(model, "log_px"):
         return _only(by_closed_form(model, x, index), "log p(x) is exact, by the model's own closed form")
-    size = _latent_size(model, guide, x, index)
+    size, unsettled = _latent_size(model, guide, x, index), torch.zeros(len(x), dtype=torch.bool)
     if size is not None and size <= 2:
         found = by_quadrature(model, x, index)
         worst = found.log_px_error.max().item()
         if found.reliable.all():
             return _only(found, f"log p(x) by quadrature over {size} latents, with an error of about {worst:.1g} nats")
+        unsettled = ~found.reliable
     options: dict[str, Any] = {"seed": seed, "engine": engine, "progress": progress}
-    weights = by_importance(model, guide, x, index, num_particles=num_particles, **options)
+    weights = _doubted(by_importance(model, guide, x, index, num_particles=num_particles, **options), unsettled)
     share = weights.reliable.double().mean().item()
     if share >= _NEARLY_ALL:
         return _only(weights, f"importance sampling can be believed: the weights vouch for {share:.0%} of the data")
     doubt = f"the weights vouch for only {share:.0%} of the data"
+    if unsettled.any():
+        doubt += f", and quadrature does not settle on {unsettled.double().mean():.0%}"
     if size is None:
         return _only(weights, f"{doubt}, and the latents are not real-valued, so nothing else applies: a lower bound")
     left = None if budget is None else max(1e-3, budget - (time.monotonic() - started))
     missed = bool(weights.blind.any())
     start = guide if not missed and _has_density(guide, x, index) else None
     chains = by_annealing(model, x, index, guide=start, num_temperatures=num_temperatures, budget=left, **options)
+    chains = _doubted(chains, unsettled)
     tried: dict[str, Estimate] = {estimate.method: estimate for estimate in (weights, chains)}
     chosen, verdict = _choose(weights, chains, doubt)
     if chosen is weights:
-        chosen = by_importance(model, guide, x, index, num_particles=num_particles, **options | {"seed": seed + 1})
+        again = by_importance(model, guide, x, index, num_particles=num_particles, **options | {"seed": seed + 1})
+        chosen = _doubted(again, unsettled)
     seconds, evaluations = time.monotonic() - started, weights.evaluations + chains.evaluations
     return Best(chosen.log_px, chosen.log_px_error, evaluations, seconds, seed, chosen, tried, verdict)
+
+
+def _doubted(found: DoubtedT, unsettled: Tensor) -> DoubtedT:
+    """The same, vouching for none of the data `(N,)` on which quadrature has not settled."""
+    return replace(found, blind=found.blind | unsettled)
 
 
 def _only(found: Estimate, verdict: str) -> Best:

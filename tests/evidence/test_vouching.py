@@ -376,4 +376,7 @@ def test_a_spike_between_grid_points_is_no_small_error(width: float) -> None:
     found = by_quadrature(model, x)
     lower, upper = found.interval()
     assert ((lower <= exact) & (exact <= upper)).all()
+    best = log_evidence(model, prior(model), x, method="best", num_particles=1000, num_temperatures=10)
+    lower, upper = best.interval()
+    assert ((lower <= exact) & (exact <= upper)).all()
     assert width > 1e-3 or (~found.reliable | ((found.log_px - exact).abs() < 0.05)).all()
