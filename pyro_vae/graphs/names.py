@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Names(NamedTuple):
-    """Names in the order of the code, those of inner functions included."""
+    """Names in the order of the code, those of inner functions included; a relative import has its dots."""
 
     variables: tuple[str, ...]
     imports: tuple[str, ...]
@@ -27,12 +27,14 @@ def names_in(code: CodeType) -> Names:
     variables: dict[str, None] = {}
     imports: dict[str, None] = {}
     attributes: dict[str, None] = {}
-    for instruction in dis.get_instructions(code):
+    instructions = [i for i in dis.get_instructions(code) if i.opname != "EXTENDED_ARG"]
+    for place, instruction in enumerate(instructions):
         name, kind = str(instruction.argval), instruction.opname
         if kind in _VARIABLES:
             variables[name] = None
         elif kind == "IMPORT_NAME":
-            imports[name] = None
+            level = instructions[place - 2].argval  # of how many dots, then what is taken from the module
+            imports["." * level + name] = None
         elif kind in _ATTRIBUTES:
             attributes[name] = None
     for constant in code.co_consts:
