@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dis
 from functools import lru_cache
+from importlib.util import resolve_name
 from types import CodeType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Names(NamedTuple):
@@ -44,6 +45,19 @@ def names_in(code: CodeType) -> Names:
             imports |= dict.fromkeys(inner.imports)
             attributes |= dict.fromkeys(inner.attributes)
     return Names(tuple(variables), tuple(imports), tuple(attributes))
+
+
+def imported_by(name: str, namespace: dict[str, Any]) -> list[str]:
+    """The module that an import in the code of a module names, and the packages that it lies in."""
+    package = namespace.get("__package__")
+    if package is None:
+        package = str(namespace.get("__name__", ""))
+        package = package if "__path__" in namespace else package.rpartition(".")[0]
+    try:
+        parts = resolve_name(name, package).split(".")
+    except ImportError:  # above the highest package: it cannot be imported
+        return []
+    return [".".join(parts[: k + 1]) for k in range(len(parts))]
 
 
 _VARIABLES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")

@@ -18,7 +18,6 @@ import sys
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from functools import partial
-from importlib.util import resolve_name
 from itertools import chain
 from types import (
     BuiltinFunctionType,
@@ -37,7 +36,7 @@ from weakref import CallableProxyType, ProxyType, ReferenceType
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.graphs.names import names_in
+from pyro_vae.graphs.names import imported_by, names_in
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 MISSING = object()  # the value of what is not there
@@ -233,7 +232,7 @@ class Reach:
         names = names_in(function.__code__)
         self._names.update(names.attributes)
         self._look_up(function.__globals__, [name for name in names.variables if name in function.__globals__])
-        imported = dict.fromkeys(part for name in names.imports for part in _imported(name, function.__globals__))
+        imported = dict.fromkeys(part for name in names.imports for part in imported_by(name, function.__globals__))
         self._look_up(sys.modules, [name for name in imported if not is_library(name)])
 
     def _look_up(self, where: dict[str, Any], names: list[str]) -> None:
@@ -252,19 +251,6 @@ class Reach:
 def is_library(module: str | None) -> bool:
     """Whether code of this module is taken as it stands."""
     return str(module).partition(".")[0] in _LIBRARIES
-
-
-def _imported(name: str, namespace: dict[str, Any]) -> list[str]:
-    """The module that an import in the code of a module names, and the packages that it lies in."""
-    package = namespace.get("__package__")
-    if package is None:
-        package = str(namespace.get("__name__", ""))
-        package = package if "__path__" in namespace else package.rpartition(".")[0]
-    try:
-        parts = resolve_name(name, package).split(".")
-    except ImportError:  # above the highest package: it cannot be imported
-        return []
-    return [".".join(parts[: k + 1]) for k in range(len(parts))]
 
 
 def _contents(container: Any) -> Iterator[Any]:
