@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import pyro_vae as pv
 from pyro_vae.modes import device_of, evaluation, modules_of
 
+VOCABULARY = {str(i): i for i in range(60_000)}
 X = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
 NETS: dict[str, nn.Module] = {}
 
@@ -50,6 +51,19 @@ class Holder:
         answer(self.nets["encoder"], x)
 
 
+def beside_a_large_dict(x: Tensor, index: Any = None) -> None:
+    answer(HELD.nets["encoder"], x)
+    assert VOCABULARY
+
+
+HELD = Holder(nn.Identity())
+
+
+def held(net: nn.Module) -> Callable[..., None]:
+    HELD.nets["encoder"] = net
+    return beside_a_large_dict
+
+
 def by_argument(x: Tensor, index: Any = None, *, net: nn.Module) -> None:
     answer(net, x)
 
@@ -65,6 +79,7 @@ WAYS: dict[str, Callable[[nn.Module], Callable[..., Any]]] = {
     "method": lambda net: Holder(net).method,
     "object": Holder,
     "handler": lambda net: poutine.scale(by_closure(net), scale=1.0),
+    "beside a large dict": held,
     "longer than is watched": lambda net: by_closure(nn.Sequential(*(nn.Identity() for _ in range(300)), net)),
 }
 

@@ -1,8 +1,12 @@
 """What can be reached from some programs, as far as a graph that was captured from them may depend on it.
 
 From a function: its closure, its defaults and attributes, the globals that its code names, and what it imports. From an
-object: its attributes, slots included, and its class: the attributes and all functions of each class that it derives from.
-From a container: its items. From a module of the user's: the attributes that any of the code names.
+object: its attributes, slots included, and its class: the attributes and all functions of each class that it derives from,
+and of their metaclasses. From a container: its items. From a module of the user's: the attributes that any of the code
+names. From a method of a built-in class: its object. From a weak reference: its referent, which is kept alive.
+
+What holds more than can be compared before each step is `unseen`, and walked through all the same: a program's modules are
+found whatever lies beside them.
 
 The code of the libraries (torch, Pyro, NumPy, the standard library, this package) is taken as it stands: their classes,
 modules and the globals of their functions are not looked at; the attributes of their objects are.
@@ -11,9 +15,10 @@ modules and the globals of their functions are not looked at; the attributes of 
 from __future__ import annotations
 
 import sys
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -22,17 +27,30 @@ from types import (
     MappingProxyType,
     MemberDescriptorType,
     MethodType,
+    MethodWrapperType,
     ModuleType,
 )
 from typing import Any
+from weakref import CallableProxyType, ProxyType, ReferenceType
 
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.graphs.names import names_in
+from pyro_vae.graphs.names import imported_by, names_in
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
-_CLOSED = (BuiltinFunctionType, CodeType, Tensor, torch.Generator, *PLAIN)  # nothing to look for inside
+MISSING = object()  # the value of what is not there
+_CLOSED = (
+    CodeType,
+    Tensor,
+    torch.Generator,
+    *PLAIN,
+)  # nothing to look for inside, if they are of no class of the user's
+_CLOSED_TYPES = frozenset((*_CLOSED, nn.Parameter))
+PROXIES = (ProxyType, CallableProxyType)
+_DICTS = (dict, MappingProxyType)
+_CONTAINERS = (*_DICTS, list, tuple, deque, set, frozenset)
+_BARE = frozenset(_CONTAINERS) - {MappingProxyType}
 _PACKAGE = __name__.partition(".")[0]
 _LIBRARIES = {"torch", "torchvision", "functorch", "pyro", "pyroapi", "numpy", "scipy", "zuko", _PACKAGE}
 _LIBRARIES |= sys.stdlib_module_names
@@ -51,7 +69,7 @@ class Reach:
         modules: all `nn.Module`s, submodules included.
         dicts: attributes of objects and of classes, and dicts, with their items.
         named: dicts in which some names are looked up, each with the name and the value.
-        attributes: slots and cells of closures, in the same way.
+        attributes: slots, cells of closures and factories of dicts, in the same way.
         lists: lists and deques, with their items.
         sets: sets, with their items.
         arrays: what holds plain bytes, with these.
@@ -87,68 +105,95 @@ class Reach:
                 self._look_up(vars(module), sorted(self._names & vars(module).keys()))
 
     def _visit(self, item: Any) -> None:
-        if id(item) in self.numbers or isinstance(item, _CLOSED):
+        kind = type(item)
+        if kind in _CLOSED_TYPES or id(item) in self.numbers:
+            return
+        if kind in PROXIES:
+            self._todo += _referent(item)
+            return
+        if isinstance(item, _CLOSED) and is_library(kind.__module__):
             return
         self.numbers[id(item)] = len(self.numbers)
         self._met.append(item)  # an id is one object's as long as the object lives
-        if isinstance(item, ModuleType):
-            if not is_library(item.__name__):
-                self._namespaces[id(item)] = item
-        elif isinstance(item, type):
-            self._class(item)
+        if isinstance(item, (ModuleType, type)):
+            self._namespace(item)
         elif isinstance(item, FunctionType):
             self._function(item)
         elif isinstance(item, MethodType):
             self._todo += [item.__self__, item.__func__]
-        elif isinstance(item, partial):
+        elif isinstance(item, (BuiltinFunctionType, MethodWrapperType)):
+            self._todo.append(item.__self__)
+        elif isinstance(item, (partial, property, staticmethod, classmethod, ReferenceType, *_CONTAINERS, *_CLOSED)):
+            self._built_in(item)
+        else:
+            self._object(item)
+
+    def _namespace(self, item: ModuleType | type) -> None:
+        if isinstance(item, type):
+            self._class(item)
+        elif not is_library(item.__name__):
+            self._namespaces[id(item)] = item
+        self._class(type(item))
+
+    def _built_in(self, item: Any) -> None:
+        """What an object of a built-in class holds, and what a class of the user's has added to it."""
+        if isinstance(item, partial):
             self.fixed += [item.func, *item.args]
             self._todo += [item.func, *item.args, item.keywords, vars(item)]
         elif isinstance(item, (property, staticmethod, classmethod)):
             parts = ("fget", "fset", "__func__")
             self._todo += [getattr(item, part) for part in parts if hasattr(item, part)]
-        elif isinstance(item, (dict, MappingProxyType, list, tuple, deque, set, frozenset)):
+        elif isinstance(item, ReferenceType):
+            referent = item()
+            self._met.append(referent)
+            self._todo.append(referent)
+        elif isinstance(item, _CONTAINERS):
             self._container(item)
-        else:
-            self._object(item)
+        if getattr(item, "__dict__", None) or not is_library(type(item).__module__):
+            self._attributes(item)
 
     def _container(self, item: Any) -> None:
-        """The items of a container, if they are not too many to be compared before each step."""
-        if not self._has_room(item, len(item)):
+        """The items of a container, to be compared before each step if they are not too many."""
+        if isinstance(item, defaultdict):
+            self._attribute(item, "default_factory")
+        held = dict(dict.items(item) if isinstance(item, dict) else item) if isinstance(item, _DICTS) else item
+        if not self._has_room(item, len(held)):
+            self._todo += _contents(held)
             return
-        if isinstance(item, (dict, MappingProxyType)):
-            held = dict(item)
+        if isinstance(item, _DICTS):
             self.dicts.append((item, held))
-            self._todo += held.values()
-        elif isinstance(item, (list, deque)):
+            self._todo += (*held, *held.values())
+            return
+        if isinstance(item, (list, deque)):
             self.lists.append((item, tuple(item)))
-            self._todo += item
         else:
             if isinstance(item, set):
                 self.sets.append((item, frozenset(item)))
             self.fixed += item if isinstance(item, tuple) else [item]
-            self._todo += item
+        self._todo += item
 
     def _object(self, item: Any) -> None:
-        kind = type(item)
-        if str(kind.__module__).startswith(_APART):
+        if str(type(item).__module__).startswith(_APART):
             return
         if isinstance(item, nn.Module):
             self.modules.append(item)
+        self._attributes(item)
+        self._bytes(item)
+
+    def _attributes(self, item: Any) -> None:
+        kind = type(item)
         if hasattr(item, "__dict__"):
             self._todo.append(vars(item))
         slots = [n for c in kind.__mro__ if "__slots__" in vars(c) for n in vars(c) if _is_slot(vars(c)[n])]
         for name in slots:
             if hasattr(item, name):
                 self._attribute(item, name)
-        if not hasattr(item, "__dict__") and not slots:
-            self._stranger(item)
+        if isinstance(item, Iterator) and not hasattr(item, "__dict__") and not slots:
+            self.unseen.append(f"a {kind.__name__}, which gives another value each time")
         self._class(kind)
 
-    def _stranger(self, item: Any) -> None:
-        """An object of no Python class: numbers in a row of bytes, or an iterator."""
-        if isinstance(item, Iterator):
-            self.unseen.append(f"a {type(item).__name__}, which gives another value each time")
-            return
+    def _bytes(self, item: Any) -> None:
+        """Numbers in a row of bytes."""
         try:
             view = memoryview(item)
         except (TypeError, ValueError):  # it is compared by its identity
@@ -157,8 +202,8 @@ class Reach:
             self.arrays.append((item, view.tobytes()))
 
     def _has_room(self, item: Any, size: int, dims: int = 0) -> bool:
-        self._size += size
-        if size <= _LONGEST and self._size <= _MOST:
+        if size <= _LONGEST and self._size + size <= _MOST:
+            self._size += size
             return True
         what = f"a {type(item).__name__} of {size} {'bytes' if dims else 'items'}"
         self.unseen.append(f"{what}, too many to compare before each step: keep them in a tensor")
@@ -173,6 +218,7 @@ class Reach:
             held = dict(vars(base))
             self.dicts.append((vars(base), held))
             self._todo += [v for n, v in held.items() if isinstance(v, FunctionType) or not n.startswith("__")]
+            self._class(type(base))
 
     def _function(self, function: FunctionType) -> None:
         """What a function finds by name; of a library's, what it was given."""
@@ -186,16 +232,15 @@ class Reach:
         names = names_in(function.__code__)
         self._names.update(names.attributes)
         self._look_up(function.__globals__, [name for name in names.variables if name in function.__globals__])
-        package = function.__globals__.get("__package__") or ""
-        imported = [sys.modules.get(name) or sys.modules.get(f"{package}.{name}") for name in names.imports]
-        self._todo += [module for module in imported if module is not None]
+        imported = dict.fromkeys(part for name in names.imports for part in imported_by(name, function.__globals__))
+        self._look_up(sys.modules, [name for name in imported if not is_library(name)])
 
     def _look_up(self, where: dict[str, Any], names: list[str]) -> None:
         for name in names:
             if (id(where), name) not in self._looked_up:
                 self._looked_up.add((id(where), name))
-                self.named.append((where, name, where[name]))
-                self._todo.append(where[name])
+                self.named.append((where, name, where.get(name, MISSING)))
+                self._todo.append(where.get(name))
 
     def _attribute(self, item: Any, name: str) -> None:
         value = getattr(item, name)
@@ -206,6 +251,28 @@ class Reach:
 def is_library(module: str | None) -> bool:
     """Whether code of this module is taken as it stands."""
     return str(module).partition(".")[0] in _LIBRARIES
+
+
+def _contents(container: Any) -> Iterator[Any]:
+    """What a large container holds, and the containers in it, other than plain values."""
+    met, todo = {id(container)}, [container]
+    while todo:
+        container = todo.pop()
+        for value in chain(container, container.values()) if isinstance(container, dict) else container:
+            if type(value) in _CLOSED_TYPES or id(value) in met:
+                continue
+            if type(value) in _BARE:
+                met.add(id(value))
+                todo.append(value)
+            else:
+                yield value
+
+
+def _referent(proxy: Any) -> list[Any]:
+    try:
+        return [proxy.__dir__.__self__]
+    except (ReferenceError, AttributeError):  # it is dead
+        return []
 
 
 def _is_slot(value: Any) -> bool:

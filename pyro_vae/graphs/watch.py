@@ -6,8 +6,9 @@ everything that can be reached from the programs (`Reach`) is compared before ea
 Python. A change leads to a graph of its own.
 
 What cannot be compared (`Watch.unseen`: an iterator, a container of thousands of items) is no ground for a graph. What is
-*not* seen: values from a file, from a random generator that is not torch's, names made up at run time (`globals()[name]`),
-what an extension type hides, and changes to the code of the libraries.
+*not* seen: values from a file, a clock, a `ContextVar`, or a random generator that is not torch's; names made up at run time
+(`globals()[name]`); attributes that a user has set on a tensor; what an extension type hides; and changes to the code of
+the libraries.
 """
 
 from __future__ import annotations
@@ -21,10 +22,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pyro_vae.graphs.reach import PLAIN, Reach
+from pyro_vae.graphs.reach import MISSING, PLAIN, PROXIES, Reach
 
 _CONTAINERS = (dict, MappingProxyType, list, tuple, deque, set, frozenset, partial)
-_NOTHING = object()
 
 
 class Watch:
@@ -58,8 +58,8 @@ class Watch:
     def changed(self) -> list[str]:
         """Names of the attributes and variables that have another value than they had."""
         reach = self._reach
-        pairs = [(n, where.get(n, _NOTHING), v) for where, items in reach.dicts for n, v in items.items()]
-        pairs += [(n, where.get(n, _NOTHING), v) for where, n, v in reach.named]
+        pairs = [(n, where.get(n, MISSING), v) for where, items in reach.dicts for n, v in items.items()]
+        pairs += [(n, where.get(n, MISSING), v) for where, n, v in reach.named]
         pairs += [(n, _content(where, n), v) for where, n, v in reach.attributes]
         return [
             type(before).__name__ if name == "cell_contents" else str(name)
@@ -79,8 +79,8 @@ class Watch:
                 not any(self._empty)
                 and self._dicts.unchanged()
                 and self._views.unchanged()
-                and all(map(is_, map(dict.get, wheres, names, repeat(_NOTHING)), values))
-                and all(map(is_, map(getattr, owners, slots, repeat(_NOTHING)), held))
+                and all(map(is_, map(dict.get, wheres, names, repeat(MISSING)), values))
+                and all(map(is_, map(getattr, owners, slots, repeat(MISSING)), held))
                 and list(map(len, self._lists)) == self._lengths
                 and all(map(is_, chain.from_iterable(self._lists), self._items))
                 and all(where == items for where, items in self._reach.sets)
@@ -117,7 +117,8 @@ def _key(reach: Reach) -> Any:
     """What a graph depends on: plain values, tensors by identity, and how objects hold one another."""
 
     def token(value: Any) -> Any:
-        number = None if isinstance(value, (ModuleType, type)) else reach.numbers.get(id(value))
+        apart = type(value) in PROXIES or isinstance(value, (ModuleType, type))
+        number = None if apart else reach.numbers.get(id(value))
         return _kind(value) if number is None else (_kind(value), number)
 
     def tokens(values: Any) -> tuple[Any, ...]:
@@ -136,6 +137,8 @@ def _key(reach: Reach) -> Any:
 
 def _kind(value: Any) -> Any:
     """A plain value, the identity of a tensor or of what is not looked into, the type of what is."""
+    if type(value) in PROXIES:  # it passes for its referent, or is an error
+        return id(value)
     if isinstance(value, float):
         return type(value), value.hex()  # 0.0 is not -0.0, and NaN is NaN
     if isinstance(value, PLAIN):
@@ -150,6 +153,6 @@ def _kind(value: Any) -> Any:
 
 def _content(where: Any, name: str) -> Any:
     try:
-        return getattr(where, name, _NOTHING)
+        return getattr(where, name, MISSING)
     except ValueError:  # an empty cell
-        return _NOTHING
+        return MISSING

@@ -1,27 +1,40 @@
 """What a loss or a schedule was made with, in plain words: what a run that goes on is held to.
 
 `Bound(5)` and `Bound(50)` are of one class and not the same objective. So the settings of an object are compared, which are
-its public attributes: numbers, strings, tensors, functions by their code, and collections of these. They are read before
-the first step, so that what an object counts while it trains is no setting.
+its public attributes: numbers, strings, tensors, functions, and collections of these. They are read before the first step,
+so that what an object counts while it trains is no setting.
+
+A function is its code, its defaults, what its closure holds and the numbers among the globals that it names (one of a
+library, its name instead of its code and globals); an object that is called, or that a function holds, is its class and its
+own settings. Code is compared within one version of Python alone: another compiles the same source to other bytes.
 """
 
 from __future__ import annotations
 
+import re
+import sys
 from functools import partial
-from types import CodeType, FunctionType, MethodType
+from hashlib import sha256
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
 from pyro.infer import ELBO
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from pyro_vae.data import fingerprint
+from pyro_vae.graphs.names import names_in
+from pyro_vae.graphs.reach import is_library
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 _FOUND = ("max_plate_nesting", "optimizer")  # the first is guessed in the first step, the other is compared by itself
 _PARTS = ("_schedulers", "_milestones")  # of torch's SequentialLR and ChainedScheduler
-_DEEPEST = 4
+_TRAINED = (nn.Module, Optimizer)  # their state is no setting
+_DEEPEST = 12
+_LONGEST = 4096
+_CODE = re.compile(r" code (\d+\.\d+):[0-9a-f]+")
 
 
 def settings_of(thing: Any) -> dict[str, str]:
@@ -32,7 +45,8 @@ def settings_of(thing: Any) -> dict[str, str]:
         >>> settings_of(FreeBits(0.25))["nats"]
         '0.25'
     """
-    return {name: _told(value, _DEEPEST) for name, value in _public(thing).items()}
+    told = {name: _told(value, (id(thing),)) for name, value in _public(thing).items()}
+    return {name: text if len(text) <= _LONGEST else _shortened(text) for name, text in told.items()}
 
 
 def difference(begun: dict[str, str], now: dict[str, str]) -> tuple[str, str] | None:
@@ -42,11 +56,17 @@ def difference(begun: dict[str, str], now: dict[str, str]) -> tuple[str, str] | 
         >>> difference({"nats": "0.1", "older": "1"}, {"nats": "3.0"})
         ('nats=0.1', 'nats=3.0')
     """
-    names = [name for name in begun if name in now and begun[name] != now[name]]
+    names = [name for name in begun if name in now and not _same(begun[name], now[name])]
     if not names:
         return None
     was, got = (", ".join(f"{name}={told[name]}" for name in names) for told in (begun, now))
     return was, got
+
+
+def _same(was: str, got: str) -> bool:
+    if set(_CODE.findall(was)) != set(_CODE.findall(got)):
+        was, got = _CODE.sub("", was), _CODE.sub("", got)
+    return was == got
 
 
 def _public(thing: Any) -> dict[str, Any]:
@@ -60,25 +80,83 @@ def _public(thing: Any) -> dict[str, Any]:
     }
 
 
-def _told(value: Any, depth: int) -> str:
+def _told(value: Any, path: tuple[int, ...]) -> str:
+    """A value in words; path: by id, what it was come upon through."""
     if isinstance(value, _PLAIN):
         return repr(value)
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} {fingerprint(value)}"
-    if depth == 0:
+    if len(path) > _DEEPEST or id(value) in path:
         return type(value).__name__
+    path = (*path, id(value))
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_told(part, depth - 1) for part in value)}]"
+        return f"[{', '.join(_told(part, path) for part in value)}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{name}: {_told(part, depth - 1)}' for name, part in value.items())}}}"
+        return f"{{{', '.join(f'{name}: {_told(part, path)}' for name, part in value.items())}}}"
     if isinstance(value, partial):
-        return _told([value.func, list(value.args), value.keywords], depth - 1)
-    if isinstance(value, (FunctionType, MethodType)):
-        return f"{value.__qualname__} {_constants(value.__code__)}"
-    if isinstance(value, (ELBO, LRScheduler)):
-        return f"{type(value).__name__} {_told(_public(value), depth - 1)}"
+        return _told([value.func, list(value.args), value.keywords], path)
+    if isinstance(value, (type, BuiltinFunctionType)):
+        return value.__qualname__
+    if isinstance(value, FunctionType):
+        return _function(value, path)
+    if isinstance(value, MethodType):
+        return f"{_told(value.__func__, path)} of {_held(value.__self__, path)}"
+    if isinstance(value, (ELBO, LRScheduler)) or callable(value):
+        return _object(value, path)
     return type(value).__name__
+
+
+def _held(value: Any, path: tuple[int, ...]) -> str:
+    """What a function holds: an object that is not called, too, by its own settings."""
+    told = _told(value, path)
+    return _object(value, path) if told == type(value).__name__ and id(value) not in path else told
+
+
+def _object(value: Any, path: tuple[int, ...]) -> str:
+    """An object by its class and its own settings; modules, and what is trained, by their class."""
+    public = {} if isinstance(value, (ModuleType, *_TRAINED)) else _public(value)
+    return f"{type(value).__name__} {_told(public, path)}" if public else type(value).__name__
+
+
+def _function(function: FunctionType, path: tuple[int, ...]) -> str:
+    code, own = function.__code__, not is_library(function.__module__)
+    names = [name for name in names_in(code).variables if own and not name.startswith("__")]
+    found = {name: function.__globals__.get(name) for name in names}
+    held = {name: repr(value) for name, value in found.items() if isinstance(value, (int, float, complex))}
+    held |= {f"default {k}": _held(value, path) for k, value in enumerate(function.__defaults__ or ())}
+    held |= {f"default {name}": _held(value, path) for name, value in (function.__kwdefaults__ or {}).items()}
+    held |= {name: _cell(cell, path) for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)}
+    with_them = f" with {', '.join(f'{name}={told}' for name, told in held.items())}" if held else ""
+    version = ".".join(map(str, sys.version_info[:2]))
+    compiled = f" code {version}:{_digest(code)}" if own else ""
+    return f"{function.__qualname__} {_constants(code)}{with_them}{compiled}"
+
+
+def _shortened(text: str) -> str:
+    return f"{text[:80]}... {sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _cell(cell: CellType, path: tuple[int, ...]) -> str:
+    try:
+        return _held(cell.cell_contents, path)
+    except ValueError:  # it is empty
+        return ""
 
 
 def _constants(code: CodeType) -> list[str]:
     return [repr(constant) for constant in code.co_consts if isinstance(constant, _PLAIN)]
+
+
+def _digest(code: CodeType) -> str:
+    """The same for the same code in another process: no addresses, no order of sets."""
+
+    def told(constant: Any) -> str:
+        if isinstance(constant, CodeType):
+            return _digest(constant)
+        if isinstance(constant, (tuple, frozenset)):
+            parts = list(map(told, constant))
+            return f"{type(constant).__name__} {parts if isinstance(constant, tuple) else sorted(parts)}"
+        return repr(constant)
+
+    parts = (code.co_code.hex(), code.co_names, code.co_argcount, code.co_flags, told(code.co_consts))
+    return sha256(repr(parts).encode()).hexdigest()[:16]
