@@ -45,6 +45,19 @@ def test_first_run(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "cancer" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("what", "size", "num_cells"), [("weights", 250, 10), ("chains", 10, 6)])
+def test_coverage(what: str, size: int, num_cells: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, made = tmp_path / "out.json", script("coverage")
+    arguments = [what, "--dims", "2", "--sizes", str(size), "--repetitions", "20", f"--json={out}"]
+    made.main(arguments)
+    rows = json.loads(out.read_text())["rows"]
+    assert len(rows) == num_cells and all(row["closed"] == 0 or row["coverage"] > 0.5 for row in rows)
+    assert {row["case"]: row["closed"] for row in rows}["one of two modes"] == 0
+    made.main(arguments)  # which measures nothing again
+    assert json.loads(out.read_text())["rows"] == rows
+    assert "hold the truth" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments", [["grey"], ["dynamic"], ["grey", "--as-published"]])
 def test_regimes(arguments: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out.json"
