@@ -28,6 +28,11 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
     path.write_text("old")
 
     class Broken:
+        children = ()
+
+        def groups(self) -> list[str]:
+            return []
+
         def to_netcdf(self, name: str, engine: str) -> None:
             Path(name).write_text("half")
             raise OSError("the disk is full")

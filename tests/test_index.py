@@ -139,15 +139,15 @@ def test_rows_of_a_file_keep_their_place_in_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("origin", "error", "match"),
+    ("origin", "match"),
     [
-        (torch.tensor([0.0, 1.0]), TypeError, "origin has dtype torch.float32"),
-        (torch.tensor([0, 1, 2]), ValueError, r"origin has shape \(3,\), expected \(2,\)"),
-        (torch.tensor([0, -1]), ValueError, "origin holds -1"),
+        (torch.tensor([0.0, 1.0]), "origin: got torch.float32"),
+        (torch.tensor([0, 1, 2]), r"origin: got torch.int64 \(3,\), expected integers of shape \(2,\)"),
+        (torch.tensor([0, -1]), "origin: got rows -1 to 0"),
     ],
 )
-def test_bad_numbers(origin: Tensor, error: type[Exception], match: str) -> None:
-    with pytest.raises(error, match=match):
+def test_bad_numbers(origin: Tensor, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
         Split("train", torch.zeros(2, SIZE), "none", origin=origin)
 
 

@@ -90,7 +90,7 @@ def test_dropout_is_off_in_the_frozen_model() -> None:
     [
         ({"num_steps": 0}, "num_steps"),
         ({"learning_rate": -1.0}, "learning_rate"),
-        ({"x": torch.zeros(21, 6)}, "parameters for 20"),
+        ({"x": torch.zeros(21, 6)}, "20 rows of parameters"),
         ({"x": torch.zeros(20, 7)}, r"x: got shape \(20, 7\)"),
     ],
 )
