@@ -53,6 +53,18 @@ _CONTAINERS = (*_DICTS, list, tuple, deque, set, frozenset)
 _BARE = frozenset(_CONTAINERS) - {MappingProxyType}
 _PACKAGE = __name__.partition(".")[0]
 _LIBRARIES = {"torch", "torchvision", "functorch", "pyro", "pyroapi", "numpy", "scipy", "zuko", _PACKAGE}
+_LIBRARIES |= {
+    "pytest",
+    "_pytest",
+    "pluggy",
+    "hypothesis",
+    "IPython",
+    "pandas",
+    "sklearn",
+    "matplotlib",
+    "arviz",
+    "tqdm",
+}
 _LIBRARIES |= sys.stdlib_module_names
 _APART = (  # objects that run programs, or tell of them: no part of what they run
     *("logging", "torch.optim", "torch.utils.tensorboard", "pyro.optim", "pyro.infer.svi"),
