@@ -21,11 +21,16 @@ from typing import Any
 from pyro.poutine.messenger import Messenger, _bound_partial
 from torch import Tensor, nn
 
+Program = Callable[..., Any]
+"""A Pyro program `program(x, index)`: x `(B, *shape)`, index `(B,)` the numbers of these data, by that name and where the
+program takes it, every choice of a datum inside a plate of size B at dim -1. It is run with S particles at once, so its nets
+must take leading dimensions: a latent has shape (S, B, d) then."""
+
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _VARIABLE = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
-def called(program: Callable[..., Any], name: str = "program") -> Callable[..., Any]:
+def called(program: Program, name: str = "program") -> Program:
     """The program as a function of `(x, index)`, both by position: the program itself where it takes them so.
 
     Args:

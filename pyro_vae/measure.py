@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.status import Status
 
+from pyro_vae.calls import first_line
 from pyro_vae.data import Split
 from pyro_vae.diagnostics import Units, gap_ledger, latent_units
 from pyro_vae.diagnostics.collapse import use_of_latent, warn_unused
@@ -128,8 +129,7 @@ def look_at_latent(model: Program, guide: Program, split: Split) -> tuple[Units 
     try:
         units = latent_units(model, guide, split.x, split.numbers())
     except Exception as error:  # whatever a user's program raises, or a distribution does not know
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        return None, f"whether the latent is used is not known: {reason}"
+        return None, f"whether the latent is used is not known: {first_line(error)}"
     if units is None:
         return None, ""
     warn_unused(units.num_active, len(units.names))

@@ -9,7 +9,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_vae.calls import called
+from pyro_vae.calls import called, first_line
 from pyro_vae.modes import isolated_noise
 from pyro_vae.sites import sample_sites
 from pyro_vae.traces import Program, run_both
@@ -61,7 +61,7 @@ def guide_parameters(guide: Program, x: Tensor, index: Tensor | None = None) -> 
         except ValueError:
             raise
         except Exception as error:  # whatever a user's program raises
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            reason = first_line(error)
             raise ValueError(f"guide: running it on x of shape {tuple(x.shape)} failed: {reason}") from error
     return {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}  # type: ignore[union-attr]
 

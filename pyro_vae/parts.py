@@ -14,7 +14,7 @@ Which data a part consists of, `index` says, their numbers; `default_index` wher
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,11 +25,10 @@ from pyro import poutine
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from pyro_vae.calls import called
+from pyro_vae.calls import Program, called
 from pyro_vae.modes import isolated_noise
 from pyro_vae.sites import sample_sites
 
-Program = Callable[..., Any]
 Shapes = dict[str, torch.Size]
 
 
@@ -46,6 +45,12 @@ def own_numbers(x: Tensor, *guides: Any) -> Tensor | None:
         if isinstance(numbers, Tensor) and isinstance(x, Tensor) and x.dim() and numbers.shape == x.shape[:1]:
             return numbers.to(x.device)
     return None
+
+
+def known_numbers(guide: Any) -> Tensor | None:
+    """The numbers of the data for which a guide has a row of its own; None of one that answers for any data."""
+    rows = getattr(guide, "num_rows", None)
+    return None if rows is None else getattr(guide, "numbers", torch.arange(rows))
 
 
 def some(
@@ -86,7 +91,7 @@ def takes_parts(program: Program, x: Tensor, index: Tensor | None = None) -> boo
         return _trial(program, x, index, number + 1)[0] == shapes
     except (
         Exception
-    ):  # whatever a user's program raises: one that is wrong on all data too is told so where it is checked
+    ):  # whatever a user's program raises; one that is wrong on all data too is told so by `check_programs`
         return not _runs(program, x, index)
 
 

@@ -93,7 +93,7 @@ def log_density(site: Any, drawn: bool = False) -> tuple[Tensor, Tensor | None]:
     return scale_and_mask(log_prob, mask=site["mask"]), inside
 
 
-def check_shape(site: Any, num_particles: int, num_data: int, depth: int) -> None:
+def check_value_shape(site: Any, num_particles: int, num_data: int, depth: int) -> None:
     """Raise a ValueError where a value that was handed to a latent site has another shape than the site's own.
 
     Args:

@@ -12,7 +12,6 @@ Their exponential has mean p(x) exactly, so the log of their average is a lower 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pyro
@@ -22,15 +21,11 @@ from pyro.poutine.guide import GuideMessenger
 from torch import Tensor
 
 from pyro_vae.arguments import MAX_PARTICLES, check_index, check_integer, check_rows
+from pyro_vae.calls import Program as Program
 from pyro_vae.calls import called, in_one_line
 from pyro_vae.modes import isolated_noise
 from pyro_vae.parts import default_index, some
-from pyro_vae.sites import check_shape, is_line, is_point, log_density, sample_sites, support_name
-
-Program = Callable[..., Any]
-"""A Pyro program `program(x, index)`: x `(B, *shape)`, index `(B,)` the rows of the dataset, by that name and where the
-program takes it (`calls`), every choice of a datum inside a plate of size B at dim -1. It is run with S particles at once,
-so its nets must take leading dimensions: a latent has shape (S, B, d) then."""
+from pyro_vae.sites import check_value_shape, is_line, is_point, log_density, sample_sites, support_name
 
 
 class Particles(NamedTuple):
@@ -172,7 +167,7 @@ def log_joint(
         )
     prior = [s for s in sites if not s["is_observed"]]
     for site in prior:
-        check_shape(site, num_particles, len(x), depth)
+        check_value_shape(site, num_particles, len(x), depth)
     log_prior, inside = _total(prior, x, num_particles, depth)
     log_likelihood, _ = _total([s for s in sites if s["is_observed"]], x, num_particles, depth)
     if inside is None:

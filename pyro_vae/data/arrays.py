@@ -55,7 +55,7 @@ def as_tensors(arrays: Mapping[str, Array], source: str, values: Values | None =
     check_values(values)
     where = {part: source if part == "all" else f"{source}: {part}" for part in arrays}
     for part, array in arrays.items():
-        check_kind(array, where[part])
+        check_numeric(array, where[part])
     images = {part: channels_first(array, where[part]) for part, array in arrays.items()}
     check_same_shape(images, source)
     if values == "real":
@@ -78,7 +78,7 @@ def check_values(values: object) -> None:
         raise ValueError(f"values={values!r}: expected None, 'pixels' or 'real'")
 
 
-def check_kind(array: Array, where: str) -> None:
+def check_numeric(array: Array, where: str) -> None:
     """Raise ValueError unless the dtype is bool, integer or float."""
     if array.dtype.kind not in KINDS:
         raise ValueError(f"{where} has dtype {array.dtype}, expected bool, integers or floats")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from pyro_vae.arguments import check_dense, check_finite, is_integer
+from pyro_vae.arguments import check_dense, check_finite, check_rows, is_integer
 from pyro_vae.data.arrays import Values, as_tensors, channels_first, check_precision, check_values, is_binary
 from pyro_vae.data.binarise import default_rule
 from pyro_vae.data.datasets import Dataset, Split
@@ -78,7 +78,7 @@ def rows_of(data: Any, values: Values | None, dtype: torch.dtype, shape: tuple[i
     if isinstance(data, Tensor):
         check_dense("data", data, EXPECTED)
     if isinstance(data, Tensor) and data.is_floating_point() and values is None:
-        check_rows(data)
+        check_rows("data", data)
         check_finite("data", data)
         if dtype == torch.float32 and data.dtype == torch.float64:
             check_precision(data.detach().cpu().numpy(), "data")
@@ -109,9 +109,3 @@ def frame_values(frame: Any) -> Any:
     if len(kinds) > 1 or not isinstance(next(iter(kinds), None), np.dtype):  # mixed, or pandas' own kinds of numbers
         return numbers.to_numpy(dtype="float64", na_value=np.nan)
     return numbers.to_numpy()
-
-
-def check_rows(data: Tensor) -> None:
-    """Raise a ValueError where a tensor has no rows (N, *shape)."""
-    if data.dim() < 1 or data.numel() == 0:
-        raise ValueError(f"data: got shape {tuple(data.shape)}, expected (N, *shape) with at least one row and value")

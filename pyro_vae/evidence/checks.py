@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pyro_vae.arguments import MAX_SEED, check_finite, check_index, check_integer, check_number, check_rows, check_shape
 from pyro_vae.calls import called
 from pyro_vae.modes import device_of
-from pyro_vae.parts import default_index, some
+from pyro_vae.parts import default_index, known_numbers, some
 from pyro_vae.traces import Program, guide_sites, log_joint, plate_depth, sample_guide
 
 
@@ -51,17 +51,17 @@ def check_inputs(
 
 
 def _check_known(guide: Program | None, index: Tensor) -> None:
-    """Raise a ValueError for numbers below 0, or of data for which a guide with a table of rows has none."""
-    rows, numbers = getattr(guide, "num_rows", None), getattr(guide, "numbers", None)
+    """Raise a ValueError for numbers of data for which a guide with a table of rows has none."""
+    known = known_numbers(guide)
+    if known is None or torch.isin(index.to(known.device), known).all():
+        return
     told = f"index: got rows {index.min()} to {index.max()}"
-    known = torch.arange(rows) if rows is not None and numbers is None else numbers
-    if isinstance(known, Tensor) and not torch.isin(index.to(known.device), known).all():
-        if not torch.equal(known.cpu(), torch.arange(len(known))):
-            told += f", of which the guide has not all: its {rows} are of data from {known.min()} to {known.max()}"
-            raise ValueError(f"{told}; expected the data that it was made for")
-        raise ValueError(f"{told}, expected 0 to {rows} - 1, the guide's")
-    if index.min() < 0:
-        raise ValueError(f"{told}, expected 0 to N - 1")
+    if torch.equal(known.cpu(), torch.arange(len(known))):
+        raise ValueError(f"{told}, expected 0 to {len(known)} - 1, the guide's")
+    raise ValueError(
+        f"{told}, of which the guide has not all: its {len(known)} are of data from {known.min()} to {known.max()};"
+        " expected the data that it was made for"
+    )
 
 
 def caveat_of(model: Program | None) -> str:

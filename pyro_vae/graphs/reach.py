@@ -8,8 +8,9 @@ names. From a method of a built-in class: its object. From a weak reference: its
 What holds more than can be compared before each step is `unseen`, and walked through all the same: a program's modules are
 found whatever lies beside them.
 
-The code of the libraries (torch, Pyro, NumPy, the standard library, this package) is taken as it stands: their classes,
-modules and the globals of their functions are not looked at; the attributes of their objects are.
+The code of the libraries in `_LIBRARIES` (torch, Pyro, NumPy, the standard library, this package, test runners and
+notebooks, ...) is taken as it stands: their classes, modules and the globals of their functions are not looked at; the
+attributes of their objects are.
 """
 
 from __future__ import annotations
@@ -40,12 +41,7 @@ from pyro_vae.graphs.names import imported_by, names_in
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 MISSING = object()  # the value of what is not there
-_CLOSED = (
-    CodeType,
-    Tensor,
-    torch.Generator,
-    *PLAIN,
-)  # nothing to look for inside, if they are of no class of the user's
+_CLOSED = (CodeType, Tensor, torch.Generator, *PLAIN)  # nothing is inside, if they are of no class of the user's
 _CLOSED_TYPES = frozenset((*_CLOSED, nn.Parameter))
 PROXIES = (ProxyType, CallableProxyType)
 _DICTS = (dict, MappingProxyType)

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_vae.calls import first_line
+
 _WARM_UP = 11  # calls with inputs of one shape before they are recorded: the engine compares at calls 2 and 9
 
 
@@ -62,7 +64,7 @@ class Replayed:
                 self._recorded[key] = (granted, *self._record(tensors))
             except Exception as error:  # whatever the recording meets: the step itself is sound
                 self._failed = True
-                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                reason = first_line(error)
                 warnings.warn(f"the step is not recorded as a CUDA graph: {reason}", stacklevel=2)
                 return self.step(*tensors)
         _, graph, inputs, loss = self._recorded[key]

@@ -24,7 +24,7 @@ class NonFiniteLoss(ArithmeticError):
     """The loss became NaN or infinite; the message has the epoch, the step and the likely cause."""
 
 
-def check_finite(job: Job, at: Position) -> None:
+def check_parameters(job: Job, at: Position) -> None:
     """Raise before a checkpoint of parameters that are NaN or infinite would take the place of a good one."""
     bad = _non_finite(job)
     if bad:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from pyro_vae.calls import first_line
 from pyro_vae.data import Dataset
 from pyro_vae.diagnostics.collapse import Alarm, CollapseWarning, find_collapse
 from pyro_vae.diagnostics.units import Units, latent_units
@@ -97,7 +98,7 @@ def probe_of(model: Program, guide: Program, data: Dataset) -> tuple[Tensor, Ten
     try:
         return None if latent_units(model, guide, x[:8], index[:8]) is None else (x, index)
     except Exception as error:  # whatever a user's program raises, or a distribution does not know
-        return next(iter(str(error).splitlines()), type(error).__name__)
+        return first_line(error)
 
 
 def follow(job: Job, at: Position, epoch: int) -> Units | None:

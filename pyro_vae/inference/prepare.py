@@ -28,7 +28,7 @@ from pyro_vae.inference.settings import settings_of
 from pyro_vae.modes import in_eval_mode, isolated_noise
 from pyro_vae.objectives import tempered
 from pyro_vae.parameters import Scaling, scaling, trainable_parameters
-from pyro_vae.parts import takes_parts
+from pyro_vae.parts import known_numbers, takes_parts
 from pyro_vae.traces import Program
 
 
@@ -151,9 +151,8 @@ def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict
 
 def _check_split(model: Program, guide: Program, split: Split) -> None:
     """Whether the programs run on data of a split, the one of the largest number among them."""
-    rows = getattr(guide, "num_rows", None)
-    numbers = split.numbers()
-    if rows is not None and not torch.isin(numbers, getattr(guide, "numbers", torch.arange(rows)).to(numbers)).all():
+    known, numbers = known_numbers(guide), split.numbers()
+    if known is not None and not torch.isin(numbers, known.to(numbers)).all():
         raise ValueError(
             f"guide: {type(guide).__name__} has not a row for each of the {split.name} data, whose numbers go from"
             f" {numbers.min()} to {numbers.max()}: Local(family, num_data, data.{split.name}.numbers()) has"

@@ -30,7 +30,7 @@ from pyro_vae.data import Dataset
 from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import draw_seed
 from pyro_vae.diagnostics.units import Units
-from pyro_vae.inference.failure import check_finite, check_losses, deferred_interrupt, validation_scores
+from pyro_vae.inference.failure import check_losses, check_parameters, deferred_interrupt, validation_scores
 from pyro_vae.inference.folder import CHECKPOINT, claim, new_identity
 from pyro_vae.inference.job import Job, Position, finish, keep, restore, weights
 from pyro_vae.inference.outcome import Run, follow, look_for_collapse
@@ -189,7 +189,7 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
         reporter.step(at.epoch)
         if pausing:
             saved = time.monotonic()
-            check_finite(job, at)
+            check_parameters(job, at)
             keep(job, at)
         if interrupted.is_set():
             raise KeyboardInterrupt
@@ -210,7 +210,7 @@ def _write_scalars(writer: Any, row: Row, units: Units | None, epoch: int) -> No
 def _close_epoch(job: Job, at: Position) -> Units | None:
     """Score the validation data, look at the units, add the epoch's row, step the schedule, note the best parameters."""
     check_losses(job, at)
-    check_finite(job, at)
+    check_parameters(job, at)
     scores = validation_scores(job, at)
     row: Row = {
         "epoch": at.epoch + 1,

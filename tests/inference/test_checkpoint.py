@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pyro_vae.inference.checkpoint import FORMAT, _seal, load, load_weights, save, write_atomically
+from pyro_vae.files import write_atomically
+from pyro_vae.inference.checkpoint import FORMAT, _seal, load, load_weights, save
 
 
 def test_round_trip(tmp_path: Path) -> None:
