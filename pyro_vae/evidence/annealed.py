@@ -4,18 +4,10 @@ Upwards, the log of the mean of K weights is a *lower bound* of log p(x) in expe
 the path, which more temperatures buy. Backwards from an exact draw of the posterior, which only data have that the model
 itself has made, it is an *upper bound* (`bidirectional.py`). All chains of a block of data move at once.
 
-Each increment of a log-weight is a small step of many, so that log-weights are near normal, with variance v. Sixteen of
-them cannot show the tail that their mean exp rests on; a normal log w with mean m has
+Each increment of a log-weight is a small step of many, so that log-weights are near normal: the upper end of an interval is
+the higher one of the delta method's and of that of a normal log w (`lognormal.py`).
 
-    log E[w] = m + v / 2,
-
-and an interval for that by the method of variance estimates recovery (MOVER), from the intervals of m and of v. The
-upper end is the higher one of it and of the delta method's. It widens with the spread instead of being believed or not.
-Where log w is skewed to the left, as it is with few temperatures from the prior, it is too high; where it is skewed to the
-right, as from a guide that is too narrow, it would be too low, so that it may be missed by 1% and not by 2.5% of normal
-log-weights (`experiments/coverage.py` has what that comes to).
-
-References: Neal (2001); Wu, Burda, Salakhutdinov, Grosse (2017); Zou, Taleban, Huo (2009), for MOVER.
+References: Neal (2001); Wu, Burda, Salakhutdinov, Grosse (2017).
 """
 
 from __future__ import annotations
@@ -28,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 from pyro_vae.arguments import check_progress
@@ -36,9 +27,10 @@ from pyro_vae.checks import check_programs
 from pyro_vae.evidence.annealing import Setting, Stage, Tuning, anneal, pilot, schedule
 from pyro_vae.evidence.checks import check_budget, check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate
+from pyro_vae.evidence.lognormal import beyond_normal, normal_error, normal_mean, normal_upper, upper_level
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.scores import Engine, check_engine
-from pyro_vae.evidence.scouts import unreached
+from pyro_vae.evidence.scouts import missed
 from pyro_vae.modes import evaluation
 from pyro_vae.parts import takes_parts
 from pyro_vae.traces import Program, prior
@@ -62,7 +54,7 @@ class Annealed(Estimate):
         setting: temperatures, chains, leapfrog steps.
         start: "prior" or "guide".
         upper: whether the chains ran backwards.
-        blind: whether a scout has found a mode of a datum's posterior that the guide, from which the chains start, misses.
+        blind: whether a scout, or the prior's own draws, have found what the guide, from which the chains start, misses.
     """
 
     log_weights: Tensor
@@ -95,8 +87,8 @@ class Annealed(Estimate):
         """
         if self.upper:
             return torch.full_like(self.log_px, -math.inf), self.log_px - math.log1p(-level)
-        delta, centre, above = log_mean_exp_error(self.log_weights), self._centre(), _above(level)
-        upper = torch.maximum(centre + self._quantile(above) * delta, _moved(self.log_weights, above))
+        delta, centre, above = log_mean_exp_error(self.log_weights), self._centre(), upper_level(level)
+        upper = torch.maximum(centre + self._quantile(above) * delta, normal_upper(self.log_weights, above))
         return centre - self._quantile(level) * delta, torch.where(self.reliable, upper, math.inf)
 
     def mean_interval(self, level: float = 0.95) -> tuple[float, float]:
@@ -108,8 +100,8 @@ class Annealed(Estimate):
             return -math.inf, self.mean - math.log1p(-level)
         delta = log_mean_exp_error(self.log_weights).square().sum().sqrt().item() / len(self.log_px)
         centre = self._centre().mean().item()
-        normal = _normal_mean(self.log_weights).mean().item() + _beyond_normal(self.log_weights)
-        quantile = self._quantile(_above(level))
+        normal = normal_mean(self.log_weights).mean().item() + beyond_normal(self.log_weights)
+        quantile = self._quantile(upper_level(level))
         upper = max(centre + quantile * delta, normal + quantile * self.monte_carlo_error)
         return centre - self._quantile(level) * delta, upper if self.reliable.all() else math.inf
 
@@ -190,14 +182,16 @@ def run(
         if progress is not None:
             progress(block.size)
     log_w, chance = (torch.cat(part, 1).double().cpu() for part in zip(*parts, strict=True))
-    blind = torch.zeros(log_w.shape[1], dtype=torch.bool)
+    log_px = log_mean_exp(log_w) if exact is None else -log_mean_exp(log_w)
+    error = torch.maximum(log_mean_exp_error(log_w), normal_error(log_w))
+    blind = torch.zeros(len(log_px), dtype=torch.bool)
     if guide is not None and exact is None:
         x, index = check_inputs(model, guide, x, index)
         with evaluation(model, guide, device=x.device):
-            blind = unreached(model, guide, x, index, seed=seed)
+            blind = missed(model, guide, x, index, log_px, error, seed=seed)
     return Annealed(
-        log_px=log_mean_exp(log_w) if exact is None else -log_mean_exp(log_w),
-        log_px_error=torch.maximum(log_mean_exp_error(log_w), _normal_error(log_w)),
+        log_px=log_px,
+        log_px_error=error,
         evaluations=setting.evaluations,
         seconds=time.monotonic() - started,
         seed=seed,
@@ -208,36 +202,6 @@ def run(
         upper=exact is not None,
         blind=blind,
     )
-
-
-def _normal_mean(log_w: Tensor) -> Tensor:
-    """m + v / 2, `(N,)`: log E[w] of normal log-weights `(K, N)`, without bias."""
-    return log_w.mean(0) + log_w.var(0) / 2
-
-
-def _beyond_normal(log_w: Tensor) -> float:
-    """The positive parts of k3 / 6 and k4 / 24 of log-weights `(K, N)`, averaged over data; unbiased k-statistics."""
-    orders = [(3, 6), (4, 24)] if len(log_w) > 3 else []
-    return sum(max(0.0, float(stats.kstat(log_w.numpy(), n, axis=0).mean()) / times) for n, times in orders)
-
-
-def _normal_error(log_w: Tensor) -> Tensor:
-    """Standard error of that, `(N,)` (Cox's method)."""
-    chains, variance = len(log_w), log_w.var(0)
-    return (variance / chains + variance**2 / (2 * (chains - 1))).sqrt()
-
-
-def _above(level: float) -> float:
-    """The level of a symmetric interval whose upper end is missed by a fifth of what one of this level may miss in all."""
-    return 1 - 2 * (1 - level) / 5
-
-
-def _moved(log_w: Tensor, level: float) -> Tensor:
-    """Upper end for log E[w] of normal log-weights `(K, N)`, `(N,)`, by MOVER."""
-    chains, variance = len(log_w), log_w.var(0)
-    quantile = stats.t.ppf((1 + level) / 2, chains - 1)
-    above = (chains - 1) / stats.chi2.ppf((1 - level) / 2, chains - 1) - 1  # of the variance, in variances
-    return _normal_mean(log_w) + (quantile**2 * variance / chains + (above * variance / 2) ** 2).sqrt()
 
 
 def check_setting(setting: Setting, seed: int, engine: str) -> None:

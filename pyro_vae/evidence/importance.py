@@ -40,7 +40,7 @@ from pyro_vae.checks import check_programs
 from pyro_vae.evidence.checks import check_density, check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate, standard_error
 from pyro_vae.evidence.scores import Engine, Precision, Scores, check_engine
-from pyro_vae.evidence.scouts import NUM_SCOUTS, outweighed, unreached
+from pyro_vae.evidence.scouts import NUM_SCOUTS, missed
 from pyro_vae.modes import evaluation
 from pyro_vae.parts import batches, some
 from pyro_vae.sites import is_discrete
@@ -216,10 +216,8 @@ def by_importance(
                 progress(len(rows))
         blind = torch.full((len(x),), any(map(is_discrete, guide_sites(guide, *some(x, index, 2, guide)))))
         if num_particles >= 2 * FEWEST and not blind.any():
-            blind = unreached(model, guide, x, index, num_scouts, seed)
-            if num_scouts:
-                log_px, error = (torch.cat([part[name] for part in done]) for name in ("log_px", "log_px_error"))
-                blind = blind | outweighed(model, guide, x, index, log_px, error, seed)
+            log_px, error = (torch.cat([part[name] for part in done]) for name in ("log_px", "log_px_error"))
+            blind = missed(model, guide, x, index, log_px, error, num_scouts, seed)
     merged = {name: torch.cat([part[name] for part in done]) for name in done[0]} | {"blind": blind}
     cost = {"evaluations": num_particles, "seconds": time.monotonic() - started, "seed": seed}
     return Evidence(**merged, **cost, num_particles=num_particles)  # type: ignore[arg-type]

@@ -155,6 +155,12 @@ class Path:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             start, joint = self.densities(z, x, index)
-            (grad_start,) = torch.autograd.grad(start.sum(), z, retain_graph=True)
-            (grad_joint,) = torch.autograd.grad(joint.sum(), z)
-        return [start.detach(), joint.detach(), grad_start, grad_joint]
+            gradients = [_gradient(density, z) for density in (start, joint)]
+        return [start.detach(), joint.detach(), *gradients]
+
+
+def _gradient(density: Tensor, z: Tensor) -> Tensor:
+    """Of the sum of log-densities with respect to the latents; 0 of a flat one."""
+    if not density.requires_grad:
+        return torch.zeros_like(z)
+    return torch.autograd.grad(density.sum(), z, retain_graph=True)[0]

@@ -45,6 +45,28 @@ _MOST = 1024  # data
 _VALUES = 2**21  # of the data of all climbers that move at once
 
 
+def missed(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    index: Tensor,
+    log_px: Tensor,
+    error: Tensor,
+    num_scouts: int = NUM_SCOUTS,
+    seed: int = 0,
+) -> Tensor:
+    """Whether scouts, or the prior's own draws, have found what the guide misses of each datum's posterior, `(N,)`.
+
+    Args:
+        log_px, error: what was estimated from the guide's draws `(N,)`.
+        num_scouts: 0 to look for nothing.
+    """
+    if not num_scouts:
+        return torch.zeros(len(x), dtype=torch.bool)
+    outside = unreached(model, guide, x, index, num_scouts, seed)
+    return outside | outweighed(model, guide, x, index, log_px, error, seed)
+
+
 @torch.no_grad()
 def unreached(
     model: Program, guide: Program, x: Tensor, index: Tensor, num_scouts: int = NUM_SCOUTS, seed: int = 0
@@ -55,8 +77,6 @@ def unreached(
     noise of which it sets.
     """
     nowhere = torch.zeros(len(x), dtype=torch.bool)
-    if num_scouts < 1:
-        return nowhere
     try:
         path = Path(model, None, x, index)
         path.at(path.draw(x[:1], index[:1], 1), x[:1], index[:1])

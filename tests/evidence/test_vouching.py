@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pyro_vae import LinearGaussian, log_evidence
 from pyro_vae.evidence import Annealed, by_annealing, by_importance, by_quadrature
-from pyro_vae.evidence.annealed import _normal_error
 from pyro_vae.evidence.annealing import Setting
+from pyro_vae.evidence.lognormal import normal_error
 from pyro_vae.evidence.scouts import unreached
 from pyro_vae.modes import evaluation
 from pyro_vae.tails import FEWEST, tail
@@ -237,6 +237,14 @@ def test_the_prior_s_own_draws_object_where_no_scout_can(model: Any, guide: Any)
     assert not by_importance(model, prior(model), x, num_particles=1000).blind.any()
 
 
+def test_chains_from_a_part_of_the_line_vouch_for_nothing() -> None:
+    found = by_annealing(
+        flat(dist.Normal(0.0, 1.0)), torch.ones(5, 1), guide=answer(z=dist.Uniform(-1.0, 1.0)), num_temperatures=20
+    )
+    assert found.log_px.mean() < -1.7 and found.log_px_error.max() < 0.05  # exact: -1.419
+    assert found.blind.all() and found.interval()[1].isposinf().all()
+
+
 def test_intervals_of_weights_that_are_partly_zero_are_numbers() -> None:
     def model(x: Tensor, index: Tensor | None = None) -> None:
         with pyro.plate("data", len(x), dim=-1):
@@ -301,7 +309,7 @@ def chains(log_w: Tensor) -> Annealed:
     num = log_w.shape[1]
     return Annealed(
         log_mean_exp(log_w),
-        torch.maximum(log_mean_exp_error(log_w), _normal_error(log_w)),
+        torch.maximum(log_mean_exp_error(log_w), normal_error(log_w)),
         1.0,
         0.0,
         0,
@@ -356,7 +364,7 @@ def test_few_temperatures_from_the_prior(dim: int, num_temperatures: int) -> Non
     lower, upper = found.interval()
     closed = upper.isfinite()
     held = ((lower <= model.log_px(x)) & (model.log_px(x) <= upper))[closed]
-    assert len(held) == 0 or held.double().mean() > 0.9
+    assert closed.double().mean() > 0.8 and held.double().mean() > 0.9
 
 
 # Quadrature.
