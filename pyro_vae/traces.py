@@ -41,7 +41,7 @@ class Particles(NamedTuple):
         return self.log_prior + self.log_likelihood - self.log_guide
 
 
-class _Substitute(poutine.messenger.Messenger):
+class Substitute(poutine.messenger.Messenger):
     """Give the latent sites of a model their values, without calling them observed."""
 
     def __init__(self, values: dict[str, Tensor]) -> None:
@@ -110,7 +110,7 @@ def sample_guide(
     guide: Program, x: Tensor, index: Tensor | None, num_particles: int, depth: int
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Latents by site name, each `(S, ..., B, *event)`, and log q `(S, B)`; `depth` as `plate_depth` returns it."""
-    trace = _run(guide, x, index, num_particles, depth)
+    trace = run_particles(guide, x, index, num_particles, depth)
     sites = sample_sites(trace)
     drawn = [s for s in sites if s["infer"].get("is_auxiliary")] or sites  # what autoguides make of these is a point
     refuse_points([s["name"] for s in drawn if is_point(s["fn"])])
@@ -158,7 +158,7 @@ def log_joint(
     if not latents:
         raise ValueError("guide: got no latent site, expected one for each latent of the model")
     num_particles = next(iter(latents.values())).shape[0]
-    sites = sample_sites(_run(_Substitute(latents)(model), x, index, num_particles, depth))
+    sites = sample_sites(run_particles(Substitute(latents)(model), x, index, num_particles, depth))
     unobserved = {s["name"] for s in sites if not s["is_observed"]}
     if unobserved != latents.keys():
         raise ValueError(
@@ -173,59 +173,6 @@ def log_joint(
     if inside is None:
         return log_prior, log_likelihood
     return torch.where(inside, log_prior, -math.inf), torch.where(inside, log_likelihood, -math.inf)
-
-
-def simulate(
-    model: Program, like: Tensor, index: Tensor | None = None, num_data: int | None = None
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Draw latents from the prior and data from the likelihood: an exact draw from the posterior of each of these data.
-
-    Args:
-        model: Pyro program with one observed site.
-        like: data `(N, *shape)` of the kind that the model scores, whose values do not matter.
-        index: rows of the dataset `(N,)`; 0, 1, ... unless given.
-        num_data: how many to draw; N unless given, and then `index` is not.
-
-    Returns:
-        Latents by site name, each `(..., N, *event)`, and the data `(N, *shape)`.
-
-    Raises:
-        ValueError: a model with none or several observed sites, or one whose observations are not of the data's size.
-    """
-    if num_data is not None:
-        like = like[torch.arange(num_data, device=like.device) % len(like)]
-    program = called(model, "model")
-    if index is None:
-        index = torch.arange(len(like), device=like.device)
-    with poutine.block(), torch.no_grad():
-        sites = sample_sites(poutine.trace(poutine.uncondition(program)).get_trace(like, index))
-    observed = [s for s in sites if s["infer"].get("was_observed")]
-    if len(observed) != 1 or observed[0]["value"].numel() != like.numel():
-        names = {s["name"]: tuple(s["value"].shape) for s in observed}
-        raise ValueError(f"model: got observed sites {names}, expected one with the values of x {tuple(like.shape)}")
-    latents = {s["name"]: s["value"] for s in sites if s is not observed[0]}
-    x = observed[0]["value"].movedim(-1 - observed[0]["fn"].event_dim, 0)  # the data plate first
-    return latents, x.reshape(like.shape)
-
-
-def predict(
-    model: Program, latents: dict[str, Tensor], like: Tensor, index: Tensor | None, depth: int
-) -> Tensor | None:
-    """Draw data from p(x | z) `(S, N, *shape)` at latents `(S, ..., N, *event)`; None for several observed sites.
-
-    Args:
-        like: data `(N, *shape)` of the kind that the model scores, whose values do not matter.
-        depth: as `plate_depth` returns it.
-    """
-    num_particles = next(iter(latents.values())).shape[0]
-    program = _Substitute(latents)(poutine.uncondition(model))
-    observed = [
-        s for s in sample_sites(_run(program, like, index, num_particles, depth)) if s["infer"].get("was_observed")
-    ]
-    if len(observed) != 1 or observed[0]["value"].numel() != num_particles * like.numel():
-        return None
-    drawn = observed[0]["value"].movedim(-1 - observed[0]["fn"].event_dim, 1)  # the data plate behind the particles
-    return drawn.reshape(num_particles, *like.shape)
 
 
 def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> int:
@@ -262,7 +209,8 @@ def paired_sites(
     }
 
 
-def _run(program: Program, x: Tensor, index: Tensor | None, num_particles: int, depth: int) -> poutine.Trace:
+def run_particles(program: Program, x: Tensor, index: Tensor | None, num_particles: int, depth: int) -> poutine.Trace:
+    """The trace of one run with S particles; `depth` as `plate_depth` returns it."""
     with poutine.block(), pyro.plate("_particles", num_particles, dim=-1 - depth):
         return poutine.trace(called(program)).get_trace(x, index)
 

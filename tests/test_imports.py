@@ -19,7 +19,7 @@ STAGES = [
     {"parts"},
     {"models", "guides"},
     {"traces", "weights", "tails"},
-    {"checks", "parameters"},
+    {"checks", "parameters", "simulation"},
     {"objectives", "evidence"},
     {"diagnostics"},
     {"inference"},
@@ -51,7 +51,7 @@ def test_imports_run_one_way(path: Path) -> None:
 
 
 def test_from_traces_on_no_concrete_model_or_guide_is_imported() -> None:
-    for part in ("traces", "checks", "parameters", "objectives", "evidence", "diagnostics", "inference"):
+    for part in ("traces", "checks", "parameters", "simulation", "objectives", "evidence", "diagnostics", "inference"):
         for path in [*(ROOT / part).rglob("*.py"), ROOT / f"{part}.py"]:
             if path.is_file():
                 assert not imports(path) & {"models", "guides"}, path

@@ -17,7 +17,8 @@ from pyro_vae.checks import check_programs
 from pyro_vae.diagnostics.information import latent_moments
 from pyro_vae.modes import evaluation
 from pyro_vae.parameters import trainable_parameters
-from pyro_vae.traces import plate_depth, simulate
+from pyro_vae.simulation import simulate
+from pyro_vae.traces import plate_depth
 
 X = torch.tensor([[0.3, -1.0, 0.5], [1.2, 0.1, -0.4]])
 

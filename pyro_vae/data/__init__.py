@@ -12,8 +12,9 @@ global state.
 """
 
 from pyro_vae.data.binarise import Binarise
-from pyro_vae.data.datasets import Dataset, Split, fingerprint
+from pyro_vae.data.datasets import Dataset
 from pyro_vae.data.given import as_dataset
 from pyro_vae.data.sources import load
+from pyro_vae.data.splits import Split, fingerprint
 
 __all__ = ["Binarise", "Dataset", "Split", "as_dataset", "fingerprint", "load"]

@@ -18,8 +18,9 @@ from torch.utils.data import TensorDataset
 from pyro_vae.arguments import check_dense, check_finite, check_rows, is_integer
 from pyro_vae.data.arrays import Values, as_tensors, channels_first, check_precision, check_values, is_binary
 from pyro_vae.data.binarise import default_rule
-from pyro_vae.data.datasets import Dataset, Split
+from pyro_vae.data.datasets import Dataset
 from pyro_vae.data.sources import MIN_ROWS, permutation
+from pyro_vae.data.splits import Split
 
 EXPECTED = (
     "a Dataset (pyro_vae.load), a tensor or a numpy array (N, *shape), a pandas frame of numbers, or a TensorDataset"

@@ -19,9 +19,10 @@ from torch import Tensor
 from pyro_vae.arguments import check_kind, check_seed, is_integer
 from pyro_vae.data.arrays import Values, as_tensors, check_values
 from pyro_vae.data.binarise import RULES, Binarise, default_rule
-from pyro_vae.data.datasets import Dataset, Split
+from pyro_vae.data.datasets import Dataset
 from pyro_vae.data.files import is_there, read_path
 from pyro_vae.data.named import KNOWN, data_root, digits, idx_images
+from pyro_vae.data.splits import Split
 
 PERMUTATION_SEED = 20_131_220  # any constant will do; it must never change, the splits hang on it
 MIN_ROWS = 10

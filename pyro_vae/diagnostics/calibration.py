@@ -32,7 +32,8 @@ from pyro_vae.diagnostics.uniformity import critical, limits, p_value
 from pyro_vae.evidence.checks import check_like, check_numbers, check_sites, simulated_rows
 from pyro_vae.modes import device_of, evaluation, isolated_noise
 from pyro_vae.parts import takes_parts
-from pyro_vae.traces import Program, log_joint, plate_depth, sample_guide, simulate
+from pyro_vae.simulation import simulate
+from pyro_vae.traces import Program, log_joint, plate_depth, sample_guide
 
 DENSITIES = ("log_joint", "log_likelihood", "log_guide")
 _ROWS = 20_000  # latents drawn and scored in one run

@@ -29,7 +29,8 @@ from pyro_vae.evidence.importance import by_importance
 from pyro_vae.evidence.scores import Engine
 from pyro_vae.modes import device_of, evaluation
 from pyro_vae.parts import takes_parts
-from pyro_vae.traces import Program, simulate
+from pyro_vae.simulation import simulate
+from pyro_vae.traces import Program
 
 _FAR = 0.5  # difference of two means, in standard deviations over the data, from which on data are not called alike
 

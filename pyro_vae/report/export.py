@@ -34,7 +34,8 @@ from pyro_vae.diagnostics.reference import Reference
 from pyro_vae.evidence.checks import caveat_of, check_inputs, check_numbers
 from pyro_vae.modes import evaluation, isolated_noise
 from pyro_vae.parts import batches
-from pyro_vae.traces import Particles, Program, guide_sites, log_joint, plate_depth, predict, sample_guide
+from pyro_vae.simulation import predict
+from pyro_vae.traces import Particles, Program, guide_sites, log_joint, plate_depth, sample_guide
 from pyro_vae.weights import ess, log_mean_exp, pareto_k, resampled
 
 _ROWS = 16_384  # latents scored in one run of the model

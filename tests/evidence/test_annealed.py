@@ -30,7 +30,8 @@ from pyro_vae.evidence.estimate import standard_error
 from pyro_vae.evidence.hmc import adapted, transition
 from pyro_vae.evidence.path import Path
 from pyro_vae.modes import evaluation
-from pyro_vae.traces import log_joint, plate_depth, prior, sample_guide, simulate
+from pyro_vae.simulation import simulate
+from pyro_vae.traces import log_joint, plate_depth, prior, sample_guide
 
 
 def make(dim: int = 2, num: int = 20) -> tuple[LinearGaussian, torch.Tensor]:

@@ -1,0 +1,240 @@
+"""Splits: pixels in memory, the rule that makes data of them (`binarise.py`), and the checksum of what came out.
+
+The fingerprint of a split's evaluation draw says whether two numbers were computed on the same data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pyro_vae.arguments import (
+    check_dense,
+    check_index,
+    check_kind,
+    check_seed,
+    check_shape,
+    is_integer,
+    refuse,
+)
+from pyro_vae.data.binarise import (
+    LEVELS,
+    REDRAWN,
+    RULES,
+    Binarise,
+    evaluation_draw,
+    fast_bernoulli_draw,
+    fast_dequantised,
+    random_bits,
+)
+
+
+def fingerprint(x: Tensor) -> str:
+    """Checksum of a tensor: the first 16 hex digits of the SHA-256 of its dtype, shape and bytes.
+
+    Args:
+        x: any dense tensor, on any device; the device does not enter.
+
+    Returns:
+        16 hex digits.
+    """
+    check_dense("x", x)
+    flat = x.detach().cpu().contiguous().reshape(-1)
+    digest = hashlib.sha256(f"{x.dtype}{tuple(x.shape)}".encode())
+    digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
+    """Raise unless the pixels can be used under the rule (see `Split`)."""
+    if binarise not in RULES:
+        raise ValueError(f"binarise={binarise!r}: expected one of {', '.join(map(repr, RULES))}")
+    if pixels.dtype not in (torch.uint8, torch.float32, torch.float64):
+        raise ValueError(
+            f"{name}: pixels have dtype {pixels.dtype}, expected torch.uint8 (0..255), torch.float32 or torch.float64"
+        )
+    if pixels.ndim < 1 or pixels.numel() == 0:
+        raise ValueError(
+            f"{name}: pixels have shape {tuple(pixels.shape)}, "
+            "expected (N, ...) with at least one row and one value a row"
+        )
+    if pixels.dtype == torch.uint8:
+        return
+    if not bool(torch.isfinite(pixels).all()):
+        raise ValueError(f"{name}: the pixels, or values, hold NaN or inf; drop or impute those rows first")
+    if binarise == "dequantise":
+        raise ValueError(
+            f"{name}: binarise='dequantise' fills the gaps between the grey levels 0..255, and these are real values"
+            f" ({pixels.dtype}); save 8-bit pixels as uint8, or use binarise='none'"
+        )
+    low, high = float(pixels.min()), float(pixels.max())
+    if binarise != "none" and (low < 0 or high > 1):
+        raise ValueError(
+            f"{name}: binarise={binarise!r} reads floats as probabilities in [0, 1], and the values lie in "
+            f"[{low:g}, {high:g}]; rescale them to [0, 1], save grey pixels as uint8, or use binarise='none'"
+        )
+
+
+def check_integers(index: object) -> None:
+    """Raise a ValueError for what are no row numbers `(B,)`: by their type, which a graph knows beforehand."""
+    if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1:
+        what = f"{tuple(index.shape)} {index.dtype}" if isinstance(index, Tensor) else type(index).__name__
+        raise ValueError(f"index: expected (B,) torch.int64 row numbers, got {what}")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split:
+    """One part of a data set, with its rule of binarisation.
+
+    Attributes:
+        name: "train", "valid" or "test"; together with the seed it fixes the evaluation draw.
+        pixels: uint8, float32 or float64, (N, *shape).
+        binarise: the rule, see `pyro_vae.data.binarise`.
+        seed: of the evaluation draw.
+        origin: (N,) int64, not negative, the number of each row, which is what programs get as `index`; 0..N-1 unless given.
+            A `Dataset` gives its splits numbers that do not overlap.
+        drawn: the evaluation draw where it is already known (`to` and `take` hand it on); leave it out.
+
+    Raises:
+        ValueError: an unknown rule, another dtype, no rows, NaN or inf, floats outside [0, 1] under a rule that binarises.
+    """
+
+    name: str
+    pixels: Tensor
+    binarise: Binarise
+    seed: int = 0
+    origin: Tensor | None = field(default=None, kw_only=True)
+    drawn: Tensor | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            refuse("name", self.name, "a name such as 'train'")
+        check_seed("seed", self.seed)
+        check_dense("pixels", self.pixels, "a tensor (N, *shape)")
+        check_pixels(self.name, self.pixels, self.binarise)
+        if self.origin is not None:
+            check_index("origin", self.origin, len(self.pixels))
+        if self.drawn is not None:
+            check_shape("drawn", self.drawn, self.pixels.shape)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __repr__(self) -> str:
+        kind = str(self.pixels.dtype).removeprefix("torch.")
+        return (
+            f"Split({self.name!r}, {len(self)} x {tuple(self.pixels.shape[1:])} {kind}, "
+            f"binarise={self.binarise!r}, seed={self.seed}, device={str(self.pixels.device)!r})"
+        )
+
+    @cached_property
+    def x(self) -> Tensor:
+        """The evaluation draw, floats (N, *shape), made once and kept; treat it as read-only."""
+        if self.drawn is not None:
+            return self.drawn
+        return evaluation_draw(self.pixels, self.binarise, self.seed, self.name).to(self.pixels.device)
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Mean of the data over the rows and the draws, float32 (*shape): in [0, 1] for pixels, else of the float values."""
+        pixels = self.pixels.cpu()  # summed in integers or float64: the same on every device
+        if pixels.dtype == torch.uint8:
+            mean = pixels.sum(0, dtype=torch.int64).to(torch.float64) / len(self)
+            mean = (mean + 0.5) / LEVELS if self.binarise == "dequantise" else mean / 255
+        else:
+            mean = pixels.mean(0, dtype=torch.float64)
+        return mean.to(torch.float32).to(self.pixels.device)
+
+    def numbers(self, index: Tensor | None = None) -> Tensor:
+        """What programs get as `index` for the rows `index` (B,), or for all rows: (B,) int64."""
+        if index is None:
+            index = torch.arange(len(self), device=self.pixels.device)
+        check_integers(index)
+        return index if self.origin is None else self.origin[index]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Checksum of the evaluation draw `x`, 16 hex digits, the same on every device."""
+        return fingerprint(self.x)
+
+    def bits(self, size: int, generator: torch.Generator) -> Tensor | None:
+        """The randomness of `size` rows under a rule that draws at each visit, `random_bits` (size, *shape), else None.
+
+        Raises:
+            ValueError: a generator on another kind of device than the pixels.
+        """
+        if self.binarise not in REDRAWN:
+            return None
+        check_kind("generator", generator, torch.Generator, "a torch.Generator")
+        if generator.device.type != self.pixels.device.type:
+            raise ValueError(
+                f"generator: it is on {generator.device}, the pixels are on {self.pixels.device}; "
+                f"make it with torch.Generator(device={str(self.pixels.device)!r})"
+            )
+        return random_bits((size, *self.pixels.shape[1:]), generator)
+
+    def rows(self, index: Tensor, bits: Tensor | None) -> Tensor:
+        """The rows of one training visit, floats (B, *shape): a pure function of tensors.
+
+        Args:
+            index: (B,) int64, rows of this split, on the device of the pixels.
+            bits: from `bits`; a fresh draw is made of them. Without them, the rows of the evaluation draw.
+        """
+        if bits is None:
+            return self.x.index_select(0, index)
+        draw = fast_dequantised if self.binarise == "dequantise" else fast_bernoulli_draw
+        return draw(self.pixels.index_select(0, index), bits)
+
+    def batch(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """The rows of one training visit, `rows(index, bits(B, generator))`.
+
+        Args:
+            index: (B,) int64, rows of this split, on the device of the pixels.
+            generator: on the same device; only the rules that draw at each visit read it.
+
+        Returns:
+            (B, *shape) floats: a fresh draw under such a rule, else the evaluation draw's rows.
+
+        Raises:
+            ValueError: an index that is not (B,) int64, or a generator on another kind of device.
+        """
+        check_integers(index)
+        check_index("index", index, num_rows=len(self))
+        return self.rows(index, self.bits(len(index), generator))
+
+    def to(self, device: str | torch.device) -> Split:
+        """The same split on another device, with the same evaluation draw."""
+        known = self._known_draw()
+        return replace(
+            self,
+            pixels=self.pixels.to(device),
+            origin=None if self.origin is None else self.origin.to(device),
+            drawn=None if known is None else known.to(device),
+        )
+
+    def take(self, n: int) -> Split:
+        """The first n rows; their evaluation draw is the first n rows of this one's.
+
+        Raises:
+            ValueError: unless 1 <= n <= len(self).
+        """
+        if not is_integer(n) or not 1 <= n <= len(self):
+            raise ValueError(f"n={n!r}: expected 1 <= n <= {len(self)}, the number of rows in {self.name!r}")
+        drawn = self.x[:n].clone() if self._is_random() else None
+        origin = None if self.origin is None else self.origin[:n]
+        return replace(self, pixels=self.pixels[:n], origin=origin, drawn=drawn)
+
+    def _numbered(self, origin: Tensor) -> Split:
+        """The same rows by other numbers, with the same evaluation draw."""
+        return replace(self, origin=origin, drawn=self._known_draw())
+
+    def _is_random(self) -> bool:
+        return self.binarise in ("dynamic", "static", "dequantise")
+
+    def _known_draw(self) -> Tensor | None:
+        """The evaluation draw if it was made; under the other rules it is a function of the pixels."""
+        return self.__dict__.get("x", self.drawn) if self._is_random() else None
