@@ -81,10 +81,7 @@ class CompiledSVI:
         check_flag("fallback", fallback)
         if prepare is not None:
             check_callable("prepare", prepare, "a function from the arguments of a step to those of the programs")
-        if not callable(optim):
-            raise ValueError(
-                f"optim: got {optim!r}, expected a PyroOptim, or a function from parameters to an optimizer"
-            )
+        check_callable("optim", optim, "a PyroOptim, or a function from parameters to an optimizer")
         self.model, self.guide = model, guide
         self.loss: Any = loss  # the base class names neither `loss` nor `loss_and_grads`
         self.fallback = fallback
@@ -139,7 +136,7 @@ class CompiledSVI:
         return {
             "params": params,
             "optimizer": optimizer,
-            "used": [self._params[p] for p in self._params if p in self._used],
+            "used": [n for p, n in self._params.items() if p in self._used],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""When an interval may be closed: tails of weights, modes that a guide misses, log-weights of few chains."""
+"""When an interval may be closed: weights, modes that a guide misses, spikes that a grid does."""
 
 from __future__ import annotations
 
@@ -14,54 +14,11 @@ import torch
 from torch import Tensor
 
 from pyro_vae import LinearGaussian, log_evidence
-from pyro_vae.evidence import Annealed, by_annealing, by_importance, by_quadrature
-from pyro_vae.evidence.annealing import Setting
-from pyro_vae.evidence.lognormal import normal_error
+from pyro_vae.evidence import by_annealing, by_importance, by_quadrature
 from pyro_vae.evidence.scouts import unreached
 from pyro_vae.modes import evaluation
-from pyro_vae.tails import FEWEST, tail
+from pyro_vae.tails import FEWEST
 from pyro_vae.traces import prior
-from pyro_vae.weights import log_mean_exp, log_mean_exp_error
-
-# The tail of a set of weights.
-
-
-def pareto(shape: float, num_particles: int, repetitions: int) -> Tensor:
-    """Log-weights `(S, R)` of a generalised Pareto distribution, `shape` k > 0, of mean 1 / (1 - k)."""
-    uniform = torch.rand(num_particles, repetitions, dtype=torch.double)
-    return torch.log((uniform**-shape - 1) / shape)
-
-
-@pytest.mark.parametrize("shape", [0.3, 0.5, 0.7, 1.0])
-def test_the_limit_is_above_the_shape(shape: float) -> None:
-    found = tail(pareto(shape, 1000, 400)).limit
-    assert (found > shape).double().mean() > 0.85  # 1.5 standard errors: 93%, less what the prior of k takes
-    assert shape > 0.7 or found.median() < shape + 0.4
-
-
-@pytest.mark.parametrize("shape", [0.3, 0.5, 0.7])
-def test_what_is_unseen_is_bounded(shape: float) -> None:
-    log_w = pareto(shape, 500, 1000)
-    mean, unseen, truth = log_mean_exp(log_w), tail(log_w).unseen, -math.log(1 - shape)
-    assert (mean < truth).double().mean() > 0.4
-    assert ((mean + unseen) > truth).double().mean() > 0.95
-    assert shape > 0.3 or unseen.median() < 0.4
-
-
-def test_a_tail_is_the_same_in_any_unit_and_none_of_few_or_of_equal_weights() -> None:
-    log_w = pareto(0.4, 500, 5)
-    for one, other in zip(tail(log_w), tail(log_w - 5000.0), strict=True):
-        torch.testing.assert_close(one, other)
-    assert all(part.isposinf().all() for part in tail(log_w[: FEWEST - 1]))
-    equal = tail(torch.full((500, 2), -3.0).double())
-    assert equal.limit.isneginf().all() and (equal.unseen == 0).all()
-    assert all(part.isposinf().all() for part in tail(torch.full((500, 2), -math.inf).double()))
-    atoms = torch.zeros(500, 1).double()
-    atoms[0] = 5.0  # two values: no tail can be fitted to them
-    assert all(part.isposinf().all() for part in tail(atoms))
-
-
-# Importance intervals.
 
 
 class Distorted:
@@ -300,74 +257,6 @@ def test_weights_on_atoms_vouch_for_nothing() -> None:
     assert not found.reliable.any() and found.interval()[1].isposinf().all()
     best = log_evidence(model, guide, x, method="best", num_particles=1000)
     assert "can be believed" not in best.verdict and "lower bound" in best.verdict
-
-
-# Log-weights of few chains.
-
-
-def chains(log_w: Tensor) -> Annealed:
-    num = log_w.shape[1]
-    return Annealed(
-        log_mean_exp(log_w),
-        torch.maximum(log_mean_exp_error(log_w), normal_error(log_w)),
-        1.0,
-        0.0,
-        0,
-        log_weights=log_w,
-        acceptance=torch.ones(num),
-        setting=Setting(100, len(log_w), 5),
-        start="prior",
-        upper=False,
-        blind=torch.zeros(num, dtype=torch.bool),
-    )
-
-
-def gamma(spread: float, sign: float, size: float = 16.0) -> Tensor:
-    """Log-weights `(16, 4000)` of a skewed distribution, E[w] = 1; their skewness is 2 / sqrt(size)."""
-    drawn = sign * spread * (torch._standard_gamma(torch.full((16, 4000), size).double()) - size) / size**0.5
-    scale = sign * spread / size**0.5
-    return drawn + scale * size + size * math.log(1 - scale)
-
-
-@pytest.mark.parametrize("spread", [0.1, 0.5, 1.0, 2.0])
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda spread: spread * torch.randn(16, 4000).double() - spread**2 / 2,
-        lambda spread: gamma(spread, -1.0),
-        lambda spread: gamma(min(spread, 1.0), 1.0),
-    ],
-    ids=["normal", "left", "right"],
-)
-def test_sixteen_chains_cover(draw: Callable[[float], Tensor], spread: float) -> None:
-    made = chains(draw(spread))
-    lower, upper = made.interval()
-    assert made.reliable.double().mean() > 0.95
-    covered = ((lower <= 0) & (upper >= 0))[made.reliable].double().mean()
-    assert covered > 0.93, covered
-    for size in (20, 400):  # noise averages out over data, a bias would not
-        many = [chains(part).mean_interval() for part in made.log_weights.split(size, 1)]
-        held = [low <= 0 <= high for low, high in many if math.isfinite(high)]
-        assert sum(held) >= 0.9 * len(held), size
-
-
-def test_chains_that_spread_too_far_close_no_interval() -> None:
-    made = chains(5.0 * torch.randn(16, 200).double())
-    _, upper = made.interval()
-    assert upper[~made.reliable].isposinf().all() and not made.reliable.all() and math.isinf(made.mean_interval()[1])
-
-
-@pytest.mark.parametrize(("dim", "num_temperatures"), [(10, 50), (30, 50)])
-def test_few_temperatures_from_the_prior(dim: int, num_temperatures: int) -> None:
-    model, x = linear_gaussian(dim, 100)
-    found = by_annealing(model, x, num_temperatures=num_temperatures)
-    lower, upper = found.interval()
-    closed = upper.isfinite()
-    held = ((lower <= model.log_px(x)) & (model.log_px(x) <= upper))[closed]
-    assert closed.double().mean() > 0.8 and held.double().mean() > 0.9
-
-
-# Quadrature.
 
 
 @pytest.mark.parametrize("width", [0.01, 1e-3])
