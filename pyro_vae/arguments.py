@@ -33,7 +33,7 @@ def shown(value: object) -> str:
 
     Example:
         >>> shown(torch.zeros(2, 3)), shown("a" * 200)[-8:]
-        ('a torch.float32 tensor of shape (2, 3)', "aaaa ...")
+        ('a torch.float32 tensor of shape (2, 3)', 'aaaa ...')
     """
     if isinstance(value, Tensor):
         kind = f"{value.dtype} tensor" if value.layout == torch.strided else f"{value.dtype} {value.layout} tensor"
