@@ -35,7 +35,7 @@ from torch import Tensor
 
 import pyro_vae as pv
 from pyro_vae.report.tables import show
-from pyro_vae.runs import open_run
+from pyro_vae.runs.opening import open_run
 
 PARTS = ("field", "quality", "one-by-one", "cost", "few-data")
 SIZES = (100, 1000, 10_000, 60_000)

@@ -33,8 +33,8 @@ from torch import Tensor, nn
 
 import pyro_vae as pv
 from pyro_vae.evidence import Estimate, by_annealing, by_importance
+from pyro_vae.files.texts import write_json
 from pyro_vae.report.tables import show
-from pyro_vae.texts import write_json
 
 
 class Case(NamedTuple):

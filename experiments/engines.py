@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 import pyro_vae as pv
-from pyro_vae.naming import unique_name
+from pyro_vae.programs.naming import unique_name
 
 
 class Bimodal(torch.nn.Module):

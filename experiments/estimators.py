@@ -31,7 +31,7 @@ from torch import Tensor
 import pyro_vae as pv
 from pyro_vae.diagnostics import active_units
 from pyro_vae.objectives import Bound, ScoreFunction
-from pyro_vae.runs import open_run
+from pyro_vae.runs.opening import open_run
 
 PARTICLES = 16
 ESTIMATORS: dict[str, Callable[[], Trace_ELBO]] = {

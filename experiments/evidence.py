@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 import pyro_vae as pv
 from pyro_vae.evidence import Annealed, Estimate, by_annealing, by_importance, by_quadrature, likeness, sandwich
+from pyro_vae.files.texts import write_json
 from pyro_vae.report.intervals import interval_text
-from pyro_vae.runs import open_run
-from pyro_vae.texts import write_json
+from pyro_vae.runs.opening import open_run
 
 WIDTH = 1.15
 

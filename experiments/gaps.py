@@ -22,7 +22,7 @@ import torch
 import pyro_vae as pv
 from pyro_vae.report.ledger import generalisation_table, ledger_table
 from pyro_vae.report.tables import show
-from pyro_vae.runs import open_run
+from pyro_vae.runs.opening import open_run
 from pyro_vae.swap import FAMILIES, swap_guides
 
 CLASSICAL = ("mean-field", "full-rank", "flow")

@@ -21,7 +21,7 @@ from torch import Tensor
 import pyro_vae as pv
 from pyro_vae.diagnostics import unit_variances
 from pyro_vae.report.tables import show
-from pyro_vae.runs import open_run
+from pyro_vae.runs.opening import open_run
 from pyro_vae.swap import swap_guides
 
 GUIDES = ("amortized", "mean-field", "full-rank", "flow")

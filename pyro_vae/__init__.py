@@ -30,11 +30,19 @@ from pyro_vae.guides import (
     LowRank,
     MeanField,
     MixtureGuide,
+    SemiAmortized,
     SplineFlow,
+)
+from pyro_vae.inference import (
+    CompiledSVI,
+    NonFiniteLoss,
+    Recipe,
+    Run,
     coordinate_ascent,
+    fit,
+    fit_local,
     mixture_ascent,
 )
-from pyro_vae.inference import CompiledSVI, NonFiniteLoss, Recipe, Run, SemiAmortized, fit, fit_local
 from pyro_vae.models import (
     VAE,
     Bernoulli,
@@ -47,7 +55,7 @@ from pyro_vae.models import (
     likelihood_for,
 )
 from pyro_vae.nets import MLP, Conv, ConvDecoder, GatedDecoder, GatedMLP, MLPDecoder
-from pyro_vae.traces import Particles, log_weights, particles
+from pyro_vae.programs.traces import Particles, log_weights, particles
 
 __all__ = [
     "MLP",

@@ -28,8 +28,8 @@ from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
 from pyro_vae.arguments import MAX_PARTICLES, check_flag, check_integer, check_number
-from pyro_vae.sites import sample_sites
-from pyro_vae.traces import Program
+from pyro_vae.programs.sites import sample_sites
+from pyro_vae.programs.traces import Program
 
 
 class _ScaleLatents(Messenger):

@@ -16,10 +16,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pyro_vae.evidence.checks import check_inputs, check_numbers
-from pyro_vae.guides import Amortized, Family, FullRank, Local, LowRank, MeanField, SplineFlow
-from pyro_vae.inference import SemiAmortized, fit_local
-from pyro_vae.traces import Program
+from pyro_vae.guides import Amortized, Family, FullRank, Local, LowRank, MeanField, SemiAmortized, SplineFlow
+from pyro_vae.inference import fit_local
+from pyro_vae.programs.inputs import check_inputs, check_numbers
+from pyro_vae.programs.traces import Program
 
 FAMILIES: dict[str, Callable[[int], Family]] = {
     "mean-field": MeanField,

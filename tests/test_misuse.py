@@ -20,12 +20,12 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
 import pyro_vae as pv
-from pyro_vae.arviz_data import to_arviz
 from pyro_vae.data import as_dataset
 from pyro_vae.inference.checkpoint import load as load_checkpoint
 from pyro_vae.objectives import Bound, FreeBits, ScoreFunction
+from pyro_vae.report.arviz_data import to_arviz
 from pyro_vae.report.export import draws_to_arviz, reference_to_arviz
-from pyro_vae.runs import open_run
+from pyro_vae.runs.opening import open_run
 from pyro_vae.swap import swap_guides
 
 NAN, INF = float("nan"), float("inf")

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.naming import unique_name
+from pyro_vae.programs.naming import unique_name
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -26,14 +26,14 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_level, refuse
-from pyro_vae.calls import called
-from pyro_vae.checks import check_programs
 from pyro_vae.diagnostics.uniformity import critical, limits, p_value
-from pyro_vae.evidence.checks import check_like, check_numbers, check_sites, simulated_rows
-from pyro_vae.modes import device_of, evaluation, isolated_noise
-from pyro_vae.parts import takes_parts
-from pyro_vae.simulation import simulate
-from pyro_vae.traces import Program, log_joint, plate_depth, sample_guide
+from pyro_vae.programs.calls import called
+from pyro_vae.programs.checks import check_programs
+from pyro_vae.programs.evaluation import device_of, evaluation, isolated_noise
+from pyro_vae.programs.inputs import check_like, check_numbers, check_sites, simulated_rows
+from pyro_vae.programs.parts import takes_parts
+from pyro_vae.programs.simulation import simulate
+from pyro_vae.programs.traces import Program, log_joint, plate_depth, sample_guide
 
 DENSITIES = ("log_joint", "log_likelihood", "log_guide")
 _ROWS = 20_000  # latents drawn and scored in one run

@@ -25,12 +25,12 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_kind
-from pyro_vae.calls import called
 from pyro_vae.evidence import Estimate, Evidence, log_evidence
-from pyro_vae.evidence.checks import check_inputs
-from pyro_vae.modes import evaluation
-from pyro_vae.parts import own_numbers
-from pyro_vae.traces import Program
+from pyro_vae.programs.calls import called
+from pyro_vae.programs.evaluation import evaluation
+from pyro_vae.programs.inputs import check_inputs
+from pyro_vae.programs.parts import own_numbers
+from pyro_vae.programs.traces import Program
 
 _SURE = 2.0  # Monte Carlo standard errors of a mean below which it is not told from 0
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_integer, check_rows
-from pyro_vae.evidence.checks import check_inputs
-from pyro_vae.modes import evaluation
-from pyro_vae.parts import batches
-from pyro_vae.sites import is_point
-from pyro_vae.traces import Program, guide_sites, plate_depth, sample_guide
+from pyro_vae.programs.evaluation import evaluation
+from pyro_vae.programs.inputs import check_inputs
+from pyro_vae.programs.parts import batches
+from pyro_vae.programs.sites import is_point
+from pyro_vae.programs.traces import Program, guide_sites, plate_depth, sample_guide
 
 THRESHOLD = 0.01
 

@@ -22,12 +22,12 @@ from pyro.infer.autoguide.initialization import init_to_sample
 from torch import Tensor
 
 from pyro_vae.arguments import check_kind, check_seed, refuse
-from pyro_vae.arviz_data import convergence
-from pyro_vae.calls import called
-from pyro_vae.evidence.checks import check_inputs, check_numbers
-from pyro_vae.modes import evaluation
-from pyro_vae.parameters import without_parameters
-from pyro_vae.traces import Program, plate_depth, sample_guide
+from pyro_vae.diagnostics.convergence import convergence
+from pyro_vae.programs.calls import called
+from pyro_vae.programs.evaluation import evaluation
+from pyro_vae.programs.inputs import check_inputs, check_numbers
+from pyro_vae.programs.parameters import without_parameters
+from pyro_vae.programs.traces import Program, plate_depth, sample_guide
 
 _R_HAT = 1.01
 _ESS = 100.0  # per chain

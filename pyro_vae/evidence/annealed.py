@@ -23,18 +23,18 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_progress
-from pyro_vae.checks import check_programs
-from pyro_vae.evidence.annealing import Setting, Stage, Tuning, anneal, pilot, schedule
-from pyro_vae.evidence.checks import check_budget, check_inputs, check_numbers
+from pyro_vae.evidence.chains import Setting, Stage, Tuning, anneal, pilot, schedule
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.lognormal import beyond_normal, normal_error, normal_mean, normal_upper, upper_level
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.scores import Engine, check_engine
 from pyro_vae.evidence.scouts import missed
-from pyro_vae.modes import evaluation
-from pyro_vae.parts import takes_parts
-from pyro_vae.traces import Program, prior
-from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error
+from pyro_vae.evidence.weights import ess, log_mean_exp, log_mean_exp_error
+from pyro_vae.programs.checks import check_programs
+from pyro_vae.programs.evaluation import evaluation
+from pyro_vae.programs.inputs import check_budget, check_inputs, check_numbers
+from pyro_vae.programs.parts import takes_parts
+from pyro_vae.programs.traces import Program, prior
 
 _ROWS = 2048  # chains of all data that move at once on a CPU
 _ROWS_ON_GPU = 65_536

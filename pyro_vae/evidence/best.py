@@ -21,14 +21,14 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_progress
 from pyro_vae.evidence.annealed import Annealed, by_annealing
-from pyro_vae.evidence.checks import check_budget, check_density, check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate, standard_error
 from pyro_vae.evidence.importance import Evidence, by_importance
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.quadrature import by_closed_form, by_quadrature
 from pyro_vae.evidence.scores import Engine, check_engine
-from pyro_vae.modes import evaluation
-from pyro_vae.traces import Program
+from pyro_vae.programs.evaluation import evaluation
+from pyro_vae.programs.inputs import check_budget, check_density, check_inputs, check_numbers
+from pyro_vae.programs.traces import Program
 
 DoubtedT = TypeVar("DoubtedT", Evidence, Annealed)
 

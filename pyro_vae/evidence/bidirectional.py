@@ -20,17 +20,17 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_progress
-from pyro_vae.calls import called
 from pyro_vae.evidence.annealed import Annealed, check_setting, run
-from pyro_vae.evidence.annealing import Setting
-from pyro_vae.evidence.checks import check_like, check_numbers, simulated_rows
+from pyro_vae.evidence.chains import Setting
 from pyro_vae.evidence.estimate import standard_error
 from pyro_vae.evidence.importance import by_importance
 from pyro_vae.evidence.scores import Engine
-from pyro_vae.modes import device_of, evaluation
-from pyro_vae.parts import takes_parts
-from pyro_vae.simulation import simulate
-from pyro_vae.traces import Program
+from pyro_vae.programs.calls import called
+from pyro_vae.programs.evaluation import device_of, evaluation
+from pyro_vae.programs.inputs import check_like, check_numbers, simulated_rows
+from pyro_vae.programs.parts import takes_parts
+from pyro_vae.programs.simulation import simulate
+from pyro_vae.programs.traces import Program
 
 _FAR = 0.5  # difference of two means, in standard deviations over the data, from which on data are not called alike
 

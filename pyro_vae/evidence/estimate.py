@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from pyro_vae.arguments import check_level
@@ -107,6 +106,8 @@ class Estimate(ABC):
         return self.log_px + torch.where(self.reliable, self.log_px_error**2 / 2, 0.0)
 
     def _quantile(self, level: float) -> float:
+        from scipy import stats  # half a second, which only intervals need
+
         check_level("level", level)
         return float(stats.t.ppf((1 + level) / 2, self.freedom))
 

@@ -36,17 +36,17 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_choice, check_number, check_progress
-from pyro_vae.checks import check_programs
-from pyro_vae.evidence.checks import check_density, check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate, standard_error
 from pyro_vae.evidence.scores import Engine, Precision, Scores, check_engine
 from pyro_vae.evidence.scouts import NUM_SCOUTS, missed
-from pyro_vae.modes import evaluation
-from pyro_vae.parts import batches, some
-from pyro_vae.sites import is_discrete
-from pyro_vae.tails import FEWEST, tail
-from pyro_vae.traces import Particles, Program, guide_sites, plate_depth
-from pyro_vae.weights import ess, log_mean_exp, log_mean_exp_error, pareto_smoothed, pareto_threshold
+from pyro_vae.evidence.tails import FEWEST, tail
+from pyro_vae.evidence.weights import ess, log_mean_exp, log_mean_exp_error, pareto_smoothed, pareto_threshold
+from pyro_vae.programs.checks import check_programs
+from pyro_vae.programs.evaluation import evaluation
+from pyro_vae.programs.inputs import check_density, check_inputs, check_numbers
+from pyro_vae.programs.parts import batches, some
+from pyro_vae.programs.sites import is_discrete
+from pyro_vae.programs.traces import Particles, Program, guide_sites, plate_depth
 
 _ROWS = 131_072  # latents drawn in one run of the guide
 _DATA = 4_096  # most data of one block

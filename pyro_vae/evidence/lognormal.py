@@ -14,7 +14,6 @@ References: Zou, Taleban, Huo (2009), for MOVER.
 
 from __future__ import annotations
 
-from scipy import stats
 from torch import Tensor
 
 
@@ -31,6 +30,8 @@ def normal_error(log_w: Tensor) -> Tensor:
 
 def normal_upper(log_w: Tensor, level: float) -> Tensor:
     """Upper end of the interval of that, `(N,)`, by MOVER."""
+    from scipy import stats  # half a second, which only intervals need
+
     chains, variance = len(log_w), log_w.var(0)
     quantile = stats.t.ppf((1 + level) / 2, chains - 1)
     more = (chains - 1) / stats.chi2.ppf((1 - level) / 2, chains - 1) - 1  # of the variance, in variances
@@ -39,6 +40,8 @@ def normal_upper(log_w: Tensor, level: float) -> Tensor:
 
 def beyond_normal(log_w: Tensor) -> float:
     """The positive parts of k3 / 6 and k4 / 24 of log-weights `(K, N)`, averaged over data; unbiased k-statistics."""
+    from scipy import stats
+
     orders = [(3, 6), (4, 24)] if len(log_w) > 3 else []
     return sum(max(0.0, float(stats.kstat(log_w.numpy(), n, axis=0).mean()) / times) for n, times in orders)
 

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_choice, check_positive
-from pyro_vae.calls import called
 from pyro_vae.evidence.annealed import by_annealing
 from pyro_vae.evidence.best import Best, best_evidence
-from pyro_vae.evidence.checks import caveat_of, check_budget, check_inputs
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.importance import Evidence, by_importance
 from pyro_vae.evidence.quadrature import by_closed_form, by_quadrature
-from pyro_vae.parts import own_numbers, takes_parts
-from pyro_vae.traces import Program
+from pyro_vae.programs.calls import called
+from pyro_vae.programs.inputs import caveat_of, check_budget, check_inputs
+from pyro_vae.programs.parts import own_numbers, takes_parts
+from pyro_vae.programs.traces import Program
 
 Method = Literal["importance", "annealed", "quadrature", "exact", "best"]
 

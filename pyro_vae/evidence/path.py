@@ -18,9 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_vae.evidence.checks import check_density
 from pyro_vae.graphs import CaptureError, Compiled
-from pyro_vae.traces import Program, constrained, log_joint, plate_depth, prior, sample_guide
+from pyro_vae.programs.inputs import check_density
+from pyro_vae.programs.traces import Program, constrained, log_joint, plate_depth, prior, sample_guide
 
 
 class Point(NamedTuple):

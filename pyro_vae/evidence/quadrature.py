@@ -28,15 +28,15 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_progress
-from pyro_vae.calls import called
-from pyro_vae.checks import check_programs
-from pyro_vae.evidence.checks import check_inputs, check_numbers
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.path import Path
-from pyro_vae.modes import evaluation, isolated_noise
-from pyro_vae.tails import tail
-from pyro_vae.traces import Program, prior
-from pyro_vae.weights import log_mean_exp, log_mean_exp_error
+from pyro_vae.evidence.tails import tail
+from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
+from pyro_vae.programs.calls import called
+from pyro_vae.programs.checks import check_programs
+from pyro_vae.programs.evaluation import evaluation, isolated_noise
+from pyro_vae.programs.inputs import check_inputs, check_numbers
+from pyro_vae.programs.traces import Program, prior
 
 _REACH = 10.0  # standard deviations on each side of the mean
 _DRAWS = 1000  # of the prior, for its mean and standard deviation

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_integer
 from pyro_vae.evidence.annealed import blocks, check_setting
-from pyro_vae.evidence.annealing import Setting, Stage
+from pyro_vae.evidence.chains import Setting, Stage
 from pyro_vae.evidence.scores import Engine
-from pyro_vae.traces import Program
-from pyro_vae.weights import log_mean_exp
+from pyro_vae.evidence.weights import log_mean_exp
+from pyro_vae.programs.traces import Program
 
 
 @dataclass(frozen=True)

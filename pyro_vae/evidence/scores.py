@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_choice
 from pyro_vae.graphs import CaptureError, Compiled
-from pyro_vae.traces import Program, log_joint, prior, sample_guide
+from pyro_vae.programs.traces import Program, log_joint, prior, sample_guide
 
 Engine = Literal["auto", "compiled", "pyro"]
 Precision = Literal["float32", "bfloat16"]

@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from pyro_vae.evidence.path import Path
-from pyro_vae.parts import batches
-from pyro_vae.traces import Program, log_joint, plate_depth, prior, sample_guide
-from pyro_vae.weights import log_mean_exp, log_mean_exp_error
+from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
+from pyro_vae.programs.parts import batches
+from pyro_vae.programs.traces import Program, log_joint, plate_depth, prior, sample_guide
 
 NUM_SCOUTS = 8
 """Climbs from the prior of each datum, unless said otherwise."""

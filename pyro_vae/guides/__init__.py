@@ -2,16 +2,15 @@
 
 from pyro_vae.guides.amortized import Amortized, EncoderGuide
 from pyro_vae.guides.autoregressive import AutoregressiveFlow
-from pyro_vae.guides.coordinate_ascent import Ascent, coordinate_ascent
 from pyro_vae.guides.families import Family, FullRank, LowRank, MeanField
 from pyro_vae.guides.flows import SplineFlow
 from pyro_vae.guides.hierarchical import HierarchicalGuide
 from pyro_vae.guides.local import Local
-from pyro_vae.guides.mixture import MixtureGuide, mixture_ascent
+from pyro_vae.guides.mixture import MixtureGuide
+from pyro_vae.guides.semi_amortized import SemiAmortized
 
 __all__ = [
     "Amortized",
-    "Ascent",
     "AutoregressiveFlow",
     "EncoderGuide",
     "Family",
@@ -21,7 +20,6 @@ __all__ = [
     "LowRank",
     "MeanField",
     "MixtureGuide",
+    "SemiAmortized",
     "SplineFlow",
-    "coordinate_ascent",
-    "mixture_ascent",
 ]

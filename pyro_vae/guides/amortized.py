@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from pyro_vae.arguments import check_callable, check_integer, check_sizes, is_integer, refuse
 from pyro_vae.guides.families import Family, MeanField, sample_latent
-from pyro_vae.naming import unique_name
 from pyro_vae.nets import MLP, Standardise, default_latent_dim, made
+from pyro_vae.programs.naming import unique_name
 
 Trunk = Callable[[Sequence[int], Sequence[int]], nn.Module]
 

@@ -23,8 +23,8 @@ from pyro_vae.arguments import check_sizes
 from pyro_vae.guides.amortized import check_encoder
 from pyro_vae.guides.families import sample_latent
 from pyro_vae.guides.flows import BOUND, MaskedAutoregressiveTransform, MonotonicRQSTransform
-from pyro_vae.naming import unique_name
 from pyro_vae.nets import Standardise
+from pyro_vae.programs.naming import unique_name
 
 
 class AutoregressiveFlow(nn.Module):

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.arguments import check_sizes
-from pyro_vae.naming import unique_name
 from pyro_vae.nets import MLP, Standardise, last_parameter
+from pyro_vae.programs.naming import unique_name
 
 
 class HierarchicalGuide(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pyro_vae.arguments import check_integer, check_kind, check_rows, refuse
 from pyro_vae.guides.amortized import Amortized
 from pyro_vae.guides.families import Family, sample_latent
-from pyro_vae.naming import unique_name
+from pyro_vae.programs.naming import unique_name
 
 
 class Local(nn.Module):

@@ -1,19 +1,6 @@
-"""Coordinate ascent (CAVI) for a mixture of Gaussians with unknown centres: every update is in closed form.
-
-    q(mu, c) = prod_k N(mu_k; m_k, v_k I) prod_n Categorical(c_n; phi_n)
-
-    phi_nk  proportional to  exp(-(|x_n - m_k|^2 + D v_k) / (2 sigma^2))
-    v_k = 1 / (1 / spread^2 + sum_n phi_nk / sigma^2),    m_k = v_k sum_n phi_nk x_n / sigma^2
-
-Each update maximises the ELBO in its own factor, so that the ELBO of all data together rises at every sweep. It has many
-local maxima (K! by the names of the components alone): the start decides, and restarts are the user's.
-
-References: Blei, Kucukelbir, McAuliffe (2017), sections 2.4 and 3; Bishop (2006), section 10.2.
-"""
+"""The guide of a mixture of Gaussians, q(centres) q(assignment), which coordinate ascent fits (`mixture_ascent`)."""
 
 from __future__ import annotations
-
-import math
 
 import pyro
 import pyro.distributions as dist
@@ -22,15 +9,9 @@ from torch import Tensor, nn
 
 from pyro_vae.arguments import (
     check_finite,
-    check_integer,
-    check_number,
-    check_positive,
-    check_rows,
-    check_seed,
     check_shape,
     refuse,
 )
-from pyro_vae.guides.coordinate_ascent import Ascent
 
 
 class MixtureGuide(nn.Module):
@@ -68,76 +49,3 @@ class MixtureGuide(nn.Module):
         with pyro.plate("data", len(x), dim=-1):
             probabilities = self.responsibilities if index is None else self.responsibilities[index]
             return pyro.sample("assignment", dist.Categorical(probs=probabilities))
-
-
-@torch.no_grad()
-def mixture_ascent(
-    x: Tensor,
-    num_components: int,
-    *,
-    spread: float,
-    sigma: float,
-    seed: int = 0,
-    max_sweeps: int = 1000,
-    tolerance: float = 1e-10,
-) -> Ascent[MixtureGuide]:
-    """Fit the posterior of a `GaussianMixture` by coordinate ascent, from centres at data drawn at random.
-
-    Args:
-        x: data `(N, D)`.
-        num_components: K, at most N.
-        spread, sigma: the model's standard deviations, of the centres and of a component.
-        seed: of the data at which the centres start.
-        max_sweeps: most sweeps over both factors.
-        tolerance: stop when the ELBO has risen by no more, nats.
-
-    Returns:
-        The guide, and the ELBO of all data together before the first sweep and after each, `(sweeps + 1,)` nats.
-
-    Raises:
-        ValueError: data that are not finite and `(N, D)`, or numbers out of range.
-
-    Example:
-        >>> ascent = mixture_ascent(torch.randn(20, 2), 3, spread=3.0, sigma=1.0)
-        >>> bool((ascent.elbos.diff() > -1e-3).all())
-        True
-    """
-    for name, count in (("num_components", num_components), ("max_sweeps", max_sweeps)):
-        check_integer(name, count, 1)
-    check_positive("spread", spread)
-    check_positive("sigma", sigma)
-    check_seed("seed", seed)
-    check_number("tolerance", tolerance, least=0)
-    check_rows("x", x)
-    check_shape("x", x, (None, None))
-    check_finite("x", x)
-    if len(x) < num_components:
-        raise ValueError(f"x, num_components: got {len(x)} data for {num_components}, expected as many data or more")
-    start = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:num_components]
-    mean, variance = x[start.to(x.device)].clone(), x.new_full((num_components,), sigma**2)
-    phi = x.new_full((len(x), num_components), 1 / num_components)
-    elbos = [_elbo(x, mean, variance, phi, spread, sigma)]
-    for _ in range(max_sweeps):
-        phi = torch.softmax(-_distances(x, mean, variance) / (2 * sigma**2), 1)
-        variance = 1 / (1 / spread**2 + phi.sum(0) / sigma**2)
-        mean = variance[:, None] * (phi.T @ x) / sigma**2
-        elbos.append(_elbo(x, mean, variance, phi, spread, sigma))
-        if elbos[-1] - elbos[-2] <= tolerance:
-            break
-    return Ascent(MixtureGuide(mean, variance, phi), torch.stack(elbos))
-
-
-def _distances(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """E_q |x_n - mu_k|^2, `(N, K)`."""
-    return torch.cdist(x, mean, compute_mode="donot_use_mm_for_euclid_dist").square() + x.shape[1] * variance
-
-
-def _elbo(x: Tensor, mean: Tensor, variance: Tensor, phi: Tensor, spread: float, sigma: float) -> Tensor:
-    """E_q[log p(x, c, mu)] + entropy, a scalar."""
-    (num_data, dim), num = x.shape, len(mean)
-    likelihood = -(phi * _distances(x, mean, variance)).sum() / (2 * sigma**2)
-    likelihood -= num_data * dim / 2 * math.log(2 * math.pi * sigma**2)
-    ratio = variance / spread**2
-    centres = (dim * (ratio - 1 - ratio.log()) + mean.square().sum(1) / spread**2).sum() / 2
-    assignments = torch.special.xlogy(phi, num * phi).sum()
-    return likelihood - centres - assignments

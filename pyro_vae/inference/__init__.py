@@ -1,11 +1,22 @@
-"""Inference: SVI on whole datasets, and on one datum's own parameters."""
+"""Inference: SVI on whole datasets, classical inference datum by datum, and coordinate ascent where it has closed forms."""
 
-from pyro_vae.inference.compiled import CompiledSVI
+from pyro_vae.inference.compiled_svi import CompiledSVI
+from pyro_vae.inference.coordinate_ascent import Ascent, coordinate_ascent
 from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.local import fit_local
+from pyro_vae.inference.mixture_ascent import mixture_ascent
 from pyro_vae.inference.outcome import Run
 from pyro_vae.inference.recipe import Recipe
-from pyro_vae.inference.semi_amortized import SemiAmortized
 from pyro_vae.inference.svi import fit
 
-__all__ = ["CompiledSVI", "NonFiniteLoss", "Recipe", "Run", "SemiAmortized", "fit", "fit_local"]
+__all__ = [
+    "Ascent",
+    "CompiledSVI",
+    "NonFiniteLoss",
+    "Recipe",
+    "Run",
+    "coordinate_ascent",
+    "fit",
+    "fit_local",
+    "mixture_ascent",
+]

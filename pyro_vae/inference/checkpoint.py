@@ -16,21 +16,11 @@ from typing import Any
 
 import torch
 
-from pyro_vae.files import write_atomically
+from pyro_vae.files.atomic import read_whole, write_atomically
 
 FORMAT = 2
-MAX_BYTES = 4 * 2**30  # of a file that is read whole
 _SEAL = b"pyro_vae sha256 "
 _SEALED = len(_SEAL) + 64  # bytes of the archive's comment
-
-
-def read_whole(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """The bytes of a file; a ValueError where there are more than `limit`."""
-    with path.open("rb") as file:
-        raw = file.read(limit + 1) if path.stat().st_size <= limit else b""
-        if len(raw) > limit or path.stat().st_size > limit:
-            raise ValueError(f"{path}: got {path.stat().st_size:,} bytes, expected at most {limit:,}")
-    return raw
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

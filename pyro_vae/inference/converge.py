@@ -28,8 +28,8 @@ from torch import Tensor
 
 from pyro_vae.graphs import CaptureError, Compiled
 from pyro_vae.inference.failure import NonFiniteLoss
-from pyro_vae.modes import evaluation
-from pyro_vae.traces import Program, log_joint, plate_depth, sample_guide
+from pyro_vae.programs.evaluation import evaluation
+from pyro_vae.programs.traces import Program, log_joint, plate_depth, sample_guide
 
 WINDOW = 25
 PATIENCE = (4, 4, 4, 4, 16)  # windows without a better one, at each rate

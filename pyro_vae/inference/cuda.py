@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vae.calls import first_line
+from pyro_vae.programs.calls import first_line
 
 _WARM_UP = 11  # calls with inputs of one shape before they are recorded: the engine compares at calls 2 and 9
 

@@ -14,8 +14,8 @@ import torch
 from pyro_vae.data import Split
 from pyro_vae.evidence.methods import log_evidence
 from pyro_vae.inference.job import Job, Position
-from pyro_vae.modes import evaluation
-from pyro_vae.traces import particles
+from pyro_vae.programs.evaluation import evaluation
+from pyro_vae.programs.traces import particles
 
 _FEW = 64  # data on which a program that has broken shows it
 

@@ -6,7 +6,6 @@ every file is replaced in one step.
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 import uuid
@@ -16,8 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pyro_vae.files import write_atomically
-from pyro_vae.inference.checkpoint import read_whole
+from pyro_vae.files.atomic import read_whole, write_atomically
+from pyro_vae.files.folders import making
 from pyro_vae.inference.weights import NAME as WEIGHTS
 
 CHECKPOINT = "checkpoint.pt"
@@ -62,31 +61,6 @@ def claim(folder: Path, resume: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def making(name: str, folder: Path) -> Iterator[None]:
-    """Make a folder and its parents where they are missing; those that stay empty go where an error comes.
-
-    Raises:
-        ValueError: it cannot be made; the argument or option `name` has asked for it.
-    """
-    made: list[Path] = []
-    try:
-        for path in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
-            path.mkdir(exist_ok=True)
-            made.insert(0, path)
-        if not folder.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "it is no folder")
-    except (OSError, ValueError) as error:
-        _remove(made)
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ValueError(f"{name}: cannot make {folder} ({reason}): choose another folder") from error
-    try:
-        yield
-    except BaseException:
-        _remove(made)
-        raise
-
-
-@contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     path = folder / LOCK
     if path.is_symlink():
@@ -112,14 +86,6 @@ def _forget(folder: Path, before: set[str]) -> None:
         ours = path.name in (*FILES, LOCK) or path.name.startswith("events.out.tfevents")
         if ours and path.name not in before:
             path.unlink()
-
-
-def _remove(folders: list[Path]) -> None:
-    """Remove folders as far as they are empty."""
-    for path in folders:
-        if not path.is_dir() or any(path.iterdir()):
-            return
-        path.rmdir()
 
 
 def new_identity(folder: Path) -> str:

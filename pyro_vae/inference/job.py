@@ -24,8 +24,8 @@ from pyro_vae.inference.record import Row, write_metrics
 from pyro_vae.inference.settings import difference
 from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.inference.weights import write_weights
-from pyro_vae.modes import modules_of
-from pyro_vae.traces import Program
+from pyro_vae.programs.evaluation import modules_of
+from pyro_vae.programs.traces import Program
 
 Step = Callable[[Tensor, Tensor | None], Tensor]
 """One step of training, from the rows of the minibatch and the random bits of their binarisation to the loss."""

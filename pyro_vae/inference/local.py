@@ -19,18 +19,18 @@ from pyro.infer import ELBO, SVI, Trace_ELBO
 from torch import Tensor, nn
 
 from pyro_vae.arguments import check_integer, check_kind, check_positive, check_seed
-from pyro_vae.calls import called
-from pyro_vae.checks import check_programs, check_reach
-from pyro_vae.evidence.checks import check_inputs
-from pyro_vae.inference.compiled import CompiledSVI
+from pyro_vae.inference.compiled_svi import CompiledSVI
 from pyro_vae.inference.converge import Given, Optimum, converge, elbo
 from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import Engine, check_engine
-from pyro_vae.modes import in_eval_mode, modules_of
-from pyro_vae.parameters import guide_parameters, trainable_parameters, without_parameters
-from pyro_vae.parts import default_index, some
-from pyro_vae.traces import Program
+from pyro_vae.programs.calls import called
+from pyro_vae.programs.checks import check_programs, check_reach
+from pyro_vae.programs.evaluation import in_eval_mode, modules_of
+from pyro_vae.programs.inputs import check_inputs
+from pyro_vae.programs.parameters import guide_parameters, trainable_parameters, without_parameters
+from pyro_vae.programs.parts import default_index, some
+from pyro_vae.programs.traces import Program
 
 _WORTH_IT = 2_000_000  # steps, over all data, from which on "auto" compiles
 _USUAL = 1000  # steps to convergence, about; of a guide that is no table, where no number is given

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pyro_vae.calls import first_line
 from pyro_vae.data import Dataset
 from pyro_vae.diagnostics.collapse import Alarm, CollapseWarning, find_collapse
 from pyro_vae.diagnostics.units import Units, latent_units
-from pyro_vae.evidence.checks import caveat_of
 from pyro_vae.inference.job import Job, Position
 from pyro_vae.inference.record import Row, write_units
-from pyro_vae.traces import Program
+from pyro_vae.programs.calls import first_line
+from pyro_vae.programs.inputs import caveat_of
+from pyro_vae.programs.traces import Program
 
 PROBE = 1000  # rows of data on which the units are followed
 MIN_VALID = 10  # validation rows, below which they decide nothing

@@ -13,23 +13,23 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from pyro_vae.arguments import check_choice
-from pyro_vae.calls import called
-from pyro_vae.checks import check_programs, check_reach
 from pyro_vae.data import Dataset, Split, as_dataset
 from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import check_rule, draw_seed, rule_for
-from pyro_vae.evidence.checks import check_data
-from pyro_vae.inference.engine import make_step
 from pyro_vae.inference.job import Job, read_checkpoint
 from pyro_vae.inference.optim import JointOptim, make_schedule
 from pyro_vae.inference.outcome import MIN_VALID, probe_of
 from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
 from pyro_vae.inference.settings import settings_of
-from pyro_vae.modes import in_eval_mode, isolated_noise
+from pyro_vae.inference.steps import make_step
 from pyro_vae.objectives import tempered
-from pyro_vae.parameters import Scaling, scaling, trainable_parameters
-from pyro_vae.parts import known_numbers, takes_parts
-from pyro_vae.traces import Program
+from pyro_vae.programs.calls import called
+from pyro_vae.programs.checks import check_programs, check_reach
+from pyro_vae.programs.evaluation import in_eval_mode, isolated_noise
+from pyro_vae.programs.inputs import check_data
+from pyro_vae.programs.parameters import Scaling, scaling, trainable_parameters
+from pyro_vae.programs.parts import known_numbers, takes_parts
+from pyro_vae.programs.traces import Program
 
 
 def resolve_device(device: str) -> torch.device:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pyro_vae.diagnostics.units import Units
-from pyro_vae.files import write_atomically
+from pyro_vae.files.atomic import write_atomically
 
 Row = dict[str, float]
 

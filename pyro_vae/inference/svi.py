@@ -2,9 +2,9 @@
 
     minimise over all parameters   sum_n  E_q(z | x_n) [ log q(z | x_n) - log p(x_n, z) ]
 
-The step is that of `pyro.infer.SVI`, by stock Pyro or by the compiled engine (`compiled.py`), and the loop adds nothing to
-its mathematics: data in memory, indexed on the device; one torch optimizer; a validation ELBO each epoch; checkpoints from
-which a killed run goes on bit for bit (on a CPU). All noise (the data order and the binarisation in one stream, the guide's
+The step is that of `pyro.infer.SVI`, by stock Pyro or by the compiled engine (`compiled_svi.py`), and the loop adds
+nothing to its mathematics: data in memory, indexed on the device; one torch optimizer; a validation ELBO each epoch;
+checkpoints from which a killed run goes on bit for bit (on a CPU). All noise (the data order and the binarisation in one stream, the guide's
 samples in another) comes from generators seeded by the recipe whose states are in the checkpoint; the caller's random state
 is left as it was.
 """
@@ -25,7 +25,6 @@ import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pyro_vae.arguments import check_flag, check_kind, refuse
-from pyro_vae.calls import called
 from pyro_vae.data import Dataset
 from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import draw_seed
@@ -39,7 +38,8 @@ from pyro_vae.inference.recipe import Recipe
 from pyro_vae.inference.record import Reporter, Row, tensorboard_writer
 from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.objectives import warmup
-from pyro_vae.traces import Program
+from pyro_vae.programs.calls import called
+from pyro_vae.programs.traces import Program
 
 _SAVE_EVERY = 300.0  # seconds between checkpoints inside a long epoch
 

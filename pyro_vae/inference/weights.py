@@ -20,8 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from pyro_vae.files import write_atomically
-from pyro_vae.inference.checkpoint import read_whole
+from pyro_vae.files.atomic import read_whole, write_atomically
 
 NAME = "weights.safetensors"
 FORMAT = "1"

@@ -33,7 +33,7 @@ from pyro_vae.arguments import (
     check_sizes,
     refuse,
 )
-from pyro_vae.naming import unique_name
+from pyro_vae.programs.naming import unique_name
 
 
 class LinearGaussian(nn.Module):

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from pyro_vae.arguments import MAX_SAMPLES, check_data_of, check_integer, check_mean, check_shape, check_sizes
 from pyro_vae.data import Binarise
 from pyro_vae.models.likelihoods import Likelihood, chosen, start_likelihood
-from pyro_vae.naming import unique_name
 from pyro_vae.nets import MLPDecoder, default_latent_dim, last_parameter, made
+from pyro_vae.programs.naming import unique_name
 
 Decoder = Callable[[int, Sequence[int], Sequence[int], int], nn.Module]
 

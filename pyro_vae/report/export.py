@@ -27,16 +27,16 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_index, check_kind, check_rows, is_integer, refuse
-from pyro_vae.arviz_data import to_arviz
-from pyro_vae.checks import check_programs
 from pyro_vae.data.binarise import draw_seed
 from pyro_vae.diagnostics.reference import Reference
-from pyro_vae.evidence.checks import caveat_of, check_inputs, check_numbers
-from pyro_vae.modes import evaluation, isolated_noise
-from pyro_vae.parts import batches
-from pyro_vae.simulation import predict
-from pyro_vae.traces import Particles, Program, guide_sites, log_joint, plate_depth, sample_guide
-from pyro_vae.weights import ess, log_mean_exp, pareto_k, resampled
+from pyro_vae.evidence.weights import ess, log_mean_exp, pareto_k, resampled
+from pyro_vae.programs.checks import check_programs
+from pyro_vae.programs.evaluation import evaluation, isolated_noise
+from pyro_vae.programs.inputs import caveat_of, check_inputs, check_numbers
+from pyro_vae.programs.parts import batches
+from pyro_vae.programs.simulation import predict
+from pyro_vae.programs.traces import Particles, Program, guide_sites, log_joint, plate_depth, sample_guide
+from pyro_vae.report.arviz_data import to_arviz
 
 _ROWS = 16_384  # latents scored in one run of the model
 _PREDICTED = 100  # most data drawn for each datum

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.utils import save_image
 
-from pyro_vae.files import check_replaceable, write_atomically
-from pyro_vae.inference.folder import making
-from pyro_vae.report.tables import write_csv
+from pyro_vae.files.atomic import check_replaceable, write_atomically
+from pyro_vae.files.folders import making
+from pyro_vae.files.texts import write_csv
 
 
 def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> Path:
@@ -22,6 +21,8 @@ def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> P
     Raises:
         ValueError: data that are not images, or a path that cannot be written.
     """
+    from torchvision.utils import save_image  # two seconds, which only pictures need
+
     grid = as_images(images)
     path = Path(path)
     columns = columns or math.ceil(math.sqrt(len(grid)))

@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 
 from pyro_vae.evidence import Estimate
-from pyro_vae.report.tables import share, write_csv
+from pyro_vae.files.texts import write_csv
+from pyro_vae.report.tables import share
 
 _NEARLY_ALL = 0.95
 

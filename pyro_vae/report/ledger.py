@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from pyro_vae.arviz_data import to_arviz, write_netcdf
 from pyro_vae.diagnostics import Entry, Gap, Ledger
-from pyro_vae.files import write_atomically
-from pyro_vae.report.tables import share, with_caveat, write_csv
+from pyro_vae.files.atomic import write_atomically
+from pyro_vae.files.texts import write_csv
+from pyro_vae.report.arviz_data import to_arviz, write_netcdf
+from pyro_vae.report.tables import share, with_caveat
 
 ENDS = (".csv", "_data.csv", ".nc", ".png")  # of the files of a ledger
 _SCORES = ("elbo", "elbo_error", "rate", "distortion", "log_px", "log_px_error", "ess", "pareto_k")

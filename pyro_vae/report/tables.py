@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-
-from pyro_vae.files import write_atomically
 
 Summary = dict[str, Any]
 
@@ -48,12 +43,3 @@ def show(table: Table) -> None:
     """Print a table to stdout, wide enough for its cells where stdout is no terminal."""
     console = Console()
     (console if console.is_terminal else Console(width=140)).print(table)
-
-
-def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write rows with the same keys, at least one, atomically."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))

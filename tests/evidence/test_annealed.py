@@ -25,13 +25,13 @@ from pyro_vae import (
     log_evidence,
 )
 from pyro_vae.evidence import by_annealing, by_quadrature, likeness, rate_distortion_curve, sandwich
-from pyro_vae.evidence.annealing import Setting, place, schedule
+from pyro_vae.evidence.chains import Setting, place, schedule
 from pyro_vae.evidence.estimate import standard_error
 from pyro_vae.evidence.hmc import adapted, transition
 from pyro_vae.evidence.path import Path
-from pyro_vae.modes import evaluation
-from pyro_vae.simulation import simulate
-from pyro_vae.traces import log_joint, plate_depth, prior, sample_guide
+from pyro_vae.programs.evaluation import evaluation
+from pyro_vae.programs.simulation import simulate
+from pyro_vae.programs.traces import log_joint, plate_depth, prior, sample_guide
 
 
 def make(dim: int = 2, num: int = 20) -> tuple[LinearGaussian, torch.Tensor]:

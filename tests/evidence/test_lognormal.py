@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pyro_vae import LinearGaussian
 from pyro_vae.evidence import Annealed, by_annealing
-from pyro_vae.evidence.annealing import Setting
+from pyro_vae.evidence.chains import Setting
 from pyro_vae.evidence.lognormal import normal_error
-from pyro_vae.weights import log_mean_exp, log_mean_exp_error
+from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
 
 
 def chains(log_w: Tensor) -> Annealed:

@@ -16,9 +16,9 @@ from pyro_vae.evidence import by_importance, by_quadrature
 from pyro_vae.evidence.best import Best
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.quadrature import Integrated
+from pyro_vae.evidence.weights import log_mean_exp, pareto_k, pareto_smoothed
+from pyro_vae.programs.traces import prior
 from pyro_vae.report.intervals import interval_text, plain_verdict
-from pyro_vae.traces import prior
-from pyro_vae.weights import log_mean_exp, pareto_k, pareto_smoothed
 
 
 def make(dim: int = 2, num: int = 20) -> tuple[LinearGaussian, torch.Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pyro_vae import MLP, VAE, Amortized, Bernoulli, LinearGaussian, Local, MeanField, log_evidence
 from pyro_vae.evidence import importance, scores
 from pyro_vae.graphs import Compiled
-from pyro_vae.naming import unique_name
+from pyro_vae.programs.naming import unique_name
 
 SHAPE, DIM = (1, 4, 16), 3
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from pyro_vae import LinearGaussian, log_evidence
 from pyro_vae.evidence import by_annealing, by_importance, by_quadrature
 from pyro_vae.evidence.scouts import unreached
-from pyro_vae.modes import evaluation
-from pyro_vae.tails import FEWEST
-from pyro_vae.traces import prior
+from pyro_vae.evidence.tails import FEWEST
+from pyro_vae.programs.evaluation import evaluation
+from pyro_vae.programs.traces import prior
 
 
 class Distorted:

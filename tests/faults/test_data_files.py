@@ -24,7 +24,7 @@ from jsonargparse import Namespace
 from PIL import Image
 
 from pyro_vae import cli
-from pyro_vae.texts import read_json, read_table
+from pyro_vae.files.texts import read_json, read_table
 from tests.faults.places import TINY, broken_promise, call, leftovers
 from tests.faults.scale import times
 

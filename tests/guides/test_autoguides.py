@@ -41,7 +41,7 @@ from pyro_vae import (
     log_evidence,
     sandwich,
 )
-from pyro_vae.parts import takes_parts
+from pyro_vae.programs.parts import takes_parts
 from pyro_vae.report.export import draws_to_arviz
 
 POSITIVE = dist.constraints.positive

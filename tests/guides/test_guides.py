@@ -34,7 +34,7 @@ from pyro_vae import (
     log_evidence,
     particles,
 )
-from pyro_vae.naming import unique_name
+from pyro_vae.programs.naming import unique_name
 
 SIZE, DIM, NUM = 6, 3, 7
 

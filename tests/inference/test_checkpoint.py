@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pyro_vae.files import write_atomically
+from pyro_vae.files.atomic import write_atomically
 from pyro_vae.inference.checkpoint import FORMAT, _seal, load, load_weights, save
 
 

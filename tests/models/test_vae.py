@@ -9,7 +9,7 @@ import torch
 from pyro import poutine
 
 from pyro_vae import VAE, Bernoulli, ConvDecoder, Dataset, GatedDecoder, Gaussian, Split, likelihood_for, load
-from pyro_vae.traces import log_joint
+from pyro_vae.programs.traces import log_joint
 
 SHAPE = (1, 6, 6)
 LIKELIHOODS = [

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from pyro_vae import MLP, Amortized, ExactGuide, LinearGaussian, Local, MeanField, Reference
-from pyro_vae.arviz_data import write_netcdf
+from pyro_vae.evidence.weights import log_mean_exp_error, pareto_k
+from pyro_vae.report.arviz_data import write_netcdf
 from pyro_vae.report.export import draws_to_arviz, reference_to_arviz
-from pyro_vae.weights import log_mean_exp_error, pareto_k
 
 OLD = hasattr(arviz, "psislw")  # ArviZ 0.23
 NUM, DRAWS = 6, 400

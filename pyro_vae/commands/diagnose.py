@@ -1,0 +1,189 @@
+"""`pyro-vae diagnose`: can the guides of a run, and its figures, be believed?
+
+calibration   ranks and coverage on data that the model makes (amortized guides only)
+weights       k-hat of importance weights on real data
+sandwich      bounds from both sides on data that the model makes, and whether real data are like them
+NUTS          means and standard deviations against a reference posterior of a few real data
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from rich.console import Console
+
+from pyro_vae.commands.options import add_data, choose, look_at_latent, run_parser
+from pyro_vae.data import Split
+from pyro_vae.diagnostics import Reference, Units, agreement, check_calibration, reference_posterior
+from pyro_vae.evidence import likeness, log_evidence, sandwich
+from pyro_vae.evidence.weights import MIN_PARTICLES
+from pyro_vae.files.atomic import check_replaceable, staged
+from pyro_vae.files.folders import making
+from pyro_vae.files.texts import write_json
+from pyro_vae.programs.calls import Program
+from pyro_vae.programs.inputs import check_numbers
+from pyro_vae.report.tables import share
+from pyro_vae.runs.figures import make_way, settings_of
+from pyro_vae.runs.opening import Parts, open_from
+from pyro_vae.runs.usage import OneLineParser
+from pyro_vae.swap import check_names, swap_guides
+
+HELP = "whether guides and figures can be believed"
+
+_FEW_HIGH = 0.05  # share of the data with a high k-hat that is passed over
+_FAR = 0.2  # standard deviations of the posterior by which means may be off
+_RATIO = 0.9  # of standard deviations, below or above whose inverse a guide is too narrow or too wide
+
+
+def parser(trust: Sequence[str]) -> OneLineParser:
+    """Its options."""
+    made = run_parser("Judge guides by calibration, weights, two-sided bounds and NUTS; writes diagnosis.json.")
+    made.add_argument("--guides", type=str, default="amortized", help="as of compare, with commas between them")
+    add_data(made, usual="200")
+    made.add_argument("--num_particles", type=int, default=2500, help="per datum for k-hat")
+    made.add_argument("--num_simulations", type=int, default=1000, help="data made by the model for calibration")
+    made.add_argument("--num_draws", type=int, default=99, help="of the guide for each of them")
+    made.add_argument(
+        "--num_sandwich", type=int, default=0, help="data made by the model for two-sided bounds; 0 for none"
+    )
+    made.add_argument("--num_temperatures", type=int, default=1000, help="of these bounds")
+    made.add_argument("--num_nuts", type=int, default=0, help="data whose posterior NUTS samples; 0 for none")
+    made.add_argument("--seed", type=int, default=0, help="of everything")
+    made.add_argument("--out", type=str | None, default=None, help="JSON file instead of RUN/diagnosis.json")
+    return made
+
+
+def run(options: Namespace) -> None:
+    """Judge the run's guides, print a verdict for each, and write it all."""
+    out = Path(options.out) if options.out else Path(options.run) / "diagnosis.json"
+    check_replaceable("out", out)
+    parts = open_from(options)
+    split = choose(parts, options.split, options.num_data, usual=200)
+    names = [name.strip() for name in options.guides.split(",")]
+    check_names(parts.model, parts.guide, names)
+    _check_numbers(options, len(split))
+    with making("out", out.parent):
+        _diagnose(options, parts, split, names, out)
+
+
+def _diagnose(options: Namespace, parts: Parts, split: Split, names: list[str], out: Path) -> None:
+    found: dict[str, Any] = {
+        "split": options.split,
+        "fingerprint": split.fingerprint,
+        "num_data": len(split),
+        "guides": {},
+    }
+    with ExitStack() as stack:
+        status = stack.enter_context(Console(stderr=True).status("fitting the guides"))
+        guides = swap_guides(parts.model, parts.guide, split.x, names, split.numbers(), seed=options.seed)
+        reference = None
+        if options.num_nuts:
+            status.update("sampling by NUTS")
+            some = split.take(options.num_nuts)
+            reference = reference_posterior(parts.model, some.x, some.numbers(), seed=options.seed)
+            found["nuts"] = _nuts_facts(reference)
+        if options.num_sandwich:
+            status.update("annealing both ways")
+            found["sandwich"] = _sandwich(parts, split, options)
+        for name, guide in guides.items():
+            status.update(f"judging {name}")
+            found["guides"][name] = _judge(parts.model, guide, split, reference, options)
+    settings = settings_of(options, parts, split)
+    with staged(out.parent, lambda: make_way(out, [], settings)) as new:
+        write_json(new / out.name, found | {"settings": settings})
+    if "sandwich" in found:
+        print(found["sandwich"]["verdict"])
+    for name, said in found["guides"].items():
+        print(f"{name}: {said['verdict']}")
+    print(f"written to {out}")
+
+
+def _check_numbers(options: Namespace, num_data: int) -> None:
+    """What would only come to light after some minutes of work."""
+    least = {"num_particles": MIN_PARTICLES, "num_simulations": 20, "num_draws": 5, "num_temperatures": 2}
+    least |= {"num_sandwich": 0, "num_nuts": 0, "seed": 0}
+    check_numbers({name: (options[name], number) for name, number in least.items()})
+    for name in ("num_sandwich", "num_nuts"):
+        if options[name] > num_data:
+            raise ValueError(f"{name}: got {options[name]}, expected at most num_data, {num_data}")
+
+
+def _judge(
+    model: Program, guide: Program, split: Split, reference: Reference | None, options: Namespace
+) -> dict[str, Any]:
+    """What is found of one guide, and the verdict."""
+    said: list[str] = []
+    weights = log_evidence(
+        model, guide, split.x, split.numbers(), num_particles=options.num_particles, seed=options.seed
+    )
+    high = weights.share_above_threshold
+    found: dict[str, Any] = {"elbo": weights.elbo.mean().item(), "log_px": weights.mean, "share_above_threshold": high}
+    said.append(
+        f"k-hat high on {share(high)} of the {options.split} data" if high > _FEW_HIGH else "importance weights healthy"
+    )
+    right = high <= _FEW_HIGH
+    if hasattr(guide, "num_rows"):
+        said.append("calibration not applicable to parameters per datum")
+    else:
+        numbers = {name: options[name] for name in ("num_simulations", "num_draws", "seed")}
+        ranks = check_calibration(model, guide, split.x, split.numbers(), **numbers)
+        held, error = ranks.coverage()
+        found["coverage"] = dict(zip(("50%", "80%", "95%"), held.tolist(), strict=True))
+        found["coverage_error"] = error.tolist()
+        found["p_values"] = ranks.p_values
+        covers = "/".join(f"{100 * value:.0f}" for value in held)
+        said += [ranks.verdict(), f"50/80/95% regions hold the truth in {covers}%"]
+        right = right and ranks.calibrated
+    if reference is not None:
+        told, near = _against(guide, reference, split, options)
+        said.append(told)
+        right = right and near
+    units, use = look_at_latent(model, guide, split)
+    if units is not None:
+        found["active_units"], found["num_units"] = units.num_active, len(units.names)
+    if weights.caveat:
+        found["caveat"] = weights.caveat
+    found["verdict"] = _verdict(use, units, right, said, weights.caveat)
+    return found
+
+
+def _verdict(use: str, units: Units | None, right: bool, said: list[str], caveat: str) -> str:
+    """What is found of a guide, in in a sentence that begins with the use of the latent."""
+    if right and units is not None and units.num_active == 0:
+        judged = (
+            "the guide repeats the prior, which is right of a model that has no use for its latent, and says nothing"
+        )
+    else:
+        judged = "can be believed" if right else "NOT to be believed as a posterior"
+    return "; ".join(filter(None, [use, f"{judged}: {said[0]}", *said[1:], caveat]))
+
+
+def _against(guide: Program, reference: Reference, split: Split, options: Namespace) -> tuple[str, bool]:
+    some = split.take(options.num_nuts)
+    found = agreement(guide, reference, some.x, some.numbers(), seed=options.seed)
+    shift = torch.cat([part.flatten() for part in found.shift.values()]).square().mean().sqrt().item()
+    ratio = torch.cat([part.flatten() for part in found.ratio.values()]).log().mean().exp().item()
+    doubt = "" if reference.converged else " (whose chains have not converged)"
+    told = f"against NUTS{doubt} means off by {shift:.2f} and standard deviations {ratio:.2f} of the posterior's"
+    return told, shift < _FAR and _RATIO < ratio < 1 / _RATIO
+
+
+def _nuts_facts(reference: Reference) -> dict[str, Any]:
+    worst = max(value.max().item() for value in reference.r_hat.values())
+    least = min(value.min().item() for value in reference.ess.values())
+    return {"r_hat": worst, "ess": least, "num_divergent": reference.num_divergent, "seconds": reference.seconds}
+
+
+def _sandwich(parts: Parts, split: Split, options: Namespace) -> dict[str, Any]:
+    numbers = {"num_temperatures": options.num_temperatures, "seed": options.seed}
+    some = split.take(options.num_sandwich)
+    found = sandwich(parts.model, split.x, split.numbers(), guide=parts.guide, num_data=options.num_sandwich, **numbers)
+    real = log_evidence(parts.model, parts.guide, some.x, some.numbers(), method="annealed", **numbers)
+    alike = likeness(parts.model, parts.guide, split.x, found, real, index=split.numbers())  # type: ignore[arg-type]
+    told = f"sandwich: {found.forward.method} is at most {found.gap:.2f} +- {found.gap_error:.2f} nats low on simulated data"
+    return {"gap": found.gap, "gap_error": found.gap_error, "alike": alike.alike, "verdict": f"{told}; {alike}"}

@@ -1,0 +1,89 @@
+"""`pyro-vae info`: what a run is and how it went; it only reads the folder's files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from pyro_vae.commands.options import run_parser
+from pyro_vae.diagnostics.collapse import listed, warn_unused
+from pyro_vae.files.texts import printable, read_json, read_table
+from pyro_vae.programs.inputs import caveat_of
+from pyro_vae.runs.figures import earlier
+from pyro_vae.runs.opening import open_from
+from pyro_vae.runs.usage import OneLineParser
+
+HELP = "print what a run is"
+
+
+def parser(trust: Sequence[str]) -> OneLineParser:
+    """Its options."""
+    return run_parser("Print what a run is and how it went.")
+
+
+def run(options: Namespace) -> None:
+    """Print the programs, the data, everything that was measured, and the last epoch."""
+    folder = Path(options.run)
+    parts = open_from(options, need_data=False)
+    for name in ("model", "guide"):
+        part = getattr(parts, name)
+        print(f"{name}  {type(part).__name__}, {sum(p.numel() for p in part.parameters()):,} parameters")
+    if caveat_of(parts.model):
+        print(f"caveat  {caveat_of(parts.model)}")
+    for name in ("data.json", "versions.json"):
+        if (folder / name).is_file():
+            _say(name, _listed(read_json(folder / name)))
+    for name in ("evidence.json", "diagnosis.json", "ledger/train.json", "ledger/test.json"):
+        for path in (*earlier(folder / name), folder / name):
+            if path.is_file():
+                _tell_figures(str(path.relative_to(folder)), read_json(path))
+    if (folder / "metrics.csv").is_file():
+        _tell_metrics(folder / "metrics.csv")
+    if (folder / "units.csv").is_file():
+        _tell_units(folder / "units.csv")
+
+
+def _say(name: str, text: str) -> None:
+    print(printable(f"{name}  {text}"))
+
+
+def _listed(facts: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {v:.6g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
+
+
+def _tell_figures(name: str, facts: dict[str, Any]) -> None:
+    """Figures in one line, a diagnosis by its verdicts; and what they were measured with."""
+    settings = facts.pop("settings", None)
+    guides = facts.get("guides")
+    if isinstance(guides, dict):
+        facts = {
+            key: found["verdict"] for key, found in guides.items() if isinstance(found, dict) and "verdict" in found
+        }
+    if facts:
+        _say(name, _listed(facts))
+    if isinstance(settings, dict):
+        _say(name, f"measured with {_listed(settings)}")
+
+
+def _tell_metrics(path: Path) -> None:
+    last = read_table(path)[-1]
+    try:
+        numbers = {name: float(value) for name, value in last.items()}
+    except ValueError as error:
+        raise ValueError(f"{path}: got a row that is not of numbers ({error}): the file is torn") from error
+    _say("last epoch", _listed(numbers))
+
+
+def _tell_units(path: Path) -> None:
+    """The latent units after the last epoch, by their rates, and the alarm where none is active."""
+    rows = read_table(path)
+    try:
+        told = sorted(((float(row["rate"]), row["unit"], row["active"] == "True") for row in rows), reverse=True)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read as a table of units ({error}): the file is torn") from error
+    active = [f"{name} {rate:.2f}" for rate, name, is_active in told if is_active]
+    _say("units", f"{len(active)} of {len(told)} active, rates in nats: {listed(active, 12) or 'none'}")
+    warn_unused(len(active), len(told))

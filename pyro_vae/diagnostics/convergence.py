@@ -1,0 +1,25 @@
+"""Whether the chains of a sampler agree, by ArviZ (either version)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def convergence(draws: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split R-hat and bulk effective sample size of every unit `(*site)`, from draws `(chains, draws, *site)` by name.
+
+    NaN where the chains do not move.
+
+    References: Vehtari, Gelman, Simpson, Carpenter, Buerkner (2021).
+    """
+    import arviz  # a second, which only a reference needs
+    import xarray
+
+    arrays = {}
+    for name, values in draws.items():
+        dims = ("chain", "draw", *(f"{name}_{number}" for number in range(values.ndim - 2)))
+        arrays[name] = xarray.DataArray(values, dims=dims)
+    whole = xarray.Dataset(arrays)
+    r_hat, ess = arviz.rhat(whole), arviz.ess(whole)
+    return {name: r_hat[name].values for name in draws}, {name: ess[name].values for name in draws}

@@ -1,0 +1,1 @@
+"""Files: the one place that touches a disk."""

@@ -1,0 +1,79 @@
+"""The small files of a run, JSON and CSV: written atomically, read as what they are, data that anybody may have written.
+
+What is read is limited in size, is never code, and is printed without the control characters that a terminal would obey.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pyro_vae.files.atomic import read_whole, write_atomically
+
+MAX_TEXT = 2**24  # bytes of a JSON or CSV file that is read
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_json(path: Path, facts: dict[str, Any]) -> None:
+    """Write a JSON file atomically; NaN becomes null and infinity "inf", since JSON has neither."""
+    write_text(path, json.dumps(_strict(facts), indent=2, allow_nan=False) + "\n")
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _strict(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
+
+
+def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write rows with the same keys, at least one, atomically."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run folder; a ValueError where it is torn."""
+    try:
+        facts = json.loads(read_whole(path, MAX_TEXT))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: cannot be read as JSON ({error}): delete it and run the command again") from error
+    if not isinstance(facts, dict):
+        raise ValueError(f"{path}: got a {type(facts).__name__}, expected names with values: delete it and run again")
+    return facts
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file of a run folder, at least one; a ValueError where it is torn."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_whole(path, MAX_TEXT).decode(), newline="")))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: cannot be read as a table ({error}): the file is torn") from error
+    if not rows or any(None in row or None in row.values() for row in rows):
+        raise ValueError(f"{path}: got no whole row, expected at least one, all of a length: the file is torn")
+    return rows
+
+
+def printable(text: object) -> str:
+    r"""A text on one line in which every character can be printed; others as Python would write them.
+
+    Example:
+        >>> printable("plain \x1b[31mred\nß")
+        'plain \\x1b[31mred\\nß'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

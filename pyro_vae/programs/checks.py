@@ -1,0 +1,95 @@
+"""Whether two programs can be run together on the data at all: found by running them once on a few.
+
+What is wrong with a user's program is a ValueError of one line here, before anything long begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyro
+import torch
+from torch import Tensor
+
+from pyro_vae.programs.calls import first_line, in_one_line, is_told
+from pyro_vae.programs.evaluation import isolated_noise
+from pyro_vae.programs.parts import some, takes_parts
+from pyro_vae.programs.sites import escapes, is_point, support_name
+from pyro_vae.programs.traces import Program, draw_and_score, guide_sites, paired_sites, prior, refuse_points
+
+
+def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:
+    """Run both programs once on a few data with Pyro's validation on; what is wrong with them is a ValueError.
+
+    The datum of the largest number is among them; on all data run guides that answer only for all (`parts`).
+    """
+    if not takes_parts(model, x, index):
+        raise ValueError(
+            "model: it has parameters for just the data that it is run on, by their place: make them a table of all data"
+            " that is read by `index`, pyro.param('table', torch.zeros(num_data, d))[index]"
+        )
+    x, index = some(x, index, 8, guide, spread=True)
+    with in_one_line(x, 2), _told_by_index(model, guide, x, index), isolated_noise(x.device), torch.no_grad():
+        try:
+            with pyro.validation_enabled(True):
+                latents, _ = draw_and_score(model, guide, x, index, 2)
+                if any(torch.equal(z[0], z[1]) for z in latents.values()):
+                    _check_points(guide, x, index)
+        except ValueError:
+            if not _leaves_support(model, guide, x, index):
+                raise
+            with pyro.validation_enabled(True):  # draws outside are of no use to the likelihood: try it at the prior's
+                draw_and_score(model, prior(model), x, index, 2)
+
+
+@contextmanager
+def _told_by_index(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> Iterator[None]:
+    """Programs that fail at these numbers, and would not at the first ones of a data set, fail by `index`."""
+    try:
+        yield
+    except Exception as error:  # whatever a user's program raises
+        if is_told(error) or index is None or not _answer(model, guide, x):
+            raise
+        raise ValueError(
+            f"index: got {index.min()} to {index.max()}, where the programs fail ({first_line(error)}), as they do not at"
+            f" 0 to {len(x) - 1}: expected programs that know these data, such as a table with a row for each datum, those"
+            " of validation and test included"
+        ) from error
+
+
+def _check_points(guide: Program, x: Tensor, index: Tensor | None) -> None:
+    """Raise a ValueError for a Delta that is the same in each draw, beside the auxiliary sites of others."""
+    sites = guide_sites(guide, x, index)
+    if not any(s["infer"].get("is_auxiliary") for s in sites):
+        return  # `sample_guide` knows
+    again = {s["name"]: s["value"] for s in guide_sites(guide, x, index)}
+    refuse_points([s["name"] for s in sites if is_point(s["fn"]) and torch.equal(s["value"], again[s["name"]])])
+
+
+def _answer(model: Program, guide: Program, x: Tensor) -> bool:
+    """Whether the programs run where the data are the first ones of a set."""
+    try:
+        with isolated_noise(x.device), torch.no_grad(), pyro.validation_enabled(True):
+            draw_and_score(model, guide, x, torch.arange(len(x), device=x.device), 2)
+    except Exception:
+        return False
+    return True
+
+
+def _leaves_support(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> bool:
+    """Whether the guide has drawn a latent outside of the model's support."""
+    with pyro.validation_enabled(False):
+        return bool(torch.isneginf(draw_and_score(model, guide, x, index, 16)[1].log_prior).any())
+
+
+def check_reach(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:
+    """Raise a ValueError for a guide that draws outside of the model's support: its ELBO is -inf, and no training helps."""
+    with isolated_noise(x.device), torch.no_grad(), pyro.validation_enabled(False):
+        for name, (mine, theirs) in paired_sites(model, guide, x, index, scored=False).items():
+            if escapes(mine, theirs):
+                raise ValueError(
+                    f"guide: site {name!r} is drawn from all of the line, but the model's has support"
+                    f" {support_name(theirs)}: outside of it the density is 0 and the ELBO -inf; use a distribution with"
+                    " that support, such as a LogNormal for a positive value"
+                )

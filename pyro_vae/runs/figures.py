@@ -1,0 +1,74 @@
+"""What was measured is kept by the settings that it was measured under: a new measurement never takes the place of another.
+
+    RUN/evidence.json                     the newest figures, with their settings
+    RUN/earlier/evidence-1f0c9a2b.json    those of other settings, moved there before the newest are written
+
+The same holds for diagnosis.json, for the tables of `compare` and for files that `--out` names. Settings are the options
+that make a difference to the figures, the data's fingerprint and the checksum of the weights; figures of the same settings
+are replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from pyro_vae.data import Split
+from pyro_vae.files.folders import own_folder
+from pyro_vae.runs.opening import Parts
+from pyro_vae.files.texts import read_json
+
+EARLIER = "earlier"
+_PLUMBING = ("run", "data_root", "device", "out", "trust", "num_data", "max_bytes")
+
+Settings = dict[str, Any]
+
+
+def settings_of(options: Namespace | Mapping[str, Any], parts: Parts, split: Split) -> Settings:
+    """What figures depend on: the options, the data, the weights and the kind of device."""
+    kept = {name: value for name, value in dict(options).items() if name not in _PLUMBING}
+    facts = {"num_data": len(split), "fingerprint": split.fingerprint, "weights": parts.weights[:16]}
+    return kept | facts | {"device": split.x.device.type}
+
+
+def make_way(path: Path, others: Sequence[Path], settings: Settings) -> None:
+    """Move figures of other settings aside: the JSON file at `path`, which has the settings, and the `others` beside it."""
+    known = _key_at(path)
+    if known is None or known == _key(settings):
+        return
+    folder = path.parent / EARLIER
+    with own_folder("out", folder):
+        for old in (*others, path):  # the settings last: a kill in between leaves them with what is still to be moved
+            if old.exists():
+                os.replace(old, folder / f"{old.stem}-{known}{old.suffix}")
+
+
+def earlier(path: Path) -> list[Path]:
+    """The JSON files that made way for the one at `path`, in the order of their writing."""
+    found = [old for old in (path.parent / EARLIER).glob(f"{path.stem}-*.json") if old.is_file()]
+    return sorted(found, key=lambda old: (old.stat().st_mtime_ns, old.name))
+
+
+def _key_at(path: Path) -> str | None:
+    """The key of the settings of the figures in a file; of an earlier version, or torn: of its content."""
+    if not path.is_file():
+        return None
+    try:
+        settings = read_json(path).get("settings")
+    except ValueError:
+        settings = None
+    if isinstance(settings, dict):
+        return _key(settings)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:8]
+
+
+def _key(settings: Settings) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,313 @@
+"""A run folder: what a training left, and how to open it again.
+
+    config.yaml     the resolved settings; `pyro-vae train --config` repeats the run from it
+    data.json       shape, sizes and fingerprint of the data, so that sampling needs no data
+    versions.json   versions, device
+    run.json        the run's identity, drawn at random once; checkpoint and weights carry it too
+    metrics.csv     a row per epoch
+    checkpoint.pt   everything that is needed to go on (absent from a run that is only kept for its weights)
+    weights.safetensors   the parameters alone, written when the training ends
+    .lock           held while a process trains here
+
+Model, guide, optimizer and schedule are named by their classes in the config, a user's own included where they are trusted
+(`trust.py`). A model's class is called as `Model(shape, ...)` with the shape of a datum, a guide's as
+`Guide(shape, latent_dim, ...)`.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import torch
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
+from torch import nn
+
+from pyro_vae.runs.choices import choose_likelihood, match_rule
+from pyro_vae.data import Binarise, Dataset, load
+from pyro_vae.data.arrays import Values
+from pyro_vae.guides import EncoderGuide
+from pyro_vae.inference import Recipe
+from pyro_vae.inference.folder import check_identity, new_identity
+from pyro_vae.inference.job import read_checkpoint, set_weights
+from pyro_vae.inference.prepare import is_enough, resolve_device
+from pyro_vae.inference.weights import NAME as WEIGHTS
+from pyro_vae.inference.weights import digest_of, read_weights, write_weights
+from pyro_vae.models import VAE
+from pyro_vae.programs.parameters import trainable_parameters
+from pyro_vae.files.texts import read_json, write_json, write_text
+from pyro_vae.runs.trust import config_action, own_classes, read_config, split_trust
+from pyro_vae.runs.usage import OneLineParser
+
+ModelClass = Callable[[Sequence[int]], nn.Module]
+GuideClass = Callable[[Sequence[int], int], nn.Module]
+
+MAX_SIZE = 10**8  # values of a datum
+
+_DEFAULTS = {
+    "model": {"class_path": "pyro_vae.VAE"},
+    "guide": {"class_path": "pyro_vae.EncoderGuide"},
+    "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 1e-3}},
+    "loss": {"class_path": "pyro.infer.Trace_ELBO"},
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is trained on what; with a `Recipe`, all that config.yaml holds.
+
+    Attributes:
+        data: digits, mnist, fashion_mnist, or a path to a .npy, an .npz or a folder of images
+        data_root: folder of torchvision's datasets; PYRO_VAE_DATA unless given
+        binarise: how pixels become data; by the likelihood unless given, dynamic for Bernoulli, dequantise for Gaussian
+        values: what the numbers of a file are, pixels or real; by their look unless given
+        valid: number of validation data, 0 for none
+        model: class of the model, called as Model(shape, ...)
+        guide: class of the guide, called as Guide(shape, latent_dim, ...)
+        output_bias: start the decoder at the mean of the train data
+    """
+
+    data: str = "digits"
+    data_root: str | None = None
+    binarise: Binarise | None = None
+    values: Values | None = None
+    valid: int | None = None
+    model: ModelClass = VAE
+    guide: GuideClass = EncoderGuide
+    output_bias: bool = True
+
+
+class ShortHelp(DefaultHelpFormatter):
+    """Leaves the hundreds of known subclasses of torch's Module out of the help."""
+
+    def _expand_help(self, action: Any) -> str:
+        text = super()._expand_help(action)
+        return re.sub(r", known subclasses: [^()]{600,}", "", text)
+
+
+def settings_parser(trust: Sequence[str] = (), **options: Any) -> OneLineParser:
+    """The parser of everything that defines a run; what it parses is what config.yaml holds.
+
+    A file of settings may name the classes of `trust` beside those that are known.
+    """
+    parser = OneLineParser(formatter_class=ShortHelp, **options)
+    parser.add_argument("--config", action=config_action(trust), help="YAML file with any of the settings below")
+    parser.add_class_arguments(Settings, None, fail_untyped=False)  # a user's own class may have no annotations
+    parser.add_class_arguments(Recipe, None)
+    parser.set_defaults(_DEFAULTS)
+    return parser
+
+
+@dataclass
+class Parts:
+    """What a configuration describes, built."""
+
+    data: Dataset | None  # None where it was not asked for
+    model: nn.Module
+    guide: nn.Module
+    recipe: Recipe
+    weights: str = ""  # the checksum of the trained weights
+
+
+def build(
+    parser: ArgumentParser, config: Namespace, data_root: str | None = None, shape: Sequence[int] | None = None
+) -> Parts:
+    """Load the data and build model, guide and recipe; initial weights are drawn from the recipe's seed.
+
+    What the configuration leaves to the data (likelihood, rule of binarisation, latent size, batch size, warm-up) is written
+    into it. With the `shape` of a datum given, the data are not loaded.
+
+    Raises:
+        ValueError: a class that cannot be called as a model or guide, or settings out of range.
+    """
+    data = None if shape is not None else _load(config, data_root)
+    if data is not None:
+        choose_likelihood(config, data)
+    objects = parser.instantiate(config)
+    fields = Recipe.__dataclass_fields__
+    recipe = Recipe(**{name: getattr(objects, name) for name in fields})
+    shape = data.shape if data is not None else tuple(shape or ())
+    torch.manual_seed(recipe.seed)
+    model = _call("model", objects.model, shape)
+    latent_dim = getattr(model, "latent_dim", None)
+    if not isinstance(latent_dim, int):
+        raise ValueError(f"model: {type(model).__name__} has no integer `latent_dim`, which the guide is built from")
+    guide = _call("guide", objects.guide, shape, latent_dim)
+    if data is not None:
+        data = match_rule(config, data, model)
+        recipe = recipe.for_data(len(data.train), is_enough(data))
+        for name in ("batch_size", "warmup_epochs", "keep"):
+            config[name] = getattr(recipe, name)
+    options = config.model.get("init_args", {})
+    if "latent_dim" in options:
+        options["latent_dim"] = latent_dim
+    center = getattr(model, "center", None)
+    if config.output_bias and center is not None and data is not None:
+        center(data.mean)
+    return Parts(data, model, guide, recipe)
+
+
+def _load(config: Namespace, data_root: str | None) -> Dataset:
+    options = {name: config[name] for name in ("binarise", "values", "valid")}
+    try:
+        return load(config.data, root=data_root or config.data_root, **options)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _call(name: str, factory: Callable[..., nn.Module], *arguments: Any) -> nn.Module:
+    try:
+        return factory(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    except Exception as error:  # whatever a user's __init__ raises
+        expected = "Model(shape, ...)" if name == "model" else "Guide(shape, latent_dim, ...)"
+        raise ValueError(f"{name}: cannot be built as {expected} ({type(error).__name__}: {error})") from error
+
+
+def write_settings(folder: Path, parser: ArgumentParser, config: Namespace, data: Dataset, device: str) -> None:
+    """Write data.json, versions.json and, last, config.yaml into a new run folder: one with a config.yaml has them all."""
+    if (folder / "config.yaml").exists():
+        raise ValueError(
+            f"folder: {folder} holds the settings of a run that has not begun: `pyro-vae resume {folder}` begins it,"
+            " or choose another folder"
+        )
+    where = resolve_device(device)
+    write_json(folder / "data.json", describe_data(data))
+    packages = ("pyro-vae", "torch", "torchvision", "pyro-ppl", "arviz", "numpy")
+    versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    versions["device"] = torch.cuda.get_device_name() if where.type == "cuda" else "cpu"
+    write_json(folder / "versions.json", versions)
+    kept = config.clone()
+    for name in ("config", "folder", "device", "quiet", "trust"):
+        kept.pop(name, None)
+    write_text(folder / "config.yaml", parser.dump(kept))
+
+
+def describe_data(data: Dataset) -> dict[str, Any]:
+    """What data.json holds."""
+    sizes = {s.name: len(s) for s in (data.train, data.valid, data.test) if s is not None}
+    return {
+        "name": data.name,
+        "shape": list(data.shape),
+        "binarise": data.binarise,
+        **sizes,
+        "test_fingerprint": data.test.fingerprint,
+    }
+
+
+def read_settings(folder: str | Path, trust: Sequence[str] = ()) -> tuple[ArgumentParser, Namespace]:
+    """The settings of a run folder and the parser that understands them.
+
+    Classes of the user's own are imported where they are named in `trust`, as a class or as its module.
+
+    Raises:
+        FileNotFoundError: no such folder, or no config.yaml in it.
+        ValueError: a config.yaml that cannot be read, or that names a class that is neither known nor trusted.
+    """
+    path = Path(folder) / "config.yaml"
+    if not path.is_file():
+        what = "no config.yaml in it" if Path(folder).is_dir() else "no such folder"
+        raise FileNotFoundError(f"{folder}: {what}, expected the folder of a run made by `pyro-vae train`")
+    parser = settings_parser(exit_on_error=False)
+    plain = read_config(path, trust)
+    try:
+        with own_classes(trust):
+            settings = cast(Namespace, parser.parse_object(plain))
+    except Exception as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())[:300]}") from error
+    known = Path(folder) / "data.json"
+    if settings.binarise is None and known.is_file():  # of a version that did not write down its choice
+        settings.binarise = _known_rule(known)
+    return parser, settings
+
+
+def _known_rule(path: Path) -> Any:
+    rule = read_json(path).get("binarise")
+    if rule is not None and rule not in get_args(Binarise):
+        raise ValueError(f"{path}: got binarise {rule!r}, expected one of {', '.join(get_args(Binarise))}")
+    return rule
+
+
+def _known_shape(path: Path) -> list[int]:
+    """The shape of a datum, from data.json."""
+    shape = read_json(path).get("shape")
+    sizes = shape if isinstance(shape, list) and len(shape) <= 8 else [0]
+    if not all(type(size) is int and size > 0 for size in sizes) or math.prod(sizes) > MAX_SIZE:
+        raise ValueError(f"{path}: got the shape {str(shape)[:60]}, expected up to 8 positive integers")
+    return sizes
+
+
+def open_run(
+    folder: str | Path,
+    data_root: str | None = None,
+    device: str = "auto",
+    need_data: bool = True,
+    trust: Sequence[str] = (),
+) -> Parts:
+    """Open a run folder: its data, and its model and guide with their trained weights, on the device, in eval mode.
+
+    Weights are taken from weights.safetensors, or from the checkpoint of a run that has not ended. Without `need_data` the
+    data are not loaded where data.json tells their shape. Nothing in the folder is run; classes other than those of this
+    package, torch and Pyro are built only where `trust` names them, or their module.
+
+    Raises:
+        FileNotFoundError: no such run.
+        ValueError: files that are damaged, do not fit, or are of another run; a class that is not trusted.
+    """
+    where, path = resolve_device(device), Path(folder)
+    if isinstance(trust, str) or not isinstance(trust, Sequence) or not all(isinstance(name, str) for name in trust):
+        raise ValueError(f"trust: got {trust!r}, expected a list of modules or classes such as ['my_models']")
+    settings = read_settings(folder, trust)
+    known = path / "data.json"
+    shape = _known_shape(known) if not need_data and known.is_file() else None
+    with own_classes(trust):
+        parts = build(*settings, data_root=data_root, shape=shape)
+    if parts.data is not None:
+        parts.data = parts.data.to(where)
+    for module in (parts.model, parts.guide):
+        module.to(where).eval()
+    state = _trained_weights(path, where)
+    parts.weights = digest_of(state)
+    x, index = torch.zeros(2, *(shape or ()), device=where), torch.arange(2, device=where)
+    if parts.data is not None:  # rows that both programs know, by a draw of their own: that of all rows takes a while
+        split = parts.data.train
+        few = replace(split, pixels=split.pixels[:2], origin=split.numbers()[:2], drawn=None)
+        x, index = few.x, few.numbers()
+    params = trainable_parameters(parts.model, parts.guide, x, index)
+    set_weights(parts.model, parts.guide, params, state)
+    return parts
+
+
+def open_from(options: Namespace, need_data: bool = True) -> Parts:
+    """Open the run that a command line names."""
+    return open_run(options.run, options.data_root, options.device, need_data, split_trust(options.trust))
+
+
+def _trained_weights(folder: Path, device: torch.device) -> dict[str, Any]:
+    """The weights of a run."""
+    path = folder / WEIGHTS
+    if path.is_file():
+        state, run = read_weights(path, device)
+        check_identity(folder, WEIGHTS, run)
+        return state
+    if (folder / "weights.pt").is_file():
+        raise ValueError(
+            f"{folder / 'weights.pt'}: of an earlier version, whose damage cannot be noticed: where you trust the file,"
+            f' convert it by python -c "from pyro_vae.runs.opening import convert; convert({str(folder)!r})"'
+        )
+    return read_checkpoint(folder, device)["weights"]
+
+
+def convert(folder: str | Path) -> None:
+    """Write the weights.pt of an earlier version as weights.safetensors, give the run an identity, and delete weights.pt."""
+    path = Path(folder)
+    state = torch.load(path / "weights.pt", map_location="cpu", weights_only=True)
+    write_weights(path / WEIGHTS, {name: state[name] for name in ("model", "guide", "params")}, new_identity(path))
+    (path / "weights.pt").unlink()

@@ -1,0 +1,237 @@
+"""What a stranger sends is data: which classes a configuration may name, and how a file of settings is read.
+
+A configuration names classes, and whoever builds a class runs its code. From a file, a class is built without asking only
+where it is one of this package, of torch's nets and optimizers or of Pyro's objectives, is already imported, and is of a
+kind that trainings are made of. It is looked up among what is imported; nothing is imported in order to look. A user's own
+classes are built where the user says so, by `--trust my_models` or by naming the class on the command line; only then, and
+only while they are imported and built, is the working directory on the path of Python's imports, as its last entry.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]
+from pyro.infer import ELBO
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from pyro_vae.guides import Family
+from pyro_vae.files.atomic import read_whole
+
+HOUSES = ("pyro_vae", "torch.nn", "torch.optim", "pyro.infer", "pyro.nn")  # where known classes are defined
+KINDS = (nn.Module, Family, Optimizer, LRScheduler, ELBO)
+SHORT = (
+    "pyro_vae",
+    "torch.optim",
+    "torch.optim.lr_scheduler",
+    "pyro.infer",
+    "torch.nn",
+)  # where short names are sought
+PATHS = ("data", "data_root")  # settings whose dots are those of files
+PARTS = ("--model", "--guide", "--optimizer", "--schedule", "--loss")
+
+MAX_CONFIG = 2**18  # bytes
+_MAX_DEPTH = 30
+_DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without anchors and aliases, which can grow without bounds; 1e-3 is a number."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise ValueError("it has an anchor or an alias, expected plain settings")
+        return super().compose_node(parent, index)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def read_config(path: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a file of settings, and refuse classes that are neither known nor trusted.
+
+    Raises:
+        ValueError: no YAML, or a class that may not be built; the message says how to trust it.
+    """
+    try:
+        settings = yaml.load(read_whole(path, MAX_CONFIG), Loader=_Loader)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())[:200]})") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}: got a {type(settings).__name__}, expected settings by name")
+    if "config" in settings:
+        raise ValueError(f"{path}: config: names another file of settings, expected the settings themselves")
+    return {key: _checked(value, key, str(path), trust) for key, value in settings.items() if _is_name(key, path)}
+
+
+def _is_name(key: Any, path: object) -> bool:
+    if not isinstance(key, str) or key.startswith("__") or not _is_plain(key):
+        raise ValueError(f"{path}: got the name {key!r}, expected the name of a setting")
+    return True
+
+
+def _checked(value: Any, name: str, path: str, trust: Sequence[str], depth: int = 0) -> Any:
+    """The value, with the short names of classes in full; a ValueError at a class that may not be built."""
+    where = f"{path}: {name}"
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"{where}: more than {_MAX_DEPTH} levels, expected a few")
+    if isinstance(value, dict):
+        checked = {}
+        for key, part in value.items():
+            _is_name(key, where)
+            full = _in_full(part, f"{where}.class_path") if key == "class_path" else part
+            checked[key] = _checked(full, f"{name}.{key}", path, trust, depth + 1)
+        return checked
+    if isinstance(value, list | tuple):
+        return [_checked(part, name, path, trust, depth + 1) for part in value]
+    if isinstance(value, str):
+        _check_text(value, name, path, trust, depth)
+    elif value is not None and not isinstance(value, bool | int | float):
+        raise ValueError(f"{where}: got a {type(value).__name__}, expected a number, a text or a list")
+    return value
+
+
+def _check_text(text: str, name: str, path: str, trust: Sequence[str], depth: int) -> None:
+    """A text may be the name of something that is imported, or settings once more."""
+    if not _is_plain(text):
+        raise ValueError(f"{path}: {name}: got {text!r}, expected a text without control characters")
+    if name in PATHS:
+        return
+    if _DOTTED.fullmatch(text):
+        check_class(text, f"{path}: {name}", trust)
+    elif re.search(r"[{\[:]", text):
+        try:
+            again = yaml.load(text, Loader=_Loader)
+        except (yaml.YAMLError, RecursionError):
+            return  # no settings, a text
+        if not isinstance(again, str):
+            _checked(again, name, path, trust, depth + 1)
+
+
+def _is_plain(text: str) -> bool:
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+
+
+def _in_full(name: Any, where: str) -> str:
+    """The full name of a class; a short one is sought among the known classes."""
+    if not isinstance(name, str):
+        raise ValueError(f"{where}: got {name!r}, expected the name of a class")
+    if "." in name:
+        return name
+    for house in SHORT:
+        if is_known(f"{house}.{name}"):
+            return f"{house}.{name}"
+    raise ValueError(f"{where}: got {name!r}, expected a class of pyro_vae, torch or Pyro, or its name in full")
+
+
+def check_class(name: str, where: str, trust: Sequence[str]) -> None:
+    """A ValueError where a class is neither known nor trusted."""
+    if is_known(name) or any(name == entry or name.startswith(f"{entry}.") for entry in trust):
+        return
+    told = f"{where}: {name} is no class that a file may name (nets, optimizers and objectives of pyro_vae, torch and Pyro)"
+    top = name.split(".")[0]
+    if top in sys.stdlib_module_names or top in {house.split(".")[0] for house in HOUSES}:
+        raise ValueError(f"{told}: it is refused")
+    raise ValueError(
+        f"{told}: if it is your own, or you trust whoever made it with all that you may do here, say --trust {name}"
+        f" (or --trust {top}; in Python, open_run(folder, trust=[{top!r}]))"
+    )
+
+
+def is_known(name: str) -> bool:
+    """Whether a name is that of a known class, looked up among what is imported already and without running anything.
+
+    Example:
+        >>> [is_known(name) for name in ("pyro_vae.VAE", "torch.optim.Adam", "torch.hub.load", "os.system")]
+        [True, True, False, False]
+    """
+    found = _look_up(name.split("."))
+    if not isinstance(found, type) or not issubclass(found, KINDS):
+        return False
+    return any(f"{found.__module__}.".startswith(f"{house}.") for house in HOUSES)
+
+
+def _look_up(parts: list[str]) -> Any:
+    """What a dotted name stands for, None where that is not imported."""
+    for number in range(len(parts) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(parts[:number]))
+        if found is None:
+            continue
+        for part in parts[number:]:
+            found = vars(found).get(part) if isinstance(found, ModuleType | type) else None
+        return found
+    return None
+
+
+@contextmanager
+def own_classes(trust: Sequence[str]) -> Iterator[None]:
+    """While a user's own classes are imported and built: the working directory as the last place to look for them."""
+    here = os.getcwd() if trust else ""
+    if not here or here in sys.path:
+        yield
+        return
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
+
+
+def split_trust(text: str | None) -> list[str]:
+    """The names of `--trust`, which stand with commas between them."""
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(f"trust: got {name!r}, expected a module or a class such as my_models or my_models.MyVAE")
+    return names
+
+
+def trusted_by(arguments: Sequence[str]) -> list[str]:
+    """The classes that a command line trusts: of `--trust`, and those it names as model, guide, optimizer, schedule or loss.
+
+    Example:
+        >>> trusted_by(["train", "--guide", "mine.Guide", "--optimizer=torch.optim.SGD", "--data", "x.npy", "--trust", "a"])
+        ['mine.Guide', 'a']
+    """
+    found: list[str] = []
+    for number, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if not equals:
+            value = arguments[number + 1] if number + 1 < len(arguments) else ""
+        if option == "--trust":
+            found += split_trust(value)
+        elif option.split(".")[0] in PARTS:
+            found += [name for name in _DOTTED.findall(value) if not is_known(name)]
+    return found
+
+
+def config_action(trust: Sequence[str]) -> type[ActionConfigFile]:
+    """The action of `--config`: settings from a file, in which only known and trusted classes are named."""
+
+    class ConfigFile(ActionConfigFile):
+        def __call__(self, parser: Any, cfg: Any, values: Any, option_string: Any = None) -> None:
+            path = Path(values)
+            if not path.is_file():
+                raise TypeError(f"config: there is no file {path}, looked for from {Path.cwd()}")
+            try:
+                settings = read_config(path, trust)
+            except ValueError as error:
+                raise TypeError(str(error)) from error
+            self.apply_config(parser, cfg, self.dest, yaml.safe_dump(settings, sort_keys=False))
+
+    return ConfigFile

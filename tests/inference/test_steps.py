@@ -1,0 +1,228 @@
+"""Which engine takes the steps of `fit` and `fit_local`, and that it makes no difference."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import TraceMeanField_ELBO
+from torch import Tensor, nn
+
+from pyro_vae import (
+    MLP,
+    VAE,
+    Amortized,
+    Dataset,
+    LinearGaussian,
+    Local,
+    MeanField,
+    NonFiniteLoss,
+    Recipe,
+    Split,
+    fit,
+    fit_local,
+)
+from pyro_vae.inference import cuda, engine, local
+from pyro_vae.inference.compiled_svi import CompiledSVI
+from pyro_vae.inference.failure import check_losses
+from pyro_vae.inference.optim import JointOptim
+from pyro_vae.inference.steps import _sizes
+from pyro_vae.programs.naming import unique_name
+
+SHAPE, DIM = (1, 4, 8), 2
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run graphs one operation at a time: what is asked of the engine here needs no compiler."""
+    monkeypatch.setattr("pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module)
+
+
+def grey(num: int = 70) -> Dataset:
+    pixels = torch.randint(0, 256, (num, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(3)) // 3
+    split = Split("train", pixels, "dynamic")
+    return Dataset("grey", split, None, split)
+
+
+def programs() -> tuple[VAE, Amortized]:
+    torch.manual_seed(0)
+    return VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM), MLP(SHAPE, (8,)))
+
+
+def trained(name: str, folder: Path | None = None, **changes: Any) -> tuple[list[float], list[Tensor]]:
+    model, guide = programs()
+    options = {"epochs": 3, "batch_size": 32, "loss": TraceMeanField_ELBO(), "warmup_epochs": 2.0} | changes
+    run = fit(model, guide, grey(), engine=name, quiet=True, folder=folder, **options)  # type: ignore[arg-type]
+    return [r["train_loss"] for r in run.history], [p.detach() for m in (model, guide) for p in m.parameters()]
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_both_engines_end_in_the_same_place(clip_norm: float | None) -> None:
+    a, b = (trained(name, clip_norm=clip_norm) for name in ("compiled", "svi"))
+    assert a[0] == pytest.approx(b[0], rel=1e-5)
+    for got, expected in zip(a[1], b[1], strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eager: None
+) -> None:
+    whole = trained("compiled", tmp_path / "whole")
+    taken, step = 0, CompiledSVI.step
+
+    def failing(self: CompiledSVI, *arguments: Any) -> Tensor:
+        nonlocal taken
+        taken += 1
+        if taken == 5:  # in the middle of the second epoch
+            raise KeyboardInterrupt
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CompiledSVI, "step", failing)
+        patch.setattr("pyro_vae.inference.svi._SAVE_EVERY", -1.0)  # a checkpoint at every step
+        with pytest.raises(KeyboardInterrupt):
+            trained("compiled", tmp_path / "cut")
+    pyro.clear_param_store()
+    cut = trained("compiled", tmp_path / "cut", resume=True)
+    assert cut[0] == whole[0]
+    assert all(map(torch.equal, cut[1], whole[1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "sizes"),
+    [
+        ("svi", 10**6, set()),
+        ("compiled", 1, {32, 6}),
+        ("auto", 4900, set()),
+        ("auto", 5000, {32}),
+        ("auto", 10_000, {32, 6}),
+    ],
+)
+def test_auto_compiles_what_is_used_often(name: Any, epochs: int, sizes: set[int]) -> None:
+    assert _sizes(70, Recipe(epochs=epochs, batch_size=32, engine=name)) == sizes
+
+
+class Branch(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(DIM, 32)
+
+    def forward(self, x: Tensor, index: Tensor | None = None) -> None:
+        pyro.module(unique_name(self), self)
+        scale = 1.0 if x.mean() > 0.5 else 0.5
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("latent", dist.Normal(torch.zeros(DIM), 1.0).to_event(1))
+            pyro.sample("obs", dist.Normal(self.net(z).unflatten(-1, SHAPE), scale).to_event(3), obs=x)
+
+
+def test_auto_warns_once_and_goes_on_and_compiled_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_WORTH_IT", 1)
+    guide = Amortized(MeanField(DIM), MLP(SHAPE, (8,)))
+    with pytest.warns(UserWarning, match="stock SVI runs them: it looks at the value of a tensor") as caught:
+        run = fit(Branch(), guide, grey(), epochs=2, batch_size=32, quiet=True)
+    assert len(caught) == 1 and len(run.history) == 2
+    with pytest.raises(ValueError, match="cannot be compiled: it looks at the value"):
+        fit(Branch(), guide, grey(), epochs=2, batch_size=32, engine="compiled", quiet=True, folder=tmp_path)
+    fit(
+        Branch(), guide, grey(), epochs=2, batch_size=32, engine="svi", quiet=True, folder=tmp_path
+    )  # nothing in the way
+
+
+def test_svi_never_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_WORTH_IT", 1)
+    monkeypatch.setattr(CompiledSVI, "step", lambda *_: pytest.fail("compiled"))
+    trained("svi")
+
+
+def test_an_unknown_engine() -> None:
+    with pytest.raises(ValueError, match="engine: got 'jit', expected one of 'auto', 'compiled', 'svi'"):
+        Recipe(engine="jit")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="engine: got 'jit'"):
+        fit_local(*programs(), torch.zeros(3, *SHAPE), engine="jit")  # type: ignore[arg-type]
+
+
+def test_a_loss_that_is_read_late_still_names_its_step() -> None:
+    # on a GPU the losses are looked at now and then: the first bad one is what is reported
+    losses = torch.tensor([3.0, 2.0, torch.nan, torch.inf, 1.0])
+    job = SimpleNamespace(
+        losses=losses, recipe=Recipe(batch_size=2), params={"w": torch.tensor([torch.nan])}, folder=None,
+        train=SimpleNamespace(x=torch.zeros(10, 3)), optim=SimpleNamespace(optimizer=torch.optim.SGD([losses], lr=0.5)),
+    )  # fmt: skip
+    at: Any = SimpleNamespace(epoch=1, step=2, order=torch.arange(10))
+    check_losses(job, at)  # type: ignore[arg-type]
+    at.step = 5
+    with pytest.raises(NonFiniteLoss, match=r"nan at epoch 2, step 3: the parameters \['w'\] became non-finite"):
+        check_losses(job, at)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_local_inference_by_either_engine(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_WORTH_IT", 1 if compiled else 10**9)
+    steps = []
+    monkeypatch.setattr(
+        CompiledSVI, "_update", lambda self, *g, _f=CompiledSVI._update: steps.append(1) or _f(self, *g)
+    )
+    model = LinearGaussian(5, 2, sigma=0.5, seed=1)
+    x = model.sample(6)
+    guide = fit_local(model, Local(MeanField(2), 6), x, num_steps=300, learning_rate=0.1)
+    assert bool(steps) == compiled
+    best = model.optimal_mean_field(x)
+    torch.testing.assert_close(guide.q(torch.arange(6)).mean, best.mean, atol=0.1, rtol=0)
+    assert all(p.requires_grad for p in model.parameters())
+
+
+class FakeGraph:
+    """A CUDA graph as far as a CPU can play it: what was recorded runs again, on the recording's own tensors."""
+
+    recording: Any = None
+
+    def replay(self) -> None:
+        self.loss.copy_(self.run())
+
+
+def test_a_recorded_step_reads_its_inputs_rate_and_programs_anew(monkeypatch: pytest.MonkeyPatch, eager: None) -> None:
+    """`Replayed` with a fake recording against the plain engine: the bookkeeping, not CUDA itself."""
+    recorded = []
+
+    def record(self: cuda.Replayed, tensors: tuple[Tensor, ...]) -> Any:
+        inputs = [t.clone() for t in tensors]
+        graph = FakeGraph()
+        graph.loss, graph.run = torch.zeros(()), lambda: self.record(*inputs)  # type: ignore[attr-defined]
+        recorded.append(graph)
+        return graph, inputs, graph.loss  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(cuda.Replayed, "_record", record)
+    ends = []
+    for replaying in (True, False):
+        model, guide = programs()
+        params = [p for m in (model, guide) for p in m.parameters()]
+        optim = JointOptim(partial(torch.optim.Adam, lr=1e-2), params)
+        svi = CompiledSVI(model, guide, optim, TraceMeanField_ELBO(), fallback=False)
+        step: Any = svi.step
+        if replaying:
+            step = cuda.Replayed(
+                svi.step,
+                svi.plain_step,
+                lambda svi=svi, o=optim: o.recordable() if svi.settled() else None,
+                optim.refresh,
+            )
+        losses = []
+        for seed in range(40):
+            if seed == 25:
+                model.decoder.head.bias.requires_grad_(False)
+            optim.optimizer.param_groups[0]["lr"] = 1e-2 / (1 + seed)
+            torch.manual_seed(seed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                losses.append(step((torch.rand(8, *SHAPE) < 0.3).float()).item())
+        ends.append((losses, params))
+    assert ends[0][0] == ends[1][0]
+    assert all(map(torch.equal, ends[0][1], ends[1][1]))
+    assert len(recorded) == 1  # a frozen parameter has no gradient, and the optimizer then does more than its kernel
