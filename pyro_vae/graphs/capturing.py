@@ -17,7 +17,7 @@ from __future__ import annotations
 import linecache
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -131,6 +131,12 @@ def _saved_tensors_let_go() -> Iterator[None]:
         held.clear()
 
 
+def _one_fake_mode() -> AbstractContextManager[Any]:
+    """One mode for the shapes that `make_fx` notes of all values; else it makes one for each, in a third of its time."""
+    guards, fake = import_module("torch._guards"), import_module("torch._subclasses.fake_tensor")
+    return guards.tracing(guards.TracingContext(fake.FakeTensorMode(allow_fallback_kernels=True)))
+
+
 @contextmanager
 def rollback(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Put torch's random state, on the CPU and the current GPU, and the modules' buffers back at the end."""
@@ -151,7 +157,7 @@ def capture(function: Function, inputs: Sequence[Tensor], modules: Iterable[nn.M
     """
     copies = [t.detach().clone() for t in inputs]  # a tensor given twice, or read besides, is then another one
     try:
-        with rollback(modules), _saved_tensors_let_go(), _ItemsAreTensors():
+        with rollback(modules), _saved_tensors_let_go(), _one_fake_mode(), _ItemsAreTensors():
             module = make_fx(lambda *tensors: list(function(*tensors)))(*copies)
             after = Moment()
     except CaptureError:

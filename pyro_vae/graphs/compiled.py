@@ -34,8 +34,7 @@ from pyro_vae.graphs.capturing import (
     rollback,
     sources_forgotten,
 )
-from pyro_vae.graphs.products import products
-from pyro_vae.graphs.rewrite import bernoulli_draws, bernoulli_sums, normal_draws
+from pyro_vae.graphs.rewrite import rewrite
 from pyro_vae.graphs.watch import Watch, facts
 
 _MOST_CAPTURES = 16  # after so many something changes at each call
@@ -184,8 +183,7 @@ class Compiled:
             with self.context():
                 graph = capture(function, inputs, watch.modules)
             self.num_captures += 1
-            for rewrite in (bernoulli_sums, bernoulli_draws, normal_draws, products):
-                rewrite(graph.module)
+            rewrite(graph.module)
             return _Entry(graph, compile_graph(graph, inputs), watch, [facts(t) for t in graph.reads])
 
 

@@ -20,49 +20,56 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from pyro_vae.graphs.products import products
+
 _aten = torch.ops.aten
 _LANES = 16  # floats in a vector register
 _MOST = 16  # factors under one logarithm
 
 
-def bernoulli_sums(module: fx.GraphModule) -> None:
-    """Rewrite every `sum(-binary_cross_entropy_with_logits(l, x), -1)` in place."""
-    for node in list(module.graph.nodes):
-        if node.target is _aten.sum.dim_IntList:
-            _rewrite_sum(module.graph, node)
-    _finish(module)
+def rewrite(module: fx.GraphModule) -> None:
+    """All rewrites, large products among them (`products.py`), in place."""
+    for change in (_bernoulli_sums, _bernoulli_draws, _normal_draws, products):
+        change(module.graph)
+    module.graph.eliminate_dead_code(lambda n: n.op == "placeholder" or n.target not in _PURE)
+    module.graph.lint()
+    module.recompile()
 
 
-def bernoulli_draws(module: fx.GraphModule) -> None:
-    """Rewrite every `bernoulli(p)` as `rand < p` in the dtype of p, which is how torch draws it, in place."""
-    for node in module.graph.find_nodes(op="call_function", target=_aten.bernoulli.default):
+def _bernoulli_sums(graph: fx.Graph) -> None:
+    """Every `sum(-binary_cross_entropy_with_logits(l, x), -1)`, with a logarithm for several pixels."""
+    for node in graph.find_nodes(op="call_function", target=_aten.sum.dim_IntList):
+        _rewrite_sum(graph, node)
+
+
+def _bernoulli_draws(graph: fx.Graph) -> None:
+    """Every `bernoulli(p)` as `rand < p` in the dtype of p, which is how torch draws it."""
+    for node in graph.find_nodes(op="call_function", target=_aten.bernoulli.default):
         if len(node.args) > 1 or node.kwargs or node.meta["val"].device.type != "cpu":
             continue
         p = node.args[0]
-        with module.graph.inserting_before(node):
-            uniform = module.graph.call_function(_aten.rand_like.default, (p,))
-            below = module.graph.call_function(_aten.lt.Tensor, (uniform, p))
-            drawn = module.graph.call_function(_aten._to_copy.default, (below,), {"dtype": node.meta["val"].dtype})
+        with graph.inserting_before(node):
+            uniform = graph.call_function(_aten.rand_like.default, (p,))
+            below = graph.call_function(_aten.lt.Tensor, (uniform, p))
+            drawn = graph.call_function(_aten._to_copy.default, (below,), {"dtype": node.meta["val"].dtype})
         drawn.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(drawn)
-        module.graph.erase_node(node)
-    _finish(module)
+        graph.erase_node(node)
 
 
-def normal_draws(module: fx.GraphModule) -> None:
-    """Rewrite every `empty(size).normal_()` as `randn(size)` in place."""
-    for node in module.graph.find_nodes(op="call_function", target=_aten.normal_.default):
+def _normal_draws(graph: fx.Graph) -> None:
+    """Every `empty(size).normal_()` as `randn(size)`."""
+    for node in graph.find_nodes(op="call_function", target=_aten.normal_.default):
         empty: Any = node.args[0]
         if len(node.args) > 1 or node.kwargs or empty.target is not _aten.empty.memory_format or len(empty.users) > 1:
             continue
         options = {name: value for name, value in empty.kwargs.items() if name in ("dtype", "device")}
-        with module.graph.inserting_before(node):
-            drawn = module.graph.call_function(_aten.randn.default, empty.args, options)
+        with graph.inserting_before(node):
+            drawn = graph.call_function(_aten.randn.default, empty.args, options)
         drawn.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(drawn)
-        module.graph.erase_node(node)
-        module.graph.erase_node(empty)
-    _finish(module)
+        graph.erase_node(node)
+        graph.erase_node(empty)
 
 
 def log_bernoulli_sum(logits: Tensor, x: Tensor, size: int, num_factors: int) -> Tensor:
@@ -111,12 +118,6 @@ def _chain(node: Any, *targets: object) -> list[Any] | None:
             return None
         found.append(node)
     return found
-
-
-def _finish(module: fx.GraphModule) -> None:
-    module.graph.eliminate_dead_code(lambda n: n.op == "placeholder" or n.target not in _PURE)
-    module.graph.lint()
-    module.recompile()
 
 
 _PURE = {_aten.view.default, _aten.neg.default, _aten.binary_cross_entropy_with_logits.default, _aten.sum.dim_IntList}

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pyro_vae.graphs import capture, products
 from pyro_vae.graphs.capturing import compile_graph
+from pyro_vae.graphs.rewrite import rewrite
 
 LINEAR = torch.ops.pyro_vae.linear.default
 
@@ -33,7 +34,7 @@ def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_are_as_exact_as_before(compiled: bool) -> None:
     inputs = arguments(128, 784, 200)
     graph = capture(layer, inputs)
-    products.products(graph.module)
+    rewrite(graph.module)
     assert len(graph.module.graph.find_nodes(op="call_function", target=LINEAR)) == 4
     with torch.no_grad():
         got = (compile_graph(graph, inputs) if compiled else graph.module)(*inputs)
@@ -55,7 +56,7 @@ def test_are_as_exact_as_before(compiled: bool) -> None:
 )
 def test_others_are_left_alone(inputs: list[Tensor]) -> None:
     graph = capture(layer, inputs)
-    products.products(graph.module)
+    rewrite(graph.module)
     assert not graph.module.graph.find_nodes(op="call_function", target=LINEAR)
 
 
@@ -63,7 +64,7 @@ def test_a_weight_that_the_function_reads_is_a_product_too() -> None:
     _, weight, bias, _ = arguments(128, 784, 200)
     x = torch.randn(128, 784)
     graph = capture(lambda x: [torch.nn.functional.linear(x, weight, bias)], [x])
-    products.products(graph.module)
+    rewrite(graph.module)
     assert graph.module.graph.find_nodes(op="call_function", target=LINEAR)
     weight.mul_(2)  # in place: the graph reads it
     (got,) = graph.module(*graph.reads, x)
@@ -82,7 +83,7 @@ def test_a_weight_that_the_function_reads_is_a_product_too() -> None:
 def test_other_sums_are_left_alone(function: object) -> None:
     a, b = torch.randn(128, 200), torch.randn(784, 200)
     graph = capture(function, [a, b])  # type: ignore[arg-type]
-    products.products(graph.module)
+    rewrite(graph.module)
     assert not graph.module.graph.find_nodes(op="call_function", target=LINEAR)
 
 
@@ -90,5 +91,5 @@ def test_nothing_is_done_on_another_processor(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(products, "onednn_is_faster", lambda: False)
     inputs = arguments(128, 784, 200)
     graph = capture(layer, inputs)
-    products.products(graph.module)
+    rewrite(graph.module)
     assert not graph.module.graph.find_nodes(op="call_function", target=LINEAR)

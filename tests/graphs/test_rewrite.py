@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.graphs import capture
-from pyro_vae.graphs.rewrite import bernoulli_sums, log_bernoulli_sum, num_factors
+from pyro_vae.graphs.rewrite import log_bernoulli_sum, num_factors, rewrite
 
 ENTROPY = torch.ops.aten.binary_cross_entropy_with_logits.default
 
@@ -22,7 +22,7 @@ def log_prob(logits: Tensor, x: Tensor) -> list[Tensor]:
 def test_bernoulli_sums_are_the_same(shape: tuple[int, ...], scale: float) -> None:
     logits, x = scale * torch.randn(5, 4, *shape), torch.rand(4, *shape).round()
     graph = capture(log_prob, [logits, x])
-    bernoulli_sums(graph.module)
+    rewrite(graph.module)
     assert not graph.module.graph.find_nodes(op="call_function", target=ENTROPY)
     (got,) = graph.module(*graph.reads, logits, x)
     exact = log_prob(logits.double(), x.double())[0]
@@ -42,7 +42,7 @@ def test_bernoulli_sums_are_the_same(shape: tuple[int, ...], scale: float) -> No
 def test_other_uses_are_left_alone(function: object) -> None:
     logits, x = torch.randn(4, 64), torch.rand(4, 64).round()
     graph = capture(function, [logits, x])  # type: ignore[arg-type]
-    bernoulli_sums(graph.module)
+    rewrite(graph.module)
     assert graph.module.graph.find_nodes(op="call_function", target=ENTROPY)
     torch.testing.assert_close(graph.module(*graph.reads, logits, x)[0], function(logits, x)[0])  # type: ignore[operator]
 
