@@ -1,1 +1,1 @@
-"""Benchmarks: every side of a comparison timed in turn on the same work; see README.md in this folder."""
+"""Benchmarks: every side of a comparison timed in turn on the same work; see README.md here."""

@@ -1,8 +1,9 @@
-"""Section `epochs`: seconds per epoch of 60,000 shuffled, dynamically binarised images, Adam at 1e-3, one-sample ELBO.
+"""Section `epochs`: seconds per epoch of 60,000 shuffled, dynamically binarised images, Adam at
+1e-3, one-sample ELBO.
 
-Each side is a process (worker.py). They are set up and warmed up one after another, then take turns epoch by epoch while
-the others sleep in a read of their pipe. That they do sleep is measured: "idle CPU" is the largest share of a core that
-a side used while it was not its turn.
+Each side is a process (worker.py). They are set up and warmed up one after another, then take turns
+epoch by epoch while the others sleep in a read of their pipe. That they do sleep is measured: "idle
+CPU" is the largest share of a core that a side used while it was not its turn.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def run(settings: Settings, data: pv.Dataset) -> Iterator[Table]:
             rounds = settings.rounds or (2 if settings.quick else 6)
             root = str(data_root(None))
             task = Task("", net, batch, rounds + 1, str(file), settings.data, root, settings.device)
-            yield time_epochs(task, rounds, settings.baseline or BASELINE, list(settings.pick(SIDES)))
+            yield time_epochs(
+                task, rounds, settings.baseline or BASELINE, list(settings.pick(SIDES))
+            )
 
 
 def time_epochs(task: Task, rounds: int, baseline: str, sides: list[str]) -> Table:
@@ -80,12 +83,19 @@ def take_turns(workers: dict[str, Worker], table: Table) -> None:
     """An epoch of each side, while the others sleep."""
     for side, worker in workers.items():
         time.sleep(REST)
-        before, started = {other: cpu_seconds(w.process.pid or 0) for other, w in workers.items()}, time.perf_counter()
+        before, started = (
+            {other: cpu_seconds(w.process.pid or 0) for other, w in workers.items()},
+            time.perf_counter(),
+        )
         table.samples[side].append(worker.epoch())
         for other, w in workers.items():
             if other != side:
-                share = (cpu_seconds(w.process.pid or 0) - before[other]) / (time.perf_counter() - started)
-                table.notes[other]["idle CPU"] = max(share, float(table.notes[other].get("idle CPU", 0.0)))
+                share = (cpu_seconds(w.process.pid or 0) - before[other]) / (
+                    time.perf_counter() - started
+                )
+                table.notes[other]["idle CPU"] = max(
+                    share, float(table.notes[other].get("idle CPU", 0.0))
+                )
 
 
 def check_installed(side: str) -> None:

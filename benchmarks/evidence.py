@@ -1,8 +1,10 @@
-"""Section `evidence`: log p(x) of test images by importance sampling, end to end with a result per image.
+"""Section `evidence`: log p(x) of test images by importance sampling, end to end with a result per
+image.
 
-Every side has the same weights (784-200-200-50 after one epoch). A slow side is timed on fewer images, or fewer
-particles, and scaled to the whole: its column "timed on" says so. Every side picks its own best chunk of particles, tried
-before the first round. The mean log p(x) of the first images shows that the sides compute the same thing.
+Every side has the same weights (784-200-200-50 after one epoch). A slow side is timed on fewer
+images, or fewer particles, and scaled to the whole: its column "timed on" says so. Every side picks
+its own best chunk of particles, tried before the first round. The mean log p(x) of the first images
+shows that the sides compute the same thing.
 """
 
 from __future__ import annotations
@@ -20,13 +22,20 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 import pyro_vae as pv
-from benchmarks.networks import copy_weights, hand_written_copy, products, synchroniser, trained_programs
+from benchmarks.networks import (
+    copy_weights,
+    hand_written_copy,
+    products,
+    synchroniser,
+    trained_programs,
+)
 from benchmarks.settings import TWO_LAYERS, Settings
 from benchmarks.timing import Note, Side, Skipped, Table, measure
 
 BASELINE = "PyTorch, eager"
 CHUNKS = (100, 250, 500, 1000, 2500, 5000)
-LogPx = Callable[[Tensor, int], Tensor]  # (images, particles per call of the decoder) -> log p(x) (N,)
+# (images, particles per call of the decoder) -> log p(x) (N,)
+LogPx = Callable[[Tensor, int], Tensor]
 
 
 class Work:
@@ -80,7 +89,9 @@ def run(settings: Settings, data: pv.Dataset) -> Iterator[Table]:
     sides = {
         "matrix products": lambda: floor(work),
         "PyTorch, eager": lambda: work.side(hand_written(work), n),
-        "PyTorch, torch.compile": lambda: work.side(hand_written(work, compiled=True), n, (1000, 5000)),
+        "PyTorch, torch.compile": lambda: work.side(
+            hand_written(work, compiled=True), n, (1000, 5000)
+        ),
         "Pyro vectorized_importance_weights": lambda: work.side(vectorised(work), max(1, n // 5)),
         "Pyro trace and replay": lambda: plain_replay(work),
         "pythae get_nll": lambda: work.side(pythae_nll(work), work.num_checked),
@@ -88,7 +99,10 @@ def run(settings: Settings, data: pv.Dataset) -> Iterator[Table]:
     }
     with pyro.validation_enabled(False), torch.no_grad():
         measure(
-            table, settings.pick(sides), settings.rounds or (1 if settings.quick else 3), synchroniser(settings.device)
+            table,
+            settings.pick(sides),
+            settings.rounds or (1 if settings.quick else 3),
+            synchroniser(settings.device),
         )
     for side, samples in table.samples.items():
         table.notes[side]["M evaluations/s"] = n * s / sorted(samples)[len(samples) // 2] / 1e6
@@ -100,7 +114,9 @@ def floor(work: Work) -> Side:
     layers = [(layer, "") for layer in TWO_LAYERS.decoder]
     total = max(1, len(work.x) // 5) * work.num_particles
     rows = best(
-        (256, 512, 1024, 4096, 16384), total, lambda size: repeat(products(layers, size, work.device), 65_536 // size)
+        (256, 512, 1024, 4096, 16384),
+        total,
+        lambda size: repeat(products(layers, size, work.device), 65_536 // size),
     )
     calls = math.ceil(total / rows)
     call = products(layers, rows, work.device)
@@ -115,7 +131,7 @@ def repeat(call: Callable[[], None], times: int) -> None:
 
 
 def hand_written(work: Work, compiled: bool = False) -> LogPx:
-    """A loop over images and chunks, eager with the cross-entropy or compiled with `x l - softplus(l)`."""
+    """A loop over images and chunks: eager by cross-entropy, or compiled by `x l - softplus(l)`."""
     vae = hand_written_copy(TWO_LAYERS, work.model, work.guide)
 
     def log_weights(x: Tensor, loc: Tensor, log_scale: Tensor, eps: Tensor) -> Tensor:
@@ -124,7 +140,9 @@ def hand_written(work: Work, compiled: bool = False) -> LogPx:
         if compiled:
             log_likelihood = (x * logits - softplus(logits)).sum(-1)
         else:
-            log_likelihood = -binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1)
+            log_likelihood = -binary_cross_entropy_with_logits(
+                logits, x.expand_as(logits), reduction="none"
+            ).sum(-1)
         return log_likelihood + 0.5 * (eps * eps - z * z).sum(-1) + log_scale.sum()
 
     weigh = torch.compile(log_weights, dynamic=False) if compiled else log_weights
@@ -151,7 +169,12 @@ def vectorised(work: Work) -> LogPx:
             sizes = [len(part) for part in torch.arange(work.num_particles).split(chunk)]
             weights = [
                 vectorized_importance_weights(
-                    work.model, work.guide, image, num_samples=size, max_plate_nesting=1, normalized=False
+                    work.model,
+                    work.guide,
+                    image,
+                    num_samples=size,
+                    max_plate_nesting=1,
+                    normalized=False,
                 )[0]
                 for size in sizes
             ]
@@ -180,7 +203,7 @@ def plain_replay(work: Work) -> Side:
 
 
 def pythae_nll(work: Work) -> LogPx:
-    """pythae's `get_nll` (which returns +log p(x), the mean over the images, and keeps no gradients here)."""
+    """pythae's `get_nll`, which returns +log p(x), the mean over the images; no gradients here."""
     if find_spec("pythae") is None:
         raise Skipped("pythae not installed: pip install '.[bench]'")
     from benchmarks.sides.in_pythae import build
@@ -202,10 +225,14 @@ def ours(work: Work) -> Side:
     def run() -> None:
         work.keep_mean(
             note,
-            pv.log_evidence(work.model, work.guide, work.x, num_particles=work.num_particles, engine="compiled").log_px,
+            pv.log_evidence(
+                work.model, work.guide, work.x, num_particles=work.num_particles, engine="compiled"
+            ).log_px,
         )
 
     def warm() -> None:
-        pv.log_evidence(work.model, work.guide, work.x[:16], num_particles=work.num_particles, engine="compiled")
+        pv.log_evidence(
+            work.model, work.guide, work.x[:16], num_particles=work.num_particles, engine="compiled"
+        )
 
     return Side(run, warm=warm, note=note)

@@ -1,8 +1,10 @@
-"""Section `local`: classical variational inference, a mean-field table for 1,000 images on a frozen decoder.
+"""Section `local`: classical variational inference, a mean-field table for 1,000 images on a frozen
+decoder.
 
-500 steps of Adam on all images, the rate falling from 0.1 by a cosine as in `pyro_vae.fit_local`. A sample is the time of
-the whole optimisation, from a new table, divided by its steps; compilation is counted only where a side compiles anew at
-every optimisation. "-ELBO" is the last step's, nats per image.
+500 steps of Adam on all images, the rate falling from 0.1 by a cosine as in `pyro_vae.fit_local`. A
+sample is the time of the whole optimisation, from a new table, divided by its steps; compilation is
+counted only where a side compiles anew at every optimisation. "-ELBO" is the last step's, nats per
+image.
 """
 
 from __future__ import annotations
@@ -59,7 +61,12 @@ def run(settings: Settings, data: pv.Dataset) -> Iterator[Table]:
         "Pyro SVI, validation on": lambda: work.side(stock_svi(work, validation=True)),
         "pyro_vae.fit_local": lambda: work.side(ours(work)),
     }
-    measure(table, settings.pick(sides), settings.rounds or (1 if settings.quick else 3), synchroniser(settings.device))
+    measure(
+        table,
+        settings.pick(sides),
+        settings.rounds or (1 if settings.quick else 3),
+        synchroniser(settings.device),
+    )
     yield table
 
 
@@ -109,7 +116,11 @@ def stock_svi(work: Work, validation: bool) -> Callable[[int], float]:
 
     def optimise(num_steps: int) -> float:
         guide = new_guide(work)
-        settings: dict[str, Any] = {"optimizer": torch.optim.Adam, "optim_args": ADAM, "T_max": num_steps}
+        settings: dict[str, Any] = {
+            "optimizer": torch.optim.Adam,
+            "optim_args": ADAM,
+            "T_max": num_steps,
+        }
         optim = PyroLRScheduler(torch.optim.lr_scheduler.CosineAnnealingLR, settings)
         work.model.requires_grad_(False)
         try:
@@ -129,7 +140,9 @@ def ours(work: Work) -> Callable[[int], float]:
     """`pyro_vae.fit_local`, its checks and any compilation included."""
 
     def optimise(num_steps: int) -> float:
-        guide = pv.fit_local(work.model, new_guide(work), work.x, num_steps=num_steps, engine="compiled")
+        guide = pv.fit_local(
+            work.model, new_guide(work), work.x, num_steps=num_steps, engine="compiled"
+        )
         with torch.no_grad():
             return -pv.log_weights(work.model, guide, work.x, work.index).mean().item()
 

@@ -1,8 +1,10 @@
-"""The network of a comparison in each of its forms: matrix products alone, hand-written PyTorch, Pyro programs.
+"""The network of a comparison in each of its forms: matrix products alone, hand-written PyTorch,
+Pyro programs.
 
-The hand-written form is what a careful user writes: flat batches, `binary_cross_entropy_with_logits`, and the KL term
-from the same sample that the decoder gets, as Pyro's Trace_ELBO takes it, so that all sides do the same mathematics.
-Parameters are in the same order in all forms (encoder, head, decoder, logits), so that weights can be copied.
+The hand-written form is what a careful user writes: flat batches,
+`binary_cross_entropy_with_logits`, and the KL term from the same sample that the decoder gets, as
+Pyro's Trace_ELBO takes it, so that all sides do the same mathematics. Parameters are in the same
+order in all forms (encoder, head, decoder, logits), so that weights can be copied.
 """
 
 from __future__ import annotations
@@ -52,8 +54,12 @@ def programs(net: Net, device: str = "cpu") -> tuple[pv.VAE, pv.Amortized]:
     return model.to(device), guide.to(device)
 
 
-def trained_programs(net: Net, data: pv.Dataset, quick: bool, device: str) -> tuple[pv.VAE, pv.Amortized]:
-    """The programs after one epoch, in eval mode, so that evidence and local inference have something real to work on."""
+def trained_programs(
+    net: Net, data: pv.Dataset, quick: bool, device: str
+) -> tuple[pv.VAE, pv.Amortized]:
+    """The programs after one epoch, in eval mode, so that evidence and local inference have
+    something real to work on.
+    """
     torch.manual_seed(0)
     model, guide = programs(net, device)
     train = data.train.take(1000) if quick else data.train
@@ -84,18 +90,22 @@ def hand_written_copy(net: Net, model: pv.VAE, guide: pv.Amortized) -> HandWritt
 
 
 def products(layers: Sequence[tuple[Layer, str]], rows: int, device: str) -> Callable[[], None]:
-    """The matrix products of some layers on `rows` rows, into memory that is there already: the floor of any engine.
+    """The matrix products of some layers on `rows` rows, into memory that is there already: the
+    floor of any engine.
 
     Args:
-        layers: sizes, each with what is wanted beside the forward product: "" nothing, "w" the gradient of the weights,
-            "x" that of the inputs, "wx" both.
+        layers: sizes, each with what is wanted beside the forward product: "" nothing, "w" the
+            gradient of the weights, "x" that of the inputs, "wx" both.
         rows: of the batch.
         device: of the matrices.
     """
     calls: list[Callable[[], object]] = []
     for (n_in, n_out), gradients in layers:
         x, y = torch.randn(rows, n_in, device=device), torch.randn(rows, n_out, device=device)
-        weight, bias = torch.randn(n_out, n_in, device=device) * 0.01, torch.zeros(n_out, device=device)
+        weight, bias = (
+            torch.randn(n_out, n_in, device=device) * 0.01,
+            torch.zeros(n_out, device=device),
+        )
         calls.append(_product(torch.addmm, bias, x, weight.t()))
         if "w" in gradients:
             calls.append(_product(torch.mm, y.t(), x))

@@ -1,6 +1,7 @@
 """What is kept and shown: `results/last.json`, tables on the terminal, tables in markdown.
 
-The file has an entry per section with its own date, machine, versions and settings, so that sections can be run apart.
+The file has an entry per section with its own date, machine, versions and settings, so that
+sections can be run apart.
 """
 
 from __future__ import annotations
@@ -31,12 +32,18 @@ def describe(settings: Settings) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "processor": processor(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cores": len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count(),
             "torch threads": torch.get_num_threads(),
             "system": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
             "gpu": torch.cuda.get_device_name() if settings.device == "cuda" else None,
-            "variables": {k: v for k, v in os.environ.items() if k.startswith(("OMP_", "MKL_", "KMP_", "XLA_"))},
+            "variables": {
+                k: v
+                for k, v in os.environ.items()
+                if k.startswith(("OMP_", "MKL_", "KMP_", "XLA_"))
+            },
         },
         "versions": {name: installed(name) for name in PACKAGES},
         "settings": asdict(settings),
@@ -88,7 +95,13 @@ def show(value: float | str | None) -> str:
     """A note as text."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
+    return (
+        value
+        if isinstance(value, str)
+        else f"{value:,.2f}"
+        if abs(value) < 1000
+        else f"{value:,.0f}"
+    )
 
 
 def title(table: dict[str, Any]) -> str:
@@ -117,10 +130,14 @@ def markdown(path: Path) -> str:
             head = columns(table)
             lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *cells(table))]
             skipped = [f"Skipped {side}: {why}." for side, why in table["skipped"].items()]
-            parts.append("\n".join([f"**{title(table)}**", "", *lines, *([""] if skipped else []), *skipped]))
+            parts.append(
+                "\n".join([f"**{title(table)}**", "", *lines, *([""] if skipped else []), *skipped])
+            )
         names = ", ".join(f"{name} {number}" for name, number in versions.items())
         where = (
-            machine["gpu"] or f"{machine['processor']}, {machine['cores']} cores, {machine['torch threads']} threads"
+            machine["gpu"]
+            or f"{machine['processor']}, {machine['cores']} cores,"
+            f" {machine['torch threads']} threads"
         )
         parts.append(f"{entry['date'][:10]}, {where}; Python {machine['python']}, {names}.")
     return "\n\n".join(parts)

@@ -1,5 +1,6 @@
-"""What is timed: the networks, and what the command line chose. Plain data, without torch or jax, since the processes of
-both import it."""
+"""What is timed: the networks, and what the command line chose. Plain data, without torch or jax,
+since the processes of both import it.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +14,14 @@ Layer = tuple[int, int]  # inputs, outputs
 
 @dataclass(frozen=True)
 class Net:
-    """A variational autoencoder of dense layers: encoder 784-hidden-2d, mirrored decoder d-hidden reversed-784.
+    """A variational autoencoder of dense layers: encoder 784-hidden-2d, mirrored decoder
+    d-hidden reversed-784.
 
     Attributes:
         hidden: units of the encoder's hidden layers.
         latent: d.
-        gated: layers `(W x + b) * sigmoid(V x + c)` in place of ReLU ones; their matrices have twice the outputs.
+        gated: layers `(W x + b) * sigmoid(V x + c)` in place of ReLU ones; their matrices have
+            twice the outputs.
     """
 
     hidden: tuple[int, ...]

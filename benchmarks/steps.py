@@ -1,7 +1,8 @@
-"""Section `steps`: milliseconds per training step on pre-binarised batches in memory, float32, Adam at 1e-3.
+"""Section `steps`: milliseconds per training step on pre-binarised batches in memory, float32, Adam
+at 1e-3.
 
-A turn is a block of 20 steps (10 at batch 1024) after two untimed ones. No side reads the loss except Pyro's SVI, whose
-`step` returns a float.
+A turn is a block of 20 steps (10 at batch 1024) after two untimed ones. No side reads the loss
+except Pyro's SVI, whose `step` returns a float.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def make_batches(data: pv.Dataset, size: int, device: str) -> Batches:
 def time_steps(settings: Settings, net: Net, batches: Batches) -> Table:
     """The table of one network and batch size."""
     size = len(batches[0][0])
-    table = Table("steps", f"{net.name}, batch {size}", "ms per step", settings.baseline or BASELINE)
+    table = Table(
+        "steps", f"{net.name}, batch {size}", "ms per step", settings.baseline or BASELINE
+    )
     block = 2 if settings.quick else 10 if size >= 1024 else 20
     device = settings.device
     fused = partial(torch.optim.Adam, lr=1e-3, fused=True)
@@ -81,12 +84,16 @@ def stepping(step: Step, batches: Batches, block: int, validation: bool) -> Side
                 step(*batches[position % len(batches)])
                 position += 1
 
-    return Side(lambda: steps(block), 1000 / block, warm=lambda: steps(70), prepare=lambda: steps(2))
+    return Side(
+        lambda: steps(block), 1000 / block, warm=lambda: steps(70), prepare=lambda: steps(2)
+    )
 
 
 def floor(net: Net, size: int, block: int, device: str) -> Side:
-    """All products of a step: forward, gradients of the weights, and of all inputs but the images."""
-    step = products([*zip([*net.encoder, *net.decoder], ["w"] + ["wx"] * 99, strict=False)], size, device)
+    """All products of a step: forward, gradients of weights, and of all inputs but the images."""
+    step = products(
+        [*zip([*net.encoder, *net.decoder], ["w"] + ["wx"] * 99, strict=False)], size, device
+    )
 
     def steps(number: int) -> None:
         for _ in range(number):
@@ -95,7 +102,9 @@ def floor(net: Net, size: int, block: int, device: str) -> Side:
     return Side(lambda: steps(block), 1000 / block, prepare=lambda: steps(2))
 
 
-def hand_written(net: Net, optimizer: Callable[..., torch.optim.Optimizer], compiled: bool, device: str) -> Step:
+def hand_written(
+    net: Net, optimizer: Callable[..., torch.optim.Optimizer], compiled: bool, device: str
+) -> Step:
     """The usual loop, with the loss (forward and backward) compiled or not."""
     vae = HandWritten(net).to(device)
     optim = optimizer(vae.parameters())

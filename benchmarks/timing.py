@@ -1,8 +1,9 @@
 """Interleaved timing: A B C A B C ..., so that a slow minute of the machine hits every side alike.
 
-A sample is the wall-clock time of one turn of one side, scaled to the table's unit. A side's figure is the median of its
-samples; its ratio to the baseline is the median over the rounds of (its sample / the baseline's sample of that round),
-which a drift of the machine leaves alone. Below 1 is faster than the baseline.
+A sample is the wall-clock time of one turn of one side, scaled to the table's unit. A side's figure
+is the median of its samples; its ratio to the baseline is the median over the rounds of (its sample
+/ the baseline's sample of that round), which a drift of the machine leaves alone. Below 1 is faster
+than the baseline.
 """
 
 from __future__ import annotations
@@ -69,7 +70,12 @@ class Table:
         """The table as JSON keeps it: every sample, and the statistics of each side."""
         baseline = self.samples.get(self.baseline)
         rows = [
-            {"side": side, **statistics_of(samples, baseline), "samples": samples, "notes": self.notes.get(side, {})}
+            {
+                "side": side,
+                **statistics_of(samples, baseline),
+                "samples": samples,
+                "notes": self.notes.get(side, {}),
+            }
             for side, samples in self.samples.items()
         ]
         names = ("section", "setting", "unit", "baseline", "skipped")
@@ -77,8 +83,12 @@ class Table:
 
 
 def statistics_of(samples: list[float], baseline: list[float] | None) -> dict[str, float | None]:
-    """Median, quartiles and extremes of the samples, and the median of their ratios to the baseline's, round by round."""
-    low, median, high = statistics.quantiles(samples, n=4, method="inclusive") if len(samples) > 1 else samples * 3
+    """Median, quartiles and extremes of the samples, and the median of their ratios to the
+    baseline's, round by round.
+    """
+    low, median, high = (
+        statistics.quantiles(samples, n=4, method="inclusive") if len(samples) > 1 else samples * 3
+    )
     ratios = [a / b for a, b in zip(samples, baseline, strict=False)] if baseline else []
     return {
         "median": median,
@@ -90,12 +100,15 @@ def statistics_of(samples: list[float], baseline: list[float] | None) -> dict[st
     }
 
 
-def measure(table: Table, sides: dict[str, Callable[[], Side]], rounds: int, sync: Callable[[], object]) -> None:
+def measure(
+    table: Table, sides: dict[str, Callable[[], Side]], rounds: int, sync: Callable[[], object]
+) -> None:
     """Build and warm up every side, then time them in turn; what fails is skipped by name.
 
     Args:
         table: filled in place.
-        sides: builders by name; a `Skipped`, or any other exception, gives the reason in `table.skipped`.
+        sides: builders by name; a `Skipped`, or any other exception, gives the reason in
+            `table.skipped`.
         rounds: turns of each side.
         sync: waits until the device is done; called on both ends of a turn.
     """

@@ -1,9 +1,11 @@
-"""A side of the section `epochs` in a process of its own: it trains one epoch when told to, and sleeps in between.
+"""A side of the section `epochs` in a process of its own: it trains one epoch when told to, and
+sleeps in between.
 
-JAX and torch each keep a pool of threads, so they never share a process. A side is a function `train(task, gate)` that
-trains `task.epochs` epochs in whatever loop its library has, and calls `gate(loss)` after each one: the gate tells the
-parent the seconds since the last "go" and returns at the next "go". The first epoch, with loading the data and
-compiling, is not a sample; imports come before it.
+JAX and torch each keep a pool of threads, so they never share a process. A side is a function
+`train(task, gate)` that trains `task.epochs` epochs in whatever loop its library has, and calls
+`gate(loss)` after each one: the gate tells the parent the seconds since the last "go" and returns
+at the next "go". The first epoch, with loading the data and compiling, is not a sample; imports
+come before it.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ class Task:
         net, batch: the network and the batch size; the last, partial batch of an epoch is used too.
         epochs: with the first.
         pixels: .npy file of the training images, uint8 (N, 784).
-        data_root: folder in torchvision's layout with the same images, and `data`, the name of the set there.
+        data_root: folder in torchvision's layout with the same images, and `data`, the name of the
+            set there.
         device: of the torch sides.
     """
 
@@ -69,7 +72,9 @@ class Gate:
         self.started = time.perf_counter()
 
     def __call__(self, loss: Loss = None) -> None:
-        """Report an epoch, with its mean train loss (nats per image) where it is known by now; wait for "go"."""
+        """Report an epoch, with its mean train loss (nats per image) where it is known by now; wait
+        for "go".
+        """
         seconds = time.perf_counter() - self.started
         self.losses.append(loss)
         self.pipe.send(("epoch", seconds))
@@ -109,7 +114,9 @@ def peak_memory(device: str) -> float:
     if status.exists():  # ru_maxrss of a process that was forked may be its parent's
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
         return int(lines["VmHWM"].split()[0]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
 
 
 def cpu_seconds(pid: int) -> float:

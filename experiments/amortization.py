@@ -1,20 +1,29 @@
-"""Classical against amortized inference: what does a datum cost, and from how many data on does training a network pay?
+"""Classical against amortized inference: what does a datum cost, and from how many data on does
+training a network pay?
 
 On the frozen decoder of a trained run, one family (mean-field), the same test images:
 
-    amortized   an encoder trained from nothing on the training images; then a forward pass per datum
-    classical   parameters for each datum from N(0, I), so many steps of Adam or until each datum has converged
+    amortized   an encoder trained from nothing on the training images; then a forward pass per
+                datum
+    classical   parameters for each datum from N(0, I), so many steps of Adam or until each datum
+                has converged
 
-    quality     ELBO of the test images against seconds, on both ways; and the break-even, the number of data from which on
-                training the encoder is the cheaper: than classical inference to convergence, and than just so many
-                steps of it as reach what the encoder reaches
-    one-by-one  classical inference of 1,000 data side by side, and of 20 of them each in a program of its own
-    cost        seconds of classical inference for 100 to 10,000 data, and from there on in proportion
-    few data    the encoder trained on 100 to 60,000 images, equal numbers of steps: what it is worth on train and on test
-    field       the same question where the optimum is known: a linear-Gaussian model with 10 units, 1,000 data, by
-                coordinate ascent, by gradients for each datum, and by a linear encoder
+    quality     ELBO of the test images against seconds, on both ways; and the break-even, the
+                number of data from which on training the encoder is the cheaper: than classical
+                inference to convergence, and than just so many steps of it as reach what the
+                encoder reaches
+    one-by-one  classical inference of 1,000 data side by side, and of 20 of them each in a program
+                of its own
+    cost        seconds of classical inference for 100 to 10,000 data, and from there on in
+                proportion
+    few data    the encoder trained on 100 to 60,000 images, equal numbers of steps: what it is
+                worth on train and on test
+    field       the same question where the optimum is known: a linear-Gaussian model with 10 units,
+                1,000 data, by coordinate ascent, by gradients for each datum, and by a linear
+                encoder
 
-Run:  PYRO_VAE_DATA=... python experiments/amortization.py [RUN] [--parts quality ...] [--epochs E] [--json FILE]
+Run:  PYRO_VAE_DATA=... python experiments/amortization.py [RUN] [--parts quality ...] [--epochs E]
+      [--json FILE]
 """
 
 from __future__ import annotations
@@ -69,11 +78,22 @@ def encoder(model: Any, shape: Any) -> pv.Amortized:
 def train(model: Any, guide: pv.Amortized, data: Any, epochs: int) -> None:
     """Train the guide alone: Adam 1e-3 falling to 0 by a cosine."""
     schedule = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=epochs)
-    pv.fit(model, guide, data, epochs=epochs, schedule=schedule, warmup_epochs=0, keep="last", quiet=True)
+    pv.fit(
+        model,
+        guide,
+        data,
+        epochs=epochs,
+        schedule=schedule,
+        warmup_epochs=0,
+        keep="last",
+        quiet=True,
+    )
 
 
-def amortized_route(model: Any, data: pv.Dataset, x: Tensor, budgets: list[int]) -> list[dict[str, float]]:
-    """For each number of epochs an encoder trained anew; seconds of training and ELBO. Compiling counts."""
+def amortized_route(
+    model: Any, data: pv.Dataset, x: Tensor, budgets: list[int]
+) -> list[dict[str, float]]:
+    """An encoder for each number of epochs; seconds of training and ELBO. Compiling counts."""
     rows = []
     for epochs in budgets:
         guide = encoder(model, data.shape)
@@ -81,7 +101,14 @@ def amortized_route(model: Any, data: pv.Dataset, x: Tensor, budgets: list[int])
         guide.eval()
         with torch.no_grad():
             forward = min(timed(partial(guide, x))[1] for _ in range(5)) / len(x)
-        rows.append({"epochs": epochs, "seconds": seconds, "elbo": elbo(model, guide, x), "forward": forward})
+        rows.append(
+            {
+                "epochs": epochs,
+                "seconds": seconds,
+                "elbo": elbo(model, guide, x),
+                "forward": forward,
+            }
+        )
         print("amortized", rows[-1], flush=True)
     return rows
 
@@ -93,7 +120,14 @@ def classical_route(model: Any, x: Tensor) -> list[dict[str, float]]:
         guide = pv.Local(pv.MeanField(model.latent_dim), len(x))
         _, seconds = timed(partial(pv.fit_local, model, guide, x, num_steps=steps or None))
         taken = float(steps or optimum(guide).num_steps.double().mean())
-        rows.append({"steps": taken, "converged": not steps, "seconds": seconds, "elbo": elbo(model, guide, x)})
+        rows.append(
+            {
+                "steps": taken,
+                "converged": not steps,
+                "seconds": seconds,
+                "elbo": elbo(model, guide, x),
+            }
+        )
         print("classical", rows[-1], flush=True)
     return rows
 
@@ -131,13 +165,18 @@ def one_at_a_time(model: Any, x: Tensor, num_single: int = 20) -> dict[str, floa
         "seconds_per_datum": together / len(x),
         "seconds_per_datum_alone": seconds / num_single,
         "ratio": seconds / num_single / (together / len(x)),
-        "elbo_of_the_first": pv.log_evidence(model, guide, x, num_particles=200).elbo[:num_single].mean().item(),
+        "elbo_of_the_first": pv.log_evidence(model, guide, x, num_particles=200)
+        .elbo[:num_single]
+        .mean()
+        .item(),
         "elbo_of_the_first_alone": sum(elbos) / num_single,
     }
 
 
-def break_even(amortized: list[dict[str, float]], classical: list[dict[str, float]], num_data: int) -> dict[str, Any]:
-    """Data from which on training plus a forward pass each is cheaper than classical inference of each."""
+def break_even(
+    amortized: list[dict[str, float]], classical: list[dict[str, float]], num_data: int
+) -> dict[str, Any]:
+    """Data from which on training and a forward pass each are cheaper than classical inference."""
     best = amortized[-1]
     enough = next((row for row in classical if row["elbo"] >= best["elbo"]), classical[-1])
     per_datum = {
@@ -151,7 +190,7 @@ def break_even(amortized: list[dict[str, float]], classical: list[dict[str, floa
 
 
 def few_data(model: Any, data: pv.Dataset, x: Tensor, epochs: int) -> list[dict[str, float]]:
-    """Encoders trained on few of the images, in as many steps as all of them take, and what they are worth."""
+    """Encoders trained on few of the images, in as many steps as all take, and their worth."""
     rows = []
     for size in SIZES:
         part = data.train.take(size)
@@ -159,7 +198,13 @@ def few_data(model: Any, data: pv.Dataset, x: Tensor, epochs: int) -> list[dict[
         few = pv.Dataset(data.name, part, None, data.test)
         train(model, guide, few, max(1, round(epochs * len(data.train) / size)))
         seen = part.take(min(len(x), size)).x
-        rows.append({"train_data": size, "train_elbo": elbo(model, guide, seen), "test_elbo": elbo(model, guide, x)})
+        rows.append(
+            {
+                "train_data": size,
+                "train_elbo": elbo(model, guide, seen),
+                "test_elbo": elbo(model, guide, x),
+            }
+        )
         print("few data", rows[-1], flush=True)
     return rows
 
@@ -168,36 +213,49 @@ def field() -> list[dict[str, Any]]:
     """Mean-field inference where the optimum is known, by three optimisers."""
     torch.manual_seed(0)
     model = pv.LinearGaussian(50, 10, sigma=0.5).double()
-    train_x, x = (model.sample(size).double() + 0.5 * torch.randn(size, 50).double() for size in (20_000, 1000))
+    train_x, x = (
+        model.sample(size).double() + 0.5 * torch.randn(size, 50).double()
+        for size in (20_000, 1000)
+    )
     best = (model.log_px(x) - model.mean_field_gap()).mean().item()
     sigma = model.log_sigma.exp().detach()
     rows = []
-    ascent, seconds = timed(partial(pv.coordinate_ascent, model.loading.detach(), model.mean.detach(), sigma, x))
-    rows.append({"route": "classical", "optimiser": "coordinate ascent", "training": 0.0, "per_datum": seconds / len(x),
+    ascent, seconds = timed(
+        partial(pv.coordinate_ascent, model.loading.detach(), model.mean.detach(), sigma, x)
+    )
+    rows.append({"route": "classical", "optimiser": "coordinate ascent", "training": 0.0,
+                 "per_datum": seconds / len(x),
                  "short": best - ascent.elbos[-1].mean().item()})  # fmt: skip
     local = pv.Local(pv.MeanField(10), len(x)).double()
     _, seconds = timed(partial(pv.fit_local, model, local, x))
-    rows.append({"route": "classical", "optimiser": "stochastic gradients", "training": 0.0, "per_datum": seconds / len(x),
+    rows.append({"route": "classical", "optimiser": "stochastic gradients", "training": 0.0,
+                 "per_datum": seconds / len(x),
                  "short": best - elbo(model, local, x)})  # fmt: skip
     linear = pv.Amortized(pv.MeanField(10), pv.MLP(50, ()))
     optimizer = partial(torch.optim.Adam, lr=1e-2)
     schedule = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=20)
     single = pv.LinearGaussian(50, 10, sigma=0.5).requires_grad_(False)
     _, seconds = timed(partial(
-        pv.fit, single, linear, train_x.float(), epochs=20, optimizer=optimizer, schedule=schedule, quiet=True
+        pv.fit, single, linear, train_x.float(), epochs=20, optimizer=optimizer, schedule=schedule,
+        quiet=True,
     ))  # fmt: skip
     _, forward = timed(lambda: linear(x.float(), torch.arange(len(x))))
     rows.append({"route": "amortized", "optimiser": "stochastic gradients", "training": seconds,
-                 "per_datum": forward / len(x), "short": best - elbo(single, linear, x.float())})  # fmt: skip
+                 "per_datum": forward / len(x),
+                 "short": best - elbo(single, linear, x.float())})  # fmt: skip
     return rows
 
 
 def chart(results: dict[str, Any], path: Path) -> None:
-    """ELBO against seconds, for the data that were measured: training an encoder, and steps for each datum."""
+    """ELBO against seconds, for the data measured: training an encoder, steps for each datum."""
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(*_line(results["amortized"]), "o-", label="amortized: training an encoder")
-    axes.plot(*_line(results["classical"]), "s-", label=f"classical: {results['num_test']:,} images at once")
+    axes.plot(
+        *_line(results["classical"]),
+        "s-",
+        label=f"classical: {results['num_test']:,} images at once",
+    )
     axes.set_xscale("log")
     axes.set_xlabel("seconds")
     axes.set_ylabel("ELBO of the test images, nats")
@@ -217,13 +275,17 @@ def table(title: str, rows: list[dict[str, Any]]) -> None:
     for name in rows[0]:
         found.add_column(name, justify="right")
     for row in rows:
-        found.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+        found.add_row(
+            *(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values())
+        )
     show(found)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", nargs="?", default=str(Path(__file__).parent / "mnist_gated"))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     parser.add_argument("--epochs", type=int, default=30)

@@ -1,17 +1,19 @@
 """Do closed intervals around log p(x) hold the truth as often as they say, and how many stay open?
 
-One datum, 1,000 independent repetitions of each estimate of its log p(x), which is known. An interval that is open above
-vouches for nothing and cannot be wrong by being too low; what counts is the share of *closed* ones that hold the truth, at
-a nominal 95%, and the share that had to stay open for it.
+One datum, 1,000 independent repetitions of each estimate of its log p(x), which is known. An
+interval that is open above vouches for nothing and cannot be wrong by being too low; what counts is
+the share of *closed* ones that hold the truth, at a nominal 95%, and the share that had to stay
+open for it.
 
     weights   importance sampling with S particles, from guides that are wrong in one way each
     chains    annealing by T temperatures and 16 chains, from the prior and from those guides
 
-The guides: the exact posterior with its deviations times 0.6 to 1.5; its mean shifted by half a deviation in every unit; the
-best mean-field guide where the units' posteriors are correlated in pairs (r = 0.9); and the exact posterior of one of two
-equal modes, the other one missed.
+The guides: the exact posterior with its deviations times 0.6 to 1.5; its mean shifted by half a
+deviation in every unit; the best mean-field guide where the units' posteriors are correlated in
+pairs (r = 0.9); and the exact posterior of one of two equal modes, the other one missed.
 
-Run:  python experiments/coverage.py {weights,chains} [--dims D ...] [--sizes S ...] [--repetitions R] [--json FILE]
+Run:  python experiments/coverage.py {weights,chains} [--dims D ...] [--sizes S ...]
+      [--repetitions R] [--json FILE]
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ class Gaussian(nn.Module):
 
 
 class Folded(nn.Module):
-    """x_1 = |z_1| + noise, x_j = z_j + noise: the posterior has two modes, mirror images of each other."""
+    """x_1 = |z_1| + noise, x_j = z_j + noise: the posterior has two modes, mirror images."""
 
     scale, sigma = 3.0, 0.3  # of z and of the noise
 
@@ -76,10 +78,12 @@ class Folded(nn.Module):
     def one_mode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and Cholesky factor of the posterior where z_1 is positive."""
         share = self.scale**2 / (self.scale**2 + self.sigma**2)
-        return share * x, math.sqrt(share) * self.sigma * torch.eye(x.shape[-1]).to(x).expand(len(x), -1, -1)
+        return share * x, math.sqrt(share) * self.sigma * torch.eye(x.shape[-1]).to(x).expand(
+            len(x), -1, -1
+        )
 
     def log_px(self, x: Tensor) -> Tensor:
-        """Exact: that of the straight model, times twice the mass of its posterior where z_1 is positive."""
+        """Exact: the straight model's, times twice its posterior's mass where z_1 is positive."""
         straight = dist.Normal(0.0, math.hypot(self.scale, self.sigma)).log_prob(x).sum(-1)
         mean, tril = self.one_mode(x)
         return straight + math.log(2) + torch.special.log_ndtr(mean[:, 0] / tril[:, 0, 0])
@@ -126,13 +130,21 @@ def one_mode(dim: int) -> Case:
 
 
 WIDTHS = (0.6, 0.7, 0.8, 0.9, 1.25, 1.5)
-CASES: dict[str, Callable[[int], Case]] = {f"{w:g} as wide": partial(distorted, width=w) for w in WIDTHS} | {
+CASES: dict[str, Callable[[int], Case]] = {
+    f"{w:g} as wide": partial(distorted, width=w) for w in WIDTHS
+} | {
     "exact": distorted,
     "shifted by 0.5": partial(distorted, shift=0.5),
     "mean-field, r = 0.9": correlated,
     "one of two modes": one_mode,
 }
-STARTS = ("0.7 as wide", "1.25 as wide", "shifted by 0.5", "mean-field, r = 0.9", "one of two modes")
+STARTS = (
+    "0.7 as wide",
+    "1.25 as wide",
+    "shifted by 0.5",
+    "mean-field, r = 0.9",
+    "one of two modes",
+)
 
 
 def weights(case: Case, x: Tensor, size: int) -> Estimate:
@@ -142,11 +154,13 @@ def weights(case: Case, x: Tensor, size: int) -> Estimate:
 
 def chains(case: Case, x: Tensor, size: int, from_prior: bool = False) -> Estimate:
     """Annealing by T temperatures."""
-    return by_annealing(case.model, x, guide=None if from_prior else case.guide, num_temperatures=size)
+    return by_annealing(
+        case.model, x, guide=None if from_prior else case.guide, num_temperatures=size
+    )
 
 
 def measured(found: Estimate, exact: float) -> dict[str, float]:
-    """Coverage of the closed intervals, its error, the share of open ones, and the width of the closed."""
+    """Coverage of closed intervals, its error, the share of open ones, the width of the closed."""
     lower, upper = found.interval(0.95)
     closed = upper.isfinite()
     inside = ((lower <= exact) & (exact <= upper))[closed].double()
@@ -172,15 +186,22 @@ def cells(what: str) -> dict[str, tuple[Callable[[int], Case], Callable[..., Est
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line; cells that the file has already are not measured again."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("weights", "chains"))
     parser.add_argument("--dims", type=int, nargs="+", default=[4, 10, 50])
     parser.add_argument("--sizes", type=int, nargs="+", help="particles S, or temperatures T")
     parser.add_argument("--repetitions", type=int, default=1000)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    sizes = options.sizes or ([100, 1000, 5000] if options.what == "weights" else [50, 100, 200, 1000])
-    facts: dict[str, Any] = {"command": f"python experiments/coverage.py {options.what}", "device": "cpu"}
+    sizes = options.sizes or (
+        [100, 1000, 5000] if options.what == "weights" else [50, 100, 200, 1000]
+    )
+    facts: dict[str, Any] = {
+        "command": f"python experiments/coverage.py {options.what}",
+        "device": "cpu",
+    }
     facts |= {"repetitions": options.repetitions, "level": 0.95, "seed": 0}
     facts |= {name: version(name) for name in ("torch", "pyro-ppl")}
     rows: list[dict[str, Any]] = []
@@ -206,11 +227,13 @@ def told(row: dict[str, Any]) -> str:
     """One line for a cell."""
     covered = "" if row["coverage"] is None else f", of which {row['coverage']:.1%} hold the truth"
     where = f"{row['case']}, d = {row['dim']}, {row['size']}"
-    return f"{where}: {row['closed']:.1%} closed{covered}; {row['bias']:+.3f} off, {row['seconds']} s"
+    return (
+        f"{where}: {row['closed']:.1%} closed{covered}; {row['bias']:+.3f} off, {row['seconds']} s"
+    )
 
 
 def table(what: str, rows: list[dict[str, Any]]) -> Table:
-    """Coverage of the closed intervals and the share of them, a line for each case and dimension."""
+    """Coverage of the closed intervals and their share, a line for each case and dimension."""
     sizes = sorted({row["size"] for row in rows})
     letter = "S" if what == "weights" else "T"
     made = Table(title="coverage of the closed 95% intervals (share that is closed)")
@@ -226,8 +249,8 @@ def table(what: str, rows: list[dict[str, Any]]) -> Table:
         pooled = sum(row["closed"] * row["coverage"] for row in closed) / count
         wrong = max(row["closed"] * (1 - row["coverage"]) for row in closed)
         made.caption = (
-            f"all closed ones together: {pooled:.1%}; closed: {count / len(rows):.0%} of all; closed and wrong: at most"
-            f" {wrong:.1%} of a cell's repetitions"
+            f"all closed ones together: {pooled:.1%}; closed: {count / len(rows):.0%} of all;"
+            f" closed and wrong: at most {wrong:.1%} of a cell's repetitions"
         )
     return made
 

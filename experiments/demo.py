@@ -1,8 +1,9 @@
 """The main job in a minute: train a VAE, swap its guide, and read off what each guide costs.
 
-On scikit-learn's 8x8 digits, binarised. One decoder is trained with an amortized guide; then the decoder is frozen, and
-the classical guide, the same family with parameters of its own for each datum, is fitted to the held-out data. The table
-has both guides on the same data; pictures go to the output folder.
+On scikit-learn's 8x8 digits, binarised. One decoder is trained with an amortized guide; then the
+decoder is frozen, and the classical guide, the same family with parameters of its own for each
+datum, is fitted to the held-out data. The table has both guides on the same data; pictures go to
+the output folder.
 
 Run:  python experiments/demo.py [--epochs N] [--num-particles S] [--out runs/demo]
 """
@@ -24,7 +25,9 @@ from pyro_vae.report.tables import evidence_table, show
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--epochs", type=int, default=150)
     parser.add_argument("--local-steps", type=int, default=500)
     parser.add_argument("--num-particles", type=int, default=2500)
@@ -54,8 +57,18 @@ def main(arguments: list[str] | None = None) -> None:
 
     rows = []
     for (name, spent), guide in zip(seconds.items(), (amortized, local), strict=True):
-        rows.append((name, pv.log_evidence(model, guide, x, num_particles=options.num_particles).summary(), spent))
-    show(evidence_table(f"digits: {len(x)} held-out data, one decoder, {options.num_particles} particles", rows))
+        rows.append(
+            (
+                name,
+                pv.log_evidence(model, guide, x, num_particles=options.num_particles).summary(),
+                spent,
+            )
+        )
+    show(
+        evidence_table(
+            f"digits: {len(x)} held-out data, one decoder, {options.num_particles} particles", rows
+        )
+    )
 
     means = model.decode(amortized.q(x[:32]).mean)
     print(save_grid(interleave(x[:32], means), options.out / "reconstructions.png", columns=16))

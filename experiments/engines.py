@@ -1,11 +1,14 @@
-"""What does compiling cost, and what does it buy? One recipe by stock SVI and by the compiled engine, each in a new process.
+"""What does compiling cost, and what does it buy? One recipe by stock SVI and by the compiled
+engine, each in a new process.
 
-Prints the seconds of the first step (which captures and compiles) and of the epochs after it, for stock SVI, for the
-compiled engine with an empty cache of compiled code, and for a second process that finds the first one's code on disk; the
-share of the compilation in the run; and the loss of the last epoch, which shows that all do the same. Then a model with
-control flow on the data, which no graph can hold: it trains by stock SVI, and says why.
+Prints the seconds of the first step (which captures and compiles) and of the epochs after it, for
+stock SVI, for the compiled engine with an empty cache of compiled code, and for a second process
+that finds the first one's code on disk; the share of the compilation in the run; and the loss of
+the last epoch, which shows that all do the same. Then a model with control flow on the data, which
+no graph can hold: it trains by stock SVI, and says why.
 
-Run:  PYRO_VAE_DATA=... python experiments/engines.py [--epochs N] [--data mnist] [--num-train N] [--json FILE]
+Run:  PYRO_VAE_DATA=... python experiments/engines.py [--epochs N] [--data mnist] [--num-train N]
+      [--json FILE]
 """
 
 from __future__ import annotations
@@ -50,25 +53,33 @@ class Bimodal(torch.nn.Module):
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--num-train", type=int)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--engine", choices=["compiled", "svi"], help=argparse.SUPPRESS)  # a child: one run
+    # a child: one run
+    parser.add_argument("--engine", choices=["compiled", "svi"], help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.engine:
         print(json.dumps(one_run(options.engine, options.epochs, options.data, options.num_train)))
         return
     sides = {}
     with tempfile.TemporaryDirectory() as cache:
-        for name, engine in (("stock SVI", "svi"), ("compiled", "compiled"), ("compiled, second process", "compiled")):
+        for name, engine in (
+            ("stock SVI", "svi"),
+            ("compiled", "compiled"),
+            ("compiled, second process", "compiled"),
+        ):
             sides[name] = in_a_new_process(engine, options, cache)
     show(sides, options.epochs)
     print("fallback:", fallback())
     if options.json:
         options.json.write_text(
-            json.dumps({"epochs": options.epochs, "torch": torch.__version__, **sides}, indent=2) + "\n"
+            json.dumps({"epochs": options.epochs, "torch": torch.__version__, **sides}, indent=2)
+            + "\n"
         )
 
 
@@ -79,7 +90,9 @@ def one_run(engine: Any, epochs: int, name: str, num_train: int | None) -> dict[
     torch.manual_seed(0)
     model = pv.VAE(data.shape, latent_dim=50, hidden=(200, 200))
     guide = pv.Amortized(pv.MeanField(50), pv.MLP(data.shape, (200, 200)))
-    run = pv.fit(model, guide, data, epochs=epochs, engine=engine, warmup_epochs=0, keep="last", quiet=True)
+    run = pv.fit(
+        model, guide, data, epochs=epochs, engine=engine, warmup_epochs=0, keep="last", quiet=True
+    )
     ends = [0.0, *(row["seconds"] for row in run.history)]
     later = sorted(b - a for a, b in pairwise(ends[1:]))
     epoch = later[len(later) // 2]
@@ -93,17 +106,29 @@ def one_run(engine: Any, epochs: int, name: str, num_train: int | None) -> dict[
 
 def in_a_new_process(engine: str, options: argparse.Namespace, cache: str) -> dict[str, float]:
     """`one_run` in a process of its own, its compiled code kept in the folder `cache`."""
-    command = [sys.executable, __file__, f"--engine={engine}", f"--epochs={options.epochs}", f"--data={options.data}"]
+    command = [
+        sys.executable,
+        __file__,
+        f"--engine={engine}",
+        f"--epochs={options.epochs}",
+        f"--data={options.data}",
+    ]
     command += [f"--num-train={options.num_train}"] if options.num_train else []
     done = subprocess.run(
-        command, env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache}, check=True, stdout=subprocess.PIPE, text=True
+        command,
+        env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def show(sides: dict[str, dict[str, float]], epochs: int) -> None:
     """Print the table."""
-    table = Table(title=f"{epochs} epochs, 784-200-200-50, batch 128, {torch.get_num_threads()} threads")
+    table = Table(
+        title=f"{epochs} epochs, 784-200-200-50, batch 128, {torch.get_num_threads()} threads"
+    )
     for column in (
         "engine",
         "first epoch's extra s",

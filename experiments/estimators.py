@@ -1,14 +1,18 @@
 """Which gradient is the quietest, and do more particles in the bound make a better model?
 
-    variance   the gradient of the guide's parameters by each estimator, at equal numbers of particles, on a trained run, one
-               batch of test images: spread over repetitions against the size of the mean, and time. Estimators of
-               one objective share their mean (the ELBO's four; IWAE's two); those of different objectives do not.
-    iwae       runs that were trained by the importance-weighted bound of k particles, the same in all else: L_5000 of the
-               same test images, against the first run, paired. The kept one, with k = 50, and its fellows with 5 and 1:
+    variance   the gradient of the guide's parameters by each estimator, at equal numbers of
+               particles, on a trained run, one batch of test images: spread over repetitions
+               against the size of the mean, and time. Estimators of one objective share their mean
+               (the ELBO's four; IWAE's two); those of different objectives do not.
+    iwae       runs that were trained by the importance-weighted bound of k particles, the same in
+               all else: L_5000 of the same test images, against the first run, paired. The kept
+               one, with k = 50, and its fellows with 5 and 1:
 
-                   pyro-vae train --config experiments/mnist_iwae/config.yaml --loss.num_particles 5 --folder runs/iwae5
+                   pyro-vae train --config experiments/mnist_iwae/config.yaml \\
+                       --loss.num_particles 5 --folder runs/iwae5
 
-Run:  PYRO_VAE_DATA=... python experiments/estimators.py {variance,iwae} [RUN ...] [--num-data N] [--json FILE]
+Run:  PYRO_VAE_DATA=... python experiments/estimators.py {variance,iwae} [RUN ...] [--num-data N]
+      [--json FILE]
 """
 
 from __future__ import annotations
@@ -45,7 +49,9 @@ ESTIMATORS: dict[str, Callable[[], Trace_ELBO]] = {
 
 
 def variance(options: argparse.Namespace) -> dict[str, Any]:
-    """A row for each estimator: of its gradient G, `(P,)`, |E G|, the noise sqrt(E |G - E G|^2), and their ratio."""
+    """A row for each estimator: of its gradient G, `(P,)`, |E G|, the noise sqrt(E |G - E G|^2),
+    and their ratio.
+    """
     parts = open_run(options.run[0])
     assert parts.data is not None
     x = parts.data.test.take(options.num_data or 100).x
@@ -53,7 +59,10 @@ def variance(options: argparse.Namespace) -> dict[str, Any]:
     for name, loss in ESTIMATORS.items():
         torch.manual_seed(0)
         rows[name] = _spread(loss(), parts.model, parts.guide, x, options.repetitions)
-        print(f"{name:46}" + "  ".join(f"{key} {value:.4g}" for key, value in rows[name].items()), flush=True)
+        print(
+            f"{name:46}" + "  ".join(f"{key} {value:.4g}" for key, value in rows[name].items()),
+            flush=True,
+        )
     return {
         "run": Path(options.run[0]).name,
         "num_data": len(x),
@@ -62,7 +71,9 @@ def variance(options: argparse.Namespace) -> dict[str, Any]:
     } | rows
 
 
-def _spread(loss: Trace_ELBO, model: Any, guide: Any, x: Tensor, repetitions: int) -> dict[str, float]:
+def _spread(
+    loss: Trace_ELBO, model: Any, guide: Any, x: Tensor, repetitions: int
+) -> dict[str, float]:
     index, params = torch.arange(len(x)), list(guide.parameters())
     total: Any = 0.0
     squares, seconds = 0.0, []
@@ -73,12 +84,15 @@ def _spread(loss: Trace_ELBO, model: Any, guide: Any, x: Tensor, repetitions: in
         with pyro.validation_enabled(False):
             loss.loss_and_grads(model, guide, x, index)
         seconds.append(time.monotonic() - started)
-        gradient = torch.cat([p.grad.flatten() for p in params if p.grad is not None]).double() / len(x)
+        gradient = torch.cat(
+            [p.grad.flatten() for p in params if p.grad is not None]
+        ).double() / len(x)
         total += gradient
         squares += gradient.square().sum().item()
     mean_square = total.square().sum().item() / repetitions**2
     noise = (squares / repetitions - mean_square) * repetitions / (repetitions - 1)
-    signal = max(mean_square - noise / repetitions, 0.0)  # the mean of few is too long by its own noise
+    # the mean of few is too long by its own noise
+    signal = max(mean_square - noise / repetitions, 0.0)
     return {
         "signal": signal**0.5,
         "noise": noise**0.5,
@@ -109,22 +123,28 @@ def iwae(options: argparse.Namespace) -> dict[str, Any]:
             "gain_error": gain.std().item() / len(gain) ** 0.5,
         }
         row = rows[Path(folder).name]
-        print(f"{folder}: k = {row['particles_in_training']}, L_5000 {est.mean:.2f} +- {est.std_error:.2f}, gain"
-              f" {row['gain']:.3f} +- {row['gain_error']:.3f}, ELBO {row['elbo']:.2f}, {row['active_units']} active units,"
+        print(f"{folder}: k = {row['particles_in_training']},"
+              f" L_5000 {est.mean:.2f} +- {est.std_error:.2f}, gain"
+              f" {row['gain']:.3f} +- {row['gain_error']:.3f}, ELBO {row['elbo']:.2f},"
+              f" {row['active_units']} active units,"
               f" k-hat high on {est.share_above_threshold:.0%}", flush=True)  # fmt: skip
     return rows
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["variance", "iwae"])
     parser.add_argument("run", nargs="*", default=[str(Path(__file__).parent / "mnist_gated")])
     parser.add_argument("--num-data", type=int)
     parser.add_argument("--repetitions", type=int, default=200, help="gradients of each estimator")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    results = {"variance": variance, "iwae": iwae}[options.what](options) | {"torch": version("torch")}
+    results = {"variance": variance, "iwae": iwae}[options.what](options) | {
+        "torch": version("torch")
+    }
     if options.json is not None:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -1,14 +1,18 @@
 """How near is each estimate of log p(x), does its interval hold, and what does it cost?
 
-    gaussian   linear-Gaussian models with 10 and 50 units, log p(x) known: error of each method on 20 data, coverage of its
-               95% intervals over 500 independent runs on one datum, and bounds from both sides on 100 simulated data.
-               The guide is the exact posterior with its deviations 1.15 times as large.
+    gaussian   linear-Gaussian models with 10 and 50 units, log p(x) known: error of each method on
+               20 data, coverage of its 95% intervals over 500 independent runs on one datum, and
+               bounds from both sides on 100 simulated data. The guide is the exact posterior with
+               its deviations 1.15 times as large.
     flat       two latent units on MNIST: weights, chains and quadrature on the same test images
-    runs       trained runs: L_5000 and L_50000 of importance sampling, annealing from the guide on the first test images,
-               the sandwich on images that the model makes, and whether real ones are like them
-    speed      seconds of an evaluation in a batch of chains and data, and in a loop over single chains
+    runs       trained runs: L_5000 and L_50000 of importance sampling, annealing from the guide on
+               the first test images, the sandwich on images that the model makes, and whether real
+               ones are like them
+    speed      seconds of an evaluation in a batch of chains and data, and in a loop over single
+               chains
 
-Run:  PYRO_VAE_DATA=... python experiments/evidence.py {gaussian,flat,runs,speed} [RUN ...] [--json FILE]
+Run:  PYRO_VAE_DATA=... python experiments/evidence.py {gaussian,flat,runs,speed} [RUN ...]
+      [--json FILE]
 """
 
 from __future__ import annotations
@@ -27,7 +31,15 @@ import torch
 from torch import Tensor, nn
 
 import pyro_vae as pv
-from pyro_vae.evidence import Annealed, Estimate, by_annealing, by_importance, by_quadrature, likeness, sandwich
+from pyro_vae.evidence import (
+    Annealed,
+    Estimate,
+    by_annealing,
+    by_importance,
+    by_quadrature,
+    likeness,
+    sandwich,
+)
 from pyro_vae.files.texts import write_json
 from pyro_vae.report.intervals import interval_text
 from pyro_vae.runs.opening import open_run
@@ -36,7 +48,9 @@ WIDTH = 1.15
 
 
 class Wide(nn.Module):
-    """The exact posterior of a linear-Gaussian model, its deviations times `width`, shifted by `shift` of them."""
+    """The exact posterior of a linear-Gaussian model, its deviations times `width`, shifted by
+    `shift` of them.
+    """
 
     def __init__(self, model: pv.LinearGaussian, width: float = WIDTH, shift: float = 0.0) -> None:
         super().__init__()
@@ -47,7 +61,9 @@ class Wide(nn.Module):
         q = self.posterior(x)
         with pyro.plate("data", len(x), dim=-1):
             mean = q.mean + self.shift * q.stddev
-            return pyro.sample("latent", dist.MultivariateNormal(mean, scale_tril=self.width * q.scale_tril))
+            return pyro.sample(
+                "latent", dist.MultivariateNormal(mean, scale_tril=self.width * q.scale_tril)
+            )
 
 
 def gaussian_model(dim: int, num_data: int) -> tuple[pv.LinearGaussian, Tensor]:
@@ -105,7 +121,10 @@ def gaussian(options: argparse.Namespace) -> dict[str, Any]:
 
 def told(name: str, row: dict[str, Any]) -> None:
     """Print a row."""
-    values = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
+    values = (
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in row.items()
+    )
     print(f"{name}: " + ", ".join(values), flush=True)
 
 
@@ -120,18 +139,28 @@ def flat(options: argparse.Namespace) -> dict[str, Any]:
     x = data.test.take(options.num_data).x
     grid = by_quadrature(model, x)
     local = pv.fit_local(model, pv.Local.started_at(guide, x, pv.FullRank(2)), x, num_particles=8)
-    results: dict[str, Any] = {"quadrature": {"log_px": grid.mean, "error": grid.log_px_error.max().item()}}
+    results: dict[str, Any] = {
+        "quadrature": {"log_px": grid.mean, "error": grid.log_px_error.max().item()}
+    }
     for name, found in {
         "importance from the encoder": by_importance(model, guide, x),
-        "importance from the encoder, a tenth from the prior": by_importance(model, guide, x, defensive=0.1),
+        "importance from the encoder, a tenth from the prior": by_importance(
+            model, guide, x, defensive=0.1
+        ),
         "importance from a local full-rank guide": by_importance(model, local, x),
-        "annealed from the encoder": by_annealing(model, x, guide=guide, num_temperatures=options.num_temperatures),
-        "annealed from the prior": by_annealing(model, x, num_temperatures=options.num_temperatures),
+        "annealed from the encoder": by_annealing(
+            model, x, guide=guide, num_temperatures=options.num_temperatures
+        ),
+        "annealed from the prior": by_annealing(
+            model, x, num_temperatures=options.num_temperatures
+        ),
     }.items():
         row = error(found, grid.log_px) | {"reliable": found.reliable.double().mean().item()}
         inside = [
             bool(low <= value <= high)
-            for low, value, high in zip(found.interval()[0], grid.log_px, found.interval()[1], strict=True)
+            for low, value, high in zip(
+                found.interval()[0], grid.log_px, found.interval()[1], strict=True
+            )
         ]
         results[name] = row | {"share_inside": sum(inside) / len(inside)}
         told(name, results[name])
@@ -146,7 +175,10 @@ def runs(options: argparse.Namespace) -> dict[str, Any]:
         assert parts.data is not None
         model, guide = parts.model.requires_grad_(False), parts.guide
         x = parts.data.test.take(options.num_data).x
-        found: dict[str, Any] = {"num_data": len(x), "fingerprint": parts.data.test.take(options.num_data).fingerprint}
+        found: dict[str, Any] = {
+            "num_data": len(x),
+            "fingerprint": parts.data.test.take(options.num_data).fingerprint,
+        }
         estimates: dict[str, Estimate] = {}
         for size in options.num_particles:
             estimates[f"L_{size}"] = by_importance(model, guide, x, num_particles=size)
@@ -163,11 +195,14 @@ def runs(options: argparse.Namespace) -> dict[str, Any]:
                 "above_the_first_error": gain.std().item() / math.sqrt(len(gain)),
             }
             found[name] = estimate.summary() | above
-            print(f"{folder}: {name}: {interval_text(estimate)}; {gain.mean():+.3f} +- {gain.std() / len(gain) ** 0.5:.3f},"
-                  f" reliable {estimate.reliable.double().mean():.0%}, {estimate.seconds:.0f} s", flush=True)  # fmt: skip
+            print(f"{folder}: {name}: {interval_text(estimate)};"
+                  f" {gain.mean():+.3f} +- {gain.std() / len(gain) ** 0.5:.3f},"
+                  f" reliable {estimate.reliable.double().mean():.0%}, {estimate.seconds:.0f} s",
+                  flush=True)  # fmt: skip
         if options.num_simulated:
             start = options.start[0]
-            both = sandwich(model, x, guide=guide if start == "guide" else None, num_data=options.num_simulated,
+            both = sandwich(model, x, guide=guide if start == "guide" else None,
+                            num_data=options.num_simulated,
                             num_temperatures=options.num_temperatures)  # fmt: skip
             real = estimates[f"AIS from the {start}"]
             assert isinstance(real, Annealed)
@@ -182,7 +217,10 @@ def runs(options: argparse.Namespace) -> dict[str, Any]:
                 "distances": alike.distances,
                 "seconds": both.forward.seconds + both.reverse.seconds,
             }
-            print(f"{folder}: sandwich {both.gap:.3f} +- {both.gap_error:.3f} nats; {alike}", flush=True)
+            print(
+                f"{folder}: sandwich {both.gap:.3f} +- {both.gap_error:.3f} nats; {alike}",
+                flush=True,
+            )
         results[Path(folder).name] = found
         save(options, results)
     return results
@@ -210,7 +248,7 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def one_chain(model: Any, x: Tensor, num_temperatures: int, like: Annealed) -> tuple[float, int]:
-    """Plain annealing of one chain of one datum, as one would write it: seconds, and evaluations."""
+    """Plain annealing of one chain of one datum, as one would write it: seconds and evaluations."""
     started, z = time.monotonic(), torch.randn(1, model.latent_dim)
     count, step = 0, 0.05
 
@@ -248,7 +286,9 @@ def save(options: argparse.Namespace, results: dict[str, Any]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["gaussian", "flat", "runs", "speed"])
     parser.add_argument("run", nargs="*", default=[str(Path(__file__).parent / "mnist_gated")])
     parser.add_argument("--data", default="mnist", help="for flat")
@@ -262,7 +302,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--num-simulated", type=int, default=100)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    save(options, {"gaussian": gaussian, "flat": flat, "runs": runs, "speed": speed}[options.what](options))
+    save(
+        options,
+        {"gaussian": gaussian, "flat": flat, "runs": runs, "speed": speed}[options.what](options),
+    )
 
 
 if __name__ == "__main__":

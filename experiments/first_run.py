@@ -1,14 +1,20 @@
-"""Does a first run learn? Six sets, ten seeds, nothing named but the data; and does the alarm ring when it should?
+"""Does a first run learn? Six sets, ten seeds, nothing named but the data; and does the alarm ring
+when it should?
 
-    defaults   what `pyro-vae train --data D` does: likelihood, start, sizes, batches and warm-up follow the data
-    tuned      the grid of hand-tuned settings that the defaults are held against: learning rate, warm-up and sigma by hand,
-               with torch's start of the layers (nothing is taken from the data)
-    provoked   runs that must collapse, for the alarm: beta too high, sigma too large, a decoder that has no need of z
+    defaults   what `pyro-vae train --data D` does: likelihood, start, sizes, batches and warm-up
+               follow the data
+    tuned      the grid of hand-tuned settings that the defaults are held against: learning rate,
+               warm-up and sigma by hand, with torch's start of the layers (nothing is taken from
+               the data)
+    provoked   runs that must collapse, for the alarm: beta too high, sigma too large, a decoder
+               that has no need of z
 
-The criterion was written down before the first run (experiments/README.md). `faces` are 1,965 8-bit photographs, 28 x 20, in
-an .npz of one's own; the other sets come with scikit-learn, with torchvision's layout, or are simulated.
+The criterion was written down before the first run (experiments/README.md). `faces` are 1,965 8-bit
+photographs, 28 x 20, in an .npz of one's own; the other sets come with scikit-learn, with
+torchvision's layout, or are simulated.
 
-Run:  PYRO_VAE_DATA=... python experiments/first_run.py defaults --json FILE [--sets digits faces] [--faces faces.npz]
+Run:  PYRO_VAE_DATA=... python experiments/first_run.py defaults --json FILE [--sets digits faces]
+      [--faces faces.npz]
 """
 
 from __future__ import annotations
@@ -40,7 +46,9 @@ DIM, UNITS, NOISE = 20, 5, 0.5  # of the simulated set
 
 
 def arrays(name: str) -> np.ndarray[Any, Any]:
-    """The sets that are made here: 12 x 12 patches of two photographs, a table, a draw of a linear-Gaussian model."""
+    """The sets that are made here: 12 x 12 patches of two photographs, a table, a draw of a
+    linear-Gaussian model.
+    """
     from sklearn.datasets import load_breast_cancer, load_sample_images
 
     if name == "cancer":
@@ -49,7 +57,9 @@ def arrays(name: str) -> np.ndarray[Any, Any]:
         draw = np.random.RandomState(1)
         loading = np.linalg.qr(draw.randn(DIM, UNITS))[0] * np.linspace(3.0, 1.0, UNITS)
         z = draw.randn(5000, UNITS)
-        return np.asarray(z @ loading.T + NOISE * draw.randn(5000, DIM) + draw.randn(DIM), dtype=np.float32)
+        return np.asarray(
+            z @ loading.T + NOISE * draw.randn(5000, DIM) + draw.randn(DIM), dtype=np.float32
+        )
     draw, patches = np.random.RandomState(0), []
     for image in load_sample_images().images:
         grey = np.rint(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
@@ -72,7 +82,9 @@ def load(name: str, faces: Path | None) -> pv.Dataset:
         return pv.load(Path(folder) / f"{name}.npy")
 
 
-def run(data: pv.Dataset, model: pv.VAE, guide: nn.Module, seed: int, **recipe: Any) -> dict[str, Any]:
+def run(
+    data: pv.Dataset, model: pv.VAE, guide: nn.Module, seed: int, **recipe: Any
+) -> dict[str, Any]:
     """Train, score the test data, and return the figures; NaN where the loss became non-finite."""
     started = time.monotonic()
     try:
@@ -82,7 +94,14 @@ def run(data: pv.Dataset, model: pv.VAE, guide: nn.Module, seed: int, **recipe: 
     except pv.NonFiniteLoss:
         names = ("elbo", "elbo_error", "rate", "bits_per_dim", "valid_elbo")
         lost = {"active_units": 0, "num_units": model.latent_dim, "alarm": None}
-        return {"seed": seed, **dict.fromkeys(names, math.nan), **lost, "epoch": 0, "epochs": 0, "seconds": 0.0}
+        return {
+            "seed": seed,
+            **dict.fromkeys(names, math.nan),
+            **lost,
+            "epoch": 0,
+            "epochs": 0,
+            "seconds": 0.0,
+        }
     test = pv.log_evidence(model, guide, data.test.x, num_particles=64, engine="pyro").summary()
     units = pv.latent_units(model, guide, data.test.x)
     assert units is not None and found.units is not None
@@ -102,7 +121,9 @@ def run(data: pv.Dataset, model: pv.VAE, guide: nn.Module, seed: int, **recipe: 
     }
 
 
-def defaults(name: str, data: pv.Dataset, seed: int, epochs: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+def defaults(
+    name: str, data: pv.Dataset, seed: int, epochs: int
+) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """The run of somebody who names nothing."""
 
     def go() -> dict[str, Any]:
@@ -113,25 +134,35 @@ def defaults(name: str, data: pv.Dataset, seed: int, epochs: int) -> Iterator[tu
     yield "defaults", go
 
 
-def tuned(name: str, data: pv.Dataset, seed: int, epochs: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """The grid by hand: as many steps, latents and hidden units, and nothing that is taken from the data."""
+def tuned(
+    name: str, data: pv.Dataset, seed: int, epochs: int
+) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """The grid by hand: as many steps, latents and hidden units, and nothing from the data."""
     binary = data.is_binary
     for rate, warmup, sigma in product(RATES, WARMUPS, (1.0,) if binary else SIGMAS):
 
         def go(rate: float = rate, warmup: float = warmup, sigma: float = sigma) -> dict[str, Any]:
             torch.manual_seed(seed)
             likelihood = pv.Bernoulli() if binary else pv.Gaussian(sigma)
-            model, guide = pv.VAE(data.shape, likelihood=likelihood, mean=data.mean), pv.EncoderGuide(data.shape)
+            model, guide = (
+                pv.VAE(data.shape, likelihood=likelihood, mean=data.mean),
+                pv.EncoderGuide(data.shape),
+            )
             model.start = guide.start = lambda x: None  # type: ignore[method-assign]
             optimizer = partial(torch.optim.Adam, lr=rate)
-            recipe = {"epochs": epochs, "optimizer": optimizer, "warmup_epochs": warmup * epochs, "keep": "last"}
+            recipe = {
+                "epochs": epochs,
+                "optimizer": optimizer,
+                "warmup_epochs": warmup * epochs,
+                "keep": "last",
+            }
             return run(data, model, guide, seed, **recipe)
 
         yield f"lr {rate:g}, warm-up {warmup:g}" + ("" if binary else f", sigma from {sigma:g}"), go
 
 
 class Ignorant(nn.Module):
-    """A decoder that has no need of z: the best constant model, with a few weights for appearance."""
+    """A decoder that has no need of z: the best constant model, a few weights for appearance."""
 
     def __init__(self, latent_dim: int, hidden: Any, shape: Any, num_outputs: int) -> None:
         super().__init__()
@@ -141,10 +172,14 @@ class Ignorant(nn.Module):
         return self.bias + 0 * z.sum(-1).reshape(*z.shape[:-1], *(1,) * self.bias.dim())
 
 
-def provoked(name: str, data: pv.Dataset, seed: int, epochs: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+def provoked(
+    name: str, data: pv.Dataset, seed: int, epochs: int
+) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """Three ways to lose the latent."""
 
-    def go(likelihood: pv.Likelihood | None = None, decoder: Any = None, beta: float = 1.0) -> dict[str, Any]:
+    def go(
+        likelihood: pv.Likelihood | None = None, decoder: Any = None, beta: float = 1.0
+    ) -> dict[str, Any]:
         torch.manual_seed(seed)
         likelihood = likelihood or pv.likelihood_for(data)
         options = {} if decoder is None else {"decoder": decoder}
@@ -164,7 +199,9 @@ WHAT = {"defaults": defaults, "tuned": tuned, "provoked": provoked}
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line; rows that the file has already are not measured again."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=WHAT)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
@@ -175,7 +212,10 @@ def main(arguments: list[str] | None = None) -> None:
     kept = options.json is not None and options.json.is_file()
     rows = json.loads(options.json.read_text())["rows"] if kept else []
     known = {(row["set"], row["setting"], row["seed"]) for row in rows}
-    facts: dict[str, Any] = {"what": options.what, "command": f"python experiments/first_run.py {options.what}"}
+    facts: dict[str, Any] = {
+        "what": options.what,
+        "command": f"python experiments/first_run.py {options.what}",
+    }
     facts |= {"device": resolve_device("auto").type, "threads": torch.get_num_threads()}
     facts |= {name: version(name) for name in ("torch", "pyro-ppl")}
     for name in options.sets:
@@ -188,19 +228,29 @@ def main(arguments: list[str] | None = None) -> None:
                 row = {"set": name, "setting": setting, **go()}
                 rows.append({key: None if value != value else value for key, value in row.items()})
                 told = f"ELBO {row['elbo']:.2f}, {row['active_units']} of {row['num_units']} units"
-                print(f"{name} seed {seed} {setting}: {told}, alarm {row['alarm']}, {row['seconds']} s", flush=True)
+                print(
+                    f"{name} seed {seed} {setting}: {told}, alarm"
+                    f" {row['alarm']}, {row['seconds']} s",
+                    flush=True,
+                )
                 if options.json is not None:
                     options.json.write_text(json.dumps(facts | {"rows": rows}, indent=1))
     for name in dict.fromkeys(row["set"] for row in rows):
         for setting in dict.fromkeys(row["setting"] for row in rows if row["set"] == name):
-            summarise(name, setting, [row for row in rows if (row["set"], row["setting"]) == (name, setting)])
+            summarise(
+                name,
+                setting,
+                [row for row in rows if (row["set"], row["setting"]) == (name, setting)],
+            )
 
 
 def summarise(name: str, setting: str, rows: list[dict[str, Any]]) -> None:
     """One line for a set under a setting."""
     diverged = sum(row["elbo"] is None for row in rows)
     if diverged:
-        print(f"{name:9s} {setting:38s} the loss became non-finite in {diverged} of {len(rows)} runs")
+        print(
+            f"{name:9s} {setting:38s} the loss became non-finite in {diverged} of {len(rows)} runs"
+        )
         return
     elbos = torch.tensor([row["elbo"] for row in rows], dtype=torch.float64)
     error = elbos.std().item() / math.sqrt(len(rows)) if len(rows) > 1 else math.nan
@@ -208,8 +258,8 @@ def summarise(name: str, setting: str, rows: list[dict[str, Any]]) -> None:
     alarms = sum(row["alarm"] is not None for row in rows)
     print(
         f"{name:9s} {setting:38s} test ELBO {elbos.mean():9.2f} +- {error:.2f}, valid"
-        f" {sum(row['valid_elbo'] for row in rows) / len(rows):9.2f}, units {min(units)} to {max(units)} of"
-        f" {rows[0]['num_units']}, alarms {alarms} of {len(rows)}"
+        f" {sum(row['valid_elbo'] for row in rows) / len(rows):9.2f}, units {min(units)} to"
+        f" {max(units)} of {rows[0]['num_units']}, alarms {alarms} of {len(rows)}"
     )
 
 

@@ -1,12 +1,16 @@
-"""Is every family what it says it is? Two latent units on MNIST, where every integral can be taken on a grid.
+"""Is every family what it says it is? Two latent units on MNIST, where every integral can be taken
+on a grid.
 
-Trains a VAE with two latent units (784-200-200-2), freezes it, fits each family to some test images one by one until they
-have converged, and takes all integrals over z by sums over a grid of [-6, 6]^2:
+Trains a VAE with two latent units (784-200-200-2), freezes it, fits each family to some test images
+one by one until they have converged, and takes all integrals over z by sums over a grid of
+[-6, 6]^2:
 
     integral of q = 1;    ELBO(mean-field) <= low-rank <= full-rank <= flow
-    KL(q || posterior), by the grid = log p(x), by the grid - ELBO(q), by draws from q as everywhere in the package
+    KL(q || posterior), by the grid
+        = log p(x), by the grid - ELBO(q), by draws from q as everywhere in the package
 
-Run:  PYRO_VAE_DATA=... python experiments/quadrature.py [--data mnist] [--epochs E] [--num-data N] [--side G] [--json FILE]
+Run:  PYRO_VAE_DATA=... python experiments/quadrature.py [--data mnist] [--epochs E] [--num-data N]
+      [--side G] [--json FILE]
 """
 
 from __future__ import annotations
@@ -35,7 +39,9 @@ def log_joint(model: pv.VAE, x: Tensor, grid: Tensor) -> Tensor:
     found = []
     for points in grid.split(CHUNK):
         logits = model.decoder(points).flatten(1)
-        found.append(logits @ x.flatten(1).T - torch.nn.functional.softplus(logits).sum(1, keepdim=True))
+        found.append(
+            logits @ x.flatten(1).T - torch.nn.functional.softplus(logits).sum(1, keepdim=True)
+        )
     return torch.cat(found) + prior[:, None]
 
 
@@ -53,13 +59,19 @@ def judge(guide: pv.Local, joint: Tensor, grid: Tensor, log_cell: float) -> tupl
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--num-data", type=int, default=20)
     parser.add_argument("--side", type=int, default=1201, help="points of the grid on a side")
-    parser.add_argument("--draws", type=int, default=50, help="of each datum in a step of local inference")
-    parser.add_argument("--num-particles", type=int, default=20_000, help="of each datum for its ELBO by draws")
+    parser.add_argument(
+        "--draws", type=int, default=50, help="of each datum in a step of local inference"
+    )
+    parser.add_argument(
+        "--num-particles", type=int, default=20_000, help="of each datum for its ELBO by draws"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     data = pv.load(options.data, valid=0)
@@ -82,16 +94,19 @@ def main(arguments: list[str] | None = None) -> None:
     log_px = torch.logsumexp(joint, 0) + log_cell
     results["log_px"] = log_px.mean().item()
     table = Table(
-        title=f"{len(x)} test images, log p(x) {results['log_px']:.4f} by quadrature; nats, the worst of all images"
+        title=f"{len(x)} test images, log p(x) {results['log_px']:.4f} by quadrature; nats, the"
+        " worst of all images"
     )
-    columns = ("family", "mean ELBO", "|integral - 1|", "|KL - (log p(x) - ELBO)|", "in standard errors",
-               "least gain on the poorer family")  # fmt: skip
+    columns = ("family", "mean ELBO", "|integral - 1|", "|KL - (log p(x) - ELBO)|",
+               "in standard errors", "least gain on the poorer family")  # fmt: skip
     for name in columns:
         table.add_column(name)
     poorer: Tensor | None = None
     before: Any = encoder
     for name, family in FAMILIES.items():
-        before = pv.fit_local(model, pv.Local.started_at(before, x, family(2)), x, num_particles=options.draws)
+        before = pv.fit_local(
+            model, pv.Local.started_at(before, x, family(2)), x, num_particles=options.draws
+        )
         with torch.no_grad():
             mass, divergence = judge(before, joint, grid, log_cell)
         est = pv.log_evidence(model, before, x, num_particles=options.num_particles)
@@ -105,7 +120,10 @@ def main(arguments: list[str] | None = None) -> None:
             "least_gain": math.nan if poorer is None else (elbo - poorer).min().item(),
         }
         results[name], poorer = row, elbo
-        table.add_row(name, *(f"{value:.4f}" if key == "elbo" else f"{value:.1e}" for key, value in row.items()))
+        table.add_row(
+            name,
+            *(f"{value:.4f}" if key == "elbo" else f"{value:.1e}" for key, value in row.items()),
+        )
     show(table)
     if options.json is not None:
         options.json.write_text(json.dumps(results, indent=2) + "\n")

@@ -1,10 +1,13 @@
-"""Whose posterior is right? Guides against NUTS, unit by unit, on a few test images of a trained run.
+"""Whose posterior is right? Guides against NUTS, unit by unit, on a few test images of a trained
+run.
 
-NUTS samples the exact posterior of each image (chains from the prior, ArviZ's R-hat and ESS). Against its moments, over the
-run's active units: the shift of each guide's means in posterior standard deviations (root mean square, the Monte Carlo
-part taken off), and the ratio of its standard deviations to the posterior's (geometric mean, and the smallest).
+NUTS samples the exact posterior of each image (chains from the prior, ArviZ's R-hat and ESS).
+Against its moments, over the run's active units: the shift of each guide's means in posterior
+standard deviations (root mean square, the Monte Carlo part taken off), and the ratio of its
+standard deviations to the posterior's (geometric mean, and the smallest).
 
-Run:  PYRO_VAE_DATA=... python experiments/reference.py [RUN] [--num-data N] [--num-chains C] [--json FILE]
+Run:  PYRO_VAE_DATA=... python experiments/reference.py [RUN] [--num-data N] [--num-chains C]
+      [--json FILE]
 """
 
 from __future__ import annotations
@@ -42,13 +45,17 @@ def against(found: pv.Agreement, active: Tensor) -> dict[str, float]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", nargs="?", default=str(Path(__file__).parent / "mnist_gated"))
     parser.add_argument("--num-data", type=int, default=3)
     parser.add_argument("--num-chains", type=int, default=4)
     parser.add_argument("--num-samples", type=int, default=500)
     parser.add_argument("--num-warmup", type=int, default=300)
-    parser.add_argument("--draws", type=int, default=8, help="of each datum in a step of classical inference")
+    parser.add_argument(
+        "--draws", type=int, default=8, help="of each datum in a step of classical inference"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     parts = open_run(options.run)
@@ -59,7 +66,12 @@ def main(arguments: list[str] | None = None) -> None:
     active |= ~active.any()  # all of them where none is
     sizes = {name: getattr(options, name) for name in ("num_chains", "num_samples", "num_warmup")}
     reference = pv.reference_posterior(model, x, **sizes)
-    results: dict[str, Any] = {"run": Path(options.run).name, "num_data": len(x), **sizes, "guides": {}}
+    results: dict[str, Any] = {
+        "run": Path(options.run).name,
+        "num_data": len(x),
+        **sizes,
+        "guides": {},
+    }
     results |= {
         "r_hat": reference.r_hat["latent"].max().item(),
         "ess": reference.ess["latent"].min().item(),
@@ -68,8 +80,11 @@ def main(arguments: list[str] | None = None) -> None:
         "active_units": int(active.sum()),
         "torch": torch.__version__,
     }
-    table = Table(title=f"{len(x)} test images against NUTS: R-hat at most {results['r_hat']:.3f}, ESS at least"
-                  f" {results['ess']:.0f}, {reference.num_divergent} divergent, {reference.seconds:.0f} s")  # fmt: skip
+    table = Table(
+        title=f"{len(x)} test images against NUTS: R-hat at most {results['r_hat']:.3f}, ESS at"
+        f" least {results['ess']:.0f}, {reference.num_divergent} divergent,"
+        f" {reference.seconds:.0f} s"
+    )
     for name in ("guide", "shift of the means", "ratio of standard deviations", "the smallest"):
         table.add_column(name)
     for name, other in swap_guides(model, guide, x, GUIDES, num_particles=options.draws).items():

@@ -1,7 +1,8 @@
 """pyro_vae: amortized variational inference that can be trusted.
 
-A *model* names the random choices that made the data, a *guide* answers the same choices, both are Pyro programs, and
-everything else is a function of `(model, guide, x)`. Swap the guide and nothing else changes.
+A *model* names the random choices that made the data, a *guide* answers the same choices, both are
+Pyro programs, and everything else is a function of `(model, guide, x)`. Swap the guide and nothing
+else changes.
 """
 
 from pyro_vae.data import Binarise, Dataset, Split, fingerprint, load
@@ -18,7 +19,15 @@ from pyro_vae.diagnostics import (
     latent_units,
     reference_posterior,
 )
-from pyro_vae.evidence import Annealed, Estimate, Evidence, Sandwich, log_evidence, rate_distortion_curve, sandwich
+from pyro_vae.evidence import (
+    Annealed,
+    Estimate,
+    Evidence,
+    Sandwich,
+    log_evidence,
+    rate_distortion_curve,
+    sandwich,
+)
 from pyro_vae.guides import (
     Amortized,
     AutoregressiveFlow,

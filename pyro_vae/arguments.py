@@ -1,9 +1,10 @@
-"""What a public function asks of an argument: one check for each kind of thing, and one wording for all of them.
+"""What a public function asks of an argument: one check for each kind of thing, and one wording for
+all of them.
 
     num_particles: got 1.5, expected a positive integer
 
-A check raises a ValueError of one line that begins with the argument's name, or does nothing. True and False are no numbers
-here. NaN is none either.
+A check raises a ValueError of one line that begins with the argument's name, or does nothing. True
+and False are no numbers here. NaN is none either.
 """
 
 from __future__ import annotations
@@ -36,11 +37,16 @@ def shown(value: object) -> str:
         ('a torch.float32 tensor of shape (2, 3)', 'aaaa ...')
     """
     if isinstance(value, Tensor):
-        kind = f"{value.dtype} tensor" if value.layout == torch.strided else f"{value.dtype} {value.layout} tensor"
+        kind = (
+            f"{value.dtype} tensor"
+            if value.layout == torch.strided
+            else f"{value.dtype} {value.layout} tensor"
+        )
         where = " on meta" if value.is_meta else ""
         return f"a {kind} of shape {tuple(value.shape)}{where}"
     if hasattr(value, "dtype") and hasattr(value, "shape"):
-        return f"a {type(value).__module__} {type(value).__name__} of {value.dtype} and shape {tuple(value.shape)}"
+        kind = f"{type(value).__module__} {type(value).__name__}"
+        return f"a {kind} of {value.dtype} and shape {tuple(value.shape)}"
     told = " ".join(repr(value).split())
     return told if len(told) <= _LONGEST else f"{told[: _LONGEST - 4]} ..."
 
@@ -50,12 +56,18 @@ def is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def check_integer(name: str, value: object, least: int | None = None, most: int | None = None) -> None:
+def check_integer(
+    name: str, value: object, least: int | None = None, most: int | None = None
+) -> None:
     """An integer, from `least` to `most`."""
     ok = is_integer(value)
     if ok and (least is None or value >= least) and (most is None or value <= most):  # type: ignore[operator]
         return
-    expected = "a positive integer" if least == 1 else "an integer" + (f" >= {least}" if least is not None else "")
+    expected = (
+        "a positive integer"
+        if least == 1
+        else "an integer" + (f" >= {least}" if least is not None else "")
+    )
     if most is not None and ok and value > most:  # type: ignore[operator]
         expected += f" up to {most:,}"
     refuse(name, value, expected)
@@ -80,7 +92,11 @@ def check_number(
         too_low = (least is not None and value < least) or (above is not None and value <= above)
         if not too_low and (below is None or value < below):
             return
-    limits = [f"{sign} {limit:g}" for sign, limit in ((">=", least), (">", above), ("<", below)) if limit is not None]
+    limits = [
+        f"{sign} {limit:g}"
+        for sign, limit in ((">=", least), (">", above), ("<", below))
+        if limit is not None
+    ]
     refuse(name, value, expected or " ".join(["a finite number", " and ".join(limits)]).rstrip())
 
 
@@ -139,12 +155,14 @@ def check_sizes(name: str, sizes: object, least: int = 0) -> tuple[int, ...]:
         ((200, 200), (3,))
     """
     found: Any = (sizes,) if isinstance(sizes, int) else sizes
-    listed = isinstance(found, Sequence) and not isinstance(found, str | bytes) and len(found) >= least
+    listed = (
+        isinstance(found, Sequence) and not isinstance(found, str | bytes) and len(found) >= least
+    )
     if listed and all(is_integer(size) and size > 0 for size in found):
         return tuple(found)
     raise ValueError(
-        f"{name}: got {shown(list(found) if isinstance(found, tuple) else found)}, expected positive integers such as"
-        " [200, 200]"
+        f"{name}: got {shown(list(found) if isinstance(found, tuple) else found)}, expected"
+        " positive integers such as [200, 200]"
     )
 
 
@@ -152,7 +170,8 @@ def check_layer(name: str, num_in: int, num_out: int) -> None:
     """Refuse a layer that no machine is meant to hold, before a gigabyte of it is filled."""
     if num_in * num_out > MAX_WEIGHTS:
         raise ValueError(
-            f"{name}: got a layer from {num_in:,} to {num_out:,} units, expected at most {MAX_WEIGHTS:,} weights in one"
+            f"{name}: got a layer from {num_in:,} to {num_out:,} units, expected at most"
+            f" {MAX_WEIGHTS:,} weights in one"
         )
 
 
@@ -176,12 +195,17 @@ def check_rows(name: str, value: object, least: int = 1) -> None:
 def check_finite(name: str, value: Tensor) -> None:
     """A tensor without NaN and infinite values."""
     if not torch.isfinite(value).all():
-        raise ValueError(f"{name}: got NaN or infinite values, expected finite data: clean the data first")
+        raise ValueError(
+            f"{name}: got NaN or infinite values, expected finite data: clean the data first"
+        )
 
 
-def check_shape(name: str, value: object, shape: Sequence[int | None], dtype: torch.dtype | None = None) -> None:
+def check_shape(
+    name: str, value: object, shape: Sequence[int | None], dtype: torch.dtype | None = None
+) -> None:
     """A dense tensor of floats, of this shape where it is not None and of this dtype."""
-    told = f"({', '.join('N' if size is None else str(size) for size in shape)}{',' * (len(shape) == 1)})"
+    sizes = ", ".join("N" if size is None else str(size) for size in shape)
+    told = f"({sizes}{',' * (len(shape) == 1)})"
     check_dense(name, value, f"floats of shape {told}")
     assert isinstance(value, Tensor)
     same = value.dim() == len(shape) and all(
@@ -210,19 +234,27 @@ def check_mean(name: str, value: object, shape: Sequence[int]) -> None:
     check_finite(name, value)
 
 
-def check_index(name: str, index: object, num_data: int | None = None, num_rows: int | None = None) -> None:
+def check_index(
+    name: str, index: object, num_data: int | None = None, num_rows: int | None = None
+) -> None:
     """Rows of a dataset of `num_rows`: integers from 0 on, a tensor `(num_data,)`."""
     size = "N" if num_data is None else num_data
     check_dense(name, index, f"a tensor of {size} integers, the rows of the data")
     assert isinstance(index, Tensor)
     counts = not (index.is_floating_point() or index.is_complex() or index.dtype == torch.bool)
     if not counts or index.dim() != 1 or num_data not in (None, len(index)):
-        raise ValueError(f"{name}: got {index.dtype} {tuple(index.shape)}, expected integers of shape ({size},)")
+        raise ValueError(
+            f"{name}: got {index.dtype} {tuple(index.shape)}, expected integers of shape ({size},)"
+        )
     if len(index) and (index.min() < 0 or (num_rows is not None and index.max() >= num_rows)):
-        raise ValueError(f"{name}: got rows {index.min()} to {index.max()}, expected 0 to {num_rows or 'N'} - 1")
+        raise ValueError(
+            f"{name}: got rows {index.min()} to {index.max()}, expected 0 to {num_rows or 'N'} - 1"
+        )
 
 
 def check_progress(progress: object) -> None:
     """A function that is told how many data are done, or None."""
     if progress is not None:
-        check_callable("progress", progress, "a function of the number of data that are done, or None")
+        check_callable(
+            "progress", progress, "a function of the number of data that are done, or None"
+        )

@@ -1,8 +1,10 @@
-"""The command line, `pyro-vae train | resume | evidence | compare | diagnose | export | sample | reconstruct | info`.
+"""The command line, `pyro-vae COMMAND`: train, resume, evidence, compare, diagnose, export, sample,
+reconstruct, info.
 
-Options may be written with hyphens or underscores. Exit codes: 0; 1 for a run that failed (a non-finite loss, a full disk);
-2 for bad usage or input; 130 for Ctrl-C; 141 where the reader of a pipe has gone. A user's mistake gives one line on stderr
-and no traceback; PYRO_VAE_DEBUG=1 shows it.
+Options may be written with hyphens or underscores. Exit codes: 0; 1 for a run that failed (a
+non-finite loss, a full disk); 2 for bad usage or input; 130 for Ctrl-C; 141 where the reader of a
+pipe has gone. A user's mistake gives one line on stderr and no traceback; PYRO_VAE_DEBUG=1 shows
+it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,17 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from pyro_vae.commands import compare, diagnose, evidence, export, info, reconstruct, resume, sample, train
+from pyro_vae.commands import (
+    compare,
+    diagnose,
+    evidence,
+    export,
+    info,
+    reconstruct,
+    resume,
+    sample,
+    train,
+)
 from pyro_vae.diagnostics import CollapseWarning
 from pyro_vae.files.atomic import FULL, CannotWrite
 from pyro_vae.files.texts import printable
@@ -53,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter("always", CollapseWarning)
             warnings.showwarning = partial(_show_warning, warnings.showwarning)
             COMMANDS[parsed.command].run(parsed[parsed.command])
-        sys.stdout.flush()  # whoever reads may have gone, which is to be known here and not when Python ends
+        # whoever reads may have gone, which is to be known here and not when Python ends
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("pyro-vae: interrupted", file=sys.stderr)
         return 130
@@ -78,7 +91,9 @@ def _let_go_of_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _show_warning(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *args: Any) -> None:
+def _show_warning(
+    otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *args: Any
+) -> None:
     """A collapse in one line, other warnings as ever."""
     if issubclass(category, CollapseWarning):
         print(f"pyro-vae: warning: {message}", file=sys.stderr)
@@ -91,12 +106,15 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     trust = trusted_by(arguments)
     try:
         with own_classes(trust), warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of what jsonargparse will refuse one day
+            # of what jsonargparse will refuse one day
+            warnings.simplefilter("ignore", DeprecationWarning)
             return _parser(trust).parse_args(arguments)
     except ValueError:
         raise
     except Exception as error:  # the file of a user's class runs while it is imported
-        raise ValueError(f"a class that was named cannot be imported: {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"a class that was named cannot be imported: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _normalise(argument: str) -> str:

@@ -1,12 +1,16 @@
 """Encoder and decoder networks, in plain torch: nothing here knows of probability.
 
-Two shapes of net are enough for every guide and model of the package, and a user's own may be of any make:
+Two shapes of net are enough for every guide and model of the package, and a user's own may be of
+any make:
 
-* a *trunk* `trunk(shape, hidden, ...)` maps data `(..., *shape)` to features `(..., trunk.out_features)`;
-* a *decoder* `decoder(latent_dim, hidden, shape, num_outputs, ...)` maps a latent `(..., latent_dim)` to
-  `(..., num_outputs, *shape)`, one output per parameter of a pixel's likelihood, and has a `bias` of that shape.
+* a *trunk* `trunk(shape, hidden, ...)` maps data `(..., *shape)` to features
+  `(..., trunk.out_features)`;
+* a *decoder* `decoder(latent_dim, hidden, shape, num_outputs, ...)` maps a latent
+  `(..., latent_dim)` to `(..., num_outputs, *shape)`, one output per parameter of a pixel's
+  likelihood, and has a `bias` of that shape.
 
-Any number of leading dimensions is allowed, so that particles `(S, B, ...)` need no loop. Layers start as torch's do.
+Any number of leading dimensions is allowed, so that particles `(S, B, ...)` need no loop. Layers
+start as torch's do.
 """
 
 from __future__ import annotations
@@ -32,11 +36,13 @@ from pyro_vae.arguments import (
 
 
 class Standardise(nn.Module):
-    """(x - shift) / scale, where shift and scale are of the training data: the identity until `start`.
+    """(x - shift) / scale, where shift and scale are of the training data: the identity until
+    `start`.
 
-    The shift is the mean of each value. The scale is one number for images, whose pixels have one unit, and a number for
-    each column of a table (or where `each` asks for it). Zeros and ones have no units: they stay as they are. Shift and
-    scale are buffers, so that they are kept with the weights; weights that were kept without them load as the identity.
+    The shift is the mean of each value. The scale is one number for images, whose pixels have one
+    unit, and a number for each column of a table (or where `each` asks for it). Zeros and ones have
+    no units: they stay as they are. Shift and scale are buffers, so that they are kept with the
+    weights; weights that were kept without them load as the identity.
 
     Args:
         each: a scale for each value; None goes by the shape of the data.
@@ -63,7 +69,9 @@ class Standardise(nn.Module):
         return self.shift.dim() > 0
 
     def start(self, x: Tensor) -> None:
-        """Take shift and scale from training data `(N, *shape)`; a value that never changes gets the scale of all."""
+        """Take shift and scale from training data `(N, *shape)`; a value that never changes gets
+        the scale of all.
+        """
         if bool(((x == 0) | (x == 1)).all()):
             self.shift, self.scale = self.shift.new_zeros(()), self.scale.new_ones(())
             return
@@ -74,7 +82,8 @@ class Standardise(nn.Module):
             overall = torch.ones_like(overall)
         each = x.dim() == 2 if self.each is None else self.each
         scale = torch.where(deviation > 0, deviation, overall) if each else overall
-        shift = wide.mean(0).reshape(wide.shape[1:] or (1,))  # of a dimension, by which one that has started is known
+        # of a dimension, by which one that has started is known
+        shift = wide.mean(0).reshape(wide.shape[1:] or (1,))
         self.shift, self.scale = shift.to(self.shift), scale.to(self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,30 +103,38 @@ class Standardise(nn.Module):
         for name, identity in (("shift", torch.zeros(())), ("scale", torch.ones(()))):
             kept = state_dict.get(prefix + name, identity)
             state_dict = {**state_dict, prefix + name: kept}
-            setattr(self, name, torch.empty_like(kept, dtype=self.shift.dtype, device=self.shift.device))
+            setattr(
+                self, name, torch.empty_like(kept, dtype=self.shift.dtype, device=self.shift.device)
+            )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def default_latent_dim(shape: Sequence[int]) -> int:
-    """Latent units for data of a shape, where nobody says: twice the root of its number of values, 2 to 50."""
+    """Latent units for data of a shape, if nobody says: twice the root of its size, 2 to 50."""
     return min(50, max(2, round(2 * math.sqrt(math.prod(shape)))))
 
 
 def made(name: str, factory: Any, *arguments: Any) -> nn.Module:
-    """The net that a class, or a function, makes of these arguments; a ValueError names the argument that it was."""
+    """The net that a class, or a function, makes of these arguments; a ValueError names the
+    argument that it was.
+    """
     check_callable(name, factory, "a class of networks")
     try:
         net = None if isinstance(factory, nn.Module) else factory(*arguments)
     except (TypeError, AttributeError) as error:
         told = ", ".join(map(str, arguments))
-        raise ValueError(f"{name}: {shown(factory)} cannot be called with ({told}): {error}") from error
+        raise ValueError(
+            f"{name}: {shown(factory)} cannot be called with ({told}): {error}"
+        ) from error
     if not isinstance(net, nn.Module):
         refuse(name, factory, "a class of networks")
     return net
 
 
 def last_parameter(net: nn.Module) -> Tensor:
-    """A copy of a net's last parameter: whoever kept it can tell later whether the net was trained, or loaded."""
+    """A copy of a net's last parameter: whoever kept it can tell later whether the net was trained,
+    or loaded.
+    """
     return next((p.detach().clone() for p in reversed(list(net.parameters()))), torch.zeros(0))
 
 
@@ -139,7 +156,9 @@ def _dense(sizes: Sequence[int], activation: type[nn.Module] | None) -> nn.Seque
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
         check_layer("hidden", n_in, n_out)
-        layers += [Gated(n_in, n_out)] if activation is None else [nn.Linear(n_in, n_out), activation()]
+        layers += (
+            [Gated(n_in, n_out)] if activation is None else [nn.Linear(n_in, n_out), activation()]
+        )
     return nn.Sequential(*layers)
 
 
@@ -148,7 +167,8 @@ class MLP(nn.Module):
 
     Args:
         shape: shape of one datum, or its number of values.
-        hidden: units of each hidden layer; empty gives the identity, so that a linear head on it is a linear encoder.
+        hidden: units of each hidden layer; empty gives the identity, so that a linear head on it is
+            a linear encoder.
         activation: class of the nonlinearity.
 
     Example:
@@ -166,7 +186,9 @@ class MLP(nn.Module):
         check_activation("activation", activation)
         self._build(shape, hidden, activation)
 
-    def _build(self, shape: int | Sequence[int], hidden: Sequence[int], activation: type[nn.Module] | None) -> None:
+    def _build(
+        self, shape: int | Sequence[int], hidden: Sequence[int], activation: type[nn.Module] | None
+    ) -> None:
         self.shape = check_sizes("shape", shape)
         sizes = (math.prod(self.shape), *check_sizes("hidden", hidden))
         self.out_features = sizes[-1]
@@ -228,14 +250,20 @@ class Conv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         lead = x.shape[: x.dim() - 3]
         if x.shape[-3:] != self.shape:
-            raise ValueError(f"x: got shape {tuple(x.shape)}, expected (..., {', '.join(map(str, self.shape))})")
-        return self.dense(self.convolutions(x.reshape(-1, *self.shape))).reshape(*lead, self.out_features)
+            raise ValueError(
+                f"x: got shape {tuple(x.shape)}, expected (..., {', '.join(map(str, self.shape))})"
+            )
+        return self.dense(self.convolutions(x.reshape(-1, *self.shape))).reshape(
+            *lead, self.out_features
+        )
 
 
 def _image_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
     sizes = check_sizes("shape", shape)
     if len(sizes) != 3:
-        raise ValueError(f"shape: got {shape}, expected (channels, height, width): convolutions need images")
+        raise ValueError(
+            f"shape: got {shape}, expected (channels, height, width): convolutions need images"
+        )
     return sizes
 
 
@@ -285,17 +313,21 @@ class MLPDecoder(nn.Module):
 class GatedDecoder(MLPDecoder):
     """As `MLPDecoder`, with gated layers."""
 
-    def __init__(self, latent_dim: int, hidden: Sequence[int], shape: Sequence[int], num_outputs: int) -> None:
+    def __init__(
+        self, latent_dim: int, hidden: Sequence[int], shape: Sequence[int], num_outputs: int
+    ) -> None:
         nn.Module.__init__(self)
         check_integer("latent_dim", latent_dim, 1)
         self._build(GatedMLP(latent_dim, hidden), shape, num_outputs)
 
 
 class ConvDecoder(nn.Module):
-    """Dense layers, then strided transposed convolutions, `(..., latent_dim)` to `(..., num_outputs, C, H, W)`.
+    """Dense layers, then strided transposed convolutions, `(..., latent_dim)` to
+    `(..., num_outputs, C, H, W)`.
 
     Args:
-        channels: channels from the coarsest to the finest grid; sides need not be powers of two (the output is cropped).
+        channels: channels from the coarsest to the finest grid; sides need not be powers of two
+            (the output is cropped).
     """
 
     def __init__(
@@ -314,7 +346,9 @@ class ConvDecoder(nn.Module):
         check_activation("activation", activation)
         widths = (*check_sizes("channels", channels, least=1), num_outputs * self.shape[0])
         self.grid = (widths[0], *(_halved(n, len(widths) - 1) for n in self.shape[1:]))
-        self.dense = _dense((latent_dim, *check_sizes("hidden", hidden), math.prod(self.grid)), activation)
+        self.dense = _dense(
+            (latent_dim, *check_sizes("hidden", hidden), math.prod(self.grid)), activation
+        )
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(widths[:-1]):
             layers += [nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1), activation()]

@@ -1,12 +1,13 @@
-"""Swap the guide: on one frozen model and the same data, guides of every kind that is asked for, ready for the ledger.
+"""Swap the guide: on one frozen model and the same data, guides of every kind that is asked for,
+ready for the ledger.
 
     amortized        the guide that the model was trained with
     semi-amortized   its answer, and some steps of optimisation for each datum
     mean-field, low-rank, full-rank, flow
-                     classical inference: parameters for each datum, optimised until they have converged
+                     classical inference: parameters for each datum, optimised to convergence
 
-A classical guide starts where the richest guide before it ended that shares parameters with it: the trained one, or the
-full-rank optimum under a flow. What that took is counted in what it takes.
+A classical guide starts where the richest guide before it ended that shares parameters with it: the
+trained one, or the full-rank optimum under a flow. What that took is counted in what it takes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pyro_vae.guides import Amortized, Family, FullRank, Local, LowRank, MeanField, SemiAmortized, SplineFlow
+from pyro_vae.guides import (
+    Amortized,
+    Family,
+    FullRank,
+    Local,
+    LowRank,
+    MeanField,
+    SemiAmortized,
+    SplineFlow,
+)
 from pyro_vae.inference import fit_local
 from pyro_vae.programs.inputs import check_inputs, check_numbers
 from pyro_vae.programs.traces import Program
@@ -46,18 +56,20 @@ def swap_guides(
 
     Args:
         model: Pyro program with a `latent_dim`, frozen.
-        guide: the one that it was trained with; an `Amortized`, or any program, from which classical guides do not start.
+        guide: the one that it was trained with; an `Amortized`, or any program, from which
+            classical guides do not start.
         x: data `(N, *shape)`.
         names: out of `GUIDES`.
-        index: the numbers of the data `(N,)`, which the model gets, and which the rows of classical guides belong to; 0..N-1
-            unless given.
+        index: the numbers of the data `(N,)`, which the model gets, and which the rows of classical
+            guides belong to; 0..N-1 unless given.
         num_steps: of the semi-amortized guide.
         num_particles: draws of each datum in a step of classical inference.
         seed: of the guides' noise.
         progress: called with each name before its guide is fitted.
 
     Raises:
-        ValueError: unknown names, or what the model and guide are too little for; found before anything is fitted.
+        ValueError: unknown names, or what the model and guide are too little for; found before
+            anything is fitted.
 
     Example:
         >>> import torch
@@ -67,7 +79,9 @@ def swap_guides(
         ['amortized', 'full-rank']
     """
     check_names(model, guide, names, "names")
-    check_numbers({"num_steps": (num_steps, 1), "num_particles": (num_particles, 1), "seed": (seed, 0)})
+    check_numbers(
+        {"num_steps": (num_steps, 1), "num_particles": (num_particles, 1), "seed": (seed, 0)}
+    )
     x, _ = check_inputs(model, None, x, None)
     found: dict[str, Program] = {}
     local: list[Amortized | Local] = [guide] if isinstance(guide, Amortized) else []
@@ -86,8 +100,12 @@ def swap_guides(
     return found
 
 
-def _start(family: Family, guides: list[Amortized | Local], x: Tensor, index: Tensor | None) -> Local:
-    """A table for the data that starts from the guide which shares the most parameters with the family, if any."""
+def _start(
+    family: Family, guides: list[Amortized | Local], x: Tensor, index: Tensor | None
+) -> Local:
+    """A table for the data that starts from the guide which shares the most parameters with the
+    family, if any.
+    """
     if not guides:
         return Local(family, len(x), index).to(x.device)
     nearest = max(guides, key=lambda guide: family.num_shared(guide.family))
@@ -106,12 +124,22 @@ def check_names(model: Program, guide: Any, names: Sequence[str], argument: str 
         )
     if "semi-amortized" in names and not (hasattr(guide, "family") and hasattr(guide, "params")):
         raise ValueError(
-            f"guides: semi-amortized goes on from the parameters that a network gives, which {type(guide).__name__} has not:"
-            " leave it out, or train an Amortized guide"
+            "guides: semi-amortized goes on from the parameters that a network gives, which"
+            f" {type(guide).__name__} has not: leave it out, or train an Amortized guide"
         )
-    if not isinstance(getattr(model, "latent_dim", None), int) and any(name in FAMILIES for name in names):
+    if not isinstance(getattr(model, "latent_dim", None), int) and any(
+        name in FAMILIES for name in names
+    ):
         raise ValueError(
-            f"model: {type(model).__name__} has no integer `latent_dim`, which classical guides are built from"
+            f"model: {type(model).__name__} has no integer `latent_dim`, which"
+            " classical guides are built from"
         )
-    if isinstance(model, nn.Module) and isinstance(guide, Amortized) and guide.family.dim != model.latent_dim:
-        raise ValueError(f"guide: got {guide.family.dim} units, expected the model's latent_dim {model.latent_dim}")
+    if (
+        isinstance(model, nn.Module)
+        and isinstance(guide, Amortized)
+        and guide.family.dim != model.latent_dim
+    ):
+        raise ValueError(
+            f"guide: got {guide.family.dim} units, expected the model's"
+            f" latent_dim {model.latent_dim}"
+        )

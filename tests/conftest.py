@@ -1,4 +1,6 @@
-"""One torch thread (the nets of the tests are small, and the machine may be busy), and a clean parameter store."""
+"""One torch thread (the nets of the tests are small, and the machine may be busy), and a clean
+parameter store.
+"""
 
 from __future__ import annotations
 
@@ -24,5 +26,5 @@ def _clean_state() -> Iterator[None]:
 
 @pytest.fixture
 def quick_convergence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Local inference that gives up early: for tests of what is made of it, not of how good it is."""
+    """Local inference that gives up early: for tests of its use, not of how good it is."""
     monkeypatch.setattr("pyro_vae.inference.converge.PATIENCE", (1, 1, 1, 1, 1))

@@ -1,6 +1,8 @@
-"""A user's mistakes: each gets exit code 2, one clear error on stderr, no traceback, and leaves every file as it was.
+"""A user's mistakes: each gets exit code 2, one clear error on stderr, no traceback, and leaves
+every file as it was.
 
-`python tests/test_bad_inputs.py > experiments/bad_inputs.md` writes the table of what is really printed.
+`python tests/test_bad_inputs.py > experiments/bad_inputs.md` writes the table of what is really
+printed.
 """
 
 from __future__ import annotations
@@ -106,7 +108,7 @@ def function(x, index=None):
 
 @dataclass(frozen=True)
 class Case:
-    """A mistake: what it is, the command line, what the message must say, and the files that it takes."""
+    """A mistake: what it is, command line, what the message must say, the files that it takes."""
 
     name: str
     arguments: str
@@ -144,7 +146,7 @@ def without(*names: str) -> Callable[[Path], object]:
 
 
 def edited(**changes: object) -> Callable[[Path], object]:
-    """Change settings of the run's config.yaml, `model__hidden` for the init argument of the model."""
+    """Change settings of the run's config.yaml; `model__hidden` is the model's init argument."""
 
     def change(folder: Path) -> None:
         path = folder / "run" / "config.yaml"
@@ -221,30 +223,83 @@ CASES = [
     Case("unknown option", f"{TRAIN} --epoch_s 3", "epoch_s"),
     # data
     Case("unknown data name", f"{TRAIN} --data mnits", "did you mean 'mnist'"),
-    Case("missing data path", f"{TRAIN} --data missing.npz", "there is no file or folder missing.npz"),
-    Case("torn .npz", f"{TRAIN} --data torn.npz", "torn.npz cannot be read as numpy arrays: it is torn", torn_npz),
-    Case("a .npy of zero bytes", f"{TRAIN} --data empty.npy", "empty.npy", text("empty.npy", "")),
-    Case("an array without rows", f"{TRAIN} --data empty.npy", "at least one row", array("empty.npy", GREY[:0])),
-    Case("an array with NaN", f"{TRAIN} --data nan.npy", "holds NaN or inf", array("nan.npy", NAN)),
-    Case("an array of words", f"{TRAIN} --data words.npy", "dtype", array("words.npy", [["a", "b"]] * 20)),
-    Case("a folder without images", f"{TRAIN} --data ./run", "holds no images"),
-    Case("grey pixels under Bernoulli", f"{TRAIN} --binarise none --model.likelihood Bernoulli", "grey values"),
-    Case("real values as probabilities", f"{TRAIN} --data r.npy --binarise static", "rescale", array("r.npy", REAL)),
-    Case("unknown binarisation", f"{TRAIN} --binarise sometimes", "binarise"),
-    Case("more validation data than there are", f"{TRAIN} --valid 99999", "valid=99999: expected 0 <= valid < 1497"),
     Case(
-        "convolutions on flat data", f"{TRAIN} --data flat.npy --guide.encoder Conv", "convolutions need images", FLATS
+        "missing data path", f"{TRAIN} --data missing.npz", "there is no file or folder missing.npz"
+    ),
+    Case(
+        "torn .npz",
+        f"{TRAIN} --data torn.npz",
+        "torn.npz cannot be read as numpy arrays: it is torn",
+        torn_npz,
+    ),
+    Case("a .npy of zero bytes", f"{TRAIN} --data empty.npy", "empty.npy", text("empty.npy", "")),
+    Case(
+        "an array without rows",
+        f"{TRAIN} --data empty.npy",
+        "at least one row",
+        array("empty.npy", GREY[:0]),
+    ),
+    Case("an array with NaN", f"{TRAIN} --data nan.npy", "holds NaN or inf", array("nan.npy", NAN)),
+    Case(
+        "an array of words",
+        f"{TRAIN} --data words.npy",
+        "dtype",
+        array("words.npy", [["a", "b"]] * 20),
+    ),
+    Case("a folder without images", f"{TRAIN} --data ./run", "holds no images"),
+    Case(
+        "grey pixels under Bernoulli",
+        f"{TRAIN} --binarise none --model.likelihood Bernoulli",
+        "grey values",
+    ),
+    Case(
+        "real values as probabilities",
+        f"{TRAIN} --data r.npy --binarise static",
+        "rescale",
+        array("r.npy", REAL),
+    ),
+    Case("unknown binarisation", f"{TRAIN} --binarise sometimes", "binarise"),
+    Case(
+        "more validation data than there are",
+        f"{TRAIN} --valid 99999",
+        "valid=99999: expected 0 <= valid < 1497",
+    ),
+    Case(
+        "convolutions on flat data",
+        f"{TRAIN} --data flat.npy --guide.encoder Conv",
+        "convolutions need images",
+        FLATS,
     ),
     # model, guide, optimizer by class
     Case("unknown model class", f"{TRAIN} --model NoSuchModel", "NoSuchModel"),
-    Case("latent_dim 0", f"{TRAIN} --model.latent_dim 0", "model: latent_dim: got 0, expected a positive integer"),
-    Case("a hidden layer of 0 units", f"{TRAIN} --model.hidden [0]", "hidden: got [0], expected positive integers"),
     Case(
-        "sigma -1", f"{TRAIN} --binarise none --model.likelihood Gaussian --model.likelihood.sigma -1", "sigma: got -1"
+        "latent_dim 0",
+        f"{TRAIN} --model.latent_dim 0",
+        "model: latent_dim: got 0, expected a positive integer",
+    ),
+    Case(
+        "a hidden layer of 0 units",
+        f"{TRAIN} --model.hidden [0]",
+        "hidden: got [0], expected positive integers",
+    ),
+    Case(
+        "sigma -1",
+        f"{TRAIN} --binarise none --model.likelihood Gaussian --model.likelihood.sigma -1",
+        "sigma: got -1",
     ),
     Case("a guide that cannot be imported", f"{RUN} --guide nowhere.MyGuide", "nowhere"),
-    Case("a guide that its module does not have", f"{RUN} --guide my_guides.MyGuide", "MyGuide", guides),
-    Case("a guide's file with a syntax error", f"{RUN} --guide slip.G", "slip", text("slip.py", "class G(:")),
+    Case(
+        "a guide that its module does not have",
+        f"{RUN} --guide my_guides.MyGuide",
+        "MyGuide",
+        guides,
+    ),
+    Case(
+        "a guide's file with a syntax error",
+        f"{RUN} --guide slip.G",
+        "slip",
+        text("slip.py", "class G(:"),
+    ),
     Case("a guide that is built in another way", f"{RUN} --guide Local", "guide: "),
     Case("a function as guide class", f"{RUN} --guide my_guides.function", "function", guides),
     Case(
@@ -261,23 +316,52 @@ CASES = [
         "expected the model's ['latent']",
         guides,
     ),
-    Case("a guide of another latent size", f"{RUN} --guide my_guides.OtherSize", "expected (..., 3)", guides),
-    Case("a guide without pyro.module", f"{RUN} --guide my_guides.Unregistered", "call pyro.module(name, net)", guides),
-    Case("a guide outside the data plate", f"{RUN} --guide my_guides.NoPlate", "not inside a plate of size", guides),
-    Case("a guide with a negative scale", f"{RUN} --guide my_guides.NegativeScale", "scale", guides),
+    Case(
+        "a guide of another latent size",
+        f"{RUN} --guide my_guides.OtherSize",
+        "expected (..., 3)",
+        guides,
+    ),
+    Case(
+        "a guide without pyro.module",
+        f"{RUN} --guide my_guides.Unregistered",
+        "call pyro.module(name, net)",
+        guides,
+    ),
+    Case(
+        "a guide outside the data plate",
+        f"{RUN} --guide my_guides.NoPlate",
+        "not inside a plate of size",
+        guides,
+    ),
+    Case(
+        "a guide with a negative scale", f"{RUN} --guide my_guides.NegativeScale", "scale", guides
+    ),
     Case("unknown optimizer", f"{TRAIN} --optimizer torch.optim.Adamm", "Adamm"),
     Case("learning rate -1", f"{TRAIN} --optimizer.lr -1", "learning rate: -1"),
     Case("an optimizer that needs a closure", f"{TRAIN} --optimizer LBFGS", "LBFGS"),
     Case("a schedule without its argument", f"{TRAIN} --schedule CosineAnnealingLR", "T_max"),
     # recipe
     Case("negative epochs", f"{TRAIN} --epochs -1", "epochs: got -1, expected a positive integer"),
-    Case("batch size 0", f"{TRAIN} --batch_size 0", "batch_size: got 0, expected a positive integer"),
+    Case(
+        "batch size 0", f"{TRAIN} --batch_size 0", "batch_size: got 0, expected a positive integer"
+    ),
     Case("beta NaN", f"{TRAIN} --beta nan", "nan"),
     Case("negative seed", f"{TRAIN} --seed -1", "seed: got -1, expected an integer >= 0"),
-    Case("patience without validation data", f"{TRAIN} --patience 2 --valid 0", "needs a validation split"),
-    Case("the best epoch without validation data", f"{TRAIN} --keep best --valid 0", "keep: the best epoch needs"),
     Case(
-        "patience and the last epoch", f"{TRAIN} --patience 2 --keep last", "keep: got 'last', expected None or 'best'"
+        "patience without validation data",
+        f"{TRAIN} --patience 2 --valid 0",
+        "needs a validation split",
+    ),
+    Case(
+        "the best epoch without validation data",
+        f"{TRAIN} --keep best --valid 0",
+        "keep: the best epoch needs",
+    ),
+    Case(
+        "patience and the last epoch",
+        f"{TRAIN} --patience 2 --keep last",
+        "keep: got 'last', expected None or 'best'",
     ),
     Case(
         "counts that may be anything",
@@ -285,8 +369,17 @@ CASES = [
         "pixels, counts, categories or grades? Say values='pixels'",
         array("counts.npy", np.arange(60).reshape(20, 3) % 7),
     ),
-    Case("real values as pixels", f"{TRAIN} --data r.npy --values pixels", "expected pixels", array("r.npy", REAL)),
-    Case("what the numbers of a known set are", f"{TRAIN} --values real", "values='real': digits is a set of pixels"),
+    Case(
+        "real values as pixels",
+        f"{TRAIN} --data r.npy --values pixels",
+        "expected pixels",
+        array("r.npy", REAL),
+    ),
+    Case(
+        "what the numbers of a known set are",
+        f"{TRAIN} --values real",
+        "values='real': digits is a set of pixels",
+    ),
     Case(
         "a rule that is not for the likelihood",
         f"{TRAIN} --binarise dynamic --model.likelihood Gaussian",
@@ -297,16 +390,34 @@ CASES = [
         f"{TRAIN} --binarise dequantise --model.likelihood Bernoulli",
         "binarise='dequantise' makes no data for a Bernoulli likelihood",
     ),
-    Case("dequantised real values", f"{TRAIN} --data r.npy --binarise dequantise", "real values", array("r.npy", REAL)),
+    Case(
+        "dequantised real values",
+        f"{TRAIN} --data r.npy --binarise dequantise",
+        "real values",
+        array("r.npy", REAL),
+    ),
     Case(
         "a fixed sigma without a number",
         f"{TRAIN} --model.likelihood Gaussian --model.likelihood.learn none",
         "sigma: got None",
     ),
-    Case("device cuda without a GPU", f"{TRAIN} --device cuda", "device: got 'cuda', but torch sees no CUDA device"),
+    Case(
+        "device cuda without a GPU",
+        f"{TRAIN} --device cuda",
+        "device: got 'cuda', but torch sees no CUDA device",
+    ),
     # configuration and folder
-    Case("a folder that holds a run", f"{TRAIN} --folder run", "folder: run holds a run already: resume it"),
-    Case("a file as run folder", f"{TRAIN} --folder taken", "folder: cannot make taken", text("taken", "")),
+    Case(
+        "a folder that holds a run",
+        f"{TRAIN} --folder run",
+        "folder: run holds a run already: resume it",
+    ),
+    Case(
+        "a file as run folder",
+        f"{TRAIN} --folder taken",
+        "folder: cannot make taken",
+        text("taken", ""),
+    ),
     Case("missing configuration", f"{TRAIN} --config no.yaml", "no.yaml"),
     Case(
         "broken YAML",
@@ -314,53 +425,160 @@ CASES = [
         "broken.yaml: cannot be read as YAML",
         text("broken.yaml", "epochs: [1,\nmodel: }"),
     ),
-    Case("unknown key in the YAML", f"{TRAIN} --config odd.yaml", "epoch_s", text("odd.yaml", "epoch_s: 3\n")),
+    Case(
+        "unknown key in the YAML",
+        f"{TRAIN} --config odd.yaml",
+        "epoch_s",
+        text("odd.yaml", "epoch_s: 3\n"),
+    ),
     # resume
     Case("resume a missing run", "resume nowhere", "nowhere: no such folder"),
-    Case("resume without a checkpoint", "resume run", "no checkpoint.pt in it", without("checkpoint.pt")),
     Case(
-        "resume from a torn checkpoint", "resume run", "checkpoint.pt: not a readable checkpoint", torn("checkpoint.pt")
+        "resume without a checkpoint",
+        "resume run",
+        "no checkpoint.pt in it",
+        without("checkpoint.pt"),
     ),
-    Case("weights in the place of the checkpoint", "resume run", "not a readable checkpoint", misplaced),
+    Case(
+        "resume from a torn checkpoint",
+        "resume run",
+        "checkpoint.pt: not a readable checkpoint",
+        torn("checkpoint.pt"),
+    ),
+    Case(
+        "weights in the place of the checkpoint",
+        "resume run",
+        "not a readable checkpoint",
+        misplaced,
+    ),
     Case("the same, with epochs", "resume run --epochs 9", "not a readable checkpoint", misplaced),
     Case("the same, to be sampled", "sample run", "not a readable checkpoint", moved),
-    Case("a checkpoint of something else", "resume run", "holds something else", saved("checkpoint.pt", {"a": 1})),
-    Case("resume with other data, and more epochs", "resume run --epochs 9", "started with", edited(data="flat.npy")),
-    Case("resume with other data", "resume run", "the run was started with", edited(data="flat.npy")),
-    Case("resume with another binarisation", "resume run", "the run was started with", edited(binarise="threshold")),
-    Case("resume with another batch size", "resume run", "batch_size = 64, got 32", edited(batch_size=32)),
-    Case("resume with another optimizer", "resume run", "optimizer", edited(optimizer="torch.optim.SGD")),
+    Case(
+        "a checkpoint of something else",
+        "resume run",
+        "holds something else",
+        saved("checkpoint.pt", {"a": 1}),
+    ),
+    Case(
+        "resume with other data, and more epochs",
+        "resume run --epochs 9",
+        "started with",
+        edited(data="flat.npy"),
+    ),
+    Case(
+        "resume with other data", "resume run", "the run was started with", edited(data="flat.npy")
+    ),
+    Case(
+        "resume with another binarisation",
+        "resume run",
+        "the run was started with",
+        edited(binarise="threshold"),
+    ),
+    Case(
+        "resume with another batch size",
+        "resume run",
+        "batch_size = 64, got 32",
+        edited(batch_size=32),
+    ),
+    Case(
+        "resume with another optimizer",
+        "resume run",
+        "optimizer",
+        edited(optimizer="torch.optim.SGD"),
+    ),
     Case("resume to fewer epochs than done", "resume run --epochs 1", "epochs"),
-    Case("resume to 0 epochs", "resume run --epochs 0", "epochs: got 0, expected a positive integer"),
+    Case(
+        "resume to 0 epochs", "resume run --epochs 0", "epochs: got 0, expected a positive integer"
+    ),
     # evidence, sample, reconstruct, compare, diagnose, export, info
     Case("evidence on a missing run", "evidence nowhere", "nowhere: no such folder"),
     Case(
-        "evidence on a folder without a configuration", "evidence run", "no config.yaml in it", without("config.yaml")
+        "evidence on a folder without a configuration",
+        "evidence run",
+        "no config.yaml in it",
+        without("config.yaml"),
     ),
     Case("evidence on torn weights", "evidence run", "the checksum is wrong", torn(WEIGHTS)),
-    Case("a bit of the weights is another", "info run", "the checksum is wrong, the file is damaged", flipped),
+    Case(
+        "a bit of the weights is another",
+        "info run",
+        "the checksum is wrong, the file is damaged",
+        flipped,
+    ),
     Case(
         "weights with a NaN",
         "sample run",
         "got NaN or infinity",
         rewritten(lambda s: s["guide"]["head.bias"].mul_(torch.nan)),
     ),
-    Case("weights of another run", "evidence run", "is of the run abcabcab", rewritten(lambda s: None, "abc" * 10)),
+    Case(
+        "weights of another run",
+        "evidence run",
+        "is of the run abcabcab",
+        rewritten(lambda s: None, "abc" * 10),
+    ),
     Case("weights of an earlier version", "evidence run", "of an earlier version", earlier),
-    Case("evidence without any weights", "evidence run", "checkpoint", without(WEIGHTS, "checkpoint.pt")),
-    Case("weights of another architecture", "evidence run", "do not fit VAE", edited(model__hidden=[9])),
-    Case("a pickle that runs code as weights", "evidence run", "no readable weights", pickled(WEIGHTS)),
-    Case("a file of another program as weights", "sample run", "no readable", saved(WEIGHTS, {"net": torch.ones(2)})),
-    Case("weights without their parts", "sample run", "do not fit VAE", rewritten(lambda s: s.pop("model"))),
-    Case("num_particles 0", "evidence run --num_particles 0", "num_particles: got 0, expected a positive integer"),
-    Case("max_bytes 0", "evidence run --max_bytes 0", "max_bytes: got 0, expected a positive integer"),
-    Case("negative seed of the particles", "evidence run --seed -1 --num_particles 2", "seed: got -1, expected"),
+    Case(
+        "evidence without any weights",
+        "evidence run",
+        "checkpoint",
+        without(WEIGHTS, "checkpoint.pt"),
+    ),
+    Case(
+        "weights of another architecture",
+        "evidence run",
+        "do not fit VAE",
+        edited(model__hidden=[9]),
+    ),
+    Case(
+        "a pickle that runs code as weights",
+        "evidence run",
+        "no readable weights",
+        pickled(WEIGHTS),
+    ),
+    Case(
+        "a file of another program as weights",
+        "sample run",
+        "no readable",
+        saved(WEIGHTS, {"net": torch.ones(2)}),
+    ),
+    Case(
+        "weights without their parts",
+        "sample run",
+        "do not fit VAE",
+        rewritten(lambda s: s.pop("model")),
+    ),
+    Case(
+        "num_particles 0",
+        "evidence run --num_particles 0",
+        "num_particles: got 0, expected a positive integer",
+    ),
+    Case(
+        "max_bytes 0", "evidence run --max_bytes 0", "max_bytes: got 0, expected a positive integer"
+    ),
+    Case(
+        "negative seed of the particles",
+        "evidence run --seed -1 --num_particles 2",
+        "seed: got -1, expected",
+    ),
     Case("more data than the split has", "evidence run --num_data 301", "num_data: got"),
     Case("num_data 0", "reconstruct run --num_data 0", "num_data: got"),
-    Case("a validation split where there is none", "evidence run --split valid", "no 'valid' split", edited(valid=0)),
-    Case("no samples", "sample run --num_samples 0", "num_samples: got 0, expected a positive integer"),
     Case(
-        "a picture that cannot be written", "sample run --out taken/x.png", "out: cannot make taken", text("taken", "")
+        "a validation split where there is none",
+        "evidence run --split valid",
+        "no 'valid' split",
+        edited(valid=0),
+    ),
+    Case(
+        "no samples",
+        "sample run --num_samples 0",
+        "num_samples: got 0, expected a positive integer",
+    ),
+    Case(
+        "a picture that cannot be written",
+        "sample run --out taken/x.png",
+        "out: cannot make taken",
+        text("taken", ""),
     ),
     Case("a picture without a format", "sample run --out picture", "out: cannot write picture"),
     Case(
@@ -375,30 +593,113 @@ CASES = [
         "guides: got full, expected some of",
     ),
     Case("no guide at all", "compare run --guides ,", "guides: got none, expected some of"),
-    Case("compare by one particle", "compare run --num_particles 1", "num_particles: got 1, expected an integer >= 2"),
-    Case("exact log p(x) of a model that has none", "evidence run --method exact", "VAE has no method `log_px`"),
-    Case("quadrature over three latents", "evidence run --method quadrature", "got 3 latent values per datum"),
-    Case("a method that does not exist", "evidence run --method magic", "method"),
-    Case("one temperature", "evidence run --method annealed --num_temperatures 1", "num_temperatures: got 1, expected"),
-    Case("one chain", "evidence run --method annealed --num_chains 1", "num_chains: got 1, expected an integer >= 2"),
     Case(
-        "no time at all", "evidence run --method annealed --budget 0", "budget: got 0.0, expected a number of seconds"
+        "compare by one particle",
+        "compare run --num_particles 1",
+        "num_particles: got 1, expected an integer >= 2",
     ),
-    Case("an error of zero", "evidence run --target_error 0", "target_error: got 0.0, expected a positive number"),
-    Case("all particles from the prior", "evidence run --defensive 1", "defensive: got 1.0, expected a share"),
-    Case("diagnose an unknown guide", "diagnose run --guides best", "guides: got best, expected some of"),
-    Case("diagnose by five simulations", "diagnose run --num_simulations 5", "num_simulations: got 5, expected"),
-    Case("diagnose by one sandwich", "diagnose run --num_sandwich -1", "num_sandwich: got -1, expected"),
-    Case("NUTS on more data than there are", "diagnose run --num_data 2 --num_nuts 3", "num_nuts: got 3, expected"),
-    Case("export no draws", "export run --num_draws 0", "num_draws: got 0, expected a positive integer"),
-    Case("export a split that is not there", "export run --split valid", "no 'valid' split", edited(valid=0)),
-    Case("compare with one temperature", "compare run --num_temperatures 1", "num_temperatures: got 1, expected 0"),
-    Case("diagnose by ten particles", "diagnose run --num_particles 10", "num_particles: got 10, expected"),
-    Case("compare with no draws", "compare run --draws 0", "draws: got 0, expected a positive integer"),
-    Case("compare on more data than there are", "compare run --num_data 9999", "num_data: got 9999, expected 1 to"),
-    Case("a folder that cannot be made", "compare run --out taken/x", "out: cannot make", text("taken", "")),
-    Case("info on an empty table of metrics", "info run", "metrics.csv", text("run/metrics.csv", "")),
-    Case("info on a torn evidence.json", "info run", "evidence.json", text("run/evidence.json", '{"elbo": -2')),
+    Case(
+        "exact log p(x) of a model that has none",
+        "evidence run --method exact",
+        "VAE has no method `log_px`",
+    ),
+    Case(
+        "quadrature over three latents",
+        "evidence run --method quadrature",
+        "got 3 latent values per datum",
+    ),
+    Case("a method that does not exist", "evidence run --method magic", "method"),
+    Case(
+        "one temperature",
+        "evidence run --method annealed --num_temperatures 1",
+        "num_temperatures: got 1, expected",
+    ),
+    Case(
+        "one chain",
+        "evidence run --method annealed --num_chains 1",
+        "num_chains: got 1, expected an integer >= 2",
+    ),
+    Case(
+        "no time at all",
+        "evidence run --method annealed --budget 0",
+        "budget: got 0.0, expected a number of seconds",
+    ),
+    Case(
+        "an error of zero",
+        "evidence run --target_error 0",
+        "target_error: got 0.0, expected a positive number",
+    ),
+    Case(
+        "all particles from the prior",
+        "evidence run --defensive 1",
+        "defensive: got 1.0, expected a share",
+    ),
+    Case(
+        "diagnose an unknown guide",
+        "diagnose run --guides best",
+        "guides: got best, expected some of",
+    ),
+    Case(
+        "diagnose by five simulations",
+        "diagnose run --num_simulations 5",
+        "num_simulations: got 5, expected",
+    ),
+    Case(
+        "diagnose by one sandwich",
+        "diagnose run --num_sandwich -1",
+        "num_sandwich: got -1, expected",
+    ),
+    Case(
+        "NUTS on more data than there are",
+        "diagnose run --num_data 2 --num_nuts 3",
+        "num_nuts: got 3, expected",
+    ),
+    Case(
+        "export no draws",
+        "export run --num_draws 0",
+        "num_draws: got 0, expected a positive integer",
+    ),
+    Case(
+        "export a split that is not there",
+        "export run --split valid",
+        "no 'valid' split",
+        edited(valid=0),
+    ),
+    Case(
+        "compare with one temperature",
+        "compare run --num_temperatures 1",
+        "num_temperatures: got 1, expected 0",
+    ),
+    Case(
+        "diagnose by ten particles",
+        "diagnose run --num_particles 10",
+        "num_particles: got 10, expected",
+    ),
+    Case(
+        "compare with no draws",
+        "compare run --draws 0",
+        "draws: got 0, expected a positive integer",
+    ),
+    Case(
+        "compare on more data than there are",
+        "compare run --num_data 9999",
+        "num_data: got 9999, expected 1 to",
+    ),
+    Case(
+        "a folder that cannot be made",
+        "compare run --out taken/x",
+        "out: cannot make",
+        text("taken", ""),
+    ),
+    Case(
+        "info on an empty table of metrics", "info run", "metrics.csv", text("run/metrics.csv", "")
+    ),
+    Case(
+        "info on a torn evidence.json",
+        "info run",
+        "evidence.json",
+        text("run/evidence.json", '{"elbo": -2'),
+    ),
 ]
 
 
@@ -420,7 +721,11 @@ def own_modules(folder: Path) -> Iterator[None]:
 def call(arguments: str, folder: Path) -> tuple[int, str]:
     """Exit code and stderr of the command line, run in `folder`."""
     error = io.StringIO()
-    with own_modules(folder), contextlib.redirect_stderr(error), contextlib.redirect_stdout(io.StringIO()):
+    with (
+        own_modules(folder),
+        contextlib.redirect_stderr(error),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         try:
             code = main(shlex.split(arguments))
         except SystemExit as stop:  # jsonargparse's own errors
@@ -443,7 +748,9 @@ def prepare(case: Case, trained: Path, folder: Path) -> None:
 def snapshot(folder: Path) -> dict[str, str]:
     """Checksums of all files and folders by path, Python's caches left out."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else "folder"
         for path in sorted(folder.rglob("*"))
         if "__pycache__" not in path.parts
     }
@@ -492,10 +799,15 @@ def test_debug_shows_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     """The rate is 1e-5 in the first epoch and 1e6 in the second."""
-    exploding = "--optimizer torch.optim.SGD --optimizer.lr 1e-5 --schedule ExponentialLR --schedule.gamma 1e11"
+    exploding = (
+        "--optimizer torch.optim.SGD --optimizer.lr 1e-5 --schedule"
+        " ExponentialLR --schedule.gamma 1e11"
+    )
     code, error = call(f"{TRAIN} --epochs 3 {exploding}", tmp_path)
     assert code == 1
-    assert re.fullmatch(r"pyro-vae: error: the loss is \S+ at epoch 2, step \d+: .*\n", error), error
+    assert re.fullmatch(r"pyro-vae: error: the loss is \S+ at epoch 2, step \d+: .*\n", error), (
+        error
+    )
     assert "became non-finite: lower the learning rate (now 1e+06)" in error
     assert "the last good checkpoint is in new" in error
     state = torch.load(tmp_path / "new" / "checkpoint.pt", weights_only=True)
@@ -506,7 +818,9 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path: Pat
     assert call("evidence new --num_particles 2", tmp_path)[0] == 0
 
 
-def test_a_loss_that_is_not_finite_at_once_promises_no_checkpoint_that_is_not_there(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_at_once_promises_no_checkpoint_that_is_not_there(
+    tmp_path: Path,
+) -> None:
     code, error = call(f"{TRAIN} --optimizer torch.optim.SGD --optimizer.lr 1e6", tmp_path)
     assert code == 1
     assert re.match(r"pyro-vae: error: the loss is \S+ at epoch 1, step \d+: ", error), error
@@ -526,9 +840,10 @@ def table() -> str:
     lines = [
         "# Bad inputs and what is printed",
         "",
-        "Written by `python tests/test_bad_inputs.py > experiments/bad_inputs.md`; held by the same table in the tests.",
-        "Each exits with code 2. `TINY` stands for options of small nets, `run` is a finished run, what else is named was"
-        " made for the case; long messages are cut at `...`.",
+        "Written by `python tests/test_bad_inputs.py > experiments/bad_inputs.md`; held by the"
+        " same table in the tests.",
+        "Each exits with code 2. `TINY` stands for options of small nets, `run` is a finished run,"
+        " what else is named was made for the case; long messages are cut at `...`.",
         "",
         "| mistake | input | message |",
         "| --- | --- | --- |",

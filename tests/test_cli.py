@@ -27,7 +27,16 @@ from pyro_vae.inference.weights import read_weights
 TINY = "--quiet true --model.hidden [16] --model.latent_dim 4 --guide.hidden [16]"
 SIZE = "--quiet true --model.hidden [16] --model.latent_dim 4"  # for guides that have no `hidden`
 GREY = "--binarise none --model.likelihood Bernoulli"
-FILES = [".lock", "checkpoint.pt", "config.yaml", "data.json", "metrics.csv", "run.json", "units.csv", "versions.json"]
+FILES = [
+    ".lock",
+    "checkpoint.pt",
+    "config.yaml",
+    "data.json",
+    "metrics.csv",
+    "run.json",
+    "units.csv",
+    "versions.json",
+]
 FILES.append("weights.safetensors")
 
 PROGRAMS = '''
@@ -45,7 +54,8 @@ class MyGuide(nn.Module):
 
     def __init__(self, shape, latent_dim, width=8):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(math.prod(shape), width), nn.Tanh(), nn.Linear(width, latent_dim))
+        first, last = nn.Linear(math.prod(shape), width), nn.Linear(width, latent_dim)
+        self.net = nn.Sequential(first, nn.Tanh(), last)
 
     def forward(self, x, index=None):
         pyro.module(f"my guide {id(self)}", self)
@@ -87,7 +97,7 @@ class MyModel(nn.Module):
 
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Work in `tmp_path`, with a user's file in it, and forget afterwards what was imported from it."""
+    """Work in `tmp_path`, with a user's file in it; forget then what was imported from it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv("PYRO_VAE_DEBUG", raising=False)
@@ -122,7 +132,10 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     """The rows of metrics.csv without what depends on the clock."""
     with (folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    return [{k: float(v) for k, v in row.items() if k not in ("seconds", "data_per_second")} for row in rows]
+    return [
+        {k: float(v) for k, v in row.items() if k not in ("seconds", "data_per_second")}
+        for row in rows
+    ]
 
 
 def parts(folder: Path, name: str) -> dict[str, torch.Tensor]:
@@ -130,12 +143,20 @@ def parts(folder: Path, name: str) -> dict[str, torch.Tensor]:
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
-    return {f"{name}.{key}": x for name in ("model", "guide", "params") for key, x in parts(folder, name).items()}
+    return {
+        f"{name}.{key}": x
+        for name in ("model", "guide", "params")
+        for key, x in parts(folder, name).items()
+    }
 
 
 def same_run(a: Path, b: Path) -> bool:
     x, y = tensors(a), tensors(b)
-    return x.keys() == y.keys() and all(torch.equal(x[n], y[n]) for n in x) and metrics(a) == metrics(b)
+    return (
+        x.keys() == y.keys()
+        and all(torch.equal(x[n], y[n]) for n in x)
+        and metrics(a) == metrics(b)
+    )
 
 
 def settings(folder: Path) -> dict:
@@ -156,30 +177,50 @@ def test_train_leaves_a_run_folder(run: Path, capsys: pytest.CaptureFixture[str]
     assert sorted(p.name for p in run.iterdir() if not p.name.startswith("events.")) == FILES
     assert settings(run)["epochs"] == 2
     assert settings(run)["model"]["init_args"]["latent_dim"] == 4
-    assert {"python", "torch", "pyro-ppl", "device"} <= json.loads((run / "versions.json").read_text()).keys()
+    assert {"python", "torch", "pyro-ppl", "device"} <= json.loads(
+        (run / "versions.json").read_text()
+    ).keys()
     rows = metrics(run)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert rows[1]["train_loss"] < rows[0]["train_loss"]
-    assert all(math.isclose(r["valid_elbo"], -(r["valid_rate"] + r["valid_distortion"]), rel_tol=1e-6) for r in rows)
+    assert all(
+        math.isclose(r["valid_elbo"], -(r["valid_rate"] + r["valid_distortion"]), rel_tol=1e-6)
+        for r in rows
+    )
 
 
 def test_train_says_where_the_run_is(capsys: pytest.CaptureFixture[str]) -> None:
     train("somewhere/deep", "--quiet false")
     out, error = capsys.readouterr()
-    learned = r"after 1 epochs the ELBO of 200 validation data is -\d+\.\d+ nats a datum \(0\.\d+ bits a value\)"
+    learned = (
+        r"after 1 epochs the ELBO of 200 validation data is -\d+\.\d+ nats a datum"
+        r" \(0\.\d+ bits a value\)"
+    )
     units = r"\d of 4 latent units active, rate -?\d+\.\d+ nats"
-    assert re.fullmatch(rf"somewhere/deep: {learned}; {units}; next: pyro-vae evidence somewhere/deep\n", out)
+    assert re.fullmatch(
+        rf"somewhere/deep: {learned}; {units}; next: pyro-vae evidence somewhere/deep\n", out
+    )
     data, model, epoch = error.splitlines()
     assert data == (
-        "data   digits: 1,297 train + 200 valid + 300 test data of 1 x 8 x 8 pixels, binarised anew at each visit (dynamic)"
+        "data   digits: 1,297 train + 200 valid + 300 test data of 1 x 8 x 8 pixels, binarised"
+        " anew at each visit (dynamic)"
     )
-    assert model == "model  VAE, Bernoulli; 4 latent units; batches of 64, KL warm-up over 0.5 of 1 epochs"
-    assert re.match(r"epoch 1/1  train loss \d+\.\d+  valid ELBO -\d+\.\d+ nats  active units \d  [\d,]+ data/s", epoch)
+    assert (
+        model
+        == "model  VAE, Bernoulli; 4 latent units; batches of 64, KL warm-up over 0.5 of 1 epochs"
+    )
+    assert re.match(
+        r"epoch 1/1  train loss \d+\.\d+  valid ELBO -\d+\.\d+ nats  active units \d"
+        r"  [\d,]+ data/s",
+        epoch,
+    )
 
 
 def test_hyphens_and_underscores_are_one() -> None:
     a = train("a", "--batch_size 64 --warmup_epochs=1 --optimizer.weight_decay 0.01")
-    b = train("b", "--batch-size 64 --warmup-epochs=1 --optimizer.weight-decay 0.01".replace("_", "-"))
+    b = train(
+        "b", "--batch-size 64 --warmup-epochs=1 --optimizer.weight-decay 0.01".replace("_", "-")
+    )
     assert same_run(a, b)
     assert settings(b)["optimizer"]["init_args"]["weight_decay"] == 0.01
 
@@ -196,7 +237,10 @@ def test_config_repeats_a_run_bit_for_bit(run: Path) -> None:
 
 
 def test_an_option_wins_over_the_configuration(run: Path) -> None:
-    assert call(f"train --config {run}/config.yaml --folder other --epochs 1 --seed 1 --quiet true") == 0
+    assert (
+        call(f"train --config {run}/config.yaml --folder other --epochs 1 --seed 1 --quiet true")
+        == 0
+    )
     assert settings(Path("other")) == settings(run) | {"epochs": 1, "seed": 1}
     assert metrics(Path("other")) != metrics(run)[:1]
 
@@ -219,7 +263,10 @@ def test_the_data_options_are_kept() -> None:
 
 def test_a_guide_from_a_file_outside_the_package() -> None:
     folder = train("a", "--guide my_guides.MyGuide --guide.width 5", SIZE)
-    assert settings(folder)["guide"] == {"class_path": "my_guides.MyGuide", "init_args": {"width": 5}}
+    assert settings(folder)["guide"] == {
+        "class_path": "my_guides.MyGuide",
+        "init_args": {"width": 5},
+    }
     assert tensors(folder)["guide.net.0.weight"].shape == (5, 64)
     assert math.isfinite(evidence(folder, "--trust my_guides")["log_px"])
     assert call("reconstruct a --num_data 4 --trust my_guides.MyGuide") == 0
@@ -234,7 +281,9 @@ def test_a_guide_with_a_parameter_outside_of_modules() -> None:
 
 
 def test_a_model_from_a_file_outside_the_package(capsys: pytest.CaptureFixture[str]) -> None:
-    folder = train("a", "--model my_guides.MyModel --model.scale 2 --guide.hidden [8]", "--quiet true")
+    folder = train(
+        "a", "--model my_guides.MyModel --model.scale 2 --guide.hidden [8]", "--quiet true"
+    )
     assert settings(folder)["model"]["init_args"] == {"scale": 2.0}
     assert math.isfinite(evidence(folder, "--trust my_guides")["log_px"])
     assert call("sample a --trust my_guides") == 2
@@ -244,7 +293,10 @@ def test_a_model_from_a_file_outside_the_package(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("options", "kept"),
     [
-        ("--optimizer torch.optim.SGD --optimizer.lr 1e-4 --optimizer.momentum 0.9", {"lr": 1e-4, "momentum": 0.9}),
+        (
+            "--optimizer torch.optim.SGD --optimizer.lr 1e-4 --optimizer.momentum 0.9",
+            {"lr": 1e-4, "momentum": 0.9},
+        ),
         ("--optimizer RMSprop --optimizer.alpha 0.9", {"alpha": 0.9, "lr": 1e-3}),
     ],
 )
@@ -258,7 +310,10 @@ def test_an_optimizer_by_class(options: str, kept: dict[str, float]) -> None:
     ("options", "rates"),
     [
         ("--schedule ExponentialLR --schedule.gamma 0.5", [1e-3, 5e-4, 2.5e-4]),
-        ("--schedule torch.optim.lr_scheduler.CosineAnnealingLR --schedule.T_max 2", [1e-3, 5e-4, 0]),
+        (
+            "--schedule torch.optim.lr_scheduler.CosineAnnealingLR --schedule.T_max 2",
+            [1e-3, 5e-4, 0],
+        ),
         ("--optimizer.lr 0 --schedule ReduceLROnPlateau --schedule.patience 0", [0, 0, 0]),
     ],
 )
@@ -268,7 +323,9 @@ def test_a_schedule_by_class(options: str, rates: list[float]) -> None:
 
 
 def test_gaussian_likelihood_by_name() -> None:
-    folder = train("a", "--model.likelihood Gaussian --binarise none --model.likelihood.learn shared")
+    folder = train(
+        "a", "--model.likelihood Gaussian --binarise none --model.likelihood.learn shared"
+    )
     assert "model.likelihood.log_sigma" in tensors(folder)
     assert math.isfinite(evidence(folder)["log_px"])
     assert call("sample a --num_samples 4") == 0
@@ -281,8 +338,13 @@ def test_grey_pixels_under_bernoulli_only_by_name(capsys: pytest.CaptureFixture[
     assert math.isfinite(evidence(folder)["elbo"])
 
 
-def test_every_table_says_that_grey_pixels_have_no_likelihood(capsys: pytest.CaptureFixture[str]) -> None:
-    folder, said = train("a", f"{GREY} --model.likelihood.grey true"), "these figures are cross-entropies, not log p(x)"
+def test_every_table_says_that_grey_pixels_have_no_likelihood(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, said = (
+        train("a", f"{GREY} --model.likelihood.grey true"),
+        "these figures are cross-entropies, not log p(x)",
+    )
     told = capsys.readouterr()
     assert said in told.out
     few = "--num_data 20 --num_particles 100"
@@ -297,10 +359,13 @@ def test_every_table_says_that_grey_pixels_have_no_likelihood(capsys: pytest.Cap
         assert call(command) == 0
         out = " ".join(capsys.readouterr().out.split())
         assert said in out and said in (folder / file).read_text(), command
-        assert command.startswith(("diagnose", "info")) or "best" in command or out.count(said) == 2  # table, verdict
+        # table, verdict
+        assert command.startswith(("diagnose", "info")) or "best" in command or out.count(said) == 2
 
 
-def test_no_table_of_a_likelihood_has_a_caveat(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_table_of_a_likelihood_has_a_caveat(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "caveat" not in evidence(run) and call(f"info {run}") == 0
     assert "cross-entropies" not in capsys.readouterr().out
 
@@ -330,26 +395,36 @@ def test_beta_weighs_the_rate(run: Path) -> None:
 
 
 def test_warmup() -> None:
-    folder = train("a", "--epochs 3 --batch-size 512 --beta 2 --warmup-epochs 2")  # 3 steps an epoch: 0, 1/3, 2/3, ...
+    # 3 steps an epoch: 0, 1/3, 2/3, ...
+    folder = train("a", "--epochs 3 --batch-size 512 --beta 2 --warmup-epochs 2")
     assert [row["beta"] for row in metrics(folder)] == pytest.approx([2 / 3, 5 / 3, 2])
 
 
 def test_clip_norm_bounds_the_step() -> None:
     sgd = "--optimizer torch.optim.SGD --batch_size 2000"  # one step
-    start, end = (tensors(train(n, f"{sgd} --optimizer.lr {lr} --clip_norm 0.5")) for n, lr in (("a", 0), ("b", 0.1)))
+    start, end = (
+        tensors(train(n, f"{sgd} --optimizer.lr {lr} --clip_norm 0.5"))
+        for n, lr in (("a", 0), ("b", 0.1))
+    )
     moved = sum((end[name] - start[name]).square().sum() for name in start).sqrt()
     assert moved.item() == pytest.approx(0.1 * 0.5, rel=1e-3)
 
 
 def test_patience_stops_and_keeps_the_best() -> None:
-    folder = train("a", "--epochs 9 --patience 2 --warmup_epochs 0 --optimizer.lr 0.05 --batch_size 64")
+    folder = train(
+        "a", "--epochs 9 --patience 2 --warmup_epochs 0 --optimizer.lr 0.05 --batch_size 64"
+    )
     scores = [row["valid_elbo"] for row in metrics(folder)]
     best = max(range(len(scores)), key=scores.__getitem__)
     assert len(scores) == best + 3 < 9
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     kept, last = state["position"]["best_weights"], state["weights"]
-    assert all(torch.equal(value, kept["model"][name]) for name, value in parts(folder, "model").items())
-    assert not all(torch.equal(value, last["model"][name]) for name, value in parts(folder, "model").items())
+    assert all(
+        torch.equal(value, kept["model"][name]) for name, value in parts(folder, "model").items()
+    )
+    assert not all(
+        torch.equal(value, last["model"][name]) for name, value in parts(folder, "model").items()
+    )
 
 
 # evidence
@@ -358,7 +433,13 @@ def test_patience_stops_and_keeps_the_best() -> None:
 def test_evidence_holds_what_a_table_needs(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = evidence(run)
     assert {"elbo", "rate", "distortion", "log_px", "active_units", "fingerprint"} <= facts.keys()
-    assert {"elbo_error", "rate_error", "distortion_error", "log_px_error", "pareto_k_max"} <= facts.keys()
+    assert {
+        "elbo_error",
+        "rate_error",
+        "distortion_error",
+        "log_px_error",
+        "pareto_k_max",
+    } <= facts.keys()
     assert facts["elbo"] == pytest.approx(-(facts["rate"] + facts["distortion"]), abs=1e-9)
     assert facts["log_px"] > facts["elbo"]
     assert (facts["num_data"], facts["num_particles"], facts["split"]) == (300, 30, "test")
@@ -392,25 +473,39 @@ def test_evidence_is_strict_json(run: Path) -> None:
 
 @pytest.mark.usefixtures("quick_convergence")
 def test_compare_writes_the_ledger(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = "--guides full-rank,amortized,mean-field --num_data 5 --num_particles 50 --num_temperatures 20"
+    options = (
+        "--guides full-rank,amortized,mean-field --num_data 5"
+        " --num_particles 50 --num_temperatures 20"
+    )
     assert call(f"compare {run} {options}") == 0
     ends = (".csv", "_data.csv", ".nc", ".png", ".json")
-    assert {p.name for p in (run / "ledger").iterdir()} == {split + end for split in ("train", "test") for end in ends}
+    assert {p.name for p in (run / "ledger").iterdir()} == {
+        split + end for split in ("train", "test") for end in ends
+    }
     with (run / "ledger" / "test.csv").open() as file:
         rows = {row["guide"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["amortized", "mean-field", "full-rank"]
-    assert rows["amortized"]["q*"] == "mean-field" and float(rows["mean-field"]["evaluations"]) >= 100
+    assert (
+        rows["amortized"]["q*"] == "mean-field" and float(rows["mean-field"]["evaluations"]) >= 100
+    )
     out = capsys.readouterr().out
-    assert "5 train data" in out and "5 test data" in out and "inference on test data less that on train data" in out
+    assert (
+        "5 train data" in out
+        and "5 test data" in out
+        and "inference on test data less that on train data" in out
+    )
 
 
 @pytest.mark.usefixtures("quick_convergence")
-def test_compare_works_on_a_guide_that_is_not_amortized_by_a_family(capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_works_on_a_guide_that_is_not_amortized_by_a_family(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (Path.cwd() / "programs.py").write_text(PROGRAMS)
     folder = train("mine", "--guide programs.MyGuide", base=SIZE)
     assert (
         call(
-            f"compare {folder} --guides amortized,mean-field --split test --num_data 4 --num_particles 50 --trust programs"
+            f"compare {folder} --guides amortized,mean-field --split test --num_data 4"
+            " --num_particles 50 --trust programs"
         )
         == 0
     )
@@ -418,7 +513,9 @@ def test_compare_works_on_a_guide_that_is_not_amortized_by_a_family(capsys: pyte
     assert "semi-amortized goes on from the parameters" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["evidence run --num_particles 5", "sample run", "reconstruct run"])
+@pytest.mark.parametrize(
+    "command", ["evidence run --num_particles 5", "sample run", "reconstruct run"]
+)
 def test_out_makes_its_folder(command: str, run: Path) -> None:
     name = "made/here.json" if command.startswith("evidence") else "made/here.png"
     assert call(f"{command} --out {name}") == 0
@@ -446,20 +543,29 @@ def test_evidence_by_every_method_agrees(method: str, capsys: pytest.CaptureFixt
     assert found["method"] in out and "on these data" in out
 
 
-def test_a_method_that_does_not_apply_is_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_method_that_does_not_apply_is_one_line(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call(f"evidence {run} --method exact") == 2
     assert "VAE has no method `log_px`" in capsys.readouterr().err
     assert not (run / "evidence.json").exists()
 
 
-def test_diagnose_ends_in_a_verdict_per_guide(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_diagnose_ends_in_a_verdict_per_guide(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = (
-        "--num_data 20 --num_particles 100 --num_simulations 200 --num_draws 19 --num_sandwich 4 --num_temperatures 20"
+        "--num_data 20 --num_particles 100 --num_simulations 200 --num_draws 19"
+        " --num_sandwich 4 --num_temperatures 20"
     )
     assert call(f"diagnose {run} {options}") == 0
     out = capsys.readouterr().out
     found = json.loads((run / "diagnosis.json").read_text())
-    assert found["guides"]["amortized"]["verdict"] in out and "regions hold the truth" in out and "sandwich: AIS" in out
+    assert (
+        found["guides"]["amortized"]["verdict"] in out
+        and "regions hold the truth" in out
+        and "sandwich: AIS" in out
+    )
     assert call(f"diagnose {run} --guides best") == 2
 
 
@@ -467,7 +573,8 @@ def test_export_opens_in_arviz(run: Path, capsys: pytest.CaptureFixture[str]) ->
     assert call(f"export {run} --num_data 3 --num_draws 30") == 0
     data = arviz.from_netcdf(run / "draws.nc")
     assert data["posterior"]["latent"].shape == data["guide"]["latent"].shape == (1, 30, 3, 4)
-    assert data["posterior_predictive"]["x"].shape == (1, 30, 3, 1, 8, 8) and data["weights"]["pareto_k"].shape == (3,)
+    assert data["posterior_predictive"]["x"].shape == (1, 30, 3, 1, 8, 8)
+    assert data["weights"]["pareto_k"].shape == (3,)
 
 
 # pictures and facts
@@ -497,19 +604,28 @@ def test_few_test_data_are_enough_for_every_command() -> None:
     np.save("few.npy", (np.random.default_rng(0).random((20, 5, 5)) > 0.5))
     train("a", "--data few.npy --valid 0")  # with 2 test data
     few = "--num_particles 30 --num_simulations 20 --num_draws 5"
-    for command in ("reconstruct a", "export a --num_draws 30", "compare a --guides amortized --num_particles 30"):
+    for command in (
+        "reconstruct a",
+        "export a --num_draws 30",
+        "compare a --guides amortized --num_particles 30",
+    ):
         assert call(command) == 0, command
     assert call(f"diagnose a {few}") == 0 and Path("a/reconstructions.png").is_file()
 
 
 @pytest.mark.parametrize("columns", [(), (3,), (4,)])
-def test_tables_are_sampled_and_reconstructed_as_tables(columns: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_are_sampled_and_reconstructed_as_tables(
+    columns: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     np.save("table.npy", np.random.default_rng(0).normal(5.0, 2.0, (40, *columns)))
     train("a", "--data table.npy")
     size = columns[0] if columns else 1
     capsys.readouterr()
     assert call("sample a --num_samples 7") == 0
-    assert capsys.readouterr().out == "a/samples.csv (these data are no pictures: a table, with a row for each)\n"
+    assert (
+        capsys.readouterr().out
+        == "a/samples.csv (these data are no pictures: a table, with a row for each)\n"
+    )
     rows = list(csv.DictReader(Path("a/samples.csv").read_text().splitlines()))
     assert len(rows) == 7 and all(math.isfinite(float(row[f"value_{size - 1}"])) for row in rows)
     assert call("reconstruct a --out r.png") == 0 and not Path("r.png").exists()
@@ -559,16 +675,18 @@ def test_a_run_that_has_not_ended_is_served_from_its_checkpoint(run: Path) -> No
 
 OPTIONS = {
     "": "train resume evidence compare diagnose export sample reconstruct info",
-    "train": "--config --data --binarise --valid --model --guide --epochs --batch_size --optimizer --schedule --loss"
-    " --beta --warmup_epochs --clip_norm --patience --seed --folder --device --quiet --trust",
+    "train": "--config --data --binarise --valid --model --guide --epochs --batch_size --optimizer"
+    " --schedule --loss --beta --warmup_epochs --clip_norm --patience --seed --folder --device"
+    " --quiet --trust",
     "resume": "run --epochs --device --quiet --data_root --trust",
-    "evidence": "run --method --split --num_data --num_particles --defensive --target_error --start --num_temperatures"
-    " --num_chains --num_leapfrog --budget --seed --max_bytes --out --device --trust",
-    "diagnose": "run --guides --split --num_data --num_particles --num_simulations --num_draws --num_sandwich --num_nuts"
-    " --num_temperatures --seed --out --device --trust",
-    "export": "run --split --num_data --num_draws --seed --out --device --trust",
-    "compare": "run --guides --split --num_data --num_particles --draws --num_temperatures --steps --seed --out --device"
+    "evidence": "run --method --split --num_data --num_particles --defensive --target_error --start"
+    " --num_temperatures --num_chains --num_leapfrog --budget --seed --max_bytes --out --device"
     " --trust",
+    "diagnose": "run --guides --split --num_data --num_particles --num_simulations --num_draws"
+    " --num_sandwich --num_nuts --num_temperatures --seed --out --device --trust",
+    "export": "run --split --num_data --num_draws --seed --out --device --trust",
+    "compare": "run --guides --split --num_data --num_particles --draws --num_temperatures --steps"
+    " --seed --out --device --trust",
     "sample": "run --num_samples --seed --out --trust",
     "reconstruct": "run --num_data --seed --out --trust",
     "info": "run --data_root --device --trust",
@@ -600,14 +718,20 @@ def test_photographs_are_dequantised_under_a_gaussian(capsys: pytest.CaptureFixt
     assert "60" not in out and "with uniform noise between the grey levels (dequantise)" in err
     assert "VAE, Gaussian, one sigma learned; 9 latent units" in err and "bits a value" in out
     kept = settings(Path("grey"))
-    assert kept["binarise"] == "dequantise" and kept["batch_size"] == 16 and kept["warmup_epochs"] == 1.0
+    assert (
+        kept["binarise"] == "dequantise"
+        and kept["batch_size"] == 16
+        and kept["warmup_epochs"] == 1.0
+    )
     assert kept["model"]["init_args"]["latent_dim"] == 9
     assert kept["model"]["init_args"]["likelihood"]["class_path"] == "pyro_vae.Gaussian"
     assert call("evidence grey --num_particles 30") == 0
     found = json.loads((Path("grey") / "evidence.json").read_text())
     expected = 8 - found["log_px"] / (20 * math.log(2))
     assert found["log_px_bits_per_dim"] == pytest.approx(expected)
-    assert all(call(f"{command} grey") == 0 for command in ("sample", "reconstruct --num_data 6", "info"))
+    assert all(
+        call(f"{command} grey") == 0 for command in ("sample", "reconstruct --num_data 6", "info")
+    )
     assert call("train --config grey/config.yaml --folder again --quiet true") == 0
     assert same_run(Path("grey"), Path("again"))
 
@@ -616,7 +740,8 @@ def test_a_table_has_a_sigma_for_each_column(capsys: pytest.CaptureFixture[str])
     table = np.random.RandomState(0).randn(60, 5) * np.logspace(-3, 3, 5)
     assert call(f"train --data {own('table.npy', table)} --folder table --epochs 2") == 0
     assert (
-        "real values\nmodel  VAE, Gaussian, a sigma for each value learned; 4 latent units" in capsys.readouterr().err
+        "real values\nmodel  VAE, Gaussian, a sigma for each value learned; 4 latent units"
+        in capsys.readouterr().err
     )
     assert settings(Path("table"))["binarise"] == "none"
     units = parts(Path("table"), "guide")["standardise.scale"]
@@ -626,7 +751,10 @@ def test_a_table_has_a_sigma_for_each_column(capsys: pytest.CaptureFixture[str])
 def test_counts_are_asked_about(capsys: pytest.CaptureFixture[str]) -> None:
     name = own("counts.npy", np.random.RandomState(0).poisson(3.0, (60, 5)))
     assert call(f"train --data {name} --folder counts --epochs 1") == 2
-    assert "pixels, counts, categories or grades? Say values='pixels' (--values pixels)" in capsys.readouterr().err
+    assert (
+        "pixels, counts, categories or grades? Say values='pixels' (--values pixels)"
+        in capsys.readouterr().err
+    )
     assert not Path("counts").exists()
     assert call(f"train --data {name} --folder counts --epochs 1 --values real --quiet true") == 0
     assert settings(Path("counts"))["values"] == "real"
@@ -649,7 +777,10 @@ def test_who_names_one_gets_the_other_to_match(options: str, rule: str) -> None:
 
 
 def test_a_mismatch_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(f"train {TINY} --binarise dynamic --model.likelihood pyro_vae.Gaussian --folder a") == 2
+    assert (
+        call(f"train {TINY} --binarise dynamic --model.likelihood pyro_vae.Gaussian --folder a")
+        == 2
+    )
     assert "binarise='dynamic' makes no data for a Gaussian likelihood" in capsys.readouterr().err
     assert not Path("a").exists()
 
@@ -657,12 +788,20 @@ def test_a_mismatch_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_collapse_is_a_line_and_is_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     folder = train("a", "--epochs 20 --beta 30 --batch_size 64")
     err = capsys.readouterr().err
-    assert err.startswith("pyro-vae: warning: posterior collapse: none of the 4 latent units has been active in")
+    assert err.startswith(
+        "pyro-vae: warning: posterior collapse: none of the 4 latent units has been active in"
+    )
     assert err.count("\n") == 1
-    for command in ("evidence a --num_particles 30", "info a", "compare a --guides amortized --num_data 5"):
+    for command in (
+        "evidence a --num_particles 30",
+        "info a",
+        "compare a --guides amortized --num_data 5",
+    ):
         assert call(command) == 0
         err = capsys.readouterr().err
-        assert "pyro-vae: warning: posterior collapse: none of the 4 latent units is active" in err, command
+        assert (
+            "pyro-vae: warning: posterior collapse: none of the 4 latent units is active" in err
+        ), command
     assert folder.is_dir()
 
 
@@ -679,25 +818,42 @@ def test_the_verdict_on_a_dead_latent_says_so_first(capsys: pytest.CaptureFixtur
         assert said.startswith(unused) and said in capsys.readouterr().out.splitlines()
     assert call("compare a --guides amortized --split test --num_data 5 --num_particles 30") == 0
     assert capsys.readouterr().out.startswith(f"a, test: {unused.removesuffix('; ')}\n")
-    assert call("diagnose a --num_data 50 --num_particles 200 --num_simulations 100 --num_draws 19") == 0
+    assert (
+        call("diagnose a --num_data 50 --num_particles 200 --num_simulations 100 --num_draws 19")
+        == 0
+    )
     said = json.loads((folder / "diagnosis.json").read_text())["guides"]["amortized"]["verdict"]
     assert said.startswith(unused) and f"amortized: {said}" in capsys.readouterr().out.splitlines()
-    assert "can be believed" not in said and "calibrated" in said and "importance weights healthy" in said
+    assert (
+        "can be believed" not in said
+        and "calibrated" in said
+        and "importance weights healthy" in said
+    )
 
 
-def test_the_verdict_counts_the_units_that_are_used(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(f"diagnose {run} --num_data 20 --num_particles 100 --num_simulations 40 --num_draws 9") == 0
+def test_the_verdict_counts_the_units_that_are_used(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        call(f"diagnose {run} --num_data 20 --num_particles 100 --num_simulations 40 --num_draws 9")
+        == 0
+    )
     said = json.loads((run / "diagnosis.json").read_text())["guides"]["amortized"]
     assert re.match(
-        rf"the latent is used(, 4|, 4| in part, {said['active_units']}) of 4 units active; ", said["verdict"]
+        rf"the latent is used(, 4|, 4| in part, {said['active_units']}) of 4 units active; ",
+        said["verdict"],
     )
     assert call(f"evidence {run} --num_data 1 --num_particles 30") == 0
-    assert "whether the latent is used is not to be told from one datum; " in capsys.readouterr().out
+    assert (
+        "whether the latent is used is not to be told from one datum; " in capsys.readouterr().out
+    )
 
 
 def test_info_tells_of_the_units(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(f"info {run}") == 0
-    assert re.search(r"^units  \d of 4 active, rates in nats: ", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(
+        r"^units  \d of 4 active, rates in nats: ", capsys.readouterr().out, re.MULTILINE
+    )
     (run / "units.csv").write_text("unit,rate\nlatent[0],1.0\n")
     assert call(f"info {run}") == 2
     assert "cannot be read as a table of units" in capsys.readouterr().err

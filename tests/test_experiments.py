@@ -17,7 +17,9 @@ KEPT = sorted(p.parent.name for p in (ROOT / "experiments").glob("*/config.yaml"
 
 
 def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"experiments_{name}", ROOT / "experiments" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(
+        f"experiments_{name}", ROOT / "experiments" / f"{name}.py"
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look for annotations
@@ -26,7 +28,9 @@ def script(name: str) -> ModuleType:
 
 
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    script("demo").main(["--epochs=2", "--local-steps=5", "--num-particles=30", f"--out={tmp_path}"])
+    script("demo").main(
+        ["--epochs=2", "--local-steps=5", "--num-particles=30", f"--out={tmp_path}"]
+    )
     out = capsys.readouterr().out
     assert "amortized" in out and "classical (per datum)" in out and "log p(x)" in out
     assert {p.name for p in tmp_path.iterdir()} == {"reconstructions.png", "samples.png"}
@@ -35,23 +39,39 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("what", ["defaults", "tuned", "provoked"])
 def test_first_run(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, made = tmp_path / "out.json", script("first_run")
-    arguments = [what, "--sets", "digits", "cancer", "--seeds", "0", "--epochs", "1", f"--json={out}"]
+    arguments = [
+        what,
+        "--sets",
+        "digits",
+        "cancer",
+        "--seeds",
+        "0",
+        "--epochs",
+        "1",
+        f"--json={out}",
+    ]
     made.main(arguments)
     rows = json.loads(out.read_text())["rows"]
     assert len(rows) == {"defaults": 2, "tuned": 18, "provoked": 4}[what]
-    assert all(row["num_units"] >= row["active_units"] and (row["epoch"] == 1 or row["elbo"] is None) for row in rows)
+    assert all(
+        row["num_units"] >= row["active_units"] and (row["epoch"] == 1 or row["elbo"] is None)
+        for row in rows
+    )
     made.main(arguments)  # which measures nothing again
     assert json.loads(out.read_text())["rows"] == rows
     assert "cancer" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("what", "size", "num_cells"), [("weights", 250, 10), ("chains", 10, 6)])
-def test_coverage(what: str, size: int, num_cells: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_coverage(
+    what: str, size: int, num_cells: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, made = tmp_path / "out.json", script("coverage")
     arguments = [what, "--dims", "2", "--sizes", str(size), "--repetitions", "20", f"--json={out}"]
     made.main(arguments)
     rows = json.loads(out.read_text())["rows"]
-    assert len(rows) == num_cells and all(row["closed"] == 0 or row["coverage"] > 0.5 for row in rows)
+    assert len(rows) == num_cells
+    assert all(row["closed"] == 0 or row["coverage"] > 0.5 for row in rows)
     assert {row["case"]: row["closed"] for row in rows}["one of two modes"] == 0
     made.main(arguments)  # which measures nothing again
     assert json.loads(out.read_text())["rows"] == rows
@@ -61,7 +81,9 @@ def test_coverage(what: str, size: int, num_cells: int, tmp_path: Path, capsys: 
 @pytest.mark.parametrize("arguments", [["grey"], ["dynamic"], ["grey", "--as-published"]])
 def test_regimes(arguments: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    script("regimes").main([*arguments, "--data=digits", "--epochs=1", "--num-train=100", f"--json={out}"])
+    script("regimes").main(
+        [*arguments, "--data=digits", "--epochs=1", "--num-train=100", f"--json={out}"]
+    )
     figures = json.loads(out.read_text())
     assert figures["regime"] == arguments[0] and figures["elbo"] < figures["log_px"] < 0
 
@@ -70,16 +92,28 @@ def test_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.json"
     script("engines").main(["--data=digits", "--epochs=3", "--num-train=64", f"--json={out}"])
     figures = json.loads(out.read_text())
-    losses = [figures[name]["train_loss"] for name in ("stock SVI", "compiled", "compiled, second process")]
+    losses = [
+        figures[name]["train_loss"]
+        for name in ("stock SVI", "compiled", "compiled, second process")
+    ]
     assert losses[1] == losses[2] == pytest.approx(losses[0], rel=1e-4)
     assert figures["compiled, second process"]["compiling"] < figures["compiled"]["compiling"]
-    assert "fallback: the programs are not compiled, stock SVI runs them: it looks at" in capsys.readouterr().out
+    assert (
+        "fallback: the programs are not compiled, stock SVI runs them: it looks at"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small") / "run"
-    options = ["--data=digits", "--model.latent_dim=2", "--model.hidden=[8]", "--guide.hidden=[8]", "--epochs=1"]
+    options = [
+        "--data=digits",
+        "--model.latent_dim=2",
+        "--model.hidden=[8]",
+        "--guide.hidden=[8]",
+        "--epochs=1",
+    ]
     options += ["--batch_size=128", "--warmup_epochs=0"]
     assert cli.main(["train", *options, f"--folder={folder}", "--quiet=true"]) == 0
     return folder
@@ -88,10 +122,21 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.usefixtures("quick_convergence")
 def test_gaps(small: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    script("gaps").main([str(small), "--num-data=6", "--num-particles=50", "--draws=1", "--epochs=1", f"--json={out}"])
+    script("gaps").main(
+        [
+            str(small),
+            "--num-data=6",
+            "--num-particles=50",
+            "--draws=1",
+            "--epochs=1",
+            f"--json={out}",
+        ]
+    )
     rows = {row["guide"]: row for row in json.loads(out.read_text())["test"]["rows"]}
     others = {"amortized full-rank", "amortized flow"}
-    assert rows.keys() == {"amortized", "semi-amortized", "mean-field", "full-rank", "flow"} | others
+    assert (
+        rows.keys() == {"amortized", "semi-amortized", "mean-field", "full-rank", "flow"} | others
+    )
     assert rows["amortized"]["q*"] == rows["semi-amortized"]["q*"] == "mean-field"
     assert rows["amortized flow"]["q*"] == "flow"
 
@@ -117,7 +162,10 @@ def test_quadrature(tmp_path: Path) -> None:
     script("quadrature").main([*arguments, "--num-particles=2000", f"--json={out}"])
     found = json.loads(out.read_text())
     for name in ("mean-field", "low-rank", "full-rank", "flow"):
-        assert found[name]["mass_error"] < 1e-3 and found[name]["divergence_error_in_standard_errors"] < 5, name
+        assert (
+            found[name]["mass_error"] < 1e-3
+            and found[name]["divergence_error_in_standard_errors"] < 5
+        ), name
         assert found[name]["elbo"] < found["log_px"] + 1e-6
 
 
@@ -154,13 +202,32 @@ def test_runs_are_compared_by_l_5000(small: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["gaussian", "flat", "runs", "speed"])
 def test_evidence(what: str, small: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    sizes = ["--num-data=3", "--num-temperatures=10", "--num-simulated=2", "--num-seeds=3", "--dims=2", "--epochs=1"]
+    sizes = [
+        "--num-data=3",
+        "--num-temperatures=10",
+        "--num-simulated=2",
+        "--num-seeds=3",
+        "--dims=2",
+        "--epochs=1",
+    ]
     made = script("evidence")
-    made.main([what, str(small), "--data=digits", "--num-particles", "100", "200", *sizes, f"--json={out}"])
+    made.main(
+        [
+            what,
+            str(small),
+            "--data=digits",
+            "--num-particles",
+            "100",
+            "200",
+            *sizes,
+            f"--json={out}",
+        ]
+    )
     found = json.loads(out.read_text())
     if what == "gaussian":
         assert (
-            abs(found["importance, d=2"]["error_of_the_mean"]) < 0.1 and 0 <= found["importance, d=2"]["coverage"] <= 1
+            abs(found["importance, d=2"]["error_of_the_mean"]) < 0.1
+            and 0 <= found["importance, d=2"]["coverage"] <= 1
         )
     elif what == "flat":
         assert abs(found["importance from the encoder"]["error_of_the_mean"]) < 0.1
@@ -195,7 +262,9 @@ def test_kept_runs_are_small_and_open(run: str) -> None:
 
 
 @pytest.mark.parametrize("run", KEPT)
-def test_kept_runs_need_no_data_to_be_sampled(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_runs_need_no_data_to_be_sampled(
+    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYRO_VAE_DATA", str(tmp_path / "nothing"))
     folder = str(ROOT / "experiments" / run)
     assert cli.main(["sample", folder, "--num_samples=4", f"--out={tmp_path}/s.png"]) == 0

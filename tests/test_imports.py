@@ -36,7 +36,9 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", sorted(p for p in ROOT.rglob("*.py") if p.parent != ROOT or p.stem in LEVEL), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted(p for p in ROOT.rglob("*.py") if p.parent != ROOT or p.stem in LEVEL), ids=str
+)
 def test_imports_run_one_way(path: Path) -> None:
     part = path.relative_to(ROOT).parts[0].removesuffix(".py")
     for other in imports(path) - {part}:
@@ -56,8 +58,9 @@ def test_from_programs_on_no_concrete_model_or_guide_is_imported() -> None:
 STATE = """
 import pyro, torch
 def state():
-    return (torch.get_default_dtype(), torch.distributions.Distribution._validate_args, torch.is_grad_enabled(),
-            torch.get_num_threads(), pyro.settings.get(), len(pyro.get_param_store()), torch.get_rng_state().tolist())
+    return (torch.get_default_dtype(), torch.distributions.Distribution._validate_args,
+            torch.is_grad_enabled(), torch.get_num_threads(), pyro.settings.get(),
+            len(pyro.get_param_store()), torch.get_rng_state().tolist())
 before = state()
 import pyro_vae, pyro_vae.cli
 assert state() == before
@@ -65,4 +68,5 @@ assert state() == before
 
 
 def test_importing_changes_no_global_state() -> None:
-    subprocess.run([sys.executable, "-c", STATE], check=True)  # a new process: here the package is imported already
+    # a new process: here the package is imported already
+    subprocess.run([sys.executable, "-c", STATE], check=True)

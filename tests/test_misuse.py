@@ -1,7 +1,8 @@
-"""The public API, misused: each wrong argument is a ValueError of one line that begins with the argument's name.
+"""The public API, misused: each wrong argument is a ValueError of one line that begins with the
+argument's name.
 
-A row is a function, arguments with which it works, and one of them replaced. What works is run too, so that no row fails
-for another reason than the one it is about.
+A row is a function, arguments with which it works, and one of them replaced. What works is run too,
+so that no row fails for another reason than the one it is about.
 """
 
 from __future__ import annotations
@@ -42,7 +43,14 @@ class Use:
     works: bool = True  # whether the good arguments are enough to run it
 
 
-def use(function: Callable[..., Any], good: dict[str, Any], *, name: str = "", works: bool = True, **bad: Any) -> Use:
+def use(
+    function: Callable[..., Any],
+    good: dict[str, Any],
+    *,
+    name: str = "",
+    works: bool = True,
+    **bad: Any,
+) -> Use:
     return Use(name or getattr(function, "__qualname__", "?"), function, good, bad, works)
 
 
@@ -74,14 +82,43 @@ NO_SIZES = [[0], [3, -1], [2.5], [True], "33", None, [None], [[3]]]  # where siz
 NO_SEED = [-1, 0.5, True, "0", None, NAN]
 NO_SCALE = [0, -1.0, NAN, INF, "1", True, [1.0]]  # a positive number
 NO_DATA = [X.tolist(), X.numpy(), None, X[:0], X[:0, :0], X[0, 0], X.to("meta"), X.to_sparse(), 3]
-NO_FLOATS = [*NO_DATA, holed(NAN), holed(INF), X[:, :3], X[..., None], DOUBLE, WHOLE, X.half(), X.to(torch.complex64)]
-NO_LIKE = [x for x in NO_FLOATS if not isinstance(x, Tensor) or x.is_meta or x.is_sparse or torch.isfinite(x).all()]
-NO_ROWS = [ROWS.float(), ROWS[:5], ROWS - 1, ROWS[:, None], ROWS.tolist(), ROWS.bool(), -1, "0", ROWS.numpy()]
+NO_FLOATS = [
+    *NO_DATA,
+    holed(NAN),
+    holed(INF),
+    X[:, :3],
+    X[..., None],
+    DOUBLE,
+    WHOLE,
+    X.half(),
+    X.to(torch.complex64),
+]
+NO_LIKE = [
+    x
+    for x in NO_FLOATS
+    if not isinstance(x, Tensor) or x.is_meta or x.is_sparse or torch.isfinite(x).all()
+]
+NO_ROWS = [
+    ROWS.float(),
+    ROWS[:5],
+    ROWS - 1,
+    ROWS[:, None],
+    ROWS.tolist(),
+    ROWS.bool(),
+    -1,
+    "0",
+    ROWS.numpy(),
+]
 NO_PROGRAM = [3, None, "model", X]
 NO_ENGINE = ["fast", None, 1]
 
 CONSTRUCTORS = [
-    use(pv.MLP, {"shape": 4, "hidden": (3,)}, shape=[0, -1, (2, 0), 2.5, "4", None, True], hidden=NO_SIZES[:6]),
+    use(
+        pv.MLP,
+        {"shape": 4, "hidden": (3,)},
+        shape=[0, -1, (2, 0), 2.5, "4", None, True],
+        hidden=NO_SIZES[:6],
+    ),
     use(pv.MLP, {"shape": 4}, name="MLP's activation", activation=["relu", None, 3, nn.ReLU()]),
     use(pv.GatedMLP, {"shape": 4, "hidden": (3,)}, shape=[0, (2, -1), None], hidden=NO_SIZES[:4]),
     use(
@@ -205,7 +242,12 @@ CONSTRUCTORS = [
         top_hidden=NO_SIZES[:3],
         activation=["tanh"],
     ),
-    use(pv.Local, {"family": pv.MeanField(2), "num_data": 12}, family=[pv.MeanField, 2, None], num_data=NO_COUNT[:6]),
+    use(
+        pv.Local,
+        {"family": pv.MeanField(2), "num_data": 12},
+        family=[pv.MeanField, 2, None],
+        num_data=NO_COUNT[:6],
+    ),
     use(
         pv.Local.started_at,
         {"guide": GUIDE, "x": X, "family": pv.FullRank(2)},
@@ -225,10 +267,20 @@ CONSTRUCTORS = [
     ),
     use(
         pv.MixtureGuide,
-        {"mean": torch.zeros(2, 3), "variance": torch.ones(2), "responsibilities": torch.full((5, 2), 0.5)},
+        {
+            "mean": torch.zeros(2, 3),
+            "variance": torch.ones(2),
+            "responsibilities": torch.full((5, 2), 0.5),
+        },
         mean=[torch.zeros(3), [[0.0]], torch.full((2, 3), NAN)],
         variance=[torch.zeros(2), -torch.ones(2), torch.ones(3), [1.0, 1.0], torch.full((2,), NAN)],
-        responsibilities=[torch.ones(5, 2), torch.full((5, 3), 1 / 3), -torch.ones(5, 2), None, torch.ones(0, 2)],
+        responsibilities=[
+            torch.ones(5, 2),
+            torch.full((5, 3), 1 / 3),
+            -torch.ones(5, 2),
+            None,
+            torch.ones(0, 2),
+        ],
     ),
     use(
         pv.Recipe,
@@ -265,7 +317,12 @@ CONSTRUCTORS = [
     use(FreeBits, {"nats": 0.1}, nats=[-1, NAN, INF, "1", None, True]),
     use(
         pv.CompiledSVI,
-        {"model": MODEL, "guide": GUIDE, "optim": partial(torch.optim.Adam, lr=1e-3), "loss": Trace_ELBO()},
+        {
+            "model": MODEL,
+            "guide": GUIDE,
+            "optim": partial(torch.optim.Adam, lr=1e-3),
+            "loss": Trace_ELBO(),
+        },
         model=NO_PROGRAM,
         guide=NO_PROGRAM,
         optim=["adam", None, 3],
@@ -322,7 +379,17 @@ DATA = [
     use(
         pv.load,
         {"source": "digits"},
-        source=[None, 3, "", "mnits", "nowhere/x.npy", b"digits", "nul\0.npy", "~nobody/x.npy", "x" * 5000 + ".npy"],
+        source=[
+            None,
+            3,
+            "",
+            "mnits",
+            "nowhere/x.npy",
+            b"digits",
+            "nul\0.npy",
+            "~nobody/x.npy",
+            "x" * 5000 + ".npy",
+        ],
         binarise=["sometimes", True, 3],
         values=["grey", 3, "real"],
         valid=[-1, 99999, 0.1, True, "3"],
@@ -332,7 +399,16 @@ DATA = [
     use(
         as_dataset,
         {"data": X, "valid": 2},
-        data=[X.tolist(), None, "digits", X[:0], X[0, 0], holed(NAN), X.numpy().astype(object), X.to(torch.complex64)],
+        data=[
+            X.tolist(),
+            None,
+            "digits",
+            X[:0],
+            X[0, 0],
+            holed(NAN),
+            X.numpy().astype(object),
+            X.to(torch.complex64),
+        ],
         valid=[-1, 12, 0.1, True, "3"],
         values=["grey", 3],
     ),
@@ -352,7 +428,12 @@ SHORT = {"num_temperatures": 4, "num_chains": 2, "num_leapfrog": 1}
 NO_BUDGET = [0, -1, NAN, INF, "1", True]
 
 ESTIMATES = [
-    use(pv.log_evidence, GIVEN | {"num_particles": 3}, **PROGRAMS, method=["magic", None, 3, "Importance"]),
+    use(
+        pv.log_evidence,
+        GIVEN | {"num_particles": 3},
+        **PROGRAMS,
+        method=["magic", None, 3, "Importance"],
+    ),
     use(
         pv.log_evidence,
         GIVEN | {"num_particles": 3},
@@ -409,7 +490,15 @@ ESTIMATES = [
         progress=[3],
     ),
     use(pv.log_weights, GIVEN, **PROGRAMS, num_particles=NO_COUNT),
-    use(pv.particles, GIVEN, x=NO_DATA, index=NO_ROWS[:5], num_particles=NO_COUNT[:5], model=[3], guide=[3]),
+    use(
+        pv.particles,
+        GIVEN,
+        x=NO_DATA,
+        index=NO_ROWS[:5],
+        num_particles=NO_COUNT[:5],
+        model=[3],
+        guide=[3],
+    ),
     use(
         pv.sandwich,
         {"model": MODEL, "like": X, "num_data": 3} | SHORT,
@@ -439,7 +528,14 @@ DIAGNOSES = [
         pv.gap_ledger,
         {"model": MODEL, "guides": {"a": GUIDE}, "x": X, "num_particles": 3},
         model=NO_PROGRAM,
-        guides=[{}, [GUIDE], GUIDE, None, {1: GUIDE}, {"a": LOCAL, "b": pv.Local(pv.MeanField(2), 12)}],
+        guides=[
+            {},
+            [GUIDE],
+            GUIDE,
+            None,
+            {1: GUIDE},
+            {"a": LOCAL, "b": pv.Local(pv.MeanField(2), 12)},
+        ],
         x=NO_FLOATS[:14],
         estimates=[{"other": 3}, [WEIGHED], {"other": replace(WEIGHED, log_px=WEIGHED.log_px[:3])}],
         **NUMBERS,
@@ -530,7 +626,9 @@ DIAGNOSES = [
 QUICK = {"epochs": 1, "quiet": True, "device": "cpu", "engine": "svi"}
 
 
-def trained(model: object = MODEL, guide: object = GUIDE, data: object = X, **options: Any) -> pv.Run:
+def trained(
+    model: object = MODEL, guide: object = GUIDE, data: object = X, **options: Any
+) -> pv.Run:
     return pv.fit(model, guide, data, **QUICK | options)  # type: ignore[arg-type]
 
 
@@ -606,9 +704,17 @@ METHODS = [
     use(MODEL.log_px, {"x": X}, x=[X.tolist(), X[:, :3], holed(NAN), WHOLE, DOUBLE, None]),
     use(MODEL.posterior, {"x": X}, x=[X.tolist(), X[:, :3], WHOLE, DOUBLE]),
     use(MODEL.optimal_mean_field, {"x": X}, x=[X.tolist(), X[:, :3], WHOLE]),
-    use(MODEL.decode, {"z": torch.zeros(3, 2)}, z=[torch.zeros(3, 3), [[0.0, 0.0]], torch.zeros(3, 2).long(), None]),
+    use(
+        MODEL.decode,
+        {"z": torch.zeros(3, 2)},
+        z=[torch.zeros(3, 3), [[0.0, 0.0]], torch.zeros(3, 2).long(), None],
+    ),
     use(MODEL.sample, {"num_samples": 2}, name="LinearGaussian.sample", num_samples=NO_COUNT),
-    use(MODEL.center, {"mean": torch.zeros(4)}, mean=[torch.zeros(3), [0.0] * 4, torch.full((4,), NAN), None, 0.0]),
+    use(
+        MODEL.center,
+        {"mean": torch.zeros(4)},
+        mean=[torch.zeros(3), [0.0] * 4, torch.full((4,), NAN), None, 0.0],
+    ),
     use(FLAT.sample, {"num_samples": 2}, name="VAE.sample", num_samples=NO_COUNT),
     use(
         FLAT.decode,
@@ -616,15 +722,29 @@ METHODS = [
         name="VAE.decode",
         z=[torch.zeros(3, 3), [[0.0, 0.0]], WHOLE[:, :2], None],
     ),
-    use(FLAT.center, {"mean": torch.zeros(4)}, name="VAE.center", mean=[torch.zeros(3), torch.full((4,), NAN), None]),
-    use(FLAT.check_data, {"x": BINARY}, x=[X, BINARY.tolist(), WHOLE, BINARY.double(), BINARY[:, :3], None]),
+    use(
+        FLAT.center,
+        {"mean": torch.zeros(4)},
+        name="VAE.center",
+        mean=[torch.zeros(3), torch.full((4,), NAN), None],
+    ),
+    use(
+        FLAT.check_data,
+        {"x": BINARY},
+        x=[X, BINARY.tolist(), WHOLE, BINARY.double(), BINARY[:, :3], None],
+    ),
     use(
         pv.HierarchicalVAE((4,), 2, 3, (3,), (3,)).sample,
         {"num_samples": 2},
         name="HierarchicalVAE.sample",
         num_samples=NO_COUNT[:4],
     ),
-    use(pv.GaussianMixture(2, 2).sample, {"num_samples": 2}, name="GaussianMixture.sample", num_samples=NO_COUNT[:6]),
+    use(
+        pv.GaussianMixture(2, 2).sample,
+        {"num_samples": 2},
+        name="GaussianMixture.sample",
+        num_samples=NO_COUNT[:6],
+    ),
     use(
         pv.GaussianMixture(2, 2).log_evidence,
         {"x": X[:3, :2]},
@@ -646,7 +766,8 @@ USES = [*CONSTRUCTORS, *DATA, *ESTIMATES, *DIAGNOSES, *TRAINING, *METHODS]
 
 def told(value: Any) -> str:
     if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')}{tuple(value.shape)}{value.layout}{value.device}"
+        dtype = str(value.dtype).removeprefix("torch.")
+        return f"{dtype}{tuple(value.shape)}{value.layout}{value.device}"
     return re.sub(r"\s+|0x[0-9a-f]+", " ", f"{type(value).__name__} {value!r}")[:40]
 
 
@@ -654,7 +775,9 @@ def misuses() -> Iterator[Any]:
     for each in USES:
         for argument, values in each.bad.items():
             for number, value in enumerate(values):
-                yield pytest.param(each, argument, value, id=f"{each.name}-{argument}-{number}-{told(value)}")
+                yield pytest.param(
+                    each, argument, value, id=f"{each.name}-{argument}-{number}-{told(value)}"
+                )
 
 
 @pytest.fixture(autouse=True)

@@ -19,21 +19,30 @@ TEXT = (Path(__file__).parents[1] / "README.md").read_text()
 
 def block(what: str) -> str:
     """The one piece of code in which a word stands."""
-    (found,) = [code for code in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if what in code]
+    (found,) = [
+        code for code in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if what in code
+    ]
     return found
 
 
 def test_swap_a_guide(capsys: pytest.CaptureFixture[str]) -> None:
     code = block("pv.Local(")
     assert len(code.strip().splitlines()) <= 20
-    exec(code.replace("epochs=100", "epochs=2").replace("num_particles=1000", "num_particles=50"), {})
+    exec(
+        code.replace("epochs=100", "epochs=2").replace("num_particles=1000", "num_particles=50"), {}
+    )
     out = capsys.readouterr().out
-    assert "amortized: ELBO -" in out and "classical: ELBO -" in out and "k-hat above threshold" in out
+    assert (
+        "amortized: ELBO -" in out and "classical: ELBO -" in out and "k-hat above threshold" in out
+    )
 
 
 def test_compile() -> None:
     data = pv.load("digits")
-    model, guide = pv.VAE(data.shape, 2, (8,)), pv.Amortized(pv.MeanField(2), pv.MLP(data.shape, (8,)))
+    model, guide = (
+        pv.VAE(data.shape, 2, (8,)),
+        pv.Amortized(pv.MeanField(2), pv.MLP(data.shape, (8,))),
+    )
     names = {"pv": pv, "data": data, "model": model, "amortized": guide}
     exec(block("CompiledSVI"), names)
     assert torch.isfinite(names["loss"])  # type: ignore[call-overload]
@@ -41,7 +50,10 @@ def test_compile() -> None:
 
 def test_believe_a_number(capsys: pytest.CaptureFixture[str]) -> None:
     data = pv.load("digits")
-    model, guide = pv.VAE(data.shape, 8, (8,)), pv.Amortized(pv.MeanField(8), pv.MLP(data.shape, (8,)))
+    model, guide = (
+        pv.VAE(data.shape, 8, (8,)),
+        pv.Amortized(pv.MeanField(8), pv.MLP(data.shape, (8,))),
+    )
     names = {"pv": pv, "data": data, "model": model, "amortized": guide, "x": data.test.x[:2]}
     exec(block("sandwich").replace("num_data=100", "num_data=2, num_temperatures=5"), names)
     out = capsys.readouterr().out

@@ -1,4 +1,6 @@
-"""A datum may be one value: `x` of shape (N,) goes through loading, training, evidence, diagnostics and export."""
+"""A datum may be one value: `x` of shape (N,) goes through loading, training, evidence, diagnostics
+and export.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,18 @@ def x() -> torch.Tensor:
 
 def test_a_program_of_one_s_own_is_trained_on_numbers_and_measured(x: torch.Tensor) -> None:
     pv.fit(model, guide, x, epochs=25, batch_size=8, valid=0, warmup_epochs=0, quiet=True)
-    assert pyro.param("slope").item() == pytest.approx(1 / VARIANCE, abs=0.15)  # of the exact posterior
+    # of the exact posterior
+    assert pyro.param("slope").item() == pytest.approx(1 / VARIANCE, abs=0.15)
     truth = dist.Normal(0.0, math.sqrt(VARIANCE)).log_prob(x)
     for method in ("importance", "annealed", "quadrature", "best"):
         options = {"num_temperatures": 100} if method == "annealed" else {}
         found = pv.log_evidence(model, guide, x[:20], method=method, **options)  # type: ignore[call-overload]
         error = found.log_px_error.square().sum().sqrt().item() + 1e-4
-        assert abs((found.log_px - truth[:20]).sum().item()) < 5 * error, (method, found.mean, truth[:20].mean())
+        assert abs((found.log_px - truth[:20]).sum().item()) < 5 * error, (
+            method,
+            found.mean,
+            truth[:20].mean(),
+        )
     assert pv.latent_units(model, guide, x).num_active == 1  # type: ignore[union-attr]
     assert draws_to_arviz(model, guide, x[:4])["posterior_predictive"]["x"].shape == (1, 100, 4)
     assert pv.check_calibration(model, guide, x, num_simulations=60, num_draws=9).verdict()

@@ -17,11 +17,18 @@ def make() -> tuple[LinearGaussian, Amortized, torch.Tensor]:
 def test_all_of_them_in_order() -> None:
     model, amortized, x = make()
     told: list[str] = []
-    guides = swap_guides(model, amortized, x, list(reversed(GUIDES)), num_steps=3, progress=told.append)
+    guides = swap_guides(
+        model, amortized, x, list(reversed(GUIDES)), num_steps=3, progress=told.append
+    )
     assert tuple(guides) == GUIDES and tuple(told) == GUIDES
     assert guides["amortized"] is amortized
-    assert isinstance(guides["semi-amortized"], SemiAmortized) and guides["semi-amortized"].num_steps == 3
-    families = {name: guide.family.name for name, guide in guides.items() if isinstance(guide, Local)}
+    assert (
+        isinstance(guides["semi-amortized"], SemiAmortized)
+        and guides["semi-amortized"].num_steps == 3
+    )
+    families = {
+        name: guide.family.name for name, guide in guides.items() if isinstance(guide, Local)
+    }
     assert families == {
         "mean-field": "MeanField(3)",
         "low-rank": "LowRank(3, rank=5)",

@@ -1,1 +1,1 @@
-"""The sides that train whole epochs, a file for each library; none imports another library than its own."""
+"""The sides that train whole epochs, a file for each library, which imports no other library."""

@@ -1,8 +1,10 @@
-"""NumPyro at its best: shuffling, binarisation and all steps of an epoch in one jitted program, `SVI.update` in a scan.
+"""NumPyro at its best: shuffling, binarisation and all steps of an epoch in one jitted program,
+`SVI.update` in a scan.
 
-The state is donated, the last, partial batch is a step after the scan, the batches are gathered in the scan, the noise is
-JAX's default generator. Tried and no faster on a CPU (within noise): 16-bit noise, gathering the whole epoch first, an
-unrolled scan; slower by a half: the "rbg" generators. Nets are `stax`, as in NumPyro's own example.
+The state is donated, the last, partial batch is a step after the scan, the batches are gathered in
+the scan, the noise is JAX's default generator. Tried and no faster on a CPU (within noise): 16-bit
+noise, gathering the whole epoch first, an unrolled scan; slower by a half: the "rbg" generators.
+Nets are `stax`, as in NumPyro's own example.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ def train(task: Task, gate: Gate) -> None:
     if task.device == "cuda" and jax.default_backend() != "gpu":
         raise Skipped("this jax has no GPU")
     pixels = jnp.asarray(np.load(task.pixels))
-    svi = SVI(partial(model, task.net), partial(guide, task.net), numpyro.optim.Adam(1e-3), Trace_ELBO())
+    svi = SVI(
+        partial(model, task.net), partial(guide, task.net), numpyro.optim.Adam(1e-3), Trace_ELBO()
+    )
     state = svi.init(random.PRNGKey(0), jnp.zeros((task.batch, PIXELS)))
     run_epoch = epoch_of(svi, len(pixels), task.batch)
     for key in random.split(random.PRNGKey(1), task.epochs):

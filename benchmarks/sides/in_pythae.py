@@ -1,8 +1,9 @@
-"""pythae's VAE with the same layers, its BaseTrainer, its own loss (analytic KL, binary cross-entropy of probabilities).
+"""pythae's VAE with the same layers, its BaseTrainer, its own loss (analytic KL, binary
+cross-entropy of probabilities).
 
-The images are in memory and binarised anew at the start of each epoch by vectorised draws in a callback, which is
-faster than a draw per item in the dataset. pythae's trainer fetches single items and keeps a copy of the best model:
-both are its own.
+The images are in memory and binarised anew at the start of each epoch by vectorised draws in a
+callback, which is faster than a draw per item in the dataset. pythae's trainer fetches single items
+and keeps a copy of the best model: both are its own.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from benchmarks.worker import Gate, Task
 
 
 class Encoder(BaseEncoder):
-    """The encoder in pythae's terms; the head gives mean and log scale, so that weights can be copied."""
+    """The encoder in pythae's terms; its head gives mean and log scale: weights can be copied."""
 
     def __init__(self, net: Net) -> None:
         super().__init__()
@@ -73,7 +74,9 @@ class Turns(TrainingCallback):
 
 def train(task: Task, gate: Gate) -> None:
     """Train by pythae's trainer."""
-    images = pv.Split("train", torch.from_numpy(np.load(task.pixels)).unflatten(1, SHAPE), "dynamic")
+    images = pv.Split(
+        "train", torch.from_numpy(np.load(task.pixels)).unflatten(1, SHAPE), "dynamic"
+    )
     data = BaseDataset(images.x, torch.zeros(len(images)))
     with tempfile.TemporaryDirectory() as folder:
         config = BaseTrainerConfig(
@@ -83,5 +86,7 @@ def train(task: Task, gate: Gate) -> None:
             learning_rate=1e-3,
             no_cuda=task.device == "cpu",
         )
-        trainer = BaseTrainer(build(task.net), data, training_config=config, callbacks=[Turns(images, data, gate)])
+        trainer = BaseTrainer(
+            build(task.net), data, training_config=config, callbacks=[Turns(images, data, gate)]
+        )
         trainer.train()

@@ -1,7 +1,8 @@
 """The sides in torch: hand-written loops, stock Pyro, and the package's own `fit`.
 
-In memory, a batch is `pyro_vae.Split.batch`: rows of uint8 pixels, compared with 16-bit noise, three times as fast as
-`torch.bernoulli`. All the in-memory sides use it, which is generous to the peers: they differ in nothing but their steps.
+In memory, a batch is `pyro_vae.Split.batch`: rows of uint8 pixels, compared with 16-bit noise,
+three times as fast as `torch.bernoulli`. All the in-memory sides use it, which is generous to the
+peers: they differ in nothing but their steps.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ from benchmarks.worker import Gate, Task
 
 
 def load_images(task: Task) -> pv.Split:
-    """The training images, uint8 (N, 1, 28, 28), on the device, to be binarised anew at every visit."""
-    return pv.Split("train", torch.from_numpy(np.load(task.pixels)).unflatten(1, SHAPE).to(task.device), "dynamic")
+    """The training images, uint8 (N, 1, 28, 28), on the device, binarised anew at every visit."""
+    return pv.Split(
+        "train",
+        torch.from_numpy(np.load(task.pixels)).unflatten(1, SHAPE).to(task.device),
+        "dynamic",
+    )
 
 
 def drawn_batches(images: pv.Split, size: int, noise: torch.Generator) -> Iterator[Tensor]:
@@ -45,7 +50,9 @@ def hand_written(task: Task, gate: Gate, compiled: bool = False) -> None:
     torch.manual_seed(0)
     vae = HandWritten(task.net).to(task.device)
     optim = torch.optim.Adam(vae.parameters(), lr=1e-3, fused=True)
-    loss_of: Callable[[Tensor], Tensor] = torch.compile(vae.loss, dynamic=False) if compiled else vae.loss
+    loss_of: Callable[[Tensor], Tensor] = (
+        torch.compile(vae.loss, dynamic=False) if compiled else vae.loss
+    )
     for _ in range(task.epochs):
         total = torch.zeros((), device=task.device)
         for x in drawn_batches(images, task.batch, noise):
@@ -66,7 +73,9 @@ def stock_svi(task: Task) -> SVI:
     """Pyro's SVI and Adam (`pyro.optim.Adam` is this) on the package's programs."""
     torch.manual_seed(0)
     pyro.enable_validation(False)
-    return SVI(*programs(task.net, task.device), PyroOptim(torch.optim.Adam, {"lr": 1e-3}), Trace_ELBO())
+    return SVI(
+        *programs(task.net, task.device), PyroOptim(torch.optim.Adam, {"lr": 1e-3}), Trace_ELBO()
+    )
 
 
 def svi_in_memory(task: Task, gate: Gate) -> None:
@@ -78,9 +87,14 @@ def svi_in_memory(task: Task, gate: Gate) -> None:
 
 
 def svi_with_loader(task: Task, gate: Gate) -> None:
-    """Stock Pyro with torchvision's set and DataLoader, as in Pyro's VAE tutorial (num_workers=1), validation off."""
+    """Stock Pyro with torchvision's set and DataLoader, as in Pyro's VAE tutorial (num_workers=1),
+    validation off.
+    """
     kind = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[task.data]
-    data = Subset(kind(task.data_root, train=True, transform=transforms.ToTensor()), range(len(np.load(task.pixels))))
+    data = Subset(
+        kind(task.data_root, train=True, transform=transforms.ToTensor()),
+        range(len(np.load(task.pixels))),
+    )
     loader: DataLoader[Any] = DataLoader(
         data,
         task.batch,
@@ -94,7 +108,9 @@ def svi_with_loader(task: Task, gate: Gate) -> None:
 
 
 def fit_compiled(task: Task, gate: Gate) -> list[float]:
-    """The package's `fit`: the gate is its learning-rate schedule, which is stepped at the end of each epoch."""
+    """The package's `fit`: the gate is its learning-rate schedule, which is stepped at the end of
+    each epoch.
+    """
     images = load_images(task)
     data = pv.Dataset(task.data, images, None, images)
     torch.manual_seed(0)
@@ -107,7 +123,9 @@ def fit_compiled(task: Task, gate: Gate) -> list[float]:
         keep="last",
     )
     try:
-        run = pv.fit(*programs(task.net), data, recipe, engine="compiled", device=task.device, quiet=True)
+        run = pv.fit(
+            *programs(task.net), data, recipe, engine="compiled", device=task.device, quiet=True
+        )
     except TypeError as error:
         if "engine" in str(error):
             raise Skipped("this version of pyro_vae.fit has no engine='compiled'") from None

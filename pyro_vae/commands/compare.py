@@ -1,4 +1,6 @@
-"""`pyro-vae compare`: swap the guide on the frozen model, and measure what each costs, in nats and in seconds."""
+"""`pyro-vae compare`: swap the guide on the frozen model, and measure what each costs, in nats and
+in seconds.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,30 @@ HELP = "what each guide costs, in nats and in seconds"
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options."""
-    made = run_parser("Swap the guide on the frozen model, and measure what each costs; writes RUN/ledger.")
-    made.add_argument("--guides", type=str, default=",".join(GUIDES), help="names with commas between them")
-    made.add_argument("--split", type=Literal["train", "test", "both"], default="both", help="part of the data")
-    made.add_argument("--num_data", type=int | None, default=None, help="first rows of each part, 100 unless given")
-    made.add_argument("--num_particles", type=int, default=5000, help="particles per datum of the estimates")
-    made.add_argument("--draws", type=int, default=1, help="of each datum in a step of classical inference")
-    made.add_argument("--num_temperatures", type=int, default=0, help="of annealing, for log p(x); 0 for none")
+    made = run_parser(
+        "Swap the guide on the frozen model, and measure what each costs; writes RUN/ledger."
+    )
+    made.add_argument(
+        "--guides", type=str, default=",".join(GUIDES), help="names with commas between them"
+    )
+    made.add_argument(
+        "--split", type=Literal["train", "test", "both"], default="both", help="part of the data"
+    )
+    made.add_argument(
+        "--num_data",
+        type=int | None,
+        default=None,
+        help="first rows of each part, 100 unless given",
+    )
+    made.add_argument(
+        "--num_particles", type=int, default=5000, help="particles per datum of the estimates"
+    )
+    made.add_argument(
+        "--draws", type=int, default=1, help="of each datum in a step of classical inference"
+    )
+    made.add_argument(
+        "--num_temperatures", type=int, default=0, help="of annealing, for log p(x); 0 for none"
+    )
     made.add_argument("--steps", type=int, default=100, help="of the semi-amortized guide")
     made.add_argument("--seed", type=int, default=0, help="of the guides' noise and the particles")
     made.add_argument("--out", type=str | None, default=None, help="folder instead of RUN/ledger")
@@ -45,7 +64,7 @@ def parser(trust: Sequence[str]) -> OneLineParser:
 
 
 def run(options: Namespace) -> None:
-    """Swap the run's guide for others on its frozen model, and write the ledger of what each one costs."""
+    """Swap the run's guide for others on its frozen model, and write the ledger of their costs."""
     parts = open_from(options)
     splits = ["train", "test"] if options.split == "both" else [options.split]
     data = {name: choose(parts, name, options.num_data, usual=100) for name in splits}
@@ -53,14 +72,17 @@ def run(options: Namespace) -> None:
     least = {"num_particles": 2, "draws": 1, "steps": 1, "num_temperatures": 0, "seed": 0}
     if options.num_temperatures == 1:
         raise ValueError("num_temperatures: got 1, expected 0 for no annealing, or at least 2")
-    check_numbers({name: (options[name], number) for name, number in least.items()})  # before the work, not after it
+    # before the work, not after it
+    check_numbers({name: (options[name], number) for name, number in least.items()})
     check_names(parts.model, parts.guide, names)
     out = Path(options.out) if options.out else Path(options.run) / "ledger"
     with own_folder("out", out):
         _compare(options, parts, data, names, out)
 
 
-def _compare(options: Namespace, parts: Parts, data: dict[str, Split], names: list[str], out: Path) -> None:
+def _compare(
+    options: Namespace, parts: Parts, data: dict[str, Split], names: list[str], out: Path
+) -> None:
     ledgers, written = {}, []
     for split, part in data.items():
         with Console(stderr=True).status(f"{split}: fitting the guides") as status:
@@ -83,7 +105,9 @@ def _compare(options: Namespace, parts: Parts, data: dict[str, Split], names: li
                     parts.model, parts.guide, part.x, part.numbers(), method="annealed", **numbers
                 )
             scores = {"num_particles": options.num_particles, "seed": options.seed}
-            ledgers[split] = gap_ledger(parts.model, guides, part.x, part.numbers(), estimates=estimates, **scores)
+            ledgers[split] = gap_ledger(
+                parts.model, guides, part.x, part.numbers(), estimates=estimates, **scores
+            )
         settings = settings_of(options, parts, part) | {"split": split}
         known, others = out / f"{split}.json", [out / f"{split}{end}" for end in ENDS]
         with staged(out, partial(make_way, known, others, settings)) as new:
@@ -91,8 +115,16 @@ def _compare(options: Namespace, parts: Parts, data: dict[str, Split], names: li
             write_json(new / known.name, {"settings": settings})
         written += others
         _, use = look_at_latent(parts.model, parts.guide, part)
-        print("; ".join(filter(None, [f"{options.run}, {split}: {use}", ledgers[split].estimate.caveat])))
-        show(ledger_table(f"{options.run}: {len(part)} {split} data, {part.fingerprint}", ledgers[split]))
+        print(
+            "; ".join(
+                filter(None, [f"{options.run}, {split}: {use}", ledgers[split].estimate.caveat])
+            )
+        )
+        show(
+            ledger_table(
+                f"{options.run}: {len(part)} {split} data, {part.fingerprint}", ledgers[split]
+            )
+        )
     if len(ledgers) == 2:
         show(generalisation_table(*ledgers.values()))
     print("written: " + ", ".join(map(str, written)))

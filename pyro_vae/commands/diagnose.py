@@ -2,7 +2,7 @@
 
 calibration   ranks and coverage on data that the model makes (amortized guides only)
 weights       k-hat of importance weights on real data
-sandwich      bounds from both sides on data that the model makes, and whether real data are like them
+sandwich      bounds from both sides on data that the model makes, and whether real data are alike
 NUTS          means and standard deviations against a reference posterior of a few real data
 """
 
@@ -37,24 +37,38 @@ HELP = "whether guides and figures can be believed"
 
 _FEW_HIGH = 0.05  # share of the data with a high k-hat that is passed over
 _FAR = 0.2  # standard deviations of the posterior by which means may be off
-_RATIO = 0.9  # of standard deviations, below or above whose inverse a guide is too narrow or too wide
+# of standard deviations, below or above whose inverse a guide is too narrow or too wide
+_RATIO = 0.9
 
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options."""
-    made = run_parser("Judge guides by calibration, weights, two-sided bounds and NUTS; writes diagnosis.json.")
-    made.add_argument("--guides", type=str, default="amortized", help="as of compare, with commas between them")
+    made = run_parser(
+        "Judge guides by calibration, weights, two-sided bounds and NUTS; writes diagnosis.json."
+    )
+    made.add_argument(
+        "--guides", type=str, default="amortized", help="as of compare, with commas between them"
+    )
     add_data(made, usual="200")
     made.add_argument("--num_particles", type=int, default=2500, help="per datum for k-hat")
-    made.add_argument("--num_simulations", type=int, default=1000, help="data made by the model for calibration")
+    made.add_argument(
+        "--num_simulations", type=int, default=1000, help="data made by the model for calibration"
+    )
     made.add_argument("--num_draws", type=int, default=99, help="of the guide for each of them")
     made.add_argument(
-        "--num_sandwich", type=int, default=0, help="data made by the model for two-sided bounds; 0 for none"
+        "--num_sandwich",
+        type=int,
+        default=0,
+        help="data made by the model for two-sided bounds; 0 for none",
     )
     made.add_argument("--num_temperatures", type=int, default=1000, help="of these bounds")
-    made.add_argument("--num_nuts", type=int, default=0, help="data whose posterior NUTS samples; 0 for none")
+    made.add_argument(
+        "--num_nuts", type=int, default=0, help="data whose posterior NUTS samples; 0 for none"
+    )
     made.add_argument("--seed", type=int, default=0, help="of everything")
-    made.add_argument("--out", type=str | None, default=None, help="JSON file instead of RUN/diagnosis.json")
+    made.add_argument(
+        "--out", type=str | None, default=None, help="JSON file instead of RUN/diagnosis.json"
+    )
     return made
 
 
@@ -80,7 +94,9 @@ def _diagnose(options: Namespace, parts: Parts, split: Split, names: list[str], 
     }
     with ExitStack() as stack:
         status = stack.enter_context(Console(stderr=True).status("fitting the guides"))
-        guides = swap_guides(parts.model, parts.guide, split.x, names, split.numbers(), seed=options.seed)
+        guides = swap_guides(
+            parts.model, parts.guide, split.x, names, split.numbers(), seed=options.seed
+        )
         reference = None
         if options.num_nuts:
             status.update("sampling by NUTS")
@@ -105,7 +121,12 @@ def _diagnose(options: Namespace, parts: Parts, split: Split, names: list[str], 
 
 def _check_numbers(options: Namespace, num_data: int) -> None:
     """What would only come to light after some minutes of work."""
-    least = {"num_particles": MIN_PARTICLES, "num_simulations": 20, "num_draws": 5, "num_temperatures": 2}
+    least = {
+        "num_particles": MIN_PARTICLES,
+        "num_simulations": 20,
+        "num_draws": 5,
+        "num_temperatures": 2,
+    }
     least |= {"num_sandwich": 0, "num_nuts": 0, "seed": 0}
     check_numbers({name: (options[name], number) for name, number in least.items()})
     for name in ("num_sandwich", "num_nuts"):
@@ -119,12 +140,23 @@ def _judge(
     """What is found of one guide, and the verdict."""
     said: list[str] = []
     weights = log_evidence(
-        model, guide, split.x, split.numbers(), num_particles=options.num_particles, seed=options.seed
+        model,
+        guide,
+        split.x,
+        split.numbers(),
+        num_particles=options.num_particles,
+        seed=options.seed,
     )
     high = weights.share_above_threshold
-    found: dict[str, Any] = {"elbo": weights.elbo.mean().item(), "log_px": weights.mean, "share_above_threshold": high}
+    found: dict[str, Any] = {
+        "elbo": weights.elbo.mean().item(),
+        "log_px": weights.mean,
+        "share_above_threshold": high,
+    }
     said.append(
-        f"k-hat high on {share(high)} of the {options.split} data" if high > _FEW_HIGH else "importance weights healthy"
+        f"k-hat high on {share(high)} of the {options.split} data"
+        if high > _FEW_HIGH
+        else "importance weights healthy"
     )
     right = high <= _FEW_HIGH
     if hasattr(guide, "num_rows"):
@@ -156,34 +188,71 @@ def _verdict(use: str, units: Units | None, right: bool, said: list[str], caveat
     """What is found of a guide, in in a sentence that begins with the use of the latent."""
     if right and units is not None and units.num_active == 0:
         judged = (
-            "the guide repeats the prior, which is right of a model that has no use for its latent, and says nothing"
+            "the guide repeats the prior, which is right of a model that has no use for"
+            " its latent, and says nothing"
         )
     else:
         judged = "can be believed" if right else "NOT to be believed as a posterior"
     return "; ".join(filter(None, [use, f"{judged}: {said[0]}", *said[1:], caveat]))
 
 
-def _against(guide: Program, reference: Reference, split: Split, options: Namespace) -> tuple[str, bool]:
+def _against(
+    guide: Program, reference: Reference, split: Split, options: Namespace
+) -> tuple[str, bool]:
     some = split.take(options.num_nuts)
     found = agreement(guide, reference, some.x, some.numbers(), seed=options.seed)
-    shift = torch.cat([part.flatten() for part in found.shift.values()]).square().mean().sqrt().item()
+    shift = (
+        torch.cat([part.flatten() for part in found.shift.values()]).square().mean().sqrt().item()
+    )
     ratio = torch.cat([part.flatten() for part in found.ratio.values()]).log().mean().exp().item()
     doubt = "" if reference.converged else " (whose chains have not converged)"
-    told = f"against NUTS{doubt} means off by {shift:.2f} and standard deviations {ratio:.2f} of the posterior's"
+    told = (
+        f"against NUTS{doubt} means off by {shift:.2f} and standard deviations"
+        f" {ratio:.2f} of the posterior's"
+    )
     return told, shift < _FAR and _RATIO < ratio < 1 / _RATIO
 
 
 def _nuts_facts(reference: Reference) -> dict[str, Any]:
     worst = max(value.max().item() for value in reference.r_hat.values())
     least = min(value.min().item() for value in reference.ess.values())
-    return {"r_hat": worst, "ess": least, "num_divergent": reference.num_divergent, "seconds": reference.seconds}
+    return {
+        "r_hat": worst,
+        "ess": least,
+        "num_divergent": reference.num_divergent,
+        "seconds": reference.seconds,
+    }
 
 
 def _sandwich(parts: Parts, split: Split, options: Namespace) -> dict[str, Any]:
     numbers = {"num_temperatures": options.num_temperatures, "seed": options.seed}
     some = split.take(options.num_sandwich)
-    found = sandwich(parts.model, split.x, split.numbers(), guide=parts.guide, num_data=options.num_sandwich, **numbers)
-    real = log_evidence(parts.model, parts.guide, some.x, some.numbers(), method="annealed", **numbers)
-    alike = likeness(parts.model, parts.guide, split.x, found, real, index=split.numbers())  # type: ignore[arg-type]
-    told = f"sandwich: {found.forward.method} is at most {found.gap:.2f} +- {found.gap_error:.2f} nats low on simulated data"
-    return {"gap": found.gap, "gap_error": found.gap_error, "alike": alike.alike, "verdict": f"{told}; {alike}"}
+    found = sandwich(
+        parts.model,
+        split.x,
+        split.numbers(),
+        guide=parts.guide,
+        num_data=options.num_sandwich,
+        **numbers,
+    )
+    real = log_evidence(
+        parts.model, parts.guide, some.x, some.numbers(), method="annealed", **numbers
+    )
+    alike = likeness(
+        parts.model,
+        parts.guide,
+        split.x,
+        found,
+        real,  # type: ignore[arg-type]
+        index=split.numbers(),
+    )
+    told = (
+        f"sandwich: {found.forward.method} is at most {found.gap:.2f} +- {found.gap_error:.2f}"
+        " nats low on simulated data"
+    )
+    return {
+        "gap": found.gap,
+        "gap_error": found.gap_error,
+        "alike": alike.alike,
+        "verdict": f"{told}; {alike}",
+    }

@@ -20,11 +20,15 @@ HELP = "draws, weights and data for ArviZ"
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options."""
-    made = run_parser("Write draws of the guide and, by their weights, of the posterior for ArviZ, as netCDF.")
+    made = run_parser(
+        "Write draws of the guide and, by their weights, of the posterior for ArviZ, as netCDF."
+    )
     add_data(made, usual="16")
     made.add_argument("--num_draws", type=int, default=1000, help="of the guide for each datum")
     made.add_argument("--seed", type=int, default=0, help="of the draws")
-    made.add_argument("--out", type=str | None, default=None, help="netCDF file instead of RUN/draws.nc")
+    made.add_argument(
+        "--out", type=str | None, default=None, help="netCDF file instead of RUN/draws.nc"
+    )
     return made
 
 
@@ -36,6 +40,11 @@ def run(options: Namespace) -> None:
     split = choose(parts, options.split, options.num_data, usual=16)
     draws = {"num_draws": options.num_draws, "seed": options.seed}
     with making("out", out.parent):
-        write_netcdf(draws_to_arviz(parts.model, parts.guide, split.x, split.numbers(), **draws), out)
-    what = f"{len(split)} {options.split} data, fingerprint {split.fingerprint}, {options.num_draws} draws each"
+        write_netcdf(
+            draws_to_arviz(parts.model, parts.guide, split.x, split.numbers(), **draws), out
+        )
+    what = (
+        f"{len(split)} {options.split} data, fingerprint {split.fingerprint},"
+        f" {options.num_draws} draws each"
+    )
     print(f"{what}; written to {out}")

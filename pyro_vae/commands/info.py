@@ -30,7 +30,10 @@ def run(options: Namespace) -> None:
     parts = open_from(options, need_data=False)
     for name in ("model", "guide"):
         part = getattr(parts, name)
-        print(f"{name}  {type(part).__name__}, {sum(p.numel() for p in part.parameters()):,} parameters")
+        print(
+            f"{name}  {type(part).__name__},"
+            f" {sum(p.numel() for p in part.parameters()):,} parameters"
+        )
     if caveat_of(parts.model):
         print(f"caveat  {caveat_of(parts.model)}")
     for name in ("data.json", "versions.json"):
@@ -51,7 +54,9 @@ def _say(name: str, text: str) -> None:
 
 
 def _listed(facts: dict[str, Any]) -> str:
-    return ", ".join(f"{k} {v:.6g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
+    return ", ".join(
+        f"{k} {v:.6g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items()
+    )
 
 
 def _tell_figures(name: str, facts: dict[str, Any]) -> None:
@@ -60,7 +65,9 @@ def _tell_figures(name: str, facts: dict[str, Any]) -> None:
     guides = facts.get("guides")
     if isinstance(guides, dict):
         facts = {
-            key: found["verdict"] for key, found in guides.items() if isinstance(found, dict) and "verdict" in found
+            key: found["verdict"]
+            for key, found in guides.items()
+            if isinstance(found, dict) and "verdict" in found
         }
     if facts:
         _say(name, _listed(facts))
@@ -73,7 +80,9 @@ def _tell_metrics(path: Path) -> None:
     try:
         numbers = {name: float(value) for name, value in last.items()}
     except ValueError as error:
-        raise ValueError(f"{path}: got a row that is not of numbers ({error}): the file is torn") from error
+        raise ValueError(
+            f"{path}: got a row that is not of numbers ({error}): the file is torn"
+        ) from error
     _say("last epoch", _listed(numbers))
 
 
@@ -81,9 +90,17 @@ def _tell_units(path: Path) -> None:
     """The latent units after the last epoch, by their rates, and the alarm where none is active."""
     rows = read_table(path)
     try:
-        told = sorted(((float(row["rate"]), row["unit"], row["active"] == "True") for row in rows), reverse=True)
+        told = sorted(
+            ((float(row["rate"]), row["unit"], row["active"] == "True") for row in rows),
+            reverse=True,
+        )
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as a table of units ({error}): the file is torn") from error
+        raise ValueError(
+            f"{path}: cannot be read as a table of units ({error}): the file is torn"
+        ) from error
     active = [f"{name} {rate:.2f}" for rate, name, is_active in told if is_active]
-    _say("units", f"{len(active)} of {len(told)} active, rates in nats: {listed(active, 12) or 'none'}")
+    _say(
+        "units",
+        f"{len(active)} of {len(told)} active, rates in nats: {listed(active, 12) or 'none'}",
+    )
     warn_unused(len(active), len(told))

@@ -20,26 +20,39 @@ def run_parser(description: str) -> OneLineParser:
     """The options of every command on a run: which run, and where its data and the device are."""
     parser = OneLineParser(description=description)
     parser.add_argument("run", type=str, help="run folder")
-    parser.add_argument("--data_root", type=str | None, default=None, help="folder of torchvision's datasets")
+    parser.add_argument(
+        "--data_root", type=str | None, default=None, help="folder of torchvision's datasets"
+    )
     add_device(parser)
     return parser
 
 
 def add_device(parser: OneLineParser) -> None:
     """The options `device` and `trust`."""
-    parser.add_argument("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="where to compute")
-    told = "modules or classes of your own, with commas between them, that a config.yaml may name: their code is run"
+    parser.add_argument(
+        "--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="where to compute"
+    )
+    told = (
+        "modules or classes of your own, with commas between them, that a config.yaml"
+        " may name: their code is run"
+    )
     parser.add_argument("--trust", type=str | None, default=None, help=told)
 
 
 def add_data(parser: ArgumentParser, usual: str = "all") -> None:
     """The options `split` and `num_data`."""
-    parser.add_argument("--split", type=Literal["train", "valid", "test"], default="test", help="part of the data")
-    parser.add_argument("--num_data", type=int | None, default=None, help=f"first rows only; {usual} unless given")
+    parser.add_argument(
+        "--split", type=Literal["train", "valid", "test"], default="test", help="part of the data"
+    )
+    parser.add_argument(
+        "--num_data", type=int | None, default=None, help=f"first rows only; {usual} unless given"
+    )
 
 
 def choose(parts: Parts, name: str, num_data: int | None, usual: int | None = None) -> Split:
-    """The first rows of a split of a run's data; where no number is given the usual one, if there are as many, or all."""
+    """The first rows of a split of a run's data; where no number is given the usual one, if there
+    are as many, or all.
+    """
     split = getattr(parts.data, name)
     if split is None:
         raise ValueError(f"split: the data have no {name!r} split, expected one of the others")
@@ -51,9 +64,11 @@ def choose(parts: Parts, name: str, num_data: int | None, usual: int | None = No
 
 
 def look_at_latent(model: Program, guide: Program, split: Split) -> tuple[Units | None, str]:
-    """The latent units on these data, and how much of them is used, in the words with which a verdict begins.
+    """The latent units on these data, and how much of them is used, in the words with which a
+    verdict begins.
 
-    A latent that is not used is a warning too. None where no latent belongs to a datum, or a program does not say.
+    A latent that is not used is a warning too. None where no latent belongs to a datum, or a
+    program does not say.
     """
     if len(split) < 2:
         return None, "whether the latent is used is not to be told from one datum"
@@ -71,5 +86,7 @@ def method_of(parts: Parts, name: str) -> Callable[..., Tensor]:
     """A method of the run's model; a ValueError where it has none of this name."""
     method = getattr(parts.model, name, None)
     if method is None:
-        raise ValueError(f"model: {type(parts.model).__name__} has no method `{name}`, which this command needs")
+        raise ValueError(
+            f"model: {type(parts.model).__name__} has no method `{name}`, which this command needs"
+        )
     return method

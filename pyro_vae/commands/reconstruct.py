@@ -20,10 +20,19 @@ HELP = "data beside their reconstructions, as a picture"
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options."""
-    made = run_parser("Pass test data through the guide and the decoder; data and means side by side.")
-    made.add_argument("--num_data", type=int | None, default=None, help="first rows of the test data, 32 unless given")
+    made = run_parser(
+        "Pass test data through the guide and the decoder; data and means side by side."
+    )
+    made.add_argument(
+        "--num_data",
+        type=int | None,
+        default=None,
+        help="first rows of the test data, 32 unless given",
+    )
     made.add_argument("--seed", type=int, default=0, help="of the guide's draws")
-    made.add_argument("--out", type=str | None, default=None, help="file instead of RUN/reconstructions.png")
+    made.add_argument(
+        "--out", type=str | None, default=None, help="file instead of RUN/reconstructions.png"
+    )
     return made
 
 
@@ -37,6 +46,14 @@ def run(options: Namespace) -> None:
         depth = plate_depth(parts.model, parts.guide, x, index)
         latents, _ = sample_guide(parts.guide, x, index, 1, depth)
         if len(latents) != 1:
-            raise ValueError(f"guide: got latent sites {sorted(latents)}, this command decodes exactly one")
+            raise ValueError(
+                f"guide: got latent sites {sorted(latents)}, this command decodes exactly one"
+            )
         means = method_of(parts, "decode")(next(iter(latents.values()))[0])
-    print(save_data({"data": x, "mean": means}, options.out or Path(options.run) / "reconstructions.png", columns=16))
+    print(
+        save_data(
+            {"data": x, "mean": means},
+            options.out or Path(options.run) / "reconstructions.png",
+            columns=16,
+        )
+    )

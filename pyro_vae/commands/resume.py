@@ -1,4 +1,4 @@
-"""`pyro-vae resume`: go on with a run from its checkpoint, exactly as if it had not been stopped."""
+"""`pyro-vae resume`: go on with a run from its checkpoint, exactly as if it had not stopped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ HELP = "go on with a run that was stopped"
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options."""
-    made = run_parser("Go on with a run from its checkpoint, exactly as if it had not been stopped.")
+    made = run_parser(
+        "Go on with a run from its checkpoint, exactly as if it had not been stopped."
+    )
     made.add_argument("--epochs", type=int | None, default=None, help="train to this epoch instead")
     made.add_argument("--quiet", type=bool, default=False, help="no progress")
     return made
@@ -35,21 +37,30 @@ def run(options: Namespace) -> None:
     resume = is_trained(folder)
     with claim(folder, resume=resume):
         if resume and not (folder / CHECKPOINT).is_file():
-            raise FileNotFoundError(f"{folder}: no {CHECKPOINT} in it, only weights, so there is nothing to go on from")
+            raise FileNotFoundError(
+                f"{folder}: no {CHECKPOINT} in it, only weights, so there is nothing to go on from"
+            )
         done = read_checkpoint(folder)["position"]["epoch"] if resume else 0
         if options.epochs is not None:
             settings.epochs = options.epochs
         with own_classes(trust):
             parts = build(known, settings, options.data_root)
         if options.epochs is not None and options.epochs < done:
-            raise ValueError(f"epochs: got {options.epochs}, but {done} are done already: expected at least as many")
-        with _changed(folder / "config.yaml", known.dump(settings) if options.epochs is not None else None):
+            raise ValueError(
+                f"epochs: got {options.epochs}, but {done} are done already:"
+                " expected at least as many"
+            )
+        with _changed(
+            folder / "config.yaml", known.dump(settings) if options.epochs is not None else None
+        ):
             fit_parts(parts, folder, options, resume=resume)
 
 
 @contextmanager
 def _changed(path: Path, text: str | None) -> Iterator[None]:
-    """Write a file of settings, and write the old one back where the run is refused, so that no checkpoint follows."""
+    """Write a file of settings, and write the old one back where the run is refused, so that no
+    checkpoint follows.
+    """
     if text is None:
         yield
         return

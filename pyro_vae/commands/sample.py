@@ -1,4 +1,4 @@
-"""`pyro-vae sample`: draw from the model's prior, as a picture, or a table where the data are no pictures."""
+"""`pyro-vae sample`: draw from the model's prior: pictures, or a table of data that are none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _MOST = 10_000  # in one picture
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options."""
-    made = run_parser("Draw from the model's prior and write a picture, or a table where the data are no pictures.")
+    made = run_parser(
+        "Draw from the model's prior and write a picture, or a table where"
+        " the data are no pictures."
+    )
     made.add_argument("--num_samples", type=int, default=64, help="images in the grid")
     made.add_argument("--seed", type=int, default=0, help="of the draws")
     made.add_argument(

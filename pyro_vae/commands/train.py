@@ -22,8 +22,12 @@ HELP = "train a model and a guide by SVI"
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options: the settings of a run, and where to keep it."""
-    made = settings_parser(trust, description="Train a model and a guide by SVI; the run is kept in a folder.")
-    made.add_argument("--folder", type=str | None, default=None, help="run folder; runs/DATA-N unless given")
+    made = settings_parser(
+        trust, description="Train a model and a guide by SVI; the run is kept in a folder."
+    )
+    made.add_argument(
+        "--folder", type=str | None, default=None, help="run folder; runs/DATA-N unless given"
+    )
     add_device(made)
     made.add_argument("--quiet", type=bool, default=False, help="no progress")
     return made
@@ -44,7 +48,9 @@ def run(options: Namespace) -> None:
 
 
 def fit_parts(parts: Parts, folder: Path, options: Namespace, resume: bool) -> None:
-    """Train what a configuration describes, from the start or from the folder's checkpoint, and say how it went."""
+    """Train what a configuration describes, from the start or from the folder's checkpoint, and say
+    how it went.
+    """
     assert parts.data is not None
     run = fit(
         parts.model,

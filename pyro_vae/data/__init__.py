@@ -5,10 +5,10 @@
     data.test.x                              # the one evaluation draw that every estimator sees
     data.test.fingerprint                    # its checksum, to be written beside every number
 
-A likelihood of binary data is a likelihood of *one* binarisation, so each split holds a fixed evaluation
-draw (seeded by the seed and the split's name, the same on every device) besides the fresh draws that training
-sees. The sets fit in memory and are indexed with tensors; there is no DataLoader. Importing this changes no
-global state.
+A likelihood of binary data is a likelihood of *one* binarisation, so each split holds a fixed
+evaluation draw (seeded by the seed and the split's name, the same on every device) besides the
+fresh draws that training sees. The sets fit in memory and are indexed with tensors; there is no
+DataLoader. Importing this changes no global state.
 """
 
 from pyro_vae.data.binarise import Binarise

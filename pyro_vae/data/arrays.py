@@ -1,15 +1,16 @@
 """A user's numpy arrays -> uint8 or float32 tensors, or an error that says what to mend.
 
-All parts of a set (train, valid, test) are judged together, since each alone can mislead: a test part that
-happens to hold only zeros and ones is not binary data when train is grey. The rules, in order:
+All parts of a set (train, valid, test) are judged together, since each alone can mislead: a test
+part that happens to hold only zeros and ones is not binary data when train is grey. The rules, in
+order:
 
-    only 0 and 1, of any dtype         -> uint8 0 / 255: binary data, every rule of binarisation agrees
-    integers that look like pixels     -> uint8: grey levels
-    other whole numbers                -> a question: counts, categories or grades are not to be guessed
-    floats                             -> float32: real values
+    only 0 and 1, of any dtype       -> uint8 0 / 255: binary data, all rules of binarisation agree
+    integers that look like pixels   -> uint8: grey levels
+    other whole numbers              -> a question: counts, categories or grades, nobody can guess
+    floats                           -> float32: real values
 
-Integers look like pixels where their largest value is from 16 to 255 and they come as images, or as bytes (uint8). The
-question is answered by `values`: "pixels" or "real".
+Integers look like pixels where their largest value is from 16 to 255 and they come as images, or as
+bytes (uint8). The question is answered by `values`: "pixels" or "real".
 
 Layouts, with C = 1 or 3:
 
@@ -36,21 +37,25 @@ CHANNELS = (1, 3)
 DARKEST, BRIGHTEST = 16, 255  # between which the largest of some grey levels must lie
 
 
-def as_tensors(arrays: Mapping[str, Array], source: str, values: Values | None = None) -> dict[str, Tensor]:
+def as_tensors(
+    arrays: Mapping[str, Array], source: str, values: Values | None = None
+) -> dict[str, Tensor]:
     """Check arrays together and convert them.
 
     Args:
-        arrays: the parts by name ("all" for a set that is not cut yet), each (N,), (N, D), (N, H, W),
-            (N, C, H, W) or (N, H, W, C).
+        arrays: the parts by name ("all" for a set that is not cut yet), each (N,), (N, D),
+            (N, H, W), (N, C, H, W) or (N, H, W, C).
         source: what to call the origin in an error.
         values: what the numbers are, "pixels" (0..255) or "real"; None goes by the rules above.
 
     Returns:
-        The parts under the same names: all uint8 (0..255) or all float32, (N, *shape), one shape for all.
+        The parts under the same names: all uint8 (0..255) or all float32, (N, *shape), one shape
+        for all.
 
     Raises:
-        ValueError: a dtype that is no number, another number of dimensions, no rows, shapes that differ, NaN or inf,
-            integers mixed with floats, whole numbers that may be counts, pixels outside 0..255.
+        ValueError: a dtype that is no number, another number of dimensions, no rows, shapes that
+            differ, NaN or inf, integers mixed with floats, whole numbers that may be counts, pixels
+            outside 0..255.
     """
     check_values(values)
     where = {part: source if part == "all" else f"{source}: {part}" for part in arrays}
@@ -62,7 +67,8 @@ def as_tensors(arrays: Mapping[str, Array], source: str, values: Values | None =
         return {part: as_reals(array, where[part]) for part, array in images.items()}
     if values is None and all(is_binary(array) for array in images.values()):
         return {
-            part: torch.from_numpy(array.astype(np.uint8, order="C") * np.uint8(255)) for part, array in images.items()
+            part: torch.from_numpy(array.astype(np.uint8, order="C") * np.uint8(255))
+            for part, array in images.items()
         }
     check_same_kind(images, source)
     whole = all(is_whole(array) for array in images.values())
@@ -88,11 +94,13 @@ def channels_first(array: Array, where: str) -> Array:
     """View the array as (N,), (N, D) or (N, C, H, W); raise ValueError on every other layout."""
     if array.ndim not in (1, 2, 3, 4):
         raise ValueError(
-            f"{where} has shape {array.shape}, expected (N,), (N, D), (N, H, W), (N, C, H, W) or (N, H, W, C); "
-            "reshape it so that the first axis counts the data"
+            f"{where} has shape {array.shape}, expected (N,), (N, D), (N, H, W), (N, C, H, W) or"
+            " (N, H, W, C); reshape it so that the first axis counts the data"
         )
     if array.size == 0:
-        raise ValueError(f"{where} has shape {array.shape}, expected at least one row and one value a row")
+        raise ValueError(
+            f"{where} has shape {array.shape}, expected at least one row and one value a row"
+        )
     if array.ndim == 3:
         return array[:, None]
     if array.ndim <= 2 or array.shape[1] in CHANNELS:
@@ -100,8 +108,8 @@ def channels_first(array: Array, where: str) -> Array:
     if array.shape[3] in CHANNELS:
         return np.moveaxis(array, 3, 1)
     raise ValueError(
-        f"{where} has shape {array.shape}, expected 1 or 3 channels, as (N, C, H, W) or (N, H, W, C); "
-        "save other arrays as (N, D)"
+        f"{where} has shape {array.shape}, expected 1 or 3 channels, as (N, C, H, W) or (N, H, W,"
+        " C); save other arrays as (N, D)"
     )
 
 
@@ -110,14 +118,19 @@ def check_same_shape(images: Mapping[str, Array], source: str) -> None:
     shapes = {part: array.shape[1:] for part, array in images.items()}
     if len(set(shapes.values())) > 1:
         told = ", ".join(f"{part} {shape}" for part, shape in shapes.items())
-        raise ValueError(f"{source}: the parts have rows of different shapes ({told}), expected one shape")
+        raise ValueError(
+            f"{source}: the parts have rows of different shapes ({told}), expected one shape"
+        )
 
 
 def check_same_kind(images: Mapping[str, Array], source: str) -> None:
     """Raise ValueError when integers and floats are mixed: their units cannot be the same."""
     if len({KINDS[array.dtype.kind] for array in images.values()}) > 1:
         told = ", ".join(f"{part} {array.dtype}" for part, array in images.items())
-        raise ValueError(f"{source}: the parts mix kinds of numbers ({told}), expected one; save all in the same units")
+        raise ValueError(
+            f"{source}: the parts mix kinds of numbers ({told}), expected one;"
+            " save all in the same units"
+        )
 
 
 def is_binary(array: Array) -> bool:
@@ -126,9 +139,11 @@ def is_binary(array: Array) -> bool:
 
 
 def is_whole(array: Array) -> bool:
-    """Whether every value is a whole number, whatever its dtype; among floats those below a billion."""
+    """Whether every value is a whole number, of any dtype; among floats those below a billion."""
     few = np.float64(1e9)  # float64, since float16 does not reach it
-    return KINDS[array.dtype.kind] != "float" or bool(((np.abs(array) < few) & (array == np.rint(array))).all())
+    return KINDS[array.dtype.kind] != "float" or bool(
+        ((np.abs(array) < few) & (array == np.rint(array))).all()
+    )
 
 
 def ask_unless_pixels(images: Mapping[str, Array], source: str) -> None:
@@ -140,10 +155,11 @@ def ask_unless_pixels(images: Mapping[str, Array], source: str) -> None:
     if low >= 0 and DARKEST <= high <= BRIGHTEST and (is_image or some.dtype == np.uint8):
         return
     raise ValueError(
-        f"{source} holds whole numbers ({some.dtype}) in [{low}, {high}], rows of shape {some.shape[1:]}: pixels, counts,"
-        " categories or grades? Say values='pixels' (--values pixels) for grey levels 0..255, or values='real'"
-        " (--values real) to fit real values, a Gaussian as they are; for counts and categories bring a model with a"
-        " likelihood of your own"
+        f"{source} holds whole numbers ({some.dtype}) in [{low}, {high}], rows of shape"
+        f" {some.shape[1:]}: pixels, counts, categories or grades? Say values='pixels'"
+        " (--values pixels) for grey levels 0..255, or values='real' (--values real) to"
+        " fit real values, a Gaussian as they are; for counts and categories bring a model"
+        " with a likelihood of your own"
     )
 
 
@@ -152,21 +168,22 @@ def as_pixels(array: Array, where: str) -> Tensor:
     low, high = array.min(), array.max()
     if not is_whole(array) or low < 0 or high > BRIGHTEST:
         raise ValueError(
-            f"{where} holds {array.dtype} values in [{low:g}, {high:g}], expected pixels, whole numbers in 0..255; "
-            "rescale and round them, or say values='real'"
+            f"{where} holds {array.dtype} values in [{low:g}, {high:g}], expected pixels, whole"
+            " numbers in 0..255; rescale and round them, or say values='real'"
         )
     return torch.from_numpy(np.array(array, dtype=np.uint8, order="C"))
 
 
 def check_precision(array: Array, where: str) -> None:
-    """Raise ValueError where float32 would round away how a value varies, as it does with times since 1970."""
+    """Raise ValueError where float32 rounds away how a value varies, as of times since 1970."""
     wide = np.asarray(array, dtype=np.float64).reshape(len(array), -1)
     step, spread = np.abs(wide).max(0) * 2.0**-24, wide.std(0)
     lost = np.flatnonzero((spread > 0) & (step > spread / 100))
     if len(lost):
         raise ValueError(
-            f"{where} varies by {spread[lost[0]]:.3g} about {wide[:, lost[0]].mean():.6g} in value {lost[0]} of a row (and"
-            f" {len(lost) - 1} more), which float32 cannot hold; subtract an offset first"
+            f"{where} varies by {spread[lost[0]]:.3g} about {wide[:, lost[0]].mean():.6g} in"
+            f" value {lost[0]} of a row (and {len(lost) - 1} more), which float32 cannot"
+            " hold; subtract an offset first"
         )
 
 

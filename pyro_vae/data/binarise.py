@@ -1,19 +1,22 @@
-"""The rule that makes data of pixels: three that binarise, one that fills the gaps between grey levels, and none.
+"""The rule that makes data of pixels: three that binarise, one that fills the gaps between grey
+levels, and none.
 
-A grey pixel v in 0..255 stands for the probability p = v / 255, or for the real values that were rounded to it. The rules:
+A grey pixel v in 0..255 stands for the probability p = v / 255, or for the real values that were
+rounded to it. The rules:
 
-    dynamic     x ~ Bernoulli(p), drawn again at every training visit; evaluation sees one fixed draw
+    dynamic     x ~ Bernoulli(p), drawn again at every training visit; evaluation sees a fixed draw
     static      x ~ Bernoulli(p), drawn once; training and evaluation see that draw
     threshold   x = 1 if p > 1/2 else 0
     dequantise  x = (v + u) / 256, u uniform on [0, 1), drawn again at every visit as under dynamic
     none        x = p, or the raw real values of float data
 
-The first three are for a Bernoulli likelihood, dequantise for a density on 8-bit pixels: log p(x) - D log 256 is then,
-averaged over u, a lower bound of the log-probability of the pixels themselves (Theis, van den Oord, Bethge, 2016), which is
-what makes bits per dimension mean something. `Dataset.bits_per_dim` counts them.
+The first three are for a Bernoulli likelihood, dequantise for a density on 8-bit pixels:
+log p(x) - D log 256 is then, averaged over u, a lower bound of the log-probability of the pixels
+themselves (Theis, van den Oord, Bethge, 2016), which is what makes bits per dimension mean
+something. `Dataset.bits_per_dim` counts them.
 
-The fixed draw comes from a CPU generator seeded by (seed, name of the split) and is then moved, so it is the
-same whichever device the pixels lie on.
+The fixed draw comes from a CPU generator seeded by (seed, name of the split) and is then moved, so
+it is the same whichever device the pixels lie on.
 """
 
 from __future__ import annotations
@@ -34,12 +37,13 @@ LEVELS = 256
 
 
 def bernoulli_draw(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw x ~ Bernoulli(p) for every pixel, with p = pixel / 255 (uint8) or p = pixel (float in [0, 1]).
+    """Draw x ~ Bernoulli(p) for every pixel, with p = pixel / 255 (uint8) or p = pixel (float in
+    [0, 1]).
 
-    For uint8 an integer u, uniform on the 255 values 0..254, is compared with the pixel v. Exactly v of the
-    255 values are below v, so P(u < v) = v / 255; in particular v = 0 is never and v = 255 always one. (A
-    byte uniform on 0..255 would give v / 256, and a white pixel would flicker.) For floats u is uniform on
-    [0, 1), so p = 0 is never and p = 1 always one.
+    For uint8 an integer u, uniform on the 255 values 0..254, is compared with the pixel v. Exactly
+    v of the 255 values are below v, so P(u < v) = v / 255; in particular v = 0 is never and v = 255
+    always one. (A byte uniform on 0..255 would give v / 256, and a white pixel would flicker.) For
+    floats u is uniform on [0, 1), so p = 0 is never and p = 1 always one.
 
     Args:
         pixels: uint8 or float32, any shape.
@@ -50,25 +54,31 @@ def bernoulli_draw(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """
     device = pixels.device
     if pixels.dtype == torch.uint8:
-        noise = torch.randint(0, 255, pixels.shape, dtype=torch.uint8, generator=generator, device=device)
+        noise = torch.randint(
+            0, 255, pixels.shape, dtype=torch.uint8, generator=generator, device=device
+        )
     else:
         noise = torch.rand(pixels.shape, dtype=pixels.dtype, generator=generator, device=device)
     return (noise < pixels).to(torch.float32)
 
 
 def random_bits(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Integers uniform on -32768..32767, as float32 of a shape; four come of each 64-bit draw of the generator."""
+    """Integers uniform on -32768..32767, as float32 of a shape; four come of each 64-bit draw of
+    the generator.
+    """
     size = math.prod(shape)
     words = torch.empty((size + 3) // 4, dtype=torch.int64, device=generator.device)
     words.random_(-(2**63), None, generator=generator)
-    return words.view(torch.int16)[:size].view(*shape).to(torch.float32)  # loops over int16 do not vectorise
+    # loops over int16 do not vectorise
+    return words.view(torch.int16)[:size].view(*shape).to(torch.float32)
 
 
 def fast_bernoulli_draw(pixels: Tensor, bits: Tensor) -> Tensor:
-    """Draw x ~ Bernoulli(p) from 16 random bits a pixel: a pure function, made of operations that fuse.
+    """Draw x ~ Bernoulli(p) from 16 random bits a pixel: a pure function, made of operations that
+    fuse.
 
-    x = 1 where the bits, as u in 0..65535, are below 65536 p rounded to an integer: so P(x = 1) is p to 7.7e-6, p = 0 is
-    never and p = 1 always one.
+    x = 1 where the bits, as u in 0..65535, are below 65536 p rounded to an integer: so P(x = 1) is
+    p to 7.7e-6, p = 0 is never and p = 1 always one.
 
     Args:
         pixels: uint8, p = pixel / 255, or float32, p = pixel, any shape.
@@ -92,7 +102,8 @@ def fast_dequantised(pixels: Tensor, bits: Tensor) -> Tensor:
 
 
 def default_rule(pixels: Tensor) -> Binarise:
-    """The rule that data ask for: pixels of strokes are binarised, photographs dequantised, real values left alone.
+    """The rule that data ask for: pixels of strokes are binarised, photographs dequantised, real
+    values left alone.
 
     Strokes: at least half of the pixels are 0 or 255, as 81% are in MNIST.
     """
@@ -103,29 +114,36 @@ def default_rule(pixels: Tensor) -> Binarise:
 
 
 def rule_for(rules: Sequence[Binarise], pixels: Tensor) -> Binarise:
-    """The rule for pixels, where a model takes these rules, the usual one first; any where there are none."""
+    """The rule for pixels, where a model takes these rules, the usual one first; any where there
+    are none.
+    """
     if pixels.dtype != torch.uint8 or not rules:
         return default_rule(pixels)
     return default_rule(pixels) if default_rule(pixels) in rules else rules[0]
 
 
 def check_rule(rules: Sequence[Binarise], binarise: Binarise, likelihood: str) -> None:
-    """Raise a ValueError where the rule makes no data for a likelihood that takes these; any goes where there are none."""
+    """Raise a ValueError where the rule makes no data for a likelihood that takes these; any goes
+    where there are none.
+    """
     if rules and binarise not in rules:
         raise ValueError(
             f"binarise={binarise!r} makes no data for a {likelihood} likelihood, which goes with"
-            f" {' or '.join(map(repr, rules))}: leave binarise out or use {rules[0]!r}, or choose another likelihood"
+            f" {' or '.join(map(repr, rules))}: leave binarise out or use {rules[0]!r}, or"
+            " choose another likelihood"
         )
 
 
 def draw_seed(seed: int, name: str) -> int:
-    """A 63-bit seed for one use of a run's seed, such as a split's evaluation draw: a hash, so that no two share bits."""
+    """A 63-bit seed for one use of a run's seed, such as a split's evaluation draw: a hash, so that
+    no two share bits.
+    """
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def evaluation_draw(pixels: Tensor, binarise: Binarise, seed: int, name: str) -> Tensor:
-    """The fixed draw of a split, made on the CPU and returned there: float32 of the shape of `pixels`."""
+    """A split's fixed draw, made on the CPU and returned there: float32, shaped as `pixels`."""
     pixels = pixels.cpu()
     whole = pixels.dtype == torch.uint8
     if binarise == "threshold":

@@ -1,4 +1,6 @@
-"""Sets: a train, a test and perhaps a validation split, of one shape and under one rule, whose rows have numbers."""
+"""Sets: a train, a test and perhaps a validation split, of one shape and under one rule, whose rows
+have numbers.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,11 @@ from pyro_vae.data.splits import Split
 class Dataset:
     """Train, validation (or None) and test split of one set, all of one shape and one rule.
 
-    Each row has a number, `split.numbers()`, which is what programs get as `index`: the `origin` of a split that has one
-    (rows that were loaded keep the number that they have in their source), and for any other split the numbers that follow
-    on the largest one of the splits before it, train 0..N-1, valid N..N+V-1, then test. So a number means one row, and a
-    model may look up covariates by it.
+    Each row has a number, `split.numbers()`, which is what programs get as `index`: the `origin` of
+    a split that has one (rows that were loaded keep the number that they have in their source), and
+    for any other split the numbers that follow on the largest one of the splits before it, train
+    0..N-1, valid N..N+V-1, then test. So a number means one row, and a model may look up covariates
+    by it.
 
     Attributes:
         name: of the set, for titles and run folders.
@@ -56,9 +59,13 @@ class Dataset:
                 continue
             got, expected = tuple(split.pixels.shape[1:]), self.shape
             if got != expected:
-                raise ValueError(f"{self.name}: a row of {part} has shape {got}, a row of train {expected}")
+                raise ValueError(
+                    f"{self.name}: a row of {part} has shape {got}, a row of train {expected}"
+                )
             if split.binarise != self.binarise:
-                raise ValueError(f"{self.name}: {part} is {split.binarise!r}, train is {self.binarise!r}")
+                raise ValueError(
+                    f"{self.name}: {part} is {split.binarise!r}, train is {self.binarise!r}"
+                )
         self._number()
 
     def _number(self) -> None:
@@ -76,7 +83,9 @@ class Dataset:
 
     @property
     def num_rows(self) -> int:
-        """One more than the largest number: the length of a table with a row for each datum, of covariates, say."""
+        """One more than the largest number: the length of a table with a row for each datum, of
+        covariates, say.
+        """
         splits = (self.train, self.valid, self.test)
         return max(int(split.numbers().max()) for split in splits if split is not None) + 1
 
@@ -106,10 +115,12 @@ class Dataset:
         return self.binarise in BINARY or bool(((self.train.x == 0) | (self.train.x == 1)).all())
 
     def bits_per_dim(self, nats: float) -> float | None:
-        """Bits per value of a log-probability of a datum in nats, the mean over the data, say; None for real values.
+        """Bits per value of a log-probability of a datum in nats, the mean over the data, say; None
+        for real values.
 
-        For dequantised pixels log p(x) - D log 256, which on average over the noise is a lower bound of the pixels' own
-        log-probability: the figure is comparable with that of a discrete likelihood, and an upper bound like it.
+        For dequantised pixels log p(x) - D log 256, which on average over the noise is a lower
+        bound of the pixels' own log-probability: the figure is comparable with that of a discrete
+        likelihood, and an upper bound like it.
         """
         check_real("nats", nats)
         if self.is_binary:
@@ -131,7 +142,11 @@ class Dataset:
 
     def _changed(self, change: Callable[[Split], Split]) -> Dataset:
         """The set of its changed splits, where one that takes another's place still does."""
-        given = {id(split): split for split in (self.train, self.valid, self.test) if split is not None}
+        given = {
+            id(split): split for split in (self.train, self.valid, self.test) if split is not None
+        }
         changed = {key: change(split) for key, split in given.items()}
         valid = None if self.valid is None else changed[id(self.valid)]
-        return replace(self, train=changed[id(self.train)], valid=valid, test=changed[id(self.test)])
+        return replace(
+            self, train=changed[id(self.train)], valid=valid, test=changed[id(self.test)]
+        )

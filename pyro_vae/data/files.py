@@ -1,12 +1,14 @@
-"""A user's own data: a .npy or .npz file or a folder of images -> numpy arrays, still as they were saved.
+"""A user's own data: a .npy or .npz file or a folder of images -> numpy arrays, still as they were
+saved.
 
-    x.npy             one array                                          -> {"all": x}
-    x.npz             one array of any name                              -> {"all": x}
-    x.npz             train and test, perhaps valid; also as x_train ... -> {"train": x, "test": y, ...}
-    folder of images  png, jpg, jpeg, bmp in the order of their names    -> {"all": (N, C, H, W) uint8}
+    x.npy   one array                                          -> {"all": x}
+    x.npz   one array of any name                              -> {"all": x}
+    x.npz   train and test, perhaps valid; also as x_train ... -> {"train": x, "test": y, ...}
+    folder  png, jpg, jpeg, bmp in the order of their names    -> {"all": (N, C, H, W) uint8}
 
-Labels and other arrays in an .npz that has train and test are left alone. Nothing is ever unpickled. Whether
-the numbers make sense is judged in `arrays`; here an error means that the file itself cannot be used.
+Labels and other arrays in an .npz that has train and test are left alone. Nothing is ever
+unpickled. Whether the numbers make sense is judged in `arrays`; here an error means that the file
+itself cannot be used.
 """
 
 from __future__ import annotations
@@ -25,15 +27,15 @@ from pyro_vae.data.arrays import Array
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
 ARRAYS = (".npy", ".npz")
 PARTS = ("train", "valid", "test")
-MODES = {"1": "L", "L": "L", "RGB": "RGB", "P": "RGB"}  # how Pillow opens an image -> what we read it as
+# how Pillow opens an image -> what we read it as
+MODES = {"1": "L", "L": "L", "RGB": "RGB", "P": "RGB"}
 MAX_UNPACKED = 2**28  # bytes of an archive that are unpacked without asking how it got so small
-MAX_RATIO = (
-    64  # of the bytes unpacked to those of the file; plain numbers rarely compress so well, a bomb a thousandfold
-)
+# of the bytes unpacked to those of the file; numbers rarely compress so well, a bomb a thousandfold
+MAX_RATIO = 64
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is something at a path; not where its name cannot be one, or nobody may look."""
+    """Whether something is at a path; not where its name cannot be one, or nobody may look."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -51,17 +53,24 @@ def read_path(path: Path) -> dict[str, Array]:
 
     Raises:
         FileNotFoundError: no such path, or a folder without images.
-        ValueError: another kind of file; empty, torn or pickled files; an .npz without the expected arrays;
-            images that cannot be read or whose sizes or modes differ.
+        ValueError: another kind of file; empty, torn or pickled files; an .npz without the expected
+            arrays; images that cannot be read or whose sizes or modes differ.
     """
     if not is_there(path):
-        raise FileNotFoundError(f"source: there is no file or folder {path}, looked for from {Path.cwd()}")
+        raise FileNotFoundError(
+            f"source: there is no file or folder {path}, looked for from {Path.cwd()}"
+        )
     if path.is_dir():
         return {"all": read_images(path)}
     if path.suffix.lower() not in ARRAYS:
-        raise ValueError(f"{path}: expected a .npy or .npz file or a folder of {', '.join(IMAGES)} images")
+        raise ValueError(
+            f"{path}: expected a .npy or .npz file or a folder of {', '.join(IMAGES)} images"
+        )
     if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes), expected saved arrays; write it again with numpy.save or savez")
+        raise ValueError(
+            f"{path} is empty (0 bytes), expected saved arrays; write it"
+            " again with numpy.save or savez"
+        )
     return read_arrays(path)
 
 
@@ -78,7 +87,10 @@ def read_arrays(path: Path) -> dict[str, Array]:
             found = {part: saved[key] for part, key in chosen.items()}
     for part, array in found.items():
         if not isinstance(array, np.ndarray):  # numpy hands out the bytes of what is no array
-            raise ValueError(f"{path}: {chosen[part]!r} is no array in it, expected one, as numpy.savez writes it")
+            raise ValueError(
+                f"{path}: {chosen[part]!r} is no array in it, expected"
+                " one, as numpy.savez writes it"
+            )
     return found
 
 
@@ -87,8 +99,9 @@ def check_unpacked(archive: zipfile.ZipFile, path: Path) -> None:
     unpacked = sum(entry.file_size for entry in archive.infolist())
     if unpacked > max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size):
         raise ValueError(
-            f"{path} unpacks to {unpacked:,} bytes, {unpacked // max(path.stat().st_size, 1):,} times its size, expected at"
-            f" most {MAX_RATIO} times where it is more than {MAX_UNPACKED:,}: if it is your own, write it by numpy.savez"
+            f"{path} unpacks to {unpacked:,} bytes, {unpacked // max(path.stat().st_size, 1):,}"
+            f" times its size, expected at most {MAX_RATIO} times where it is more than"
+            f" {MAX_UNPACKED:,}: if it is your own, write it by numpy.savez"
         )
 
 
@@ -99,18 +112,20 @@ def brief(error: Exception) -> str:
 
 @contextmanager
 def torn_is_told(path: Path) -> Iterator[None]:
-    """Turn whatever numpy and zipfile raise on a bad file into one ValueError that names the file."""
+    """Turn whatever numpy and zipfile raise on a bad file into a ValueError that names the file."""
     try:
         yield
-    except Exception as error:  # numpy, zipfile, zlib, lzma, struct, tokenize and ast raise errors of their own
+    except Exception as error:
+        # numpy, zipfile, zlib, lzma, struct, tokenize and ast raise errors of their own
         raise ValueError(
-            f"{path} cannot be read as numpy arrays: it is torn, no .npy/.npz file, or holds pickled objects "
-            f"({brief(error)}); write it again with numpy.save or numpy.savez from arrays of numbers"
+            f"{path} cannot be read as numpy arrays: it is torn, no .npy/.npz file, or holds"
+            f" pickled objects ({brief(error)}); write it again with numpy.save or"
+            " numpy.savez from arrays of numbers"
         ) from error
 
 
 def choose_arrays(keys: list[str], path: Path) -> dict[str, str]:
-    """Which array of an .npz is which part: part -> key; raise ValueError when that cannot be told."""
+    """Which array of an .npz is which part: part -> key; a ValueError where that cannot be told."""
     chosen: dict[str, str] = {}
     for part in PARTS:
         found = [key for key in (part, f"x_{part}") if key in keys]
@@ -129,12 +144,17 @@ def choose_arrays(keys: list[str], path: Path) -> dict[str, str]:
 
 
 def read_images(folder: Path) -> Array:
-    """Read the images that lie directly in a folder, in the order of their names: (N, C, H, W) uint8."""
-    names = (path for path in folder.iterdir() if path.suffix.lower() in IMAGES and not path.name.startswith("."))
+    """Read the images directly in a folder, in the order of their names: (N, C, H, W) uint8."""
+    names = (
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGES and not path.name.startswith(".")
+    )
     paths = sorted(path for path in names if path.is_file())
     if not paths:
         raise FileNotFoundError(
-            f"{folder} holds no images, expected {', '.join(IMAGES)} files directly in it (folders in it are not read)"
+            f"{folder} holds no images, expected {', '.join(IMAGES)} files directly in it"
+            " (folders in it are not read)"
         )
     images: list[Array] = []
     for path in paths:
@@ -153,7 +173,8 @@ def read_image(path: Path) -> Array:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)  # more than 89 million pixels
+            # more than 89 million pixels
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(path)
         with image:
             mode = image.mode + (" with transparency" if "transparency" in image.info else "")
@@ -164,7 +185,8 @@ def read_image(path: Path) -> Array:
         ) from error
     if pixels is None:
         raise ValueError(
-            f"{path} has the mode {mode!r}, expected 8-bit grey or RGB; convert it first (no alpha, no CMYK)"
+            f"{path} has the mode {mode!r}, expected 8-bit grey or RGB; convert it"
+            " first (no alpha, no CMYK)"
         )
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
 

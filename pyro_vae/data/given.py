@@ -1,8 +1,10 @@
-"""What a user hands to `fit` -> a `Dataset`: a tensor, a numpy array, a pandas frame or a TensorDataset.
+"""What a user hands to `fit` -> a `Dataset`: a tensor, a numpy array, a pandas frame or a
+TensorDataset.
 
-Rows are held out for validation, a tenth of them by the fixed permutation of `load`, so that a run can say what it is worth
-on data that it has not seen. Each row keeps the number that it has in the user's array, which is what programs get as
-`index`. There are no test rows: they are the user's to keep.
+Rows are held out for validation, a tenth of them by the fixed permutation of `load`, so that a run
+can say what it is worth on data that it has not seen. Each row keeps the number that it has in the
+user's array, which is what programs get as `index`. There are no test rows: they are the user's to
+keep.
 """
 
 from __future__ import annotations
@@ -16,14 +18,22 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from pyro_vae.arguments import check_dense, check_finite, check_rows, is_integer
-from pyro_vae.data.arrays import Values, as_tensors, channels_first, check_precision, check_values, is_binary
+from pyro_vae.data.arrays import (
+    Values,
+    as_tensors,
+    channels_first,
+    check_precision,
+    check_values,
+    is_binary,
+)
 from pyro_vae.data.binarise import default_rule
 from pyro_vae.data.datasets import Dataset
 from pyro_vae.data.sources import MIN_ROWS, permutation
 from pyro_vae.data.splits import Split
 
 EXPECTED = (
-    "a Dataset (pyro_vae.load), a tensor or a numpy array (N, *shape), a pandas frame of numbers, or a TensorDataset"
+    "a Dataset (pyro_vae.load), a tensor or a numpy array (N, *shape), a pandas frame of"
+    " numbers, or a TensorDataset"
 )
 
 
@@ -38,23 +48,31 @@ def as_dataset(
     """Make a set of what was given; a `Dataset` is returned as it is.
 
     Args:
-        data: see the module's docstring; of a TensorDataset the first tensor, since labels are not modelled.
+        data: see the module's docstring; of a TensorDataset the first tensor, since labels are not
+            modelled.
         valid: validation rows; None means a tenth, and none at all of fewer than ten rows.
-        values: what whole numbers are, "pixels" or "real"; None goes by their look (`pyro_vae.data.arrays`), a tensor of
-            floats is real.
+        values: what whole numbers are, "pixels" or "real"; None goes by their look
+            (`pyro_vae.data.arrays`), a tensor of floats is real.
         dtype: of real values.
-        shape: of a datum as the model has it; images that come in it stay in it, others become (C, H, W).
+        shape: of a datum as the model has it; images that come in it stay in it, others become
+            (C, H, W).
 
     Raises:
-        ValueError: another kind of thing, columns that are no numbers, no rows, NaN, whole numbers that may be counts, or
-            as many validation rows as there are data.
+        ValueError: another kind of thing, columns that are no numbers, no rows, NaN, whole numbers
+            that may be counts, or as many validation rows as there are data.
     """
     check_values(values)
     if isinstance(data, Dataset):
         if valid is not None:
-            raise ValueError(f"valid={valid}: {data.name} has its splits already; load it with valid={valid} instead")
+            raise ValueError(
+                f"valid={valid}: {data.name} has its splits already; load it"
+                f" with valid={valid} instead"
+            )
         return data
-    name, rows = type(data).__name__, rows_of(data, values, dtype, None if shape is None else tuple(shape))
+    name, rows = (
+        type(data).__name__,
+        rows_of(data, values, dtype, None if shape is None else tuple(shape)),
+    )
     total = len(rows)
     number = (total // 10 if total >= MIN_ROWS else 0) if valid is None else valid
     if not is_integer(number) or not 0 <= number < total:
@@ -70,11 +88,14 @@ def as_dataset(
     return Dataset(name, train, valid_split, valid_split)
 
 
-def rows_of(data: Any, values: Values | None, dtype: torch.dtype, shape: tuple[int, ...] | None) -> Tensor:
+def rows_of(
+    data: Any, values: Values | None, dtype: torch.dtype, shape: tuple[int, ...] | None
+) -> Tensor:
     """The rows of what was given, uint8 pixels or real values of the dtype, (N, *shape)."""
     if isinstance(data, TensorDataset):
         data = data.tensors[0]
-    if hasattr(data, "columns") and hasattr(data, "select_dtypes"):  # a pandas frame, without asking for pandas
+    # a pandas frame, without asking for pandas
+    if hasattr(data, "columns") and hasattr(data, "select_dtypes"):
         data = frame_values(data)
     if isinstance(data, Tensor):
         check_dense("data", data, EXPECTED)
@@ -89,24 +110,33 @@ def rows_of(data: Any, values: Values | None, dtype: torch.dtype, shape: tuple[i
     if not isinstance(array, np.ndarray):
         raise ValueError(f"data: got {type(data).__name__}, expected {EXPECTED}")
     found = as_tensors({"all": array}, "data", values)["all"]
-    if dtype == torch.float64 and found.dtype == torch.uint8 and default_rule(found) == "dynamic" and is_binary(array):
+    if (
+        dtype == torch.float64
+        and found.dtype == torch.uint8
+        and default_rule(found) == "dynamic"
+        and is_binary(array)
+    ):
         found = found / 255  # draws are float32
     if found.is_floating_point() and dtype == torch.float64:  # at full precision
-        found = torch.from_numpy(np.array(channels_first(array, "data"), dtype=np.float64, order="C"))
+        found = torch.from_numpy(
+            np.array(channels_first(array, "data"), dtype=np.float64, order="C")
+        )
     if shape == array.shape[1:] != tuple(found.shape[1:]):
         found = found[:, 0] if array.ndim == 3 else found.movedim(1, 3)
     return found.to(device)
 
 
 def frame_values(frame: Any) -> Any:
-    """The numbers of a pandas frame (N, D); raise ValueError where a column holds something else."""
+    """The numbers of a pandas frame (N, D); a ValueError where a column holds something else."""
     numbers = frame.select_dtypes(include=["number", "bool"])
     others = [str(name) for name in frame.columns if name not in set(numbers.columns)]
     if others:
         raise ValueError(
-            f"data: the columns {', '.join(others[:5])} hold no numbers; drop them, or make numbers of them first"
+            f"data: the columns {', '.join(others[:5])} hold no numbers; drop them, or"
+            " make numbers of them first"
         )
     kinds = set(numbers.dtypes)
-    if len(kinds) > 1 or not isinstance(next(iter(kinds), None), np.dtype):  # mixed, or pandas' own kinds of numbers
+    # mixed, or pandas' own kinds of numbers
+    if len(kinds) > 1 or not isinstance(next(iter(kinds), None), np.dtype):
         return numbers.to_numpy(dtype="float64", na_value=np.nan)
     return numbers.to_numpy()

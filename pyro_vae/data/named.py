@@ -1,8 +1,10 @@
-"""The sets that have a name: scikit-learn's embedded digits; MNIST and Fashion-MNIST in torchvision's layout.
+"""The sets that have a name: scikit-learn's embedded digits; MNIST and Fashion-MNIST in
+torchvision's layout.
 
-torchvision fetches and checks what is not there; the images are then read from the idx files straight away,
-plain or gzipped, because a damaged file can be named that way, and a read-only folder of .gz files is enough.
-An idx file of images is four big-endian 32-bit integers (magic 2051, rows, height, width) and then the bytes.
+torchvision fetches and checks what is not there; the images are then read from the idx files
+straight away, plain or gzipped, because a damaged file can be named that way, and a read-only
+folder of .gz files is enough. An idx file of images is four big-endian 32-bit integers (magic 2051,
+rows, height, width) and then the bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ MAGIC, SIDE = 2051, 28
 
 
 def digits() -> Tensor:
-    """scikit-learn's handwritten digits: (1797, 1, 8, 8) uint8, its 0..16 rescaled so that 16 becomes 255."""
+    """scikit-learn's handwritten digits: (1797, 1, 8, 8) uint8, rescaled so that 16 becomes 255."""
     from sklearn.datasets import load_digits
 
     images = np.asarray(load_digits().images).astype(np.int64)  # (1797, 8, 8)
@@ -34,7 +36,7 @@ def digits() -> Tensor:
 
 
 def data_root(root: str | Path | None) -> Path:
-    """The folder of torchvision's sets: `root`, else the variable PYRO_VAE_DATA, else ~/.cache/pyro_vae."""
+    """torchvision's folder: `root`, else the variable PYRO_VAE_DATA, else ~/.cache/pyro_vae."""
     return Path(root or os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT).expanduser()
 
 
@@ -59,7 +61,9 @@ def idx_images(name: str, root: Path) -> dict[str, Tensor]:
     for part, (file, rows) in FILES.items():
         path = find_file(raw, file)
         if path is None:
-            raise FileNotFoundError(f"{name}: {raw / file} is still missing after the download; {remedy()}")
+            raise FileNotFoundError(
+                f"{name}: {raw / file} is still missing after the download; {remedy()}"
+            )
         images[part] = read_idx(path, rows)
     return images
 
@@ -89,7 +93,9 @@ def read_idx(path: Path, rows: int) -> Tensor:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             raw = file.read(size + 1)  # no more, however much it unpacks to
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read ({type(error).__name__}: {error}); {remedy()}") from error
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}: {error}); {remedy()}"
+        ) from error
     if raw[:16] != header or len(raw) != size:
         came = struct.unpack(f">{min(len(raw), 16) // 4}i", raw[: min(len(raw), 16) // 4 * 4])
         raise ValueError(
@@ -97,7 +103,8 @@ def read_idx(path: Path, rows: int) -> Tensor:
             f"expected {size} bytes with {(MAGIC, rows, SIDE, SIDE)}; "
             f"delete it so that it is fetched again, or {remedy()}"
         )
-    pixels = np.frombuffer(raw, dtype=np.uint8, offset=16).copy()  # a copy, since torch wants it writable
+    # a copy, since torch wants it writable
+    pixels = np.frombuffer(raw, dtype=np.uint8, offset=16).copy()
     return torch.from_numpy(pixels).view(rows, 1, SIDE, SIDE)
 
 

@@ -1,8 +1,9 @@
 """`load`: from a name or a path to a `Dataset`.
 
-Whoever asks for the same source gets the same rows in the same splits, whatever the seed: the seed only moves
-the evaluation draw. Sets that come as one array are shuffled by a fixed permutation and lose their last rows
-to the test split; then, as for every other set, the last rows of train become the validation split.
+Whoever asks for the same source gets the same rows in the same splits, whatever the seed: the seed
+only moves the evaluation draw. Sets that come as one array are shuffled by a fixed permutation and
+lose their last rows to the test split; then, as for every other set, the last rows of train become
+the validation split.
 """
 
 from __future__ import annotations
@@ -39,39 +40,44 @@ def load(
 ) -> Dataset:
     """Load a data set into memory.
 
-    Splits (train / valid / test); `valid` moves the border between the first two, 0 means no validation:
+    Splits (train / valid / test); `valid` moves the border between the first two, 0 means no
+    validation:
 
-        mnist, fashion_mnist       50000 / 10000 / 10000: the last 10000 rows of train are the validation rows
+        mnist, fashion_mnist       50000 / 10000 / 10000: valid is the last 10000 rows of train
         digits                     1297 / 200 / 300 of a fixed permutation
-        a single array             80 / 10 / 10 per cent of a fixed permutation; it needs 10 rows or more
-        an .npz with train, test   validation rows are the file's own, else the last 10 per cent of train
+        a single array             80 / 10 / 10 per cent of a fixed permutation, from 10 rows on
+        an .npz with train, test   valid is the file's own, else the last 10 per cent of train
 
-    Each row keeps the number that it has in its source, `split.numbers()`, which is what programs get as `index`: the row
-    of a single array or of scikit-learn's digits, the place of an image in its folder by name; where train and test come
-    apart, train, the file's own validation rows and test are counted in turn (MNIST: train 0..49999, valid 50000..59999,
-    test from 60000 on).
+    Each row keeps the number that it has in its source, `split.numbers()`, which is what programs
+    get as `index`: the row of a single array or of scikit-learn's digits, the place of an image in
+    its folder by name; where train and test come apart, train, the file's own validation rows and
+    test are counted in turn (MNIST: train 0..49999, valid 50000..59999, test from 60000 on).
 
     Args:
-        source: "digits", "mnist", "fashion_mnist", or the path of a .npy file (N, ...), of an .npz file (one
-            array, or train, test and perhaps valid, also as x_train ...) or of a folder of images of one
-            size. Known names come first: a folder called mnist is reached as "./mnist".
-        root: where mnist and fashion_mnist lie or are downloaded to; else the variable PYRO_VAE_DATA, else
-            ~/.cache/pyro_vae. Not read for the other sources.
-        binarise: "dynamic", "static", "threshold", "dequantise" or "none", see `pyro_vae.data.binarise`. None means
-            "dynamic" for the named sets, for data that are all 0 or 1 and for pixels that are mostly black or white,
-            "dequantise" for other pixels, "none" for real values.
-        values: what the numbers of a file are, "pixels" or "real"; None goes by their look (`pyro_vae.data.arrays`) and
-            asks where that does not tell.
+        source: "digits", "mnist", "fashion_mnist", or the path of a .npy file (N, ...), of an .npz
+            file (one array, or train, test and perhaps valid, also as x_train ...) or of a folder
+            of images of one size. Known names come first: a folder called mnist is reached as
+            "./mnist".
+        root: where mnist and fashion_mnist lie or are downloaded to; else the variable
+            PYRO_VAE_DATA, else ~/.cache/pyro_vae. Not read for the other sources.
+        binarise: "dynamic", "static", "threshold", "dequantise" or "none", see
+            `pyro_vae.data.binarise`. None means "dynamic" for the named sets, for data that are all
+            0 or 1 and for pixels that are mostly black or white, "dequantise" for other pixels,
+            "none" for real values.
+        values: what the numbers of a file are, "pixels" or "real"; None goes by their look
+            (`pyro_vae.data.arrays`) and asks where that does not tell.
         valid: number of validation rows; None means the default above.
         seed: of the evaluation draw.
 
     Returns:
-        The set; images have the shape (C, H, W), rows of an (N, D) array the shape (D,), those of an (N,) array ().
+        The set; images have the shape (C, H, W), rows of an (N, D) array the shape (D,), those of
+        an (N,) array ().
 
     Raises:
         FileNotFoundError: no such path, a folder without images, or a download that failed.
-        ValueError: arguments or arrays of the wrong type, an unknown name or rule, files that are torn or hold the wrong
-            thing, too few rows, whole numbers that may be counts as well as pixels.
+        ValueError: arguments or arrays of the wrong type, an unknown name or rule, files that are
+            torn or hold the wrong thing, too few rows, whole numbers that may be counts as well as
+            pixels.
 
     Example:
         >>> data = load("digits")
@@ -85,18 +91,25 @@ def load(
         binarise = "dynamic" if source in KNOWN else default_rule(rows["train"])
     numbers = split_rows(found._replace(parts=row_numbers(found.parts)), valid)
     try:
-        splits = {part: Split(part, pixels, binarise, seed, origin=numbers[part]) for part, pixels in rows.items()}
+        splits = {
+            part: Split(part, pixels, binarise, seed, origin=numbers[part])
+            for part, pixels in rows.items()
+        }
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
     return Dataset(found.name, splits["train"], splits.get("valid"), splits["test"])
 
 
-def check_options(source: object, root: object, binarise: object, valid: object, seed: object) -> None:
+def check_options(
+    source: object, root: object, binarise: object, valid: object, seed: object
+) -> None:
     """Raise on arguments that are wrong before anything is read."""
     if not isinstance(source, str | Path):
         raise ValueError(f"source: expected a name or a path, got {type(source).__name__}")
     if binarise is not None and binarise not in RULES:
-        raise ValueError(f"binarise={binarise!r}: expected None or one of {', '.join(map(repr, RULES))}")
+        raise ValueError(
+            f"binarise={binarise!r}: expected None or one of {', '.join(map(repr, RULES))}"
+        )
     for name, value in (("valid", valid), ("seed", seed)):
         optional = name == "valid" and value is None
         if not optional and not is_integer(value):
@@ -107,7 +120,7 @@ def check_options(source: object, root: object, binarise: object, valid: object,
 
 
 class Source(NamedTuple):
-    """What was read, "all" or "train", "test" and perhaps "valid"; and the default sizes of the splits."""
+    """What was read, "all" or "train", "test" and perhaps "valid"; the splits' default sizes."""
 
     name: str
     parts: dict[str, Tensor]
@@ -119,7 +132,10 @@ def read_source(source: str | Path, root: str | Path | None, values: Values | No
     """Read a named set or a path."""
     check_values(values)
     if values is not None and source in KNOWN:
-        raise ValueError(f"values={values!r}: {source} is a set of pixels, expected values only for a file or a folder")
+        raise ValueError(
+            f"values={values!r}: {source} is a set of pixels, expected values"
+            " only for a file or a folder"
+        )
     if source == "digits":
         return Source("digits", {"all": digits()}, num_valid=200, num_test=300)
     if isinstance(source, str) and source in KNOWN:
@@ -134,7 +150,7 @@ def read_source(source: str | Path, root: str | Path | None, values: Values | No
 
 
 def looks_like_path(source: str) -> bool:
-    """Whether a string is meant as a path: something is there, or it has a separator or a suffix."""
+    """Whether a string is meant as a path: it is there, or it has a separator or a suffix."""
     if not source:
         return False
     return is_there(Path(source)) or bool(Path(source).suffix) or "/" in source or os.sep in source
@@ -154,14 +170,22 @@ def split_rows(found: Source, valid: int | None) -> dict[str, Tensor]:
     """Cut what was read into train, test and, unless there is to be none, valid."""
     if "valid" in found.parts:
         if valid is not None:
-            raise ValueError(f"valid={valid}: {found.name} brings its own validation rows; leave valid out")
+            raise ValueError(
+                f"valid={valid}: {found.name} brings its own validation rows; leave valid out"
+            )
         return found.parts
-    parts = cut_test(found.parts["all"], found.num_test, found.name) if "all" in found.parts else found.parts
+    parts = (
+        cut_test(found.parts["all"], found.num_test, found.name)
+        if "all" in found.parts
+        else found.parts
+    )
     return hold_out(parts, found.num_valid if valid is None else valid, found.name)
 
 
 def row_numbers(parts: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The number of each row of what was read: of one array its place in it, of several train, valid, test in turn."""
+    """The number of each row of what was read: of one array its place in it, of several train,
+    valid, test in turn.
+    """
     numbers: dict[str, Tensor] = {}
     taken = 0
     for part in (name for name in ("all", "train", "valid", "test") if name in parts):
@@ -174,8 +198,8 @@ def cut_test(rows: Tensor, num_test: int, name: str) -> dict[str, Tensor]:
     """Shuffle the rows by the fixed permutation and cut the last ones off as test."""
     if len(rows) < MIN_ROWS:
         raise ValueError(
-            f"{name}: {len(rows)} rows, expected at least {MIN_ROWS} to cut train, valid and test from; "
-            "add rows, or save an .npz with train and test"
+            f"{name}: {len(rows)} rows, expected at least {MIN_ROWS} to cut train, valid and test"
+            " from; add rows, or save an .npz with train and test"
         )
     rows = rows[permutation(len(rows))]
     return {"train": rows[:-num_test], "test": rows[-num_test:]}
@@ -191,7 +215,10 @@ def hold_out(parts: dict[str, Tensor], num_valid: int, name: str) -> dict[str, T
     """Move the last `num_valid` rows of train to valid."""
     total = len(parts["train"])
     if not 0 <= num_valid < total:
-        raise ValueError(f"valid={num_valid}: expected 0 <= valid < {total}, the rows of {name} that are not test rows")
+        raise ValueError(
+            f"valid={num_valid}: expected 0 <= valid < {total}, the rows of"
+            f" {name} that are not test rows"
+        )
     if num_valid == 0:
         return parts
     cut = total - num_valid

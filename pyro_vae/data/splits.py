@@ -1,6 +1,8 @@
-"""Splits: pixels in memory, the rule that makes data of them (`binarise.py`), and the checksum of what came out.
+"""Splits: pixels in memory, the rule that makes data of them (`binarise.py`), and the checksum of
+what came out.
 
-The fingerprint of a split's evaluation draw says whether two numbers were computed on the same data.
+The fingerprint of a split's evaluation draw says whether two numbers were computed on the same
+data.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
         raise ValueError(f"binarise={binarise!r}: expected one of {', '.join(map(repr, RULES))}")
     if pixels.dtype not in (torch.uint8, torch.float32, torch.float64):
         raise ValueError(
-            f"{name}: pixels have dtype {pixels.dtype}, expected torch.uint8 (0..255), torch.float32 or torch.float64"
+            f"{name}: pixels have dtype {pixels.dtype}, expected torch.uint8 (0..255),"
+            " torch.float32 or torch.float64"
         )
     if pixels.ndim < 1 or pixels.numel() == 0:
         raise ValueError(
@@ -65,24 +68,34 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
     if pixels.dtype == torch.uint8:
         return
     if not bool(torch.isfinite(pixels).all()):
-        raise ValueError(f"{name}: the pixels, or values, hold NaN or inf; drop or impute those rows first")
+        raise ValueError(
+            f"{name}: the pixels, or values, hold NaN or inf; drop or impute those rows first"
+        )
     if binarise == "dequantise":
         raise ValueError(
-            f"{name}: binarise='dequantise' fills the gaps between the grey levels 0..255, and these are real values"
-            f" ({pixels.dtype}); save 8-bit pixels as uint8, or use binarise='none'"
+            f"{name}: binarise='dequantise' fills the gaps between the grey levels"
+            f" 0..255, and these are real values ({pixels.dtype}); save 8-bit pixels as"
+            " uint8, or use binarise='none'"
         )
     low, high = float(pixels.min()), float(pixels.max())
     if binarise != "none" and (low < 0 or high > 1):
         raise ValueError(
-            f"{name}: binarise={binarise!r} reads floats as probabilities in [0, 1], and the values lie in "
-            f"[{low:g}, {high:g}]; rescale them to [0, 1], save grey pixels as uint8, or use binarise='none'"
+            f"{name}: binarise={binarise!r} reads floats as probabilities in [0, 1], and the"
+            f" values lie in [{low:g}, {high:g}]; rescale them to [0, 1], save grey pixels as"
+            " uint8, or use binarise='none'"
         )
 
 
 def check_integers(index: object) -> None:
-    """Raise a ValueError for what are no row numbers `(B,)`: by their type, which a graph knows beforehand."""
+    """Raise a ValueError for what are no row numbers `(B,)`: by their type, which a graph knows
+    beforehand.
+    """
     if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1:
-        what = f"{tuple(index.shape)} {index.dtype}" if isinstance(index, Tensor) else type(index).__name__
+        what = (
+            f"{tuple(index.shape)} {index.dtype}"
+            if isinstance(index, Tensor)
+            else type(index).__name__
+        )
         raise ValueError(f"index: expected (B,) torch.int64 row numbers, got {what}")
 
 
@@ -95,12 +108,14 @@ class Split:
         pixels: uint8, float32 or float64, (N, *shape).
         binarise: the rule, see `pyro_vae.data.binarise`.
         seed: of the evaluation draw.
-        origin: (N,) int64, not negative, the number of each row, which is what programs get as `index`; 0..N-1 unless given.
-            A `Dataset` gives its splits numbers that do not overlap.
-        drawn: the evaluation draw where it is already known (`to` and `take` hand it on); leave it out.
+        origin: (N,) int64, not negative, the number of each row, which is what programs get as
+            `index`; 0..N-1 unless given. A `Dataset` gives its splits numbers that do not overlap.
+        drawn: the evaluation draw where it is already known (`to` and `take` hand it on); leave it
+            out.
 
     Raises:
-        ValueError: an unknown rule, another dtype, no rows, NaN or inf, floats outside [0, 1] under a rule that binarises.
+        ValueError: an unknown rule, another dtype, no rows, NaN or inf, floats outside [0, 1] under
+            a rule that binarises.
     """
 
     name: str
@@ -136,11 +151,15 @@ class Split:
         """The evaluation draw, floats (N, *shape), made once and kept; treat it as read-only."""
         if self.drawn is not None:
             return self.drawn
-        return evaluation_draw(self.pixels, self.binarise, self.seed, self.name).to(self.pixels.device)
+        return evaluation_draw(self.pixels, self.binarise, self.seed, self.name).to(
+            self.pixels.device
+        )
 
     @cached_property
     def mean(self) -> Tensor:
-        """Mean of the data over the rows and the draws, float32 (*shape): in [0, 1] for pixels, else of the float values."""
+        """Mean of the data over the rows and the draws, float32 (*shape): in [0, 1] for pixels,
+        else of the float values.
+        """
         pixels = self.pixels.cpu()  # summed in integers or float64: the same on every device
         if pixels.dtype == torch.uint8:
             mean = pixels.sum(0, dtype=torch.int64).to(torch.float64) / len(self)
@@ -162,7 +181,8 @@ class Split:
         return fingerprint(self.x)
 
     def bits(self, size: int, generator: torch.Generator) -> Tensor | None:
-        """The randomness of `size` rows under a rule that draws at each visit, `random_bits` (size, *shape), else None.
+        """The randomness of `size` rows under a rule that draws at each visit, `random_bits`
+        (size, *shape), else None.
 
         Raises:
             ValueError: a generator on another kind of device than the pixels.
@@ -182,7 +202,8 @@ class Split:
 
         Args:
             index: (B,) int64, rows of this split, on the device of the pixels.
-            bits: from `bits`; a fresh draw is made of them. Without them, the rows of the evaluation draw.
+            bits: from `bits`; a fresh draw is made of them. Without them, the rows of the
+                evaluation draw.
         """
         if bits is None:
             return self.x.index_select(0, index)
@@ -223,7 +244,9 @@ class Split:
             ValueError: unless 1 <= n <= len(self).
         """
         if not is_integer(n) or not 1 <= n <= len(self):
-            raise ValueError(f"n={n!r}: expected 1 <= n <= {len(self)}, the number of rows in {self.name!r}")
+            raise ValueError(
+                f"n={n!r}: expected 1 <= n <= {len(self)}, the number of rows in {self.name!r}"
+            )
         drawn = self.x[:n].clone() if self._is_random() else None
         origin = None if self.origin is None else self.origin[:n]
         return replace(self, pixels=self.pixels[:n], origin=origin, drawn=drawn)
@@ -236,5 +259,5 @@ class Split:
         return self.binarise in ("dynamic", "static", "dequantise")
 
     def _known_draw(self) -> Tensor | None:
-        """The evaluation draw if it was made; under the other rules it is a function of the pixels."""
+        """The evaluation draw if made; under the other rules it is a function of the pixels."""
         return self.__dict__.get("x", self.drawn) if self._is_random() else None

@@ -7,7 +7,8 @@ from typing import Any
 
 
 def convergence(draws: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split R-hat and bulk effective sample size of every unit `(*site)`, from draws `(chains, draws, *site)` by name.
+    """Split R-hat and bulk effective sample size of every unit `(*site)`, from draws
+    `(chains, draws, *site)` by name.
 
     NaN where the chains do not move.
 

@@ -1,6 +1,7 @@
 """What the latent code holds: its means, and how many of its units are active.
 
-A unit is active where the guide's mean of it varies over the data, Var_x(E_q[z_u | x]) > 0.01 (Burda et al., 2016).
+A unit is active where the guide's mean of it varies over the data, Var_x(E_q[z_u | x]) > 0.01
+(Burda et al., 2016).
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ THRESHOLD = 0.01
 def latent_moments(
     guide: Program, x: Tensor, index: Tensor | None = None, num_particles: int = 100
 ) -> tuple[Tensor, Tensor]:
-    """E_q[z | x] of all latent units in a row, `(B, d)`, and the variance `(B, d)` of its Monte Carlo error.
+    """E_q[z | x] of all latent units in a row, `(B, d)`, and the variance `(B, d)` of its Monte
+    Carlo error.
 
-    In closed form, with an error of zero, where the guide has one site whose distribution knows its mean; else the mean
-    of `num_particles` draws.
+    In closed form, with an error of zero, where the guide has one site whose distribution knows its
+    mean; else the mean of `num_particles` draws.
     """
     sites = guide_sites(guide, x, index)
     if len(sites) == 1 and not is_point(sites[0]["fn"]):
@@ -41,11 +43,14 @@ def latent_moments(
     return draws.mean(0), draws.var(0) / num_particles
 
 
-def unit_variances(guide: Program, x: Tensor, index: Tensor | None = None, batch_size: int = 4096) -> Tensor:
-    """Var_x(E_q[z_u | x]) of each latent unit u `(d,)`, over the data `(N, *shape)`; the units of all sites in a row.
+def unit_variances(
+    guide: Program, x: Tensor, index: Tensor | None = None, batch_size: int = 4096
+) -> Tensor:
+    """Var_x(E_q[z_u | x]) of each latent unit u `(d,)`, over the data `(N, *shape)`; the units of
+    all sites in a row.
 
-    Where the guide's means have no closed form they are averages over draws, and the variance that the draws add is taken
-    off again.
+    Where the guide's means have no closed form they are averages over draws, and the variance that
+    the draws add is taken off again.
 
     Raises:
         ValueError: fewer than two data.
@@ -54,7 +59,10 @@ def unit_variances(guide: Program, x: Tensor, index: Tensor | None = None, batch
     check_integer("batch_size", batch_size, 1)
     x, index = check_inputs(None, guide, x, index)
     with evaluation(guide, device=x.device, seed=0):
-        parts = [latent_moments(guide, x[rows], index[rows]) for rows in batches(x, index, batch_size, guide)]
+        parts = [
+            latent_moments(guide, x[rows], index[rows])
+            for rows in batches(x, index, batch_size, guide)
+        ]
     means, errors = (torch.cat(part) for part in zip(*parts, strict=True))
     return means.var(0) - errors.mean(0)
 

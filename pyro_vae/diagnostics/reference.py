@@ -1,12 +1,15 @@
-"""The reference posterior of a few data, by the no-U-turn sampler (Pyro's NUTS): what a guide's answer is held against.
+"""The reference posterior of a few data, by the no-U-turn sampler (Pyro's NUTS): what a guide's
+answer is held against.
 
-NUTS knows nothing of the guide, is exact in the limit, and costs thousands of model gradients per draw of the chains; so it
-judges a handful of data, where it can itself be judged: several chains from draws of the prior, ArviZ's split R-hat and
-effective sample sizes for every unit, and the number of divergent transitions. A guide is then compared unit by unit,
+NUTS knows nothing of the guide, is exact in the limit, and costs thousands of model gradients per
+draw of the chains; so it judges a handful of data, where it can itself be judged: several chains
+from draws of the prior, ArviZ's split R-hat and effective sample sizes for every unit, and the
+number of divergent transitions. A guide is then compared unit by unit,
 
     shift = (E_q[z] - E[z | x]) / sd[z | x],    ratio = sd_q[z] / sd[z | x]
 
-A mean-field guide of a correlated posterior has ratios below 1; a shift tells that the guide looks elsewhere.
+A mean-field guide of a correlated posterior has ratios below 1; a shift tells that the guide looks
+elsewhere.
 
 References: Hoffman, Gelman (2014); Vehtari, Gelman, Simpson, Carpenter, Buerkner (2021).
 """
@@ -58,7 +61,7 @@ class Reference:
 
     @property
     def converged(self) -> bool:
-        """Whether every R-hat is below 1.01, every ESS above 100 per chain, and no transition diverged."""
+        """Whether each R-hat is below 1.01, each ESS above 100 a chain, no transition divergent."""
         close = all((value < _R_HAT).all() for value in self.r_hat.values())
         enough = all((value > _ESS * self.num_chains).all() for value in self.ess.values())
         return bool(close and enough and not self.num_divergent)
@@ -96,7 +99,8 @@ def reference_posterior(
     num_warmup: int = 500,
     seed: int = 0,
 ) -> Reference:
-    """Sample the posterior of all latents of the data, all data side by side, in chains that start from the prior.
+    """Sample the posterior of all latents of the data, all data side by side, in chains that start
+    from the prior.
 
     Args:
         model: Pyro program whose latents are continuous; its parameters are held.
@@ -108,15 +112,23 @@ def reference_posterior(
         seed: of the chains; the caller's random state is untouched.
 
     Raises:
-        ValueError: numbers out of range, data that the model cannot score, a model whose posterior NUTS cannot sample.
+        ValueError: numbers out of range, data that the model cannot score, a model whose posterior
+            NUTS cannot sample.
 
     Example:
         >>> from pyro_vae import LinearGaussian
-        >>> found = reference_posterior(LinearGaussian(5, 2), torch.randn(3, 5), num_samples=20, num_warmup=20)
+        >>> model, x = LinearGaussian(5, 2), torch.randn(3, 5)
+        >>> found = reference_posterior(model, x, num_samples=20, num_warmup=20)
         >>> found.draws["latent"].shape
         torch.Size([4, 20, 3, 2])
     """
-    check_numbers({"num_chains": (num_chains, 2), "num_samples": (num_samples, 4), "num_warmup": (num_warmup, 1)})
+    check_numbers(
+        {
+            "num_chains": (num_chains, 2),
+            "num_samples": (num_samples, 4),
+            "num_warmup": (num_warmup, 1),
+        }
+    )
     check_seed("seed", seed)
     x, index = check_inputs(model, None, x, index)
     started, chains, divergent = time.monotonic(), [], 0
@@ -166,17 +178,22 @@ def agreement(
         depth = plate_depth(guide, guide, x, index)
         latents, _ = sample_guide(guide, x, index, num_draws, depth)
     if latents.keys() != reference.draws.keys():
-        raise ValueError(f"guide: got sites {sorted(latents)}, expected the reference's {sorted(reference.draws)}")
+        raise ValueError(
+            f"guide: got sites {sorted(latents)}, expected the reference's"
+            f" {sorted(reference.draws)}"
+        )
     found = Agreement({}, {}, {})
     for name, values in latents.items():
         mean, std = reference.moments(name)
         if values.shape[-mean.dim() :] != mean.shape:
             raise ValueError(
-                f"guide, x: got {len(x)} data and values of shape {tuple(values.shape[1:])} at {name!r}, expected the"
-                f" reference's {tuple(mean.shape)}"
+                f"guide, x: got {len(x)} data and values of shape {tuple(values.shape[1:])} at"
+                f" {name!r}, expected the reference's {tuple(mean.shape)}"
             )
         mine = values.reshape(num_draws, *mean.shape).double()
         found.shift[name] = (mine.mean(0) - mean) / std
         found.ratio[name] = mine.std(0) / std
-        found.shift_error[name] = (1 / reference.ess[name].to(mean) + found.ratio[name] ** 2 / num_draws).sqrt()
+        found.shift_error[name] = (
+            1 / reference.ess[name].to(mean) + found.ratio[name] ** 2 / num_draws
+        ).sqrt()
     return found

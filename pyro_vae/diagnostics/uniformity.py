@@ -1,10 +1,12 @@
-"""Are ranks uniform? A test of their whole ECDF at once, and the simultaneous band that belongs to it.
+"""Are ranks uniform? A test of their whole ECDF at once, and the simultaneous band that belongs to
+it.
 
 With c_i of R ranks <= i, and C_i ~ Binomial(R, (i + 1) / (L + 1)) if they are uniform on 0..L,
 
     gamma = min_i 2 min(P(C_i <= c_i), P(C_i >= c_i))
 
-has a p-value that is exact, by a recursion over i and not by simulation, so that however small a level is resolved.
+has a p-value that is exact, by a recursion over i and not by simulation, so that however small a
+level is resolved.
 
 References: Saeilynoja, Buerkner, Vehtari (2022).
 """
@@ -23,7 +25,9 @@ _TINY = 1e-9  # of a p-value: rounding is felt there, and the union bound will d
 
 
 def p_value(ranks: Tensor, num_draws: int) -> float:
-    """Probability that the ECDF of as many independent uniform ranks in 0..L strays as far as that of `ranks` `(R,)`."""
+    """Probability that the ECDF of as many independent uniform ranks in 0..L strays as far as that
+    of `ranks` `(R,)`.
+    """
     num = len(ranks)
     counts = torch.bincount(ranks, minlength=num_draws + 1).cumsum(0)[:-1].numpy()
     points = np.arange(num_draws)
@@ -41,7 +45,7 @@ def _tables(num: int, num_draws: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def limits(gamma: float, num: int, num_draws: int) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the largest counts whose 2 min(P(C_i <= c), P(C_i >= c)) is above gamma, `(L,)` each."""
+    """The least and largest counts whose 2 min(P(C_i <= c), P(C_i >= c)) is above gamma, `(L,)`."""
     below, above = ((2 * table <= gamma * _TIES).sum(-1) for table in _tables(num, num_draws))
     return below, num - above
 
@@ -49,12 +53,18 @@ def limits(gamma: float, num: int, num_draws: int) -> tuple[np.ndarray, np.ndarr
 def _inside(lower: np.ndarray, upper: np.ndarray, num: int) -> float:
     """Probability that the counts of R uniform ranks keep within the limits, at all i = 0..L-1.
 
-    Counts per rank are Poisson variables given their sum, so that one kernel serves every step of the recursion.
+    Counts per rank are Poisson variables given their sum, so that one kernel serves every step of
+    the recursion.
     """
     if (lower > upper).any():
         return 0.0
     rate, counts = num / (len(lower) + 1), torch.arange(num + 1, dtype=torch.float64)
-    kernel = torch.distributions.Poisson(torch.tensor(rate, dtype=torch.float64)).log_prob(counts).exp().numpy()
+    kernel = (
+        torch.distributions.Poisson(torch.tensor(rate, dtype=torch.float64))
+        .log_prob(counts)
+        .exp()
+        .numpy()
+    )
     weights, least = np.ones(1), 0  # of the counts from `least` on
     for low, high in zip([*lower, num], [*upper, num], strict=True):
         weights = np.convolve(weights, kernel[: high - least + 1])[low - least : high - least + 1]
@@ -64,7 +74,9 @@ def _inside(lower: np.ndarray, upper: np.ndarray, num: int) -> float:
 
 
 def _tail(gamma: float, num: int, num_draws: int) -> float:
-    """P(gamma statistic <= gamma) of R uniform ranks; at most L gamma, at least gamma / 2 where gamma is attained."""
+    """P(gamma statistic <= gamma) of R uniform ranks; at most L gamma, at least gamma / 2 where
+    gamma is attained.
+    """
     if num_draws * gamma < _TINY:
         return num_draws * gamma
     return min(1.0, max(gamma / 2, 1 - _inside(*limits(gamma, num, num_draws), num)))

@@ -1,8 +1,9 @@
 """The units of a latent: how much each of them says of a datum, and which of them are used at all.
 
-A unit u is active where the guide's mean of it varies over the data, Var_x(E_q[z_u | x]) > 0.01 (Burda et al., 2016). Its
-rate is the mean over the data of KL(q(z_u | x) || p(z_u)), of the Gaussian with the mean and variance of q: exact for
-Gaussian families, a lower bound for flows. Where q is correlated the units' rates sum to less than the whole rate.
+A unit u is active where the guide's mean of it varies over the data, Var_x(E_q[z_u | x]) > 0.01
+(Burda et al., 2016). Its rate is the mean over the data of KL(q(z_u | x) || p(z_u)), of the
+Gaussian with the mean and variance of q: exact for Gaussian families, a lower bound for flows.
+Where q is correlated the units' rates sum to less than the whole rate.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Units:
 
     @property
     def active(self) -> Tensor:
-        """Whether each unit is active `(d,)`; what has no mean is where its rate is above 0.01 nats."""
+        """Whether each unit is active `(d,)`; without a mean, where its rate is above 0.01 nats."""
         return torch.where(self.variances.isnan(), self.rates, self.variances) > THRESHOLD
 
     @property
@@ -63,7 +64,8 @@ class Units:
 def latent_units(
     model: Program, guide: Program, x: Tensor, index: Tensor | None = None, batch_size: int = 4096
 ) -> Units | None:
-    """Rate and variance of each latent unit over data `(N, *shape)`; None where no latent belongs to a datum.
+    """Rate and variance of each latent unit over data `(N, *shape)`; None where no latent belongs
+    to a datum.
 
     Raises:
         ValueError: fewer than two data.
@@ -85,7 +87,9 @@ def latent_units(
         return None
     rates, variances, names = [], [], []
     for site in found[0]:
-        means, errors, kl = (torch.cat([batch[site][part] for batch in found]).double().cpu() for part in range(3))
+        means, errors, kl = (
+            torch.cat([batch[site][part] for batch in found]).double().cpu() for part in range(3)
+        )
         rates.append(kl.mean(0))
         variances.append(means.var(0) - errors.mean(0))
         width = means.shape[1]
@@ -102,7 +106,11 @@ def _batch(model: Program, guide: Program, x: Tensor, index: Tensor) -> Found:
             continue
         moments = _moments(mine)
         if moments is None and mine["fn"].support.is_discrete:
-            rate = (mine["unscaled_log_prob"] - prior["unscaled_log_prob"]).reshape(-1, len(x)).sum(0)[:, None]
+            rate = (
+                (mine["unscaled_log_prob"] - prior["unscaled_log_prob"])
+                .reshape(-1, len(x))
+                .sum(0)[:, None]
+            )
             found[name] = (torch.full_like(rate, torch.nan), torch.zeros_like(rate), rate)
             continue
         if moments is None:
@@ -118,7 +126,9 @@ def _batch(model: Program, guide: Program, x: Tensor, index: Tensor) -> Found:
 
 
 def _over_parents(guide: Program, x: Tensor, index: Tensor, found: Found) -> Found:
-    """The means of latents that follow others in the guide, averaged over draws of these, with the noise that is left."""
+    """The means of latents that follow others in the guide, averaged over draws of these, with the
+    noise that is left.
+    """
     means: dict[str, list[Tensor]] = {name: [] for name in found}
     for _ in range(PARENTS):
         for site in guide_sites(guide, x, index):
@@ -143,7 +153,9 @@ def _moments(site: Any) -> tuple[Tensor, Tensor] | None:
 
 
 def _rates(mine: Any, prior: Any, mean: Tensor, variance: Tensor) -> Tensor:
-    """KL of each unit `(B, units)`: of Gaussians where the prior is one; else as the distributions have it, shared out."""
+    """KL of each unit `(B, units)`: of Gaussians where the prior is one; else as the distributions
+    have it, shared out.
+    """
     p = prior["fn"]
     while isinstance(p, Independent):
         p = p.base_dist
@@ -152,7 +164,11 @@ def _rates(mine: Any, prior: Any, mean: Tensor, variance: Tensor) -> Tensor:
         there, spread = (_rows(value.expand(shape), mine["fn"]) for value in (p.mean, p.variance))
         return ((variance + (mean - there) ** 2) / spread - 1 - (variance / spread).log()) / 2
     rate = unit_rates(mine, prior)
-    return rate if rate.shape == mean.shape else (rate.sum(-1, keepdim=True) / mean.shape[1]).expand_as(mean)
+    return (
+        rate
+        if rate.shape == mean.shape
+        else (rate.sum(-1, keepdim=True) / mean.shape[1]).expand_as(mean)
+    )
 
 
 def _rows(value: Tensor, fn: Any) -> Tensor:

@@ -1,11 +1,14 @@
-"""log p(x) by annealed importance sampling (AIS), from the prior or from a guide, up to the posterior or down from it.
+"""log p(x) by annealed importance sampling (AIS), from the prior or from a guide, up to the
+posterior or down from it.
 
-Upwards, the log of the mean of K weights is a *lower bound* of log p(x) in expectation, tight where the chains keep up with
-the path, which more temperatures buy. Backwards from an exact draw of the posterior, which only data have that the model
-itself has made, it is an *upper bound* (`bidirectional.py`). All chains of a block of data move at once.
+Upwards, the log of the mean of K weights is a *lower bound* of log p(x) in expectation, tight where
+the chains keep up with the path, which more temperatures buy. Backwards from an exact draw of the
+posterior, which only data have that the model itself has made, it is an *upper bound*
+(`bidirectional.py`). All chains of a block of data move at once.
 
-Each increment of a log-weight is a small step of many, so that log-weights are near normal: the upper end of an interval is
-the higher one of the delta method's and of that of a normal log w (`lognormal.py`).
+Each increment of a log-weight is a small step of many, so that log-weights are near normal: the
+upper end of an interval is the higher one of the delta method's and of that of a normal log w
+(`lognormal.py`).
 
 References: Neal (2001); Wu, Burda, Salakhutdinov, Grosse (2017).
 """
@@ -25,7 +28,13 @@ from torch import Tensor
 from pyro_vae.arguments import check_progress
 from pyro_vae.evidence.chains import Setting, Stage, Tuning, anneal, pilot, schedule
 from pyro_vae.evidence.estimate import Estimate
-from pyro_vae.evidence.lognormal import beyond_normal, normal_error, normal_mean, normal_upper, upper_level
+from pyro_vae.evidence.lognormal import (
+    beyond_normal,
+    normal_error,
+    normal_mean,
+    normal_upper,
+    upper_level,
+)
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.scores import Engine, check_engine
 from pyro_vae.evidence.scouts import missed
@@ -54,7 +63,8 @@ class Annealed(Estimate):
         setting: temperatures, chains, leapfrog steps.
         start: "prior" or "guide".
         upper: whether the chains ran backwards.
-        blind: whether a scout, or the prior's own draws, have found what the guide, from which the chains start, misses.
+        blind: whether a scout, or the prior's own draws, have found what the guide, from which the
+            chains start, misses.
     """
 
     log_weights: Tensor
@@ -68,11 +78,14 @@ class Annealed(Estimate):
     def method(self) -> str:
         """Such as `AIS(T=1000, K=16, L=5) from the prior`."""
         temperatures, chains, leapfrog = self.setting
-        return f"{'reverse ' * self.upper}AIS(T={temperatures}, K={chains}, L={leapfrog}) from the {self.start}"
+        name = "reverse AIS" if self.upper else "AIS"
+        return f"{name}(T={temperatures}, K={chains}, L={leapfrog}) from the {self.start}"
 
     @property
     def reliable(self) -> Tensor:
-        """Whether the log-weights spread over at most 3 nats (standard deviation), and the start misses no mode."""
+        """Whether the log-weights spread over at most 3 nats (standard deviation), and the start
+        misses no mode.
+        """
         return (self.log_weights.std(0) <= _WIDEST) & ~self.blind
 
     @property
@@ -81,20 +94,30 @@ class Annealed(Estimate):
         return len(self.log_weights) - 1
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """As of every estimate upwards. Of a reverse run, open below, and above it by Markov's inequality: E[w] p(x) = 1.
+        """As of every estimate upwards. Of a reverse run, open below, and above it by Markov's
+        inequality: E[w] p(x) = 1.
 
-        (All chains of a datum start at the same exact draw, whose own spread their error does not know.)
+        (All chains of a datum start at the same exact draw, whose own spread their error does not
+        know.)
         """
         if self.upper:
             return torch.full_like(self.log_px, -math.inf), self.log_px - math.log1p(-level)
-        delta, centre, above = log_mean_exp_error(self.log_weights), self._centre(), upper_level(level)
-        upper = torch.maximum(centre + self._quantile(above) * delta, normal_upper(self.log_weights, above))
+        delta, centre, above = (
+            log_mean_exp_error(self.log_weights),
+            self._centre(),
+            upper_level(level),
+        )
+        upper = torch.maximum(
+            centre + self._quantile(above) * delta, normal_upper(self.log_weights, above)
+        )
         return centre - self._quantile(level) * delta, torch.where(self.reliable, upper, math.inf)
 
     def mean_interval(self, level: float = 0.95) -> tuple[float, float]:
-        """The same of the mean over data, of which m + v / 2 has no noise to hide what is not normal behind.
+        """The same of the mean over data, of which m + v / 2 has no noise to hide what is not
+        normal behind.
 
-        So the next two cumulants, k3 / 6 + k4 / 24, are added to its upper end where they are positive on average.
+        So the next two cumulants, k3 / 6 + k4 / 24, are added to its upper end where they are
+        positive on average.
         """
         if self.upper:
             return -math.inf, self.mean - math.log1p(-level)
@@ -111,7 +134,10 @@ class Annealed(Estimate):
 
     def summary(self) -> dict[str, Any]:
         """Means over the data with standard errors over the data, by name."""
-        health = {"acceptance": self.acceptance.mean().item(), "ess_median": ess(self.log_weights).median().item()}
+        health = {
+            "acceptance": self.acceptance.mean().item(),
+            "ess_median": ess(self.log_weights).median().item(),
+        }
         return super().summary() | health
 
 
@@ -129,25 +155,28 @@ def by_annealing(
     engine: Engine = "auto",
     progress: Callable[[int], None] | None = None,
 ) -> Annealed:
-    """Estimate log p(x) of each datum by annealed importance sampling: a lower bound in expectation.
+    """Estimate log p(x) of each datum by annealed importance sampling: a lower bound in
+    expectation.
 
     Args:
         model: Pyro program whose latents are real-valued.
         x: data `(N, *shape)`.
         index: rows of the dataset `(N,)`.
-        guide: where the path starts; the model's prior unless given. A guide that is good saves temperatures, one that
-            misses a mode costs more of them.
+        guide: where the path starts; the model's prior unless given. A guide that is good saves
+            temperatures, one that misses a mode costs more of them.
         num_temperatures: T.
         num_chains: K of each datum.
         num_leapfrog: L, steps of a trajectory, each an evaluation of the model and its gradient.
-        budget: seconds; T is then what fits into them by the pilot run's speed, at most `num_temperatures` and at least 10,
-            so that many data take longer than a small budget says.
+        budget: seconds; T is then what fits into them by the pilot run's speed, at most
+            `num_temperatures` and at least 10, so that many data take longer than a small budget
+            says.
         seed: of the noise; the caller's random state is untouched.
         engine: "compiled", "pyro" or "auto", as in `by_importance`.
         progress: called with the number of data done after each block.
 
     Raises:
-        ValueError: numbers out of range, data that the model cannot score, latents that are not real-valued.
+        ValueError: numbers out of range, data that the model cannot score, latents that are not
+            real-valued.
 
     Example:
         >>> from pyro_vae import LinearGaussian
@@ -156,7 +185,9 @@ def by_annealing(
     """
     setting = Setting(num_temperatures, num_chains, num_leapfrog)
     check_progress(progress)
-    return run(model, guide, x, index, setting, budget=budget, seed=seed, engine=engine, progress=progress)
+    return run(
+        model, guide, x, index, setting, budget=budget, seed=seed, engine=engine, progress=progress
+    )
 
 
 def run(
@@ -172,13 +203,19 @@ def run(
     engine: Engine = "auto",
     progress: Callable[[int], None] | None = None,
 ) -> Annealed:
-    """Anneal all data upwards, or downwards from `exact` latents as `simulate` makes them; options of `by_annealing`."""
+    """Anneal all data upwards, or downwards from `exact` latents as `simulate` makes them; options
+    of `by_annealing`.
+    """
     started, parts = time.monotonic(), []
-    for block in blocks(model, guide, x, index, setting, exact=exact, budget=budget, seed=seed, engine=engine):
+    for block in blocks(
+        model, guide, x, index, setting, exact=exact, budget=budget, seed=seed, engine=engine
+    ):
         setting, total = block.setting, torch.zeros(())
         for stage in block.stages:
             total = total + stage.chance
-        parts.append((stage.log_w[:, : block.size], (total / setting.num_temperatures)[:, : block.size]))
+        parts.append(
+            (stage.log_w[:, : block.size], (total / setting.num_temperatures)[:, : block.size])
+        )
         if progress is not None:
             progress(block.size)
     log_w, chance = (torch.cat(part, 1).double().cpu() for part in zip(*parts, strict=True))
@@ -207,12 +244,15 @@ def run(
 def check_setting(setting: Setting, seed: int, engine: str) -> None:
     """Raise a ValueError for numbers out of range, or an engine that does not exist."""
     least = {"num_temperatures": 2, "num_chains": 2, "num_leapfrog": 1}
-    check_numbers({name: (value, least[name]) for name, value in setting._asdict().items()} | {"seed": (seed, 0)})
+    check_numbers(
+        {name: (value, least[name]) for name, value in setting._asdict().items()}
+        | {"seed": (seed, 0)}
+    )
     check_engine(engine)
 
 
 class Block(NamedTuple):
-    """Some of the data on their way: how many of them count, how they are annealed, and the stages of it."""
+    """Some of the data on their way: how many count, how they are annealed, and the stages."""
 
     size: int
     setting: Setting
@@ -245,9 +285,9 @@ def blocks(
         whole = guide is not None and not takes_parts(guide, x, index)
         cuts = _cut(len(x), setting.num_chains, x.device, whole)
         for number, (rows, count) in enumerate(cuts):
-            for_pilot, for_score = np.random.SeedSequence([seed, number, exact is not None]).generate_state(
-                2, np.uint64
-            )
+            for_pilot, for_score = np.random.SeedSequence(
+                [seed, number, exact is not None]
+            ).generate_state(2, np.uint64)
             torch.manual_seed(int(for_pilot))
             tuning, pace = pilot(path, setting, x[rows], index[rows])
             if budget is not None and number == 0:
@@ -269,15 +309,29 @@ def _stages(
     return anneal(path, path.at(z, x, index), betas, tuning, setting.num_leapfrog, x, index)
 
 
-def _cut(num_data: int, num_chains: int, device: torch.device, whole: bool) -> list[tuple[Tensor, int]]:
-    """Rows of the data in blocks of one size, the last filled up with its last row, and how many of them count."""
-    most = num_data if whole else max(1, (_ROWS_ON_GPU if device.type == "cuda" else _ROWS) // num_chains)
+def _cut(
+    num_data: int, num_chains: int, device: torch.device, whole: bool
+) -> list[tuple[Tensor, int]]:
+    """Rows of the data in blocks of one size, the last filled up with its last row, and how many of
+    them count.
+    """
+    most = (
+        num_data
+        if whole
+        else max(1, (_ROWS_ON_GPU if device.type == "cuda" else _ROWS) // num_chains)
+    )
     size = math.ceil(num_data / math.ceil(num_data / most))
     rows = torch.arange(math.ceil(num_data / size) * size, device=device).clamp(max=num_data - 1)
-    return [(part, min(size, num_data - number * size)) for number, part in enumerate(rows.split(size))]
+    return [
+        (part, min(size, num_data - number * size)) for number, part in enumerate(rows.split(size))
+    ]
 
 
 def _within(setting: Setting, seconds: float, pace: float, num_blocks: int) -> Setting:
-    """As many temperatures as the seconds that are left allow, the pilot runs of the blocks to come taken off."""
+    """As many temperatures as the seconds that are left allow, the pilot runs of the blocks to come
+    taken off.
+    """
     affordable = int((seconds / pace - (num_blocks - 1) * setting.pilot_moves) / num_blocks)
-    return setting._replace(num_temperatures=min(setting.num_temperatures, max(_FEWEST, affordable)))
+    return setting._replace(
+        num_temperatures=min(setting.num_temperatures, max(_FEWEST, affordable))
+    )

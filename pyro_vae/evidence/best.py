@@ -1,11 +1,12 @@
 """The best that can be said of log p(x) here, and in plain words how good that is.
 
-A closed form where the model has one; quadrature with one or two latents; else importance sampling from the
-guide. (Data on which quadrature does not settle have posteriors with more detail than its grid sees; nothing else closes an
-interval on them either.) Where the weights do not vouch for it on nearly all data, annealing besides, from the guide if its
-density is known and it misses no mode that a scout has found. Annealing is then what is reported. Only
-where the weights lie above it, by more than their noise, are they: and of those, fresh ones, drawn by another
-seed. (The larger of two noisy lower bounds is none.)
+A closed form where the model has one; quadrature with one or two latents; else importance sampling
+from the guide. (Data on which quadrature does not settle have posteriors with more detail than its
+grid sees; nothing else closes an interval on them either.) Where the weights do not vouch for it on
+nearly all data, annealing besides, from the guide if its density is known and it misses no mode
+that a scout has found. Annealing is then what is reported. Only where the weights lie above it, by
+more than their noise, are they: and of those, fresh ones, drawn by another seed. (The larger of two
+noisy lower bounds is none.)
 """
 
 from __future__ import annotations
@@ -76,7 +77,11 @@ class Best(Estimate):
     def summary(self) -> dict[str, Any]:
         """The chosen one's, the means of all, and the verdict."""
         means = {name: estimate.mean for name, estimate in self.tried.items()}
-        return self.chosen.summary() | {"seconds": round(self.seconds, 3), "tried": means, "verdict": self.verdict}
+        return self.chosen.summary() | {
+            "seconds": round(self.seconds, 3),
+            "tried": means,
+            "verdict": self.verdict,
+        }
 
 
 def best_evidence(
@@ -104,42 +109,68 @@ def best_evidence(
         seed, engine, progress: as of `by_importance`.
     """
     started = time.monotonic()
-    check_numbers({"num_particles": (num_particles, 1), "num_temperatures": (num_temperatures, 2), "seed": (seed, 0)})
+    check_numbers(
+        {
+            "num_particles": (num_particles, 1),
+            "num_temperatures": (num_temperatures, 2),
+            "seed": (seed, 0),
+        }
+    )
     check_budget(budget)
     check_engine(engine)
     check_progress(progress)
     x, index = check_inputs(model, guide, x, index)
     if hasattr(model, "log_px"):
-        return _only(by_closed_form(model, x, index), "log p(x) is exact, by the model's own closed form")
+        return _only(
+            by_closed_form(model, x, index), "log p(x) is exact, by the model's own closed form"
+        )
     size, unsettled = _latent_size(model, guide, x, index), torch.zeros(len(x), dtype=torch.bool)
     if size is not None and size <= 2:
         found = by_quadrature(model, x, index)
         worst = found.log_px_error.max().item()
         if found.reliable.all():
-            return _only(found, f"log p(x) by quadrature over {size} latents, with an error of about {worst:.1g} nats")
+            return _only(
+                found,
+                f"log p(x) by quadrature over {size} latents, with an error"
+                f" of about {worst:.1g} nats",
+            )
         unsettled = ~found.reliable
     options: dict[str, Any] = {"seed": seed, "engine": engine, "progress": progress}
-    weights = _doubted(by_importance(model, guide, x, index, num_particles=num_particles, **options), unsettled)
+    weights = _doubted(
+        by_importance(model, guide, x, index, num_particles=num_particles, **options), unsettled
+    )
     share = weights.reliable.double().mean().item()
     if share >= _NEARLY_ALL:
-        return _only(weights, f"importance sampling can be believed: the weights vouch for {share:.0%} of the data")
+        return _only(
+            weights,
+            f"importance sampling can be believed: the weights vouch for {share:.0%} of the data",
+        )
     doubt = f"the weights vouch for only {share:.0%} of the data"
     if unsettled.any():
         doubt += f", and quadrature does not settle on {unsettled.double().mean():.0%}"
     if size is None:
-        return _only(weights, f"{doubt}, and the latents are not real-valued, so nothing else applies: a lower bound")
+        return _only(
+            weights,
+            f"{doubt}, and the latents are not real-valued, so nothing else applies: a lower bound",
+        )
     left = None if budget is None else max(1e-3, budget - (time.monotonic() - started))
     missed = bool(weights.blind.any())
     start = guide if not missed and _has_density(guide, x, index) else None
-    chains = by_annealing(model, x, index, guide=start, num_temperatures=num_temperatures, budget=left, **options)
+    chains = by_annealing(
+        model, x, index, guide=start, num_temperatures=num_temperatures, budget=left, **options
+    )
     chains = _doubted(chains, unsettled)
     tried: dict[str, Estimate] = {estimate.method: estimate for estimate in (weights, chains)}
     chosen, verdict = _choose(weights, chains, doubt)
     if chosen is weights:
-        again = by_importance(model, guide, x, index, num_particles=num_particles, **options | {"seed": seed + 1})
+        again = by_importance(
+            model, guide, x, index, num_particles=num_particles, **options | {"seed": seed + 1}
+        )
         chosen = _doubted(again, unsettled)
     seconds, evaluations = time.monotonic() - started, weights.evaluations + chains.evaluations
-    return Best(chosen.log_px, chosen.log_px_error, evaluations, seconds, seed, chosen, tried, verdict)
+    return Best(
+        chosen.log_px, chosen.log_px_error, evaluations, seconds, seed, chosen, tried, verdict
+    )
 
 
 def _doubted(found: DoubtedT, unsettled: Tensor) -> DoubtedT:
@@ -161,7 +192,10 @@ def _choose(weights: Evidence, chains: Estimate, doubt: str) -> tuple[Estimate, 
         return chains, f"importance sampling and annealing agree ({told} apart), although {doubt}"
     if gain > 0:
         return chains, f"importance sampling is {told} low on these data: use annealed"
-    return weights, f"annealing is {told} below importance sampling: it needs more temperatures; {doubt}"
+    return (
+        weights,
+        f"annealing is {told} below importance sampling: it needs more temperatures; {doubt}",
+    )
 
 
 def _has_density(guide: Program, x: Tensor, index: Tensor | None) -> bool:

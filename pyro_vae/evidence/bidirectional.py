@@ -1,11 +1,14 @@
-"""Bidirectional Monte Carlo (BDMC): log p(x) between two bounds, on data that the model has made itself.
+"""Bidirectional Monte Carlo (BDMC): log p(x) between two bounds, on data that the model has made
+itself.
 
-Latents and data drawn together make the latents an exact draw of the posterior, from which chains can run backwards:
+Latents and data drawn together make the latents an exact draw of the posterior, from which chains
+can run backwards:
 
     forward annealing  <=  log p(x)  <=  reverse annealing     (each in expectation)
 
-What lies between them bounds the error of forward annealing *on these data*. It says something of real data as far as the
-model finds them alike; whether it does is looked at side by side, in the ELBO, the rate and the chains' acceptance.
+What lies between them bounds the error of forward annealing *on these data*. It says something of
+real data as far as the model finds them alike; whether it does is looked at side by side, in the
+ELBO, the rate and the chains' acceptance.
 
 References: Grosse, Ghahramani, Adams (2015); Wu, Burda, Salakhutdinov, Grosse (2017).
 """
@@ -32,7 +35,8 @@ from pyro_vae.programs.parts import takes_parts
 from pyro_vae.programs.simulation import simulate
 from pyro_vae.programs.traces import Program
 
-_FAR = 0.5  # difference of two means, in standard deviations over the data, from which on data are not called alike
+# difference of two means, in standard deviations over the data, at which data are not called alike
+_FAR = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Sandwich:
 
     @property
     def gap(self) -> float:
-        """Mean of the gaps: the most, in expectation, that forward annealing is low on such data."""
+        """Mean gap: the most, in expectation, that forward annealing is low on such data."""
         return self.gaps.mean().item()
 
     @property
@@ -98,7 +102,8 @@ def sandwich(
 
     Example:
         >>> from pyro_vae import LinearGaussian
-        >>> found = sandwich(LinearGaussian(5, 2), torch.zeros(1, 5), num_data=4, num_temperatures=20)
+        >>> model, like = LinearGaussian(5, 2), torch.zeros(1, 5)
+        >>> found = sandwich(model, like, num_data=4, num_temperatures=20)
         >>> found.gaps.shape
         torch.Size([4])
     """
@@ -111,14 +116,17 @@ def sandwich(
         called(guide, "guide")
     if hasattr(guide, "num_rows") or (guide is not None and not takes_parts(guide, like)):
         raise ValueError(
-            "guide: got a table with a row per datum, expected a guide that answers for data it has not seen"
+            "guide: got a table with a row per datum, expected a guide that"
+            " answers for data it has not seen"
         )
     like = like.to(device_of(model) or like.device)
     like, index = simulated_rows(like, index, torch.arange(num_data, device=like.device))
     with evaluation(model, device=like.device, seed=seed):
         latents, x = simulate(model, like, index)
     forward = run(model, guide, x, index, setting, seed=seed, engine=engine, progress=progress)
-    reverse = run(model, guide, x, index, setting, exact=latents, seed=seed, engine=engine, progress=progress)
+    reverse = run(
+        model, guide, x, index, setting, exact=latents, seed=seed, engine=engine, progress=progress
+    )
     return Sandwich(x, index, forward, reverse)
 
 
@@ -158,7 +166,8 @@ def likeness(
     num_particles: int = 100,
     seed: int = 0,
 ) -> Likeness:
-    """Compare real data with a sandwich's by the guide's ELBO and rate, and by the acceptance of the chains.
+    """Compare real data with a sandwich's by the guide's ELBO and rate, and by the acceptance of
+    the chains.
 
     Args:
         model, guide: Pyro programs; the guide answers for any x.
@@ -177,7 +186,9 @@ def likeness(
     if annealed is not None:
         found["acceptance"] = (annealed.acceptance, sandwich.forward.acceptance)
     means = {name: (a.mean().item(), b.mean().item()) for name, (a, b) in found.items()}
-    spread = {name: math.sqrt((_variance(a) + _variance(b)) / 2 + 1e-12) for name, (a, b) in found.items()}
+    spread = {
+        name: math.sqrt((_variance(a) + _variance(b)) / 2 + 1e-12) for name, (a, b) in found.items()
+    }
     return Likeness(means, {name: (a - b) / spread[name] for name, (a, b) in means.items()})
 
 

@@ -1,10 +1,12 @@
 """Annealing: chains that are led along a path of densities, adding up the weights of the way.
 
-    log w = sum_t (beta_t - beta_{t-1}) (log p(x, z_{t-1}) - log start(z_{t-1})),    z_t by HMC at beta_t from z_{t-1}
+    log w = sum_t (beta_t - beta_{t-1}) (log p(x, z_{t-1}) - log start(z_{t-1})),
+    z_t by HMC at beta_t from z_{t-1}
 
-From draws of the start, E[w] = p(x) whatever the chains do; downwards from exact draws of the posterior, E[w] = 1 / p(x).
-Step sizes are adapted for each datum and along the path in a pilot run, and frozen: the run that counts has fresh noise.
-(To adapt while scoring would break the expectation.) Temperatures are spaced by a logistic curve, denser at both ends.
+From draws of the start, E[w] = p(x) whatever the chains do; downwards from exact draws of the
+posterior, E[w] = 1 / p(x). Step sizes are adapted for each datum and along the path in a pilot run,
+and frozen: the run that counts has fresh noise. (To adapt while scoring would break the
+expectation.) Temperatures are spaced by a logistic curve, denser at both ends.
 
 References: Neal (2001); Wu, Burda, Salakhutdinov, Grosse (2017).
 """
@@ -33,7 +35,7 @@ _DRAWS = 64  # of the start, from which the units' scales are taken
 
 
 class Setting(NamedTuple):
-    """How to anneal: temperatures T, chains K of each datum, and leapfrog steps L of a transition."""
+    """How to anneal: temperatures T, chains K of a datum, and leapfrog steps L of a transition."""
 
     num_temperatures: int
     num_chains: int
@@ -42,7 +44,9 @@ class Setting(NamedTuple):
     @property
     def evaluations(self) -> int:
         """Gradients of the model for each datum, those of the pilot run included."""
-        return self.num_chains * (2 + self.num_leapfrog * (self.num_temperatures + self.pilot_moves))
+        return self.num_chains * (
+            2 + self.num_leapfrog * (self.num_temperatures + self.pilot_moves)
+        )
 
     @property
     def num_pilot(self) -> int:
@@ -56,7 +60,9 @@ class Setting(NamedTuple):
 
 
 class Tuning(NamedTuple):
-    """What the pilot run leaves: log step sizes `(T' + 1, B)` along the path, and the units' scales `(B, P)`."""
+    """What the pilot run leaves: log step sizes `(T' + 1, B)` along the path, and the units' scales
+    `(B, P)`.
+    """
 
     log_steps: Tensor
     scale: Tensor
@@ -69,7 +75,9 @@ class Tuning(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """The state after a temperature: beta, where the chains are, the log-weights so far and the acceptance `(K, B)`."""
+    """The state after a temperature: beta, where the chains are, the log-weights so far and the
+    acceptance `(K, B)`.
+    """
 
     beta: float
     point: Point
@@ -96,15 +104,23 @@ def place(beta: float) -> float:
 
 
 def anneal(
-    path: Path, point: Point, betas: Sequence[float], tuning: Tuning, num_leapfrog: int, x: Tensor, index: Tensor
+    path: Path,
+    point: Point,
+    betas: Sequence[float],
+    tuning: Tuning,
+    num_leapfrog: int,
+    x: Tensor,
+    index: Tensor,
 ) -> Iterator[Stage]:
-    """Lead chains that are at betas[0] along the temperatures, upwards or downwards; a stage after each."""
+    """Lead chains from betas[0] along the temperatures, up or down; a stage after each."""
     log_w = torch.zeros_like(point.log_joint, dtype=torch.double)
     for before, beta in pairwise(betas):
         log_w = log_w + (beta - before) * (point.log_joint - point.log_start).double()
         chance = torch.ones_like(point.log_joint)
         if beta > 0:  # there the run ends, and no weight would come after the move
-            point, chance = transition(path, point, beta, tuning.step(beta), tuning.scale, num_leapfrog, x, index)
+            point, chance = transition(
+                path, point, beta, tuning.step(beta), tuning.scale, num_leapfrog, x, index
+            )
         yield Stage(beta, point, log_w, chance)
 
 
@@ -116,7 +132,9 @@ def pilot(path: Path, setting: Setting, x: Tensor, index: Tensor) -> tuple[Tunin
     betas = [0.0] * _SETTLE + schedule(setting.num_pilot)
     found, started = [], time.monotonic()
     for number, beta in enumerate(betas):
-        point, chance = transition(path, point, beta, log_step.exp(), scale, setting.num_leapfrog, x, index)
+        point, chance = transition(
+            path, point, beta, log_step.exp(), scale, setting.num_leapfrog, x, index
+        )
         log_step = adapted(log_step, chance, _RATE)
         if number >= _SETTLE:
             found.append(log_step)

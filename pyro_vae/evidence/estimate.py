@@ -1,12 +1,16 @@
-"""What every method says of log p(x): a number for each datum, its error, and the interval that can be honestly drawn.
+"""What every method says of log p(x): a number for each datum, its error, and the interval that can
+be honestly drawn.
 
-An estimate p_hat of p(x) that is unbiased, with relative standard error s, has E[log p_hat] = log p(x) - s^2 / 2 + ...:
-it is a lower bound in expectation. The interval is centred where that is put right,
+An estimate p_hat of p(x) that is unbiased, with relative standard error s, has E[log p_hat] = log
+p(x) - s^2 / 2 + ...: it is a lower bound in expectation. The interval is centred where that is put
+right,
 
-    log p_hat + s^2 / 2  +-  q s,    q a quantile of Student's t (few chains) or of the normal distribution (many particles),
+    log p_hat + s^2 / 2  +-  q s,
 
-and its upper end is infinite, its centre log p_hat itself, where the method's own diagnostic says that s is not to be
-believed: a set of weights that has missed the bulk of the posterior looks tight, and is a lower bound and nothing else.
+with q a quantile of Student's t (few chains) or of the normal distribution (many particles), and
+its upper end is infinite, its centre log p_hat itself, where the method's own diagnostic says
+that s is not to be believed: a set of weights that has missed the bulk of the posterior looks
+tight, and is a lower bound and nothing else.
 """
 
 from __future__ import annotations
@@ -32,7 +36,8 @@ class Estimate(ABC):
         evaluations: times that the model scored or differentiated each datum at one latent.
         seconds: wall clock for all data together.
         seed: of the noise.
-        caveat: what the model's likelihood says must stand beside these figures; empty where they are log p(x).
+        caveat: what the model's likelihood says must stand beside these figures; empty where they
+            are log p(x).
     """
 
     log_px: Tensor
@@ -64,16 +69,18 @@ class Estimate(ABC):
 
     @property
     def std_error(self) -> float:
-        """Standard error of `mean` over the draw of the data (Monte Carlo noise included); NaN for one datum."""
+        """Standard error of `mean` over draws of data and Monte Carlo noise; NaN for one datum."""
         return standard_error(self.log_px)
 
     @property
     def monte_carlo_error(self) -> float:
-        """Standard error of `mean` for this very set of data, from the noise alone; NaN where it is unknown."""
+        """Standard error of `mean` for this very set of data, from noise alone; NaN if unknown."""
         return self.log_px_error.square().sum().sqrt().item() / len(self.log_px)
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """Lower and upper end of an interval for each datum's log p(x), `(N,)` each; infinite above where not `reliable`."""
+        """Lower and upper end of an interval for each datum's log p(x), `(N,)` each; infinite above
+        where not `reliable`.
+        """
         reach, centre = self._quantile(level) * self.log_px_error, self._centre()
         return centre - reach, torch.where(self.reliable, centre + reach, math.inf)
 
@@ -84,7 +91,9 @@ class Estimate(ABC):
         return centre - reach, centre + reach if self.reliable.all() else math.inf
 
     def summary(self) -> dict[str, Any]:
-        """Means over the data with standard errors over the data, by name: what a table or a JSON file needs."""
+        """Means over the data with standard errors over the data, by name: what a table or a JSON
+        file needs.
+        """
         lower, upper = self.mean_interval()
         caveat = {"caveat": self.caveat} if self.caveat else {}
         return caveat | {

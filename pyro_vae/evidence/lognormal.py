@@ -1,13 +1,15 @@
 """log E[w] by few log-weights that are near normal, as the sums of many small steps are.
 
-Sixteen weights cannot show the tail that their mean rests on; a normal log w with mean m and variance v has
+Sixteen weights cannot show the tail that their mean rests on; a normal log w with mean m and
+variance v has
 
     log E[w] = m + v / 2,
 
-and an interval for that by the method of variance estimates recovery (MOVER), from the intervals of m and of v. It widens
-with the spread instead of being believed or not. Where log w is skewed to the left, as it is with few temperatures from the
-prior, its upper end is too high; where it is skewed to the right, as from a guide that is too narrow, it would be too low,
-so that it may be missed by 1% and not by 2.5% of normal log-weights (`experiments/coverage.py` has what that comes to).
+and an interval for that by the method of variance estimates recovery (MOVER), from the intervals of
+m and of v. It widens with the spread instead of being believed or not. Where log w is skewed to the
+left, as it is with few temperatures from the prior, its upper end is too high; where it is skewed
+to the right, as from a guide that is too narrow, it would be too low, so that it may be missed by
+1% and not by 2.5% of normal log-weights (`experiments/coverage.py` has what that comes to).
 
 References: Zou, Taleban, Huo (2009), for MOVER.
 """
@@ -34,18 +36,27 @@ def normal_upper(log_w: Tensor, level: float) -> Tensor:
 
     chains, variance = len(log_w), log_w.var(0)
     quantile = stats.t.ppf((1 + level) / 2, chains - 1)
-    more = (chains - 1) / stats.chi2.ppf((1 - level) / 2, chains - 1) - 1  # of the variance, in variances
-    return normal_mean(log_w) + (quantile**2 * variance / chains + (more * variance / 2) ** 2).sqrt()
+    # of the variance, in variances
+    more = (chains - 1) / stats.chi2.ppf((1 - level) / 2, chains - 1) - 1
+    return (
+        normal_mean(log_w) + (quantile**2 * variance / chains + (more * variance / 2) ** 2).sqrt()
+    )
 
 
 def beyond_normal(log_w: Tensor) -> float:
-    """The positive parts of k3 / 6 and k4 / 24 of log-weights `(K, N)`, averaged over data; unbiased k-statistics."""
+    """The positive parts of k3 / 6 and k4 / 24 of log-weights `(K, N)`, averaged over data;
+    unbiased k-statistics.
+    """
     from scipy import stats
 
     orders = [(3, 6), (4, 24)] if len(log_w) > 3 else []
-    return sum(max(0.0, float(stats.kstat(log_w.numpy(), n, axis=0).mean()) / times) for n, times in orders)
+    return sum(
+        max(0.0, float(stats.kstat(log_w.numpy(), n, axis=0).mean()) / times) for n, times in orders
+    )
 
 
 def upper_level(level: float) -> float:
-    """The level of a symmetric interval whose upper end is missed by a fifth of what one of this level may miss in all."""
+    """The level of a symmetric interval whose upper end is missed by a fifth of what one of this
+    level may miss in all.
+    """
     return 1 - 2 * (1 - level) / 5

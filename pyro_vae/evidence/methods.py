@@ -40,13 +40,25 @@ def log_evidence(
 
 @overload
 def log_evidence(
-    model: Program, guide: Program, x: Tensor, index: Tensor | None = None, *, method: Literal["best"], **options: Any
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    index: Tensor | None = None,
+    *,
+    method: Literal["best"],
+    **options: Any,
 ) -> Best: ...
 
 
 @overload
 def log_evidence(
-    model: Program, guide: Program, x: Tensor, index: Tensor | None = None, *, method: Method, **options: Any
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    index: Tensor | None = None,
+    *,
+    method: Method,
+    **options: Any,
 ) -> Estimate: ...
 
 
@@ -64,20 +76,24 @@ def log_evidence(
     Args:
         model, guide: Pyro programs `program(x, index)`.
         x: data `(N, *shape)`, binarised already where the model is of binary data.
-        index: what the programs get as `index`, the number of each datum `(N,)`, such as `data.test.numbers()` with
-            `data.test.x`. 0..N-1 unless given (a table's own `numbers`, of a `Local` guide that has some): right of programs
-            that do not read it, and of data that are counted so; a model that looks up covariates by number must be told.
-        method: "importance", from the guide (options of `by_importance`; with `target_error`, in nats, or a `budget`, in
-            seconds, data whose error is larger, or not vouched for, get more and more particles); "annealed", from the guide
-            to the posterior (options of `by_annealing`, and `start="prior"`); "quadrature", for one or two latents; "exact",
-            for models with a method `log_px`; "best", what serves best, with a verdict.
+        index: what the programs get as `index`, the number of each datum `(N,)`, such as
+            `data.test.numbers()` with `data.test.x`. 0..N-1 unless given (a table's own `numbers`,
+            of a `Local` guide that has some): right of programs that do not read it, and of data
+            that are counted so; a model that looks up covariates by number must be told.
+        method: "importance", from the guide (options of `by_importance`; with `target_error`, in
+            nats, or a `budget`, in seconds, data whose error is larger, or not vouched for, get
+            more and more particles); "annealed", from the guide to the posterior (options of
+            `by_annealing`, and `start="prior"`); "quadrature", for one or two latents; "exact", for
+            models with a method `log_px`; "best", what serves best, with a verdict.
         options: of the method.
 
     Returns:
-        An `Estimate`: per-datum values with errors and intervals; an `Evidence` of method "importance", with ESS and k-hat.
+        An `Estimate`: per-datum values with errors and intervals; an `Evidence` of method
+        "importance", with ESS and k-hat.
 
     Raises:
-        ValueError: an argument out of range, data that the model cannot score, or programs that do not match.
+        ValueError: an argument out of range, data that the model cannot score, or programs that do
+            not match.
 
     Example:
         >>> from pyro_vae import ExactGuide, LinearGaussian
@@ -92,16 +108,26 @@ def log_evidence(
     found, caveat = _by_method(model, guide, x, index, method, options), caveat_of(model)
     if isinstance(found, Best) and caveat:
         return replace(
-            found, caveat=caveat, chosen=replace(found.chosen, caveat=caveat), verdict=f"{found.verdict}; {caveat}"
+            found,
+            caveat=caveat,
+            chosen=replace(found.chosen, caveat=caveat),
+            verdict=f"{found.verdict}; {caveat}",
         )
     return replace(found, caveat=caveat) if caveat else found
 
 
 def _by_method(
-    model: Program, guide: Program, x: Tensor, index: Tensor | None, method: Method, options: dict[str, Any]
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    index: Tensor | None,
+    method: Method,
+    options: dict[str, Any],
 ) -> Estimate:
     """What the method of that name says."""
-    if method in ("importance", "best") or (method == "annealed" and options.get("start", "guide") == "guide"):
+    if method in ("importance", "best") or (
+        method == "annealed" and options.get("start", "guide") == "guide"
+    ):
         called(guide, "guide")
     if method == "importance":
         if "target_error" in options or "budget" in options:
@@ -130,12 +156,13 @@ def _refined(
     seed: int = 0,
     **options: Any,
 ) -> Evidence:
-    """Importance sampling with four times the particles, drawn afresh, for data whose error is above the target.
+    """Importance sampling with four times the particles, drawn afresh, for data whose error is
+    above the target.
 
-    An error that is not vouched for is above every target. Of data whose weights are `blind` no number of particles is
-    asked for: a guide that misses something needs another guide, or a `defensive` share, before it needs more draws.
-    It stops when no datum is left, when the next round would not end within the budget by the last one's pace, or at ten
-    million particles.
+    An error that is not vouched for is above every target. Of data whose weights are `blind` no
+    number of particles is asked for: a guide that misses something needs another guide, or a
+    `defensive` share, before it needs more draws. It stops when no datum is left, when the next
+    round would not end within the budget by the last one's pace, or at ten million particles.
     """
     check_positive("target_error", target_error)
     check_budget(budget)
@@ -152,10 +179,20 @@ def _refined(
             todo = torch.arange(len(x), device=x.device)
         num_particles *= _MORE
         costs = pace * len(todo) * num_particles
-        if not len(todo) or num_particles > _MOST or (budget and time.monotonic() - started + costs > budget):
+        if (
+            not len(todo)
+            or num_particles > _MOST
+            or (budget and time.monotonic() - started + costs > budget)
+        ):
             break
         part = by_importance(
-            model, guide, x[todo], index[todo], num_particles=num_particles, seed=seed + again, **options
+            model,
+            guide,
+            x[todo],
+            index[todo],
+            num_particles=num_particles,
+            seed=seed + again,
+            **options,
         )
         pace = part.seconds / (len(todo) * num_particles)
         particles[todo.cpu()] += num_particles

@@ -1,11 +1,14 @@
-"""The geometric path from a distribution that can be sampled to the posterior, over all latents of a program at once.
+"""The geometric path from a distribution that can be sampled to the posterior, over all latents of
+a program at once.
 
     log f_beta(z) = (1 - beta) log start(z) + beta log p(x, z),    beta from 0 to 1
 
-The start is the model's prior, so that log f_beta = log p(z) + beta log p(x | z), or a guide, which is closer to the
-posterior and needs fewer temperatures: q(z | x)^(1 - beta) p(x, z)^beta. log f_0 is normalised, and f_1 integrates to p(x).
+The start is the model's prior, so that log f_beta = log p(z) + beta log p(x | z), or a guide, which
+is closer to the posterior and needs fewer temperatures: q(z | x)^(1 - beta) p(x, z)^beta. log f_0
+is normalised, and f_1 integrates to p(x).
 
-The latents of all sites of a datum lie in one vector, `(K, B, P)` for K chains of B data, whatever their names and plates.
+The latents of all sites of a datum lie in one vector, `(K, B, P)` for K chains of B data, whatever
+their names and plates.
 """
 
 from __future__ import annotations
@@ -20,11 +23,18 @@ from torch import Tensor
 
 from pyro_vae.graphs import CaptureError, Compiled
 from pyro_vae.programs.inputs import check_density
-from pyro_vae.programs.traces import Program, constrained, log_joint, plate_depth, prior, sample_guide
+from pyro_vae.programs.traces import (
+    Program,
+    constrained,
+    log_joint,
+    plate_depth,
+    prior,
+    sample_guide,
+)
 
 
 class Point(NamedTuple):
-    """Latents `(K, B, P)`, the two log-densities there `(K, B)`, and their gradients `(K, B, P)`."""
+    """Latents `(K, B, P)`, both log-densities there `(K, B)`, and their gradients `(K, B, P)`."""
 
     z: Tensor
     log_start: Tensor
@@ -43,7 +53,9 @@ class Point(NamedTuple):
     def where(self, taken: Tensor, other: Point) -> Point:
         """The other point where `taken` `(K, B)`, this one elsewhere."""
         pairs = zip(other, self, strict=True)
-        return Point(*(torch.where(taken[..., None] if a.dim() == 3 else taken, a, b) for a, b in pairs))
+        return Point(
+            *(torch.where(taken[..., None] if a.dim() == 3 else taken, a, b) for a, b in pairs)
+        )
 
 
 @dataclass(frozen=True)
@@ -65,20 +77,28 @@ class Layout:
 
     def pack(self, latents: dict[str, Tensor]) -> Tensor:
         """Vectors `(S, B, P)`."""
-        return torch.cat([latents[name].movedim(self.depth, 1)[..., None].flatten(2) for name in self.shapes], -1)
+        return torch.cat(
+            [latents[name].movedim(self.depth, 1)[..., None].flatten(2) for name in self.shapes], -1
+        )
 
     def pack_one(self, latents: dict[str, Tensor]) -> Tensor:
-        """Vectors `(1, N, P)` of values `(*middle, N, *event)` from a run without particles, as `simulate` makes them."""
+        """Vectors `(1, N, P)` of values `(*middle, N, *event)` from a run without particles, as
+        `simulate` makes them.
+        """
+        # the data's dimension is the last but for the event's, len(shape) - (depth - 1) of them
         parts = [
             latents[name].movedim(self.depth - len(shape) - 2, 0)[..., None].flatten(1)
             for name, shape in self.shapes.items()
-        ]  # the data's dimension is the last but for those of the event, of which there are len(shape) - (depth - 1)
+        ]
         return torch.cat(parts, -1)[None]
 
     def unpack(self, z: Tensor) -> dict[str, Tensor]:
         """Values by site name."""
         parts = zip(self.shapes.items(), z.split(self.sizes, -1), strict=True)
-        return {name: part.reshape(*z.shape[:2], *shape).movedim(1, self.depth) for (name, shape), part in parts}
+        return {
+            name: part.reshape(*z.shape[:2], *shape).movedim(1, self.depth)
+            for (name, shape), part in parts
+        }
 
 
 class Path:
@@ -110,15 +130,17 @@ class Path:
         bounded = constrained(model, x[:2], index[:2])
         if bounded:
             raise ValueError(
-                f"model: its latents {bounded} are not real-valued, expected all of them on the whole line: transform them"
-                " in the model, or use method='importance'"
+                f"model: its latents {bounded} are not real-valued, expected all of them on the"
+                " whole line: transform them in the model, or use method='importance'"
             )
         if start is not None:
             check_density(start, x, index)
         latents, _ = sample_guide(prior(model), x[:2], index[:2], 1, depth)
         shapes = {name: tuple(value.movedim(depth, 1).shape[2:]) for name, value in latents.items()}
         self.layout = Layout(depth, shapes)
-        self._compiled = Compiled(self._evaluate, *filter(None, (model, start))) if compiled else None
+        self._compiled = (
+            Compiled(self._evaluate, *filter(None, (model, start))) if compiled else None
+        )
 
     @property
     def size(self) -> int:
@@ -127,7 +149,9 @@ class Path:
 
     def draw(self, x: Tensor, index: Tensor, num_chains: int) -> Tensor:
         """Latents from the start, `(K, B, P)`."""
-        latents, _ = sample_guide(self.start or prior(self.model), x, index, num_chains, self.layout.depth)
+        latents, _ = sample_guide(
+            self.start or prior(self.model), x, index, num_chains, self.layout.depth
+        )
         return self.layout.pack(latents).detach()
 
     def at(self, z: Tensor, x: Tensor, index: Tensor) -> Point:
@@ -140,7 +164,9 @@ class Path:
                     raise ValueError(
                         f"model, guide: cannot be compiled: {error}; use engine='pyro' or 'auto'"
                     ) from error
-                warnings.warn(f"the programs are not compiled, Pyro runs them: {error}", stacklevel=4)
+                warnings.warn(
+                    f"the programs are not compiled, Pyro runs them: {error}", stacklevel=4
+                )
                 self._compiled = None
         return Point(z, *self._evaluate(z, x, index))
 
@@ -149,7 +175,9 @@ class Path:
         latents, depth = self.layout.unpack(z), self.layout.depth
         log_prior, log_likelihood = log_joint(self.model, latents, x, index, depth)
         joint = log_prior + log_likelihood
-        return log_prior if self.start is None else log_joint(self.start, latents, x, index, depth)[0], joint
+        return log_prior if self.start is None else log_joint(self.start, latents, x, index, depth)[
+            0
+        ], joint
 
     def _evaluate(self, z: Tensor, x: Tensor, index: Tensor) -> list[Tensor]:
         with torch.enable_grad():

@@ -2,18 +2,21 @@
 
     p(x) = sum_g p(x, z_g) h^P,    z_g an even grid of spacing h in each of P = 1 or 2 dimensions
 
-For a smooth integrand that has died out at the grid's edges the error falls faster than any power of h. The grid of each
-datum is moved and stretched to cover the mean and ten standard deviations of what the last one has found; the first one
-covers the prior. As long as a handful of points hold all the mass, which of them is chance: the density is flattened, by a
-power below 1, until more of them count, so that no mode is lost on the way down. The error that is told is the difference to
-the sum over every other point, which has 2^P times fewer, and the mass at the grid's edges: about the error of a density
-that is smooth between two points, and no proof that it is.
+For a smooth integrand that has died out at the grid's edges the error falls faster than any power
+of h. The grid of each datum is moved and stretched to cover the mean and ten standard deviations of
+what the last one has found; the first one covers the prior. As long as a handful of points hold all
+the mass, which of them is chance: the density is flattened, by a power below 1, until more of them
+count, so that no mode is lost on the way down. The error that is told is the difference to the sum
+over every other point, which has 2^P times fewer, and the mass at the grid's edges: about the error
+of a density that is smooth between two points, and no proof that it is.
 
-What lies between the points is looked for by random ones, from the grid's cells and from the prior: their weights must
-agree with the sum, and be healthy. Thirty thousand find half of the mass in a spike a thousandth of the prior wide, where
-the one latent value is not far out, and may miss one that is narrower or of two values.
+What lies between the points is looked for by random ones, from the grid's cells and from the prior:
+their weights must agree with the sum, and be healthy. Thirty thousand find half of the mass in a
+spike a thousandth of the prior wide, where the one latent value is not far out, and may miss one
+that is narrower or of two values.
 
-A model that knows its log p(x) in closed form (a method `log_px(x)`) needs none of this: `by_closed_form`.
+A model that knows its log p(x) in closed form (a method `log_px(x)`) needs none of this:
+`by_closed_form`.
 """
 
 from __future__ import annotations
@@ -50,7 +53,8 @@ _AGREE = 4.0  # standard errors of theirs
 
 @dataclass(frozen=True)
 class Integrated(Estimate):
-    """log p(x) by quadrature or in closed form; its error is one of discretisation, zero for the closed form.
+    """log p(x) by quadrature or in closed form; its error is one of discretisation, zero for the
+    closed form.
 
     Attributes:
         num_points: points of the grid on a side; 0 for the closed form.
@@ -69,9 +73,12 @@ class Integrated(Estimate):
         return self.log_px_error < _TRUSTED
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """The value less and plus its discretisation error, whatever the level; all of the line where not `reliable`."""
+        """The value less and plus its discretisation error, whatever the level; all of the line
+        where not `reliable`.
+        """
         low, high = self.log_px - self.log_px_error, self.log_px + self.log_px_error
-        return torch.where(self.reliable, low, -math.inf), torch.where(self.reliable, high, math.inf)
+        low = torch.where(self.reliable, low, -math.inf)
+        return low, torch.where(self.reliable, high, math.inf)
 
     def mean_interval(self, level: float = 0.95) -> tuple[float, float]:
         """The mean of the intervals' ends."""
@@ -94,17 +101,20 @@ def by_closed_form(model: Program, x: Tensor, index: Tensor | None = None) -> In
     closed: Callable[..., Tensor] | None = getattr(model, "log_px", None)
     if closed is None:
         raise ValueError(
-            f"model: {type(model).__name__} has no method `log_px`, which method='exact' needs: use 'quadrature' for one or"
-            " two latents, 'annealed' or 'best'"
+            f"model: {type(model).__name__} has no method `log_px`, which method='exact' needs: use"
+            " 'quadrature' for one or two latents, 'annealed' or 'best'"
         )
     x, index = check_inputs(model, None, x, index)
     with evaluation(model, device=x.device):
         log_px = called(closed, "log_px")(x, index).double().cpu()
     if log_px.shape != (len(x),):
         raise ValueError(
-            f"model: its `log_px` gave shape {tuple(log_px.shape)}, expected a value per datum, ({len(x)},)"
+            f"model: its `log_px` gave shape {tuple(log_px.shape)}, expected a"
+            f" value per datum, ({len(x)},)"
         )
-    return Integrated(log_px, torch.zeros_like(log_px), 0.0, time.monotonic() - started, 0, num_points=0)
+    return Integrated(
+        log_px, torch.zeros_like(log_px), 0.0, time.monotonic() - started, 0, num_points=0
+    )
 
 
 def by_quadrature(
@@ -137,14 +147,17 @@ def by_quadrature(
     check_numbers({"num_points": (num_points, 51)})
     check_progress(progress)
     if num_points % 2 == 0:
-        raise ValueError(f"num_points: got {num_points}, expected an odd number: every other point is a grid too")
+        raise ValueError(
+            f"num_points: got {num_points}, expected an odd number: every other point is a grid too"
+        )
     x, index = check_inputs(model, None, x, index)
     with evaluation(model, device=x.device, seed=0):
         check_programs(model, prior(model), x, index)
         path = Path(model, None, x, index)
         if path.size > 2:
             raise ValueError(
-                f"model: got {path.size} latent values per datum, expected one or two: use method='annealed' or 'best'"
+                f"model: got {path.size} latent values per datum, expected one or two: use"
+                " method='annealed' or 'best'"
             )
         found = []
         for row in torch.arange(len(x), device=x.device).split(1):
@@ -166,27 +179,38 @@ def _integrate(path: Path, x: Tensor, index: Tensor, num_points: int) -> tuple[f
     while rounds < _ROUNDS:
         rounds += 1
         centre, grid = mean, mean + std * unit
-        log_joint = torch.cat([path.densities(part[:, None], x, index)[1][:, 0] for part in grid.split(_ROWS)]).double()
+        log_joint = torch.cat(
+            [path.densities(part[:, None], x, index)[1][:, 0] for part in grid.split(_ROWS)]
+        ).double()
         log_cell = (std.double() * (line[1] - line[0])).log().sum()
         heat, mass = _flattened(log_joint, 3**path.size)
         before, mean = std, (mass * grid).sum(0).to(draws.dtype)
         std = (mass * (grid - mean).square()).sum(0).sqrt().to(draws.dtype)
-        std = torch.maximum(std, before * (line[1] - line[0]) / 2)  # what lies between two points is not seen
+        # what lies between two points is not seen
+        std = torch.maximum(std, before * (line[1] - line[0]) / 2)
         if heat == 1 and (std / before - 1).abs().max() < _SETTLED:
             break
-    coarse = log_joint.reshape([num_points] * path.size)[(slice(None, None, 2),) * path.size].flatten()
+    every_other = (slice(None, None, 2),) * path.size
+    coarse = log_joint.reshape([num_points] * path.size)[every_other].flatten()
     fine = torch.logsumexp(log_joint, 0)
     halved = torch.logsumexp(coarse, 0) + path.size * math.log(2)
     edge = torch.softmax(log_joint, 0)[(unit.abs() == _REACH).any(1)].sum()
     log_px, error = (fine + log_cell).item(), ((fine - halved).abs() + edge).item()
     if error < _TRUSTED:
-        cells = _Cells(centre, before * (line[1] - line[0]), num_points, torch.log_softmax(log_joint, 0) - log_cell)
+        cells = _Cells(
+            centre,
+            before * (line[1] - line[0]),
+            num_points,
+            torch.log_softmax(log_joint, 0) - log_cell,
+        )
         error = max(error, _between(path, x, index, cells, log_px))
     return log_px, error, rounds
 
 
 class _Cells(NamedTuple):
-    """The density that is flat around each point of a grid: its centre and widths `(P,)`, points a side, log-heights."""
+    """The density that is flat around each point of a grid: its centre and widths `(P,)`, points a
+    side, log-heights.
+    """
 
     centre: Tensor
     width: Tensor
@@ -198,8 +222,15 @@ class _Cells(NamedTuple):
         masses = torch.softmax(self.heights, 0)
         spots = torch.multinomial(masses, number, replacement=True)
         size = len(self.centre)
-        places = [(spots // self.num_points ** (size - 1 - dim)) % self.num_points for dim in range(size)]
-        offsets = torch.stack(places, -1) - self.num_points // 2 + torch.rand(number, size, device=spots.device) - 0.5
+        places = [
+            (spots // self.num_points ** (size - 1 - dim)) % self.num_points for dim in range(size)
+        ]
+        offsets = (
+            torch.stack(places, -1)
+            - self.num_points // 2
+            + torch.rand(number, size, device=spots.device)
+            - 0.5
+        )
         return (self.centre + self.width * offsets).to(self.centre.dtype)
 
     def log_density(self, z: Tensor) -> Tensor:
@@ -227,7 +258,9 @@ def _between(path: Path, x: Tensor, index: Tensor, cells: _Cells, log_px: float)
 
 
 def _flattened(log_joint: Tensor, least: int) -> tuple[float, Tensor]:
-    """The largest power of the density, halved from 1, whose mass `(G, 1)` is spread over `least` points in effect."""
+    """The largest power of the density, halved from 1, whose mass `(G, 1)` is spread over `least`
+    points in effect.
+    """
     heat = 1.0
     while True:
         mass = torch.softmax(heat * log_joint, 0)

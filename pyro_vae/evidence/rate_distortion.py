@@ -1,12 +1,14 @@
 """The rate-distortion curve of a frozen decoder, along one annealing run and without an encoder.
 
-At inverse temperature beta the chains are near p_beta(z | x), proportional to p(z) p(x | z)^beta, the distribution that a
-perfect encoder for the weight 1 / beta would return. Its distortion D and rate R, with Z_beta = E_p[p(x | z)^beta], are
+At inverse temperature beta the chains are near p_beta(z | x), proportional to p(z) p(x | z)^beta,
+the distribution that a perfect encoder for the weight 1 / beta would return. Its distortion D and
+rate R, with Z_beta = E_p[p(x | z)^beta], are
 
     D(beta) = -E[log p(x | z)],    R(beta) = KL(p_beta || p(z)) = -log Z_beta - beta D(beta)
 
-and annealing from the prior has an estimate of log Z_beta at every stage: a lower bound in expectation, so that R is an
-upper one at the D that was found. The slope of the curve is dD / dR = -1 / beta.
+and annealing from the prior has an estimate of log Z_beta at every stage: a lower bound in
+expectation, so that R is an upper one at the D that was found. The slope of the curve is
+dD / dR = -1 / beta.
 
 References: Huang, Makhzani, Cao, Grosse (2020); Alemi et al. (2018).
 """
@@ -33,7 +35,8 @@ class Curve:
 
     Attributes:
         beta: inverse temperatures `(G,)`.
-        rate, distortion: of each datum, `(G, N)`; at beta = 1, rate + distortion is minus the estimate of log p(x).
+        rate, distortion: of each datum, `(G, N)`; at beta = 1, rate + distortion is minus the
+            estimate of log p(x).
     """
 
     beta: Tensor
@@ -53,7 +56,8 @@ def rate_distortion_curve(
     seed: int = 0,
     engine: Engine = "auto",
 ) -> Curve:
-    """Trace the rate and the distortion of the best encoder at each weight of the KL term, by annealing from the prior.
+    """Trace the rate and the distortion of the best encoder at each weight of the KL term, by
+    annealing from the prior.
 
     Args:
         model: Pyro program whose latents are real-valued.
@@ -67,7 +71,8 @@ def rate_distortion_curve(
 
     Example:
         >>> from pyro_vae import LinearGaussian
-        >>> curve = rate_distortion_curve(LinearGaussian(5, 2), torch.randn(3, 5), num_points=4, num_temperatures=20)
+        >>> model, x = LinearGaussian(5, 2), torch.randn(3, 5)
+        >>> curve = rate_distortion_curve(model, x, num_points=4, num_temperatures=20)
         >>> curve.rate.shape
         torch.Size([4, 3])
     """

@@ -1,8 +1,10 @@
-"""The two runs behind an estimate, latents drawn from the guide and scored by the model, compiled where it pays.
+"""The two runs behind an estimate, latents drawn from the guide and scored by the model, compiled
+where it pays.
 
-A graph serves one shape, so all chunks of an estimate are made of one shape: particles are cut evenly, and a block or chunk
-that is short (the last data, say) is filled up with copies of its last row, whose scores are thrown away. What is drawn is
-never padded: the noise is the same whichever engine runs.
+A graph serves one shape, so all chunks of an estimate are made of one shape: particles are cut
+evenly, and a block or chunk that is short (the last data, say) is filled up with copies of its last
+row, whose scores are thrown away. What is drawn is never padded: the noise is the same whichever
+engine runs.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ class Scores:
         defensive: share of the particles that the model's prior draws.
 
     Raises:
-        ValueError: an unknown engine or precision; at a call, programs that cannot be compiled under engine "compiled".
+        ValueError: an unknown engine or precision; at a call, programs that cannot be compiled
+            under engine "compiled".
     """
 
     def __init__(
@@ -59,7 +62,13 @@ class Scores:
     ) -> None:
         check_engine(engine)
         check_choice("precision", precision, Precision)
-        self.model, self.guide, self.depth, self.width, self.defensive = model, guide, depth, width, defensive
+        self.model, self.guide, self.depth, self.width, self.defensive = (
+            model,
+            guide,
+            depth,
+            width,
+            defensive,
+        )
         self.half = precision == "bfloat16"
         self.compiled = engine == "compiled" or (engine == "auto" and num_rows >= _WORTH_IT)
         self.fallback = engine == "auto"
@@ -68,18 +77,26 @@ class Scores:
         self._sample = Compiled(self._sample_tensors, guide)
         self._score = Compiled(self._score_tensors, model)
 
-    def sample(self, x: Tensor, index: Tensor, num_particles: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Latents by site name, each `(S, ..., B, *event)`, and log q `(S, B)`; the last ones are the prior's."""
+    def sample(
+        self, x: Tensor, index: Tensor, num_particles: int
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Latents by site name, each `(S, ..., B, *event)`, and log q `(S, B)`; the last ones are
+        the prior's.
+        """
         num_prior = self._num_prior(num_particles)
         latents, log_guide = self._from_guide(x, index, num_particles - num_prior)
         if not num_prior:
             return latents, log_guide
         others, _ = sample_guide(prior(self.model), x, index, num_prior, self.depth)
-        theirs, _ = log_joint(self.guide, others, x, index, self.depth)  # log q of what it did not draw
-        return {name: torch.cat([z, others[name]]) for name, z in latents.items()}, torch.cat([log_guide, theirs])
+        # log q of what it did not draw
+        theirs, _ = log_joint(self.guide, others, x, index, self.depth)
+        both = {name: torch.cat([z, others[name]]) for name, z in latents.items()}
+        return both, torch.cat([log_guide, theirs])
 
     def mixed(self, log_guide: Tensor, log_prior: Tensor) -> Tensor:
-        """The log-density `(S, B)` of what drew the particles: q, or its mixture with the prior in these proportions."""
+        """The log-density `(S, B)` of what drew the particles: q, or its mixture with the prior in
+        these proportions.
+        """
         num_prior = self._num_prior(len(log_guide))
         if not num_prior:
             return log_guide
@@ -91,7 +108,9 @@ class Scores:
             return 0
         return min(max(1, round(self.defensive * num_particles)), num_particles - 1)
 
-    def _from_guide(self, x: Tensor, index: Tensor, num_particles: int) -> tuple[dict[str, Tensor], Tensor]:
+    def _from_guide(
+        self, x: Tensor, index: Tensor, num_particles: int
+    ) -> tuple[dict[str, Tensor], Tensor]:
         if self.compiled and len(x) == self.width and num_particles >= self._most:
             self._most = num_particles
             outputs = self._try(self._sample, num_particles, x, index)
@@ -101,7 +120,9 @@ class Scores:
         return sample_guide(self.guide, x, index, num_particles, self.depth)
 
     def chunk(self, num_particles: int, most_rows: int) -> tuple[int, int]:
-        """Particles and data of a chunk of at most `most_rows` rows, where noise blocks have `num_particles` at most."""
+        """Particles and data of a chunk of at most `most_rows` rows, where noise blocks have
+        `num_particles` at most.
+        """
         columns = min(self.width, most_rows)
         chunks = math.ceil(num_particles / max(1, most_rows // columns))
         return math.ceil(num_particles / chunks), columns
@@ -114,21 +135,38 @@ class Scores:
         chunk, columns = shape
         parts = []
         for s in range(0, num_particles, chunk):
-            row = [self._chunk(latents, x, index, s, chunk, d, columns) for d in range(0, len(x), columns)]
+            row = [
+                self._chunk(latents, x, index, s, chunk, d, columns)
+                for d in range(0, len(x), columns)
+            ]
             parts.append([torch.cat(part, 1) for part in zip(*row, strict=True)])
         prior, likelihood = (torch.cat(part) for part in zip(*parts, strict=True))
         return prior, likelihood
 
     def _chunk(
-        self, latents: dict[str, Tensor], x: Tensor, index: Tensor, s: int, chunk: int, d: int, columns: int
+        self,
+        latents: dict[str, Tensor],
+        x: Tensor,
+        index: Tensor,
+        s: int,
+        chunk: int,
+        d: int,
+        columns: int,
     ) -> tuple[Tensor, ...]:
-        values = {name: z[s : s + chunk].narrow(self.depth, d, min(columns, len(x) - d)) for name, z in latents.items()}
+        values = {
+            name: z[s : s + chunk].narrow(self.depth, d, min(columns, len(x) - d))
+            for name, z in latents.items()
+        }
         x, index = x[d : d + columns], index[d : d + columns]
         size = len(next(iter(values.values()))), len(x)
         if self.compiled:
             names = tuple(values)
-            filled = [_fill(_fill(z, 0, chunk), self.depth, columns).contiguous() for z in values.values()]
-            outputs = self._try(self._score, names, _fill(x, 0, columns), _fill(index, 0, columns), *filled)
+            filled = [
+                _fill(_fill(z, 0, chunk), self.depth, columns).contiguous() for z in values.values()
+            ]
+            outputs = self._try(
+                self._score, names, _fill(x, 0, columns), _fill(index, 0, columns), *filled
+            )
             if outputs is not None:
                 return tuple(part[: size[0], : size[1]] for part in outputs)
         return tuple(self._score_tensors(tuple(values), x, index, *values.values()))
@@ -138,7 +176,9 @@ class Scores:
             return function(*arguments)
         except CaptureError as error:
             if not self.fallback:
-                raise ValueError(f"model, guide: cannot be compiled: {error}; use engine='pyro' or 'auto'") from error
+                raise ValueError(
+                    f"model, guide: cannot be compiled: {error}; use engine='pyro' or 'auto'"
+                ) from error
             warnings.warn(f"the programs are not compiled, Pyro runs them: {error}", stacklevel=5)
             self.compiled = False
             return None
@@ -148,7 +188,9 @@ class Scores:
         self._names = tuple(latents)
         return [log_guide, *latents.values()]
 
-    def _score_tensors(self, names: tuple[str, ...], x: Tensor, index: Tensor, *values: Tensor) -> list[Tensor]:
+    def _score_tensors(
+        self, names: tuple[str, ...], x: Tensor, index: Tensor, *values: Tensor
+    ) -> list[Tensor]:
         latents = dict(zip(names, values, strict=True))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
             return list(log_joint(self.model, latents, x, index, self.depth))
@@ -160,4 +202,6 @@ def _fill(values: Tensor, dim: int, size: int) -> Tensor:
     if missing == 0:
         return values
     last = values.narrow(dim, values.shape[dim] - 1, 1)
-    return torch.cat([values, last.expand(*(missing if i == dim else -1 for i in range(values.dim())))], dim)
+    return torch.cat(
+        [values, last.expand(*(missing if i == dim else -1 for i in range(values.dim())))], dim
+    )

@@ -1,19 +1,21 @@
 """Scouts: does the posterior have a mode from which the guide never draws?
 
-Weights cannot say. A guide that holds one of two equal modes gives the same weights as an exact guide does, but for the
-factor 2 that is missing in all of them. So some scouts climb log p(x, z), from draws of the prior and of the guide; where
-one ends outside of everything that the guide draws, and not far below the highest point that any of them has found, the
-guide is taken to miss it, and no interval around its estimate is closed.
+Weights cannot say. A guide that holds one of two equal modes gives the same weights as an exact
+guide does, but for the factor 2 that is missing in all of them. So some scouts climb log p(x, z),
+from draws of the prior and of the guide; where one ends outside of everything that the guide draws,
+and not far below the highest point that any of them has found, the guide is taken to miss it, and
+no interval around its estimate is closed.
 
-This finds modes whose basin the prior reaches: of K scouts all miss a basin of prior mass b with probability (1 - b)^K or
-less. (Half of them start at the mirror images of the others: of two modes that a symmetry of the model makes, none is
-missed.) It compares heights and not masses, so that it may also object to a mode that is high and narrow. A scout that
-finds nothing proves nothing.
+This finds modes whose basin the prior reaches: of K scouts all miss a basin of prior mass b with
+probability (1 - b)^K or less. (Half of them start at the mirror images of the others: of two modes
+that a symmetry of the model makes, none is missed.) It compares heights and not masses, so that it
+may also object to a mode that is high and narrow. A scout that finds nothing proves nothing.
 
-Where there is nothing to climb, because latents are constrained or the likelihood has no gradient, and beside the scouts
-where there is, the prior's own draws are weighed: where the mean of their p(x | z), which is a bound from below as well,
-lies clearly above the guide's estimate, the guide has missed something. In few dimensions that finds what no climb does,
-such as a guide of a smaller support than the prior's; in many it finds nothing.
+Where there is nothing to climb, because latents are constrained or the likelihood has no gradient,
+and beside the scouts where there is, the prior's own draws are weighed: where the mean of their p(x
+| z), which is a bound from below as well, lies clearly above the guide's estimate, the guide has
+missed something. In few dimensions that finds what no climb does, such as a guide of a smaller
+support than the prior's; in many it finds nothing.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ def missed(
     num_scouts: int = NUM_SCOUTS,
     seed: int = 0,
 ) -> Tensor:
-    """Whether scouts, or the prior's own draws, have found what the guide misses of each datum's posterior, `(N,)`.
+    """Whether scouts, or the prior's own draws, have found what the guide misses of each datum's
+    posterior, `(N,)`.
 
     Args:
         log_px, error: what was estimated from the guide's draws `(N,)`.
@@ -69,40 +72,60 @@ def missed(
 
 @torch.no_grad()
 def unreached(
-    model: Program, guide: Program, x: Tensor, index: Tensor, num_scouts: int = NUM_SCOUTS, seed: int = 0
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    index: Tensor,
+    num_scouts: int = NUM_SCOUTS,
+    seed: int = 0,
 ) -> Tensor:
-    """Whether a scout has found a mode of each datum's posterior that the guide misses, `(N,)`, on the CPU.
+    """Whether a scout has found a mode of each datum's posterior that the guide misses, `(N,)`, on
+    the CPU.
 
-    Nowhere, where the latents are not all real-valued: there is nothing to climb. To be called in evaluation state, the
-    noise of which it sets.
+    Nowhere, where the latents are not all real-valued: there is nothing to climb. To be called in
+    evaluation state, the noise of which it sets.
     """
     nowhere = torch.zeros(len(x), dtype=torch.bool)
     try:
         path = Path(model, None, x, index)
         path.at(path.draw(x[:1], index[:1], 1), x[:1], index[:1])
-    except Exception:  # latents that are constrained, or whatever a program without a gradient raises
+    except Exception:
+        # latents that are constrained, or whatever a program without a gradient raises
         return nowhere
     size = max(1, _VALUES // (x[0].numel() * (num_scouts + _FROM_GUIDE)))
     found = []
     for number, rows in enumerate(batches(x, index, min(size, _MOST), guide)):
-        torch.manual_seed(int(np.random.SeedSequence([seed, number, 1]).generate_state(1, np.uint64)[0]))
+        torch.manual_seed(
+            int(np.random.SeedSequence([seed, number, 1]).generate_state(1, np.uint64)[0])
+        )
         found.append(_look(path, guide, x[rows], index[rows], num_scouts).cpu())
     return torch.cat(found)
 
 
 @torch.no_grad()
 def outweighed(
-    model: Program, guide: Program, x: Tensor, index: Tensor, log_px: Tensor, error: Tensor, seed: int = 0
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    index: Tensor,
+    log_px: Tensor,
+    error: Tensor,
+    seed: int = 0,
 ) -> Tensor:
-    """Whether draws of the prior say that log p(x) `(N,)`, told with this error, is too low for each datum, on the CPU."""
+    """Whether draws of the prior say that log p(x) `(N,)`, told with this error, is too low for
+    each datum, on the CPU.
+    """
     depth, found = plate_depth(model, guide, x, index), []
     size = max(1, _VALUES // (x[0].numel() * _PRIOR_DRAWS))
     for number, rows in enumerate(torch.arange(len(x), device=x.device).split(min(size, _MOST))):
-        torch.manual_seed(int(np.random.SeedSequence([seed, number, 2]).generate_state(1, np.uint64)[0]))
+        torch.manual_seed(
+            int(np.random.SeedSequence([seed, number, 2]).generate_state(1, np.uint64)[0])
+        )
         latents, _ = sample_guide(prior(model), x[rows], index[rows], _PRIOR_DRAWS, depth)
         found.append(log_joint(model, latents, x[rows], index[rows], depth)[1].double().cpu())
     log_w = torch.cat(found, 1)
-    share = (_SURE * log_mean_exp_error(log_w)).nan_to_num(nan=1.0).clamp(max=1)  # of the mean that may be noise
+    # of the mean that may be noise
+    share = (_SURE * log_mean_exp_error(log_w)).nan_to_num(nan=1.0).clamp(max=1)
     least = log_mean_exp(log_w) + torch.log1p(-share)
     return least > log_px + _SURE * error.nan_to_num(nan=math.inf) + _MATTERS
 
@@ -132,7 +155,9 @@ def _climb(path: Path, z: Tensor, scale: Tensor, x: Tensor, index: Tensor) -> Te
         uphill = torch.nan_to_num(path.at(z, x, index).grad_joint * scale, posinf=0.0, neginf=0.0)
         first = torch.lerp(uphill, first, _BETAS[0])
         second = torch.lerp(uphill.square(), second, _BETAS[1])
-        move = (first / (1 - _BETAS[0] ** step)) / ((second / (1 - _BETAS[1] ** step)).sqrt() + 1e-12)
+        move = (first / (1 - _BETAS[0] ** step)) / (
+            (second / (1 - _BETAS[1] ** step)).sqrt() + 1e-12
+        )
         z = z + _rate(step) * scale * move
     return z
 

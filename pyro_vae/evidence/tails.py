@@ -1,18 +1,22 @@
-"""What the largest weights say of those that were not drawn: how heavy the tail may be, and how much it may hold.
+"""What the largest weights say of those that were not drawn: how heavy the tail may be, and how
+much it may hold.
 
-A normal interval around log p_hat needs weights of finite variance, and enough of them to see it. The tail above the
-M-th largest weight u is near a generalised Pareto distribution of shape k and scale sigma, whatever the weights are, with
-mean excess sigma / (1 - k). Two things follow from a fit of it to the M largest,
+A normal interval around log p_hat needs weights of finite variance, and enough of them to see it.
+The tail above the M-th largest weight u is near a generalised Pareto distribution of shape k and
+scale sigma, whatever the weights are, with mean excess sigma / (1 - k). Two things follow from a
+fit of it to the M largest,
 
-    k + z (1 + k) / sqrt(M)          how heavy it may be: an upper limit of k, by the error of its estimate,
+    k + z (1 + k) / sqrt(M)
+        how heavy it may be: an upper limit of k, by the error of its estimate,
     log (1 + (M / S) (sigma / (1 - k) - mean excess seen) / p_hat)
-                                     how much it may add to log p_hat, at a high quantile of (k, sigma) given the excesses.
+        how much it may add to log p_hat, at a high quantile of (k, sigma) given the excesses.
 
-A set of weights that has missed its own tail looks light by both, and is low by the same accident. So whether an interval
-is to be believed is asked of one half of the particles, and the interval is drawn by the other half (`importance.py`).
+A set of weights that has missed its own tail looks light by both, and is low by the same accident.
+So whether an interval is to be believed is asked of one half of the particles, and the interval is
+drawn by the other half (`importance.py`).
 
-References: Zhang, Stephens (2009), for the fit and its quasi-posterior; Smith (1987), for the error of k;
-Vehtari, Simpson, Gelman, Yao, Gabry (2024), for the size of the tail and the prior of k.
+References: Zhang, Stephens (2009), for the fit and its quasi-posterior; Smith (1987), for the error
+of k; Vehtari, Simpson, Gelman, Yao, Gabry (2024), for the size of the tail and the prior of k.
 """
 
 from __future__ import annotations
@@ -24,7 +28,9 @@ import torch
 from torch import Tensor
 
 FEWEST = 100
-"""Weights below which no tail is fitted: intervals by fewer cover less than they say (experiments/coverage.py)."""
+"""Weights below which no tail is fitted: intervals by fewer cover less than they say
+(experiments/coverage.py).
+"""
 
 _ERRORS = 1.5  # standard errors of k from its estimate to its upper limit
 _LEVEL = 0.999  # quantile of what the tail may hold
@@ -36,8 +42,10 @@ class Tail(NamedTuple):
     """The tail of a set of weights, `(B,)` each.
 
     Attributes:
-        limit: upper limit of its shape k; infinite where nothing can be fitted, minus infinity for equal weights.
-        unseen: what it may add to the log of the mean weight, nats; infinite where k may be 1 or more.
+        limit: upper limit of its shape k; infinite where nothing can be fitted, minus infinity for
+            equal weights.
+        unseen: what it may add to the log of the mean weight, nats; infinite where k may be 1 or
+            more.
     """
 
     limit: Tensor
@@ -63,7 +71,11 @@ def tail(log_w: Tensor) -> Tail:
     largest = torch.topk(log_w - top, size + 1, 0).values.exp()  # (M + 1, B), from the largest on
     excess = (largest[:-1] - largest[-1]).flip(0)  # (M, B), ascending
     fits = (excess[size // 4] > 0) & top.isfinite()
-    shape, held = _fit(torch.where(fits, excess, torch.linspace(0.1, 1, size, dtype=torch.double)[:, None].to(excess)))
+    shape, held = _fit(
+        torch.where(
+            fits, excess, torch.linspace(0.1, 1, size, dtype=torch.double)[:, None].to(excess)
+        )
+    )
     mean = (log_w - top).exp().mean(0)
     more = torch.log1p((size / num_particles) * (held - excess.mean(0)).clamp(min=0) / mean)
     limit = torch.where(fits, shape + _ERRORS * (1 + shape) / math.sqrt(size), math.inf)
@@ -75,7 +87,8 @@ def tail(log_w: Tensor) -> Tail:
 def _fit(excess: Tensor) -> tuple[Tensor, Tensor]:
     """Posterior mean of k, and a high quantile of the mean excess sigma / (1 - k), `(B,)` each.
 
-    The profile likelihood of theta = -k / sigma is a posterior on a grid that the data choose, `(G, B)`.
+    The profile likelihood of theta = -k / sigma is a posterior on a grid that the data choose,
+    `(G, B)`.
     """
     size = len(excess)
     grid = 30 + int(math.sqrt(size))

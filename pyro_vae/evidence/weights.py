@@ -1,7 +1,8 @@
-"""What a set of log-weights says: the log of their mean, its error, and whether either can be believed.
+"""What a set of log-weights says: the log of their mean, its error, and whether either can be
+believed.
 
-All functions take log-weights `(S, B)`, S particles of each of B data, and return `(B,)`. They work in float64 and
-subtract the maximum first, so that weights of any size are safe.
+All functions take log-weights `(S, B)`, S particles of each of B data, and return `(B,)`. They work
+in float64 and subtract the maximum first, so that weights of any size are safe.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ MIN_PARTICLES = 25
 
 
 def log_mean_exp(log_w: Tensor) -> Tensor:
-    """log (1/S sum_s w_s), `(B,)` nats: a lower bound of log p(x) in expectation, tighter as S grows."""
+    """log (1/S sum_s w_s), `(B,)` nats: in expectation below log p(x), and nearer as S grows."""
     _check(log_w)
     return torch.logsumexp(log_w.double(), 0) - math.log(len(log_w))
 
 
 def ess(log_w: Tensor) -> Tensor:
-    """Effective sample size (sum w)^2 / sum w^2, `(B,)`, between 1 and S (Kong, 1992); 0 where no weight is above 0."""
+    """Effective sample size (sum w)^2 / sum w^2, `(B,)`, between 1 and S (Kong, 1992); 0 where no
+    weight is above 0.
+    """
     _check(log_w)
     log_w = log_w.double()
     effective = torch.exp(2 * torch.logsumexp(log_w, 0) - torch.logsumexp(2 * log_w, 0))
@@ -36,8 +39,8 @@ def log_mean_exp_error(log_w: Tensor) -> Tensor:
 
     NaN for S = 1, infinite where no weight is above 0.
 
-    The relative standard deviation of the mean weight, sqrt((S / ESS - 1) / (S - 1)). It is itself an estimate from the
-    same weights and says too little where k-hat is high.
+    The relative standard deviation of the mean weight, sqrt((S / ESS - 1) / (S - 1)). It is itself
+    an estimate from the same weights and says too little where k-hat is high.
     """
     num_particles = len(log_w)
     if num_particles == 1:
@@ -51,17 +54,19 @@ def pareto_k(log_w: Tensor) -> Tensor:
 
 
 def pareto_smoothed(log_w: Tensor) -> tuple[Tensor, Tensor]:
-    """k-hat, and log (1/S sum_s w_s) with a smoothed tail, `(B,)` each, by ArviZ's Pareto-smoothed importance sampling.
+    """k-hat, and log (1/S sum_s w_s) with a smoothed tail, `(B,)` each, by ArviZ's Pareto-smoothed
+    importance sampling.
 
-    k-hat is the shape of the weights' upper tail. Below 0.5 they have a finite variance, up to `pareto_threshold(S)` an
-    estimate from them is usable, above it is not. The largest weights are replaced by quantiles of the generalised Pareto
-    distribution that fits them, at most the largest: less variance, a little downward bias, no bound either way.
+    k-hat is the shape of the weights' upper tail. Below 0.5 they have a finite variance, up to
+    `pareto_threshold(S)` an estimate from them is usable, above it is not. The largest weights are
+    replaced by quantiles of the generalised Pareto distribution that fits them, at most the
+    largest: less variance, a little downward bias, no bound either way.
 
-    Weights that are all equal have no tail: 0 by definition. NaN or infinite weights: NaN, and so with fewer than 25
-    particles, where there is nothing to fit.
-    Where ties, or one weight that dwarfs the rest, leave fewer than five in the tail: infinite, as in ArviZ 0.23. The tail
-    has ceil(min(S / 5, 3 sqrt S)) weights in 0.23 and the floor of that in 1.x, so k-hat differs by about 0.001. Where
-    nothing is fitted nothing is smoothed.
+    Weights that are all equal have no tail: 0 by definition. NaN or infinite weights: NaN, and so
+    with fewer than 25 particles, where there is nothing to fit. Where ties, or one weight that
+    dwarfs the rest, leave fewer than five in the tail: infinite, as in ArviZ 0.23. The tail has
+    ceil(min(S / 5, 3 sqrt S)) weights in 0.23 and the floor of that in 1.x, so k-hat differs by
+    about 0.001. Where nothing is fitted nothing is smoothed.
 
     References: Vehtari, Simpson, Gelman, Yao, Gabry (2024); Yao, Vehtari, Simpson, Gelman (2018).
     """
@@ -74,8 +79,10 @@ def pareto_smoothed(log_w: Tensor) -> tuple[Tensor, Tensor]:
     ordered = log_w.sort(0, descending=True).values
     spread = ordered[0] - ordered[-1]
     broken = ordered[0].isnan() | ordered[-1].isnan() | ordered[0].isinf()
-    equal = spread <= 1e-9 * (1 + ordered[0].abs())  # weights of zero are weights: with one of them, spread is infinite
-    cutoff = torch.maximum(ordered[size], ordered[0] + math.log(np.finfo(float).tiny))  # below, weights underflow to 0
+    # weights of zero are weights: with one of them, spread is infinite
+    equal = spread <= 1e-9 * (1 + ordered[0].abs())
+    # below, weights underflow to 0
+    cutoff = torch.maximum(ordered[size], ordered[0] + math.log(np.finfo(float).tiny))
     short = (ordered > cutoff).sum(0) < 5
     khat = torch.where(equal, 0.0, torch.full_like(spread, math.inf))
     khat[broken] = math.nan
@@ -87,16 +94,18 @@ def pareto_smoothed(log_w: Tensor) -> tuple[Tensor, Tensor]:
             np.argsort(weights)[-1 - size]
         )  # the largest weight below the tail: it keeps its value but for scale
         total = torch.logsumexp(torch.from_numpy(smoothed), 0).item()
-        if np.isfinite([weights[place], smoothed[place], total]).all():  # else no scale to be had, or no tail that fits
+        # else no scale to be had, or no tail that fits
+        if np.isfinite([weights[place], smoothed[place], total]).all():
             mean[column] = total + weights[place] - smoothed[place] - math.log(len(log_w))
     return khat.to(device), mean.to(device)
 
 
 def resampled(log_w: Tensor, generator: torch.Generator) -> Tensor:
-    """Which particles to take `(S, B)`, so that all count the same: each about S w_s / sum w times, in random order.
+    """Which particles to take `(S, B)`, so that all count the same: each about S w_s / sum w times,
+    in random order.
 
-    Systematic resampling, whose counts differ from their expectation by less than 1. A datum whose weights are no numbers,
-    or all zero, keeps its particles as they are.
+    Systematic resampling, whose counts differ from their expectation by less than 1. A datum whose
+    weights are no numbers, or all zero, keeps its particles as they are.
 
     References: Douc, Cappe, Moulines (2005), section 2.4.
     """
@@ -105,27 +114,36 @@ def resampled(log_w: Tensor, generator: torch.Generator) -> Tensor:
     shares = torch.softmax(log_w.double().cpu(), 0)
     shares = torch.where(shares.isnan().any(0), 1 / num_particles, shares)
     places = torch.arange(num_particles, dtype=torch.double)
-    places = (places + torch.rand(log_w.shape[1], 1, dtype=torch.double, generator=generator)) / num_particles  # (B, S)
+    # (B, S)
+    places = (
+        places + torch.rand(log_w.shape[1], 1, dtype=torch.double, generator=generator)
+    ) / num_particles
     rows = torch.searchsorted(shares.cumsum(0).T.contiguous(), places).clamp(max=num_particles - 1)
     return rows.T[torch.randperm(num_particles, generator=generator)]
 
 
 def pareto_threshold(num_particles: int) -> float:
-    """k-hat above which an estimate from S weights is unreliable, min(1 - 1 / log10 S, 0.7) (Vehtari et al., 2024)."""
-    return min(1 - 1 / math.log10(num_particles), 0.7) if num_particles >= MIN_PARTICLES else math.nan
+    """k-hat above which an estimate from S weights is unreliable, min(1 - 1 / log10 S, 0.7)
+    (Vehtari et al., 2024).
+    """
+    return (
+        min(1 - 1 / math.log10(num_particles), 0.7) if num_particles >= MIN_PARTICLES else math.nan
+    )
 
 
 def _check(log_w: Tensor) -> None:
     if log_w.dim() != 2 or len(log_w) == 0:
         raise ValueError(
-            f"log_w: got shape {tuple(log_w.shape)}, expected (particles, data) with at least one particle"
+            f"log_w: got shape {tuple(log_w.shape)}, expected (particles, data)"
+            " with at least one particle"
         )
 
 
 def _psis(log_w: np.ndarray) -> tuple[np.ndarray, float]:
-    """Smoothed log-weights `(S,)`, up to a constant, and k-hat, from ArviZ 1.x (arviz_stats) or 0.23."""
+    """Smoothed log-weights `(S,)` up to a constant, and k-hat: ArviZ 1.x (arviz_stats) or 0.23."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ArviZ 0.23 announces its successor when imported; NumPy, an overflowing tail
+        # ArviZ 0.23 announces its successor when imported; NumPy, an overflowing tail
+        warnings.simplefilter("ignore")
         try:
             from arviz_stats.base import array_stats
         except ImportError:
@@ -133,5 +151,6 @@ def _psis(log_w: np.ndarray) -> tuple[np.ndarray, float]:
 
             smoothed, khat = arviz.psislw(log_w)
         else:
-            smoothed, khat = array_stats.psislw(-log_w)  # it takes log-likelihoods and changes their sign
+            # it takes log-likelihoods and changes their sign
+            smoothed, khat = array_stats.psislw(-log_w)
     return np.asarray(smoothed, dtype=np.float64), float(khat)

@@ -1,7 +1,8 @@
-"""Files that are whole or not there: written beside their place, flushed to the disk, and moved over it in one step.
+"""Files that are whole or not there: written beside their place, flushed to the disk, and moved
+over it in one step.
 
-What takes the place of a file is a file: a folder, a device or a pipe is not replaced, and a link is replaced and not
-followed. On a full disk the file that was there stays as it was.
+What takes the place of a file is a file: a folder, a device or a pipe is not replaced, and a link
+is replaced and not followed. On a full disk the file that was there stays as it was.
 """
 
 from __future__ import annotations
@@ -21,28 +22,32 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class CannotWrite(OSError):
-    """A disk that is full, or fails: the file could not be written, and what was there before is as it was."""
+    """A disk that is full, or fails: the file was not written, and what was there is as it was."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
-            f"{path}: cannot be written ({reason}): what was there before is whole; make room and try again"
+            f"{path}: cannot be written ({reason}): what was there before is"
+            " whole; make room and try again"
         )
         self.path, self.reason = path, reason
 
 
 def check_replaceable(name: str, path: Path) -> None:
-    """Raise a ValueError where there is something at `path` that a file cannot take the place of."""
+    """Raise a ValueError where something is at `path` that a file cannot take the place of."""
     try:
         mode = path.lstat().st_mode
     except (OSError, ValueError):  # nothing is there, or nothing can be: whoever writes will see
         return
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
         kind = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
-        raise ValueError(f"{name}: {path} is {kind}, expected a file, or nothing: choose another path")
+        raise ValueError(
+            f"{name}: {path} is {kind}, expected a file, or nothing: choose another path"
+        )
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call `write` on a temporary file in the same folder, flush it to the disk and move it to `path`.
+    """Call `write` on a temporary file in the same folder, flush it to the disk and move it to
+    `path`.
 
     Raises:
         CannotWrite: the disk is full.
@@ -78,12 +83,16 @@ def read_whole(path: Path, limit: int = MAX_BYTES) -> bytes:
     with path.open("rb") as file:
         raw = file.read(limit + 1) if path.stat().st_size <= limit else b""
         if len(raw) > limit or path.stat().st_size > limit:
-            raise ValueError(f"{path}: got {path.stat().st_size:,} bytes, expected at most {limit:,}")
+            raise ValueError(
+                f"{path}: got {path.stat().st_size:,} bytes, expected at most {limit:,}"
+            )
     return raw
 
 
 def reserve(path: Path, size: int) -> None:
-    """Raise the OSError of a full disk where a file at `path` could not hold so many bytes; for who does not survive it."""
+    """Raise the OSError of a full disk where a file at `path` could not hold so many bytes; for who
+    does not survive it.
+    """
     with path.open("rb+") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
@@ -94,7 +103,8 @@ def reserve(path: Path, size: int) -> None:
 
 @contextmanager
 def staged(folder: Path, make_way: Callable[[], object]) -> Iterator[Path]:
-    """A folder to write new files in, which take their places in `folder` together once all are whole.
+    """A folder to write new files in, which take their places in `folder` together once all are
+    whole.
 
     Args:
         folder: where they belong.

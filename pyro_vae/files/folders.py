@@ -1,4 +1,6 @@
-"""Folders that are made where they are missing, and gone again where an error comes before anything is in them."""
+"""Folders that are made where they are missing, and gone again where an error comes before anything
+is in them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from pathlib import Path
 
 @contextmanager
 def making(name: str, folder: Path) -> Iterator[None]:
-    """Make a folder and its parents where they are missing; those that stay empty go where an error comes.
+    """Make a folder and its parents where they are missing; those that stay empty go where an error
+    comes.
 
     Raises:
         ValueError: it cannot be made; the argument or option `name` has asked for it.
@@ -25,7 +28,9 @@ def making(name: str, folder: Path) -> Iterator[None]:
     except (OSError, ValueError) as error:
         _remove(made)
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ValueError(f"{name}: cannot make {folder} ({reason}): choose another folder") from error
+        raise ValueError(
+            f"{name}: cannot make {folder} ({reason}): choose another folder"
+        ) from error
     try:
         yield
     except BaseException:
@@ -35,7 +40,7 @@ def making(name: str, folder: Path) -> Iterator[None]:
 
 @contextmanager
 def own_folder(name: str, path: Path) -> Iterator[None]:
-    """Make a folder for figures; a ValueError where it is a link, which would lead out of the run."""
+    """Make a folder for figures; a ValueError for a link, which would lead out of the run."""
     if path.is_symlink():
         raise ValueError(f"{name}: {path} is a link, expected a folder: remove it, or name another")
     with making(name, path):

@@ -1,6 +1,8 @@
-"""The small files of a run, JSON and CSV: written atomically, read as what they are, data that anybody may have written.
+"""The small files of a run, JSON and CSV: written atomically, read as what they are, data that
+anybody may have written.
 
-What is read is limited in size, is never code, and is printed without the control characters that a terminal would obey.
+What is read is limited in size, is never code, and is printed without the control characters that a
+terminal would obey.
 """
 
 from __future__ import annotations
@@ -52,9 +54,14 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(read_whole(path, MAX_TEXT))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: cannot be read as JSON ({error}): delete it and run the command again") from error
+        raise ValueError(
+            f"{path}: cannot be read as JSON ({error}): delete it and run the command again"
+        ) from error
     if not isinstance(facts, dict):
-        raise ValueError(f"{path}: got a {type(facts).__name__}, expected names with values: delete it and run again")
+        raise ValueError(
+            f"{path}: got a {type(facts).__name__}, expected names with"
+            " values: delete it and run again"
+        )
     return facts
 
 
@@ -63,14 +70,19 @@ def read_table(path: Path) -> list[dict[str, str]]:
     try:
         rows = list(csv.DictReader(io.StringIO(read_whole(path, MAX_TEXT).decode(), newline="")))
     except (ValueError, csv.Error) as error:
-        raise ValueError(f"{path}: cannot be read as a table ({error}): the file is torn") from error
+        raise ValueError(
+            f"{path}: cannot be read as a table ({error}): the file is torn"
+        ) from error
     if not rows or any(None in row or None in row.values() for row in rows):
-        raise ValueError(f"{path}: got no whole row, expected at least one, all of a length: the file is torn")
+        raise ValueError(
+            f"{path}: got no whole row, expected at least one, all of a length: the file is torn"
+        )
     return rows
 
 
 def printable(text: object) -> str:
-    r"""A text on one line in which every character can be printed; others as Python would write them.
+    r"""A text on one line in which every character can be printed; others as Python would write
+    them.
 
     Example:
         >>> printable("plain \x1b[31mred\nß")

@@ -1,4 +1,6 @@
-"""Python functions of tensors, run once and replayed as compiled graphs; torch only, nothing here knows of Pyro."""
+"""Python functions of tensors, run once and replayed as compiled graphs; torch only, nothing here
+knows of Pyro.
+"""
 
 from pyro_vae.graphs.capturing import CaptureError, Graph, capture, compile_graph, rollback
 from pyro_vae.graphs.compiled import Compiled

@@ -1,15 +1,17 @@
 """Capture: run a Python function of tensors once and keep what it did to tensors as one graph.
 
-`make_fx` records every tensor operation of the run, those of autograd included. What is not a tensor operation (poutine,
-plates, distribution objects, the loops of a network) is over when the run is, and costs nothing afterwards. Two things
-are done to the record:
+`make_fx` records every tensor operation of the run, those of autograd included. What is not a
+tensor operation (poutine, plates, distribution objects, the loops of a network) is over when the
+run is, and costs nothing afterwards. Two things are done to the record:
 
-* A tensor that the function read without being given it (a weight, a buffer, a table of data) becomes an input of the
-  graph, by identity: changing it in place, by an optimizer or `load_state_dict`, changes what the graph computes.
+* A tensor that the function read without being given it (a weight, a buffer, a table of data)
+  becomes an input of the graph, by identity: changing it in place, by an optimizer or
+  `load_state_dict`, changes what the graph computes.
 * A number that the function made a tensor of on the way (`torch.tensor(1.0)`) becomes a literal.
 
-`Tensor.item` gives a scalar tensor during the run, so that a loss that is only read, as Pyro's are, stays in the graph.
-Control flow on such a value, which one record cannot hold, is a `CaptureError`, and so are values that leave torch.
+`Tensor.item` gives a scalar tensor during the run, so that a loss that is only read, as Pyro's are,
+stays in the graph. Control flow on such a value, which one record cannot hold, is a `CaptureError`,
+and so are values that leave torch.
 """
 
 from __future__ import annotations
@@ -30,22 +32,34 @@ from torch.overrides import TorchFunctionMode
 Function = Callable[..., Sequence[Tensor | None]]
 """A function of tensors that returns a sequence of tensors."""
 
-_LEAVING = {torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__, torch.Tensor.__dlpack__}
-_OPTIONS = {"fallback_random": True}  # torch's own random numbers, in the program's order: the noise of an eager run
+_LEAVING = {
+    torch.Tensor.numpy,
+    torch.Tensor.tolist,
+    torch.Tensor.__array__,
+    torch.Tensor.__dlpack__,
+}
+# torch's own random numbers, in the program's order: the noise of an eager run
+_OPTIONS = {"fallback_random": True}
 
 
 class Moment:
-    """Torch's random state, on the CPU and the current GPU, and the buffers of modules, as they are at one time."""
+    """Torch's random state, on the CPU and the current GPU, and the buffers of modules, as they are
+    at one time.
+    """
 
     def __init__(self, modules: Iterable[nn.Module] = ()) -> None:
-        self._buffers = [(b, b.clone()) for module in modules for b in module._buffers.values() if b is not None]
+        self._buffers = [
+            (b, b.clone()) for module in modules for b in module._buffers.values() if b is not None
+        ]
         self._noise = torch.get_rng_state()
         self._cuda_noise = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
 
     def has_noise_of(self, other: Moment) -> bool:
         """Whether the random states are the same."""
         mine, theirs = self._cuda_noise, other._cuda_noise
-        same = torch.equal(mine, theirs) if mine is not None and theirs is not None else mine is theirs
+        same = (
+            torch.equal(mine, theirs) if mine is not None and theirs is not None else mine is theirs
+        )
         return same and torch.equal(self._noise, other._noise)
 
     def restore(self) -> None:
@@ -80,7 +94,8 @@ class CaptureError(RuntimeError):
     """A function that cannot be captured or compiled; the message has the reason.
 
     Attributes:
-        first: the run that the function had at the call, if it had one; nothing is left of it but this.
+        first: the run that the function had at the call, if it had one; nothing is left of it but
+            this.
     """
 
     first: FirstRun | None = None
@@ -91,7 +106,8 @@ class Graph:
     """A captured function.
 
     Attributes:
-        module: the graph, called as `module(*reads, *inputs)`; runs as it is, one operation at a time.
+        module: the graph, called as `module(*reads, *inputs)`; runs as it is, one operation at a
+            time.
         reads: the live tensors that the function read.
         after: where a run leaves the random state that the capture started from.
     """
@@ -107,7 +123,8 @@ class _ItemsAreTensors(TorchFunctionMode):
             return args[0].detach()
         if func in _LEAVING:
             raise CaptureError(
-                f"it takes the values of a tensor out of torch ({getattr(func, '__name__', func)}), where no graph follows"
+                "it takes the values of a tensor out of torch"
+                f" ({getattr(func, '__name__', func)}), where no graph follows"
             )
         return func(*args, **(kwargs or {}))
 
@@ -116,8 +133,8 @@ class _ItemsAreTensors(TorchFunctionMode):
 def _saved_tensors_let_go() -> Iterator[None]:
     """Free what autograd saves for backward passes that the function never makes.
 
-    The saved output of an operation that is recorded refers to itself, and would live as long as the process does, with
-    all that led to it.
+    The saved output of an operation that is recorded refers to itself, and would live as long as
+    the process does, with all that led to it.
     """
     saved: list[list[Tensor]] = []
 
@@ -132,14 +149,16 @@ def _saved_tensors_let_go() -> Iterator[None]:
 
 
 def _one_fake_mode() -> AbstractContextManager[Any]:
-    """One mode for the shapes that `make_fx` notes of all values; else it makes one for each, in a third of its time."""
+    """One mode for the shapes that `make_fx` notes of all values; else it makes one for each, in a
+    third of its time.
+    """
     guards, fake = import_module("torch._guards"), import_module("torch._subclasses.fake_tensor")
     return guards.tracing(guards.TracingContext(fake.FakeTensorMode(allow_fallback_kernels=True)))
 
 
 @contextmanager
 def rollback(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Put torch's random state, on the CPU and the current GPU, and the modules' buffers back at the end."""
+    """Put torch's random state, CPU and current GPU, and the modules' buffers back at the end."""
     before = Moment(modules)
     try:
         yield
@@ -147,15 +166,19 @@ def rollback(modules: Iterable[nn.Module]) -> Iterator[None]:
         before.restore()
 
 
-def capture(function: Function, inputs: Sequence[Tensor], modules: Iterable[nn.Module] = ()) -> Graph:
+def capture(
+    function: Function, inputs: Sequence[Tensor], modules: Iterable[nn.Module] = ()
+) -> Graph:
     """Run `function(*inputs)` once and return its graph.
 
     Torch's random state and the buffers of `modules` are left as they were: a capture is no step.
 
     Raises:
-        CaptureError: the function looks at the value of a tensor, or does what `make_fx` has no record of.
+        CaptureError: the function looks at the value of a tensor, or does what `make_fx` has no
+            record of.
     """
-    copies = [t.detach().clone() for t in inputs]  # a tensor given twice, or read besides, is then another one
+    # a tensor given twice, or read besides, is then another one
+    copies = [t.detach().clone() for t in inputs]
     try:
         with rollback(modules), _saved_tensors_let_go(), _one_fake_mode(), _ItemsAreTensors():
             module = make_fx(lambda *tensors: list(function(*tensors)))(*copies)
@@ -168,9 +191,11 @@ def capture(function: Function, inputs: Sequence[Tensor], modules: Iterable[nn.M
 
 
 def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Any]]:
-    """Compile a graph by Inductor for inputs of these shapes, strides, dtypes and devices; call it without gradients.
+    """Compile a graph by Inductor for inputs of these shapes, strides, dtypes and devices; call it
+    without gradients.
 
-    A graph holds no tensors of its own, so that one which says the same is compiled once in a process, whatever it reads.
+    A graph holds no tensors of its own, so that one which says the same is compiled once in a
+    process, whatever it reads.
 
     Raises:
         CaptureError: Inductor cannot, for want of a C++ compiler, say.
@@ -183,8 +208,11 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
         node.meta.clear()  # fake tensors of the capture, which the compiler would stumble on
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the compiler's own, of no use to who wrote the function
-            compiled = import_module("torch._inductor").compile(graph.module, tensors, options=_OPTIONS)
+            # the compiler's own, of no use to who wrote the function
+            warnings.simplefilter("ignore")
+            compiled = import_module("torch._inductor").compile(
+                graph.module, tensors, options=_OPTIONS
+            )
     except Exception as error:  # whatever Inductor raises
         raise CaptureError(f"Inductor cannot compile it: {_reason(error)}") from error
     finally:
@@ -201,7 +229,9 @@ _MOST = 64  # code of the last graphs that were compiled
 
 @contextmanager
 def sources_forgotten() -> Iterator[None]:
-    """Drop the sources of the graphs that are made meanwhile: torch.fx keeps them, for tracebacks, as long as it lives."""
+    """Drop the sources of the graphs that are made meanwhile: torch.fx keeps them, for tracebacks,
+    as long as it lives.
+    """
     kept: dict[str, str] = getattr(getattr(fx.graph_module, "_loader", None), "eval_cache", {})
     before = set(kept)
     try:
@@ -215,12 +245,17 @@ def sources_forgotten() -> Iterator[None]:
 def _reason(error: Exception) -> str:
     text = str(error)
     if "_local_scalar_dense" in text or (isinstance(error, TypeError) and "__bool__" in text):
-        return "it looks at the value of a tensor (`if`, `float`, a loop over data), and one graph holds one path only"
+        return (
+            "it looks at the value of a tensor (`if`, `float`, a loop over data), and one"
+            " graph holds one path only"
+        )
     return f"{type(error).__name__}: {next(iter(text.splitlines()), '')}"
 
 
 def _lift(module: fx.GraphModule) -> list[Tensor]:
-    """Make inputs, placed first, of all tensors that the graph holds, and return them; scalars become literals."""
+    """Make inputs, placed first, of all tensors that the graph holds, and return them; scalars
+    become literals.
+    """
     graph = module.graph
     first = next(iter(graph.nodes))
     reads: list[Tensor] = []
@@ -229,7 +264,9 @@ def _lift(module: fx.GraphModule) -> list[Tensor]:
     targets = {node.target for node in held}
     for node in held:
         value = getattr(module, node.target)
-        if value.dim() == 0 and all(u.target is torch.ops.aten.lift_fresh_copy.default for u in node.users):
+        if value.dim() == 0 and all(
+            u.target is torch.ops.aten.lift_fresh_copy.default for u in node.users
+        ):
             for user in list(node.users):
                 _replace_by_literal(graph, user, value)
         else:

@@ -1,15 +1,18 @@
-"""A function of tensors that is captured and compiled at its first call, and again where a graph of it would not be true.
+"""A function of tensors that is captured and compiled at its first call, and again where a graph of
+it would not be true.
 
     step = Compiled(function, model, guide)
     outputs = step(x, index)        # captured and compiled
     outputs = step(x, index)        # the graph alone
 
-The first call of a kind runs the function as it is before it is captured. What that run makes on the way (a parameter, a
-prototype, a guess), and draws noise for, no later run makes: then its outputs are those of the call, and the noise goes on
-from there, as if nothing were captured. Else the call is the graph's already.
+The first call of a kind runs the function as it is before it is captured. What that run makes on
+the way (a parameter, a prototype, a guess), and draws noise for, no later run makes: then its
+outputs are those of the call, and the noise goes on from there, as if nothing were captured. Else
+the call is the graph's already.
 
-One graph serves one signature: the inputs' shapes, strides, dtypes and devices, the other arguments' values, and the state
-of the programs (`Watch`). Graphs are kept, so that going back to an earlier signature costs nothing.
+One graph serves one signature: the inputs' shapes, strides, dtypes and devices, the other
+arguments' values, and the state of the programs (`Watch`). Graphs are kept, so that going back to
+an earlier signature costs nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ from pyro_vae.graphs.watch import Watch, facts
 
 _MOST_CAPTURES = 16  # after so many something changes at each call
 _COMPARED = {8**n for n in range(12)}  # calls of a graph before one at which it is compared
-_TOLERANCE = 1e-3  # relative; graphs in float32 differ by 1e-6 or so, another path of the program by far more
+# relative; graphs in float32 differ by 1e-6 or so, another path of the program by far more
+_TOLERANCE = 1e-3
 
 
 @dataclass
@@ -56,10 +60,12 @@ class _Entry:
 
 
 class Compiled:
-    """`function`, captured and compiled once for each signature of its arguments and of the programs.
+    """`function`, captured and compiled once for each signature of its arguments and of the
+    programs.
 
-    At the second, ninth, 65th, 513th, ... call of a graph its outputs are compared with the function's own on the arguments
-    at hand, from the same random state: what a record of one run cannot know comes to light there.
+    At the second, ninth, 65th, 513th, ... call of a graph its outputs are compared with the
+    function's own on the arguments at hand, from the same random state: what a record of one run
+    cannot know comes to light there.
 
     Args:
         function: from tensors (and hashable values) to a sequence of tensors, None among them.
@@ -67,9 +73,9 @@ class Compiled:
         context: entered around each run of the function itself.
 
     Raises at a call:
-        CaptureError: the function cannot be captured or compiled, or differs from its graph; random state and buffers are
-            then as they were, and `first` is the run that the function had, if any. An error of the function's own is
-            raised as it is.
+        CaptureError: the function cannot be captured or compiled, or differs from its graph; random
+            state and buffers are then as they were, and `first` is the run that the function had,
+            if any. An error of the function's own is raised as it is.
     """
 
     def __init__(
@@ -113,10 +119,15 @@ class Compiled:
         return entry if entry is not None and entry.holds() else None
 
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[_Entry, FirstRun]:
-        """Run the function as it is, capture it, and put random state and buffers back as they were before both."""
+        """Run the function as it is, capture it, and put random state and buffers back as they were
+        before both.
+        """
         with rollback(self._look().modules):
             with self.context():
-                outputs = [t.detach() if isinstance(t, Tensor) else t for t in self.function(*args, **kwargs)]
+                outputs = [
+                    t.detach() if isinstance(t, Tensor) else t
+                    for t in self.function(*args, **kwargs)
+                ]
             first = FirstRun(outputs, Moment(self._look().modules))
         try:
             return self._capture(args, kwargs), first
@@ -125,10 +136,13 @@ class Compiled:
             raise
 
     def _capture(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entry:
-        """A new graph, captured where the programs stay as they are; an earlier one where the first run led back to it."""
+        """A new graph, captured where the programs stay as they are; an earlier one where the first
+        run led back to it.
+        """
         signatures = _signatures(args, kwargs)
         entry = self._find(args, kwargs)
-        for _ in range(2):  # a capture may still add something (a name, a prototype): then once more
+        # a capture may still add something (a name, a prototype): then once more
+        for _ in range(2):
             watch = self._look()
             entry = entry or self._build(watch, args, kwargs)
             if not watch.changed():
@@ -136,7 +150,9 @@ class Compiled:
                 self._entries[self._state, signatures] = entry
                 return entry
             entry = None
-        raise CaptureError(f"running it changes {', '.join(watch.changed())}, which a graph would not")
+        raise CaptureError(
+            f"running it changes {', '.join(watch.changed())}, which a graph would not"
+        )
 
     def _look(self) -> Watch:
         """Watch the programs as they are now, and number that state of theirs."""
@@ -150,7 +166,9 @@ class Compiled:
     def _run(self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
         entry.calls += 1
         with torch.no_grad():
-            return entry.run(*entry.graph.reads, *(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)))
+            return entry.run(
+                *entry.graph.reads, *(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
+            )
 
     def _compare(self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         with self.context(), rollback(entry.watch.modules):
@@ -159,14 +177,15 @@ class Compiled:
             got = list(self._run(entry, args, kwargs))
         if not _agree(got, expected):
             raise CaptureError(
-                "on other data or noise it differs from what the graph computes: it uses random numbers or control flow that"
-                " are not torch's, say"
+                "on other data or noise it differs from what the graph computes: it uses random"
+                " numbers or control flow that are not torch's, say"
             )
 
     def _build(self, watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entry:
         if self.num_captures >= _MOST_CAPTURES:
             raise CaptureError(
-                f"an argument or attribute changes so often that {self.num_captures} graphs were not enough"
+                "an argument or attribute changes so often that"
+                f" {self.num_captures} graphs were not enough"
             )
         arguments = [*args, *kwargs.values()]
         places = [i for i, a in enumerate(arguments) if isinstance(a, Tensor)]
@@ -184,15 +203,19 @@ class Compiled:
                 graph = capture(function, inputs, watch.modules)
             self.num_captures += 1
             rewrite(graph.module)
-            return _Entry(graph, compile_graph(graph, inputs), watch, [facts(t) for t in graph.reads])
+            return _Entry(
+                graph, compile_graph(graph, inputs), watch, [facts(t) for t in graph.reads]
+            )
 
 
 def _agree(got: list[Tensor | None], expected: list[Tensor | None]) -> bool:
-    """Whether outputs are the same up to rounding, each beside its own size or a hundredth of the others'.
+    """Whether outputs are the same up to rounding, each beside its own size or a hundredth of the
+    others'.
 
-    Small ones (the gradient of a bias before a normalisation is 0 up to rounding) are judged by the size of the rest; the
-    first, a loss, stands alone. Where the function gives NaN or infinity nothing can be said. An output that is missing at
-    the end is None: the function may have more of them by and by.
+    Small ones (the gradient of a bias before a normalisation is 0 up to rounding) are judged by the
+    size of the rest; the first, a loss, stands alone. Where the function gives NaN or infinity
+    nothing can be said. An output that is missing at the end is None: the function may have more of
+    them by and by.
     """
     sizes = [0.0 if t is None else t.double().norm().item() for t in expected]
     if not all(map(math.isfinite, sizes)):
@@ -202,7 +225,9 @@ def _agree(got: list[Tensor | None], expected: list[Tensor | None]) -> bool:
         if mine is None or other is None or mine.shape != other.shape:
             if mine is not other:
                 return False
-        elif not (mine - other).double().norm().item() <= _TOLERANCE * max(sizes[place], rest if place else 1.0):
+        elif not (mine - other).double().norm().item() <= _TOLERANCE * max(
+            sizes[place], rest if place else 1.0
+        ):
             return False
     return True
 

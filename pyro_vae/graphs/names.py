@@ -1,4 +1,6 @@
-"""The names by which a function's code finds what is not its own: globals, imports, and attributes of anything."""
+"""The names by which a function's code finds what is not its own: globals, imports, and attributes
+of anything.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from typing import Any, NamedTuple
 
 
 class Names(NamedTuple):
-    """Names in the order of the code, those of inner functions included; a relative import has its dots."""
+    """Names in the order of the code, inner functions' included; a relative import has its dots."""
 
     variables: tuple[str, ...]
     imports: tuple[str, ...]
@@ -34,7 +36,8 @@ def names_in(code: CodeType) -> Names:
         if kind in _VARIABLES:
             variables[name] = None
         elif kind == "IMPORT_NAME":
-            level = instructions[place - 2].argval  # of how many dots, then what is taken from the module
+            # of how many dots, then what is taken from the module
+            level = instructions[place - 2].argval
             imports["." * level + name] = None
         elif kind in _ATTRIBUTES:
             attributes[name] = None

@@ -1,10 +1,13 @@
-"""Matrix products of a captured graph by oneDNN instead of MKL, where that is the faster of torch's two libraries.
+"""Matrix products of a captured graph by oneDNN instead of MKL, where that is the faster of torch's
+two libraries.
 
-Torch multiplies float32 matrices by MKL, which leaves a tenth or more of an AMD processor's speed unused; oneDNN, which
-torch has for convolutions, does not. Both are float32 with float32 sums: nothing is rounded that was not before. Products
-with a short side, and small ones, stay with MKL, whose calls cost less.
+Torch multiplies float32 matrices by MKL, which leaves a tenth or more of an AMD processor's speed
+unused; oneDNN, which torch has for convolutions, does not. Both are float32 with float32 sums:
+nothing is rounded that was not before. Products with a short side, and small ones, stay with MKL,
+whose calls cost less.
 
-The rule is fixed by processor and shapes, and not by timing the two: a seeded run must repeat bit for bit.
+The rule is fixed by processor and shapes, and not by timing the two: a seeded run must repeat bit
+for bit.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ _aten = torch.ops.aten
 _LEAST = 8_000_000  # multiplications of a product from which on oneDNN is the faster
 _SHORTEST = 100  # side of a matrix
 
-_library = torch.library.Library("pyro_vae", "FRAGMENT")  # an op of our own, which Inductor calls as it is
+# an op of our own, which Inductor calls as it is
+_library = torch.library.Library("pyro_vae", "FRAGMENT")
 _library.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
 
 
@@ -37,9 +41,14 @@ _library.impl("linear", _linear_meta, "Meta")
 
 def onednn_is_faster() -> bool:
     """Whether this is a processor on which oneDNN was measured to be the faster."""
-    facts: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch has not always had it: MKL then
+    # torch has not always had it: MKL then
+    facts: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     vendor = str(facts.get("cpu_name", ""))
-    return vendor.startswith("AMD") and torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
+    return (
+        vendor.startswith("AMD")
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkl.is_available()
+    )
 
 
 def products(graph: fx.Graph) -> None:
@@ -53,7 +62,9 @@ def products(graph: fx.Graph) -> None:
         with graph.inserting_before(node):
             if not a.meta["val"].is_contiguous():
                 # copied by the kernel that makes it, in one pass
-                a = graph.call_function(_aten.clone.default, (a,), {"memory_format": torch.contiguous_format})
+                a = graph.call_function(
+                    _aten.clone.default, (a,), {"memory_format": torch.contiguous_format}
+                )
             weight = graph.call_function(_aten.t.default, (b,))
             result = graph.call_function(torch.ops.pyro_vae.linear.default, (a, weight, bias))
         result.meta["val"] = node.meta["val"]

@@ -1,16 +1,18 @@
-"""What can be reached from some programs, as far as a graph that was captured from them may depend on it.
+"""What can be reached from some programs, as far as a graph that was captured from them may depend
+on it.
 
-From a function: its closure, its defaults and attributes, the globals that its code names, and what it imports. From an
-object: its attributes, slots included, and its class: the attributes and all functions of each class that it derives from,
-and of their metaclasses. From a container: its items. From a module of the user's: the attributes that any of the code
-names. From a method of a built-in class: its object. From a weak reference: its referent, which is kept alive.
+From a function: its closure, its defaults and attributes, the globals that its code names, and what
+it imports. From an object: its attributes, slots included, and its class: the attributes and all
+functions of each class that it derives from, and of their metaclasses. From a container: its items.
+From a module of the user's: the attributes that any of the code names. From a method of a built-in
+class: its object. From a weak reference: its referent, which is kept alive.
 
-What holds more than can be compared before each step is `unseen`, and walked through all the same: a program's modules are
-found whatever lies beside them.
+What holds more than can be compared before each step is `unseen`, and walked through all the same:
+a program's modules are found whatever lies beside them.
 
-The code of the libraries in `_LIBRARIES` (torch, Pyro, NumPy, the standard library, this package, test runners and
-notebooks, ...) is taken as it stands: their classes, modules and the globals of their functions are not looked at; the
-attributes of their objects are.
+The code of the libraries in `_LIBRARIES` (torch, Pyro, NumPy, the standard library, this package,
+test runners and notebooks, ...) is taken as it stands: their classes, modules and the globals of
+their functions are not looked at; the attributes of their objects are.
 """
 
 from __future__ import annotations
@@ -41,14 +43,25 @@ from pyro_vae.graphs.names import imported_by, names_in
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 MISSING = object()  # the value of what is not there
-_CLOSED = (CodeType, Tensor, torch.Generator, *PLAIN)  # nothing is inside, if they are of no class of the user's
+# nothing is inside, if they are of no class of the user's
+_CLOSED = (CodeType, Tensor, torch.Generator, *PLAIN)
 _CLOSED_TYPES = frozenset((*_CLOSED, nn.Parameter))
 PROXIES = (ProxyType, CallableProxyType)
 _DICTS = (dict, MappingProxyType)
 _CONTAINERS = (*_DICTS, list, tuple, deque, set, frozenset)
 _BARE = frozenset(_CONTAINERS) - {MappingProxyType}
 _PACKAGE = __name__.partition(".")[0]
-_LIBRARIES = {"torch", "torchvision", "functorch", "pyro", "pyroapi", "numpy", "scipy", "zuko", _PACKAGE}
+_LIBRARIES = {
+    "torch",
+    "torchvision",
+    "functorch",
+    "pyro",
+    "pyroapi",
+    "numpy",
+    "scipy",
+    "zuko",
+    _PACKAGE,
+}
 _LIBRARIES |= {
     "pytest",
     "_pytest",
@@ -66,12 +79,14 @@ _APART = (  # objects that run programs, or tell of them: no part of what they r
     *("logging", "torch.optim", "torch.utils.tensorboard", "pyro.optim", "pyro.infer.svi"),
     *(f"{_PACKAGE}.graphs", f"{_PACKAGE}.inference"),
 )
-_LONGEST = 4096  # items of a container, and bytes of an array, that can be compared before each step
+# items of a container, and bytes of an array, that can be compared before each step
+_LONGEST = 4096
 _MOST = 50_000  # of all together
 
 
 class Reach:
-    """Everything that can be reached from some programs, in an order that follows from how they are built.
+    """Everything that can be reached from some programs, in an order that follows from how they are
+    built.
 
     Attributes:
         modules: all `nn.Module`s, submodules included.
@@ -131,7 +146,10 @@ class Reach:
             self._todo += [item.__self__, item.__func__]
         elif isinstance(item, (BuiltinFunctionType, MethodWrapperType)):
             self._todo.append(item.__self__)
-        elif isinstance(item, (partial, property, staticmethod, classmethod, ReferenceType, *_CONTAINERS, *_CLOSED)):
+        elif isinstance(
+            item,
+            (partial, property, staticmethod, classmethod, ReferenceType, *_CONTAINERS, *_CLOSED),
+        ):
             self._built_in(item)
         else:
             self._object(item)
@@ -144,7 +162,7 @@ class Reach:
         self._class(type(item))
 
     def _built_in(self, item: Any) -> None:
-        """What an object of a built-in class holds, and what a class of the user's has added to it."""
+        """What an object of a built-in class holds, and what a user's class has added to it."""
         if isinstance(item, partial):
             self.fixed += [item.func, *item.args]
             self._todo += [item.func, *item.args, item.keywords, vars(item)]
@@ -164,7 +182,11 @@ class Reach:
         """The items of a container, to be compared before each step if they are not too many."""
         if isinstance(item, defaultdict):
             self._attribute(item, "default_factory")
-        held = dict(dict.items(item) if isinstance(item, dict) else item) if isinstance(item, _DICTS) else item
+        held = (
+            dict(dict.items(item) if isinstance(item, dict) else item)
+            if isinstance(item, _DICTS)
+            else item
+        )
         if not self._has_room(item, len(held)):
             self._todo += _contents(held)
             return
@@ -192,7 +214,13 @@ class Reach:
         kind = type(item)
         if hasattr(item, "__dict__"):
             self._todo.append(vars(item))
-        slots = [n for c in kind.__mro__ if "__slots__" in vars(c) for n in vars(c) if _is_slot(vars(c)[n])]
+        slots = [
+            n
+            for c in kind.__mro__
+            if "__slots__" in vars(c)
+            for n in vars(c)
+            if _is_slot(vars(c)[n])
+        ]
         for name in slots:
             if hasattr(item, name):
                 self._attribute(item, name)
@@ -218,14 +246,16 @@ class Reach:
         return False
 
     def _class(self, kind: type) -> None:
-        """The attributes of a class of the user's and of all that it derives from, and their functions."""
+        """The attributes and functions of a class of the user's and of all that it derives from."""
         for base in kind.__mro__:
             if is_library(base.__module__) or (id(base), "") in self._looked_up:
                 continue
             self._looked_up.add((id(base), ""))
             held = dict(vars(base))
             self.dicts.append((vars(base), held))
-            self._todo += [v for n, v in held.items() if isinstance(v, FunctionType) or not n.startswith("__")]
+            self._todo += [
+                v for n, v in held.items() if isinstance(v, FunctionType) or not n.startswith("__")
+            ]
             self._class(type(base))
 
     def _function(self, function: FunctionType) -> None:
@@ -239,8 +269,12 @@ class Reach:
             return
         names = names_in(function.__code__)
         self._names.update(names.attributes)
-        self._look_up(function.__globals__, [name for name in names.variables if name in function.__globals__])
-        imported = dict.fromkeys(part for name in names.imports for part in imported_by(name, function.__globals__))
+        self._look_up(
+            function.__globals__, [name for name in names.variables if name in function.__globals__]
+        )
+        imported = dict.fromkeys(
+            part for name in names.imports for part in imported_by(name, function.__globals__)
+        )
         self._look_up(sys.modules, [name for name in imported if not is_library(name)])
 
     def _look_up(self, where: dict[str, Any], names: list[str]) -> None:
@@ -266,7 +300,9 @@ def _contents(container: Any) -> Iterator[Any]:
     met, todo = {id(container)}, [container]
     while todo:
         container = todo.pop()
-        for value in chain(container, container.values()) if isinstance(container, dict) else container:
+        for value in (
+            chain(container, container.values()) if isinstance(container, dict) else container
+        ):
             if type(value) in _CLOSED_TYPES or id(value) in met:
                 continue
             if type(value) in _BARE:

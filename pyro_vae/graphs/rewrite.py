@@ -1,16 +1,18 @@
 """Rewrites of a captured graph before it is compiled.
 
-One is for speed: the same numbers, up to the rounding of float32, in fewer passes over memory. The sum of Bernoulli
-log-densities over the pixels of a datum, with logits l and values x,
+One is for speed: the same numbers, up to the rounding of float32, in fewer passes over memory. The
+sum of Bernoulli log-densities over the pixels of a datum, with logits l and values x,
 
-    sum_d  x_d l_d - log(1 + e^{l_d})  =  sum_d (x_d l_d - max(l_d, 0))  -  sum_d log(1 + e^{-|l_d|})
+    sum_d x_d l_d - log(1 + e^{l_d})  =  sum_d (x_d l_d - max(l_d, 0)) - sum_d log(1 + e^{-|l_d|})
 
-needs a logarithm a pixel, which is most of its cost. Each factor 1 + e^{-|l|} lies between 1 and 2, so that the product of
-several cannot overflow, and one logarithm of it does for all of them. What is lost is below float32's rounding of the sum:
-at most 6e-8 a pixel, where e^{-|l|} vanishes beside 1.
+needs a logarithm a pixel, which is most of its cost. Each factor 1 + e^{-|l|} lies between 1 and 2,
+so that the product of several cannot overflow, and one logarithm of it does for all of them. What
+is lost is below float32's rounding of the sum: at most 6e-8 a pixel, where e^{-|l|} vanishes beside
+1.
 
-The others are for the noise, which stays the very same. Inductor draws a Bernoulli variable from float32 numbers whatever
-its dtype, torch does not; and it draws into a copy where a program fills an empty tensor with normal numbers.
+The others are for the noise, which stays the very same. Inductor draws a Bernoulli variable from
+float32 numbers whatever its dtype, torch does not; and it draws into a copy where a program fills
+an empty tensor with normal numbers.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def rewrite(module: fx.GraphModule) -> None:
 
 
 def _bernoulli_sums(graph: fx.Graph) -> None:
-    """Every `sum(-binary_cross_entropy_with_logits(l, x), -1)`, with a logarithm for several pixels."""
+    """Every `sum(-binary_cross_entropy_with_logits(l, x), -1)`: a logarithm for several pixels."""
     for node in graph.find_nodes(op="call_function", target=_aten.sum.dim_IntList):
         _rewrite_sum(graph, node)
 
@@ -51,7 +53,9 @@ def _bernoulli_draws(graph: fx.Graph) -> None:
         with graph.inserting_before(node):
             uniform = graph.call_function(_aten.rand_like.default, (p,))
             below = graph.call_function(_aten.lt.Tensor, (uniform, p))
-            drawn = graph.call_function(_aten._to_copy.default, (below,), {"dtype": node.meta["val"].dtype})
+            drawn = graph.call_function(
+                _aten._to_copy.default, (below,), {"dtype": node.meta["val"].dtype}
+            )
         drawn.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(drawn)
         graph.erase_node(node)
@@ -61,9 +65,16 @@ def _normal_draws(graph: fx.Graph) -> None:
     """Every `empty(size).normal_()` as `randn(size)`."""
     for node in graph.find_nodes(op="call_function", target=_aten.normal_.default):
         empty: Any = node.args[0]
-        if len(node.args) > 1 or node.kwargs or empty.target is not _aten.empty.memory_format or len(empty.users) > 1:
+        if (
+            len(node.args) > 1
+            or node.kwargs
+            or empty.target is not _aten.empty.memory_format
+            or len(empty.users) > 1
+        ):
             continue
-        options = {name: value for name, value in empty.kwargs.items() if name in ("dtype", "device")}
+        options = {
+            name: value for name, value in empty.kwargs.items() if name in ("dtype", "device")
+        }
         with graph.inserting_before(node):
             drawn = graph.call_function(_aten.randn.default, empty.args, options)
         drawn.meta["val"] = node.meta["val"]
@@ -73,7 +84,9 @@ def _normal_draws(graph: fx.Graph) -> None:
 
 
 def log_bernoulli_sum(logits: Tensor, x: Tensor, size: int, num_factors: int) -> Tensor:
-    """The sum over the last dimension `(..., size)`, with `num_factors` factors, a divisor of size, under one logarithm."""
+    """The sum over the last dimension `(..., size)`, with `num_factors` factors, a divisor of size,
+    under one logarithm.
+    """
     length = size // num_factors
     product: Any = 1.0
     linear: Any = 0.0
@@ -85,26 +98,41 @@ def log_bernoulli_sum(logits: Tensor, x: Tensor, size: int, num_factors: int) ->
 
 
 def num_factors(size: int) -> int:
-    """How many factors to put under one logarithm for `size` pixels: whole vectors are left if that can be; 1 for none."""
+    """How many factors to put under one logarithm for `size` pixels: whole vectors are left if that
+    can be; 1 for none.
+    """
     divisors = [m for m in range(2, _MOST + 1) if size % m == 0 and size // m >= _LANES]
     whole = [m for m in divisors if size // m % _LANES == 0]
     return max(whole or divisors, default=1)
 
 
 def _rewrite_sum(graph: fx.Graph, node: Any) -> None:
-    chain = _chain(node, _aten.view.default, _aten.neg.default, _aten.binary_cross_entropy_with_logits.default)
+    chain = _chain(
+        node, _aten.view.default, _aten.neg.default, _aten.binary_cross_entropy_with_logits.default
+    )
     if chain is None or list(node.args[1]) != [-1] or len(node.args) > 2 or node.kwargs:
         return
     view, _, entropy = chain
     logits, x, *options = entropy.args
     shape = view.meta["val"].shape
     factors = num_factors(shape[-1])
-    if options[:2] != [None, None] or factors == 1 or logits.meta["val"].shape != x.meta["val"].shape:
+    if (
+        options[:2] != [None, None]
+        or factors == 1
+        or logits.meta["val"].shape != x.meta["val"].shape
+    ):
         return
     with graph.inserting_before(node):
-        flat = [graph.call_function(_aten.reshape.default, (value, list(shape))) for value in (logits, x)]
-        inner = fx.symbolic_trace(lambda logits, x: log_bernoulli_sum(logits, x, shape[-1], factors))
-        copied: dict[fx.Node, fx.Node] = dict(zip(inner.graph.find_nodes(op="placeholder"), flat, strict=True))
+        flat = [
+            graph.call_function(_aten.reshape.default, (value, list(shape)))
+            for value in (logits, x)
+        ]
+        inner = fx.symbolic_trace(
+            lambda logits, x: log_bernoulli_sum(logits, x, shape[-1], factors)
+        )
+        copied: dict[fx.Node, fx.Node] = dict(
+            zip(inner.graph.find_nodes(op="placeholder"), flat, strict=True)
+        )
         result = graph.graph_copy(inner.graph, copied)
     node.replace_all_uses_with(result)
 
@@ -120,4 +148,9 @@ def _chain(node: Any, *targets: object) -> list[Any] | None:
     return found
 
 
-_PURE = {_aten.view.default, _aten.neg.default, _aten.binary_cross_entropy_with_logits.default, _aten.sum.dim_IntList}
+_PURE = {
+    _aten.view.default,
+    _aten.neg.default,
+    _aten.binary_cross_entropy_with_logits.default,
+    _aten.sum.dim_IntList,
+}

@@ -1,14 +1,15 @@
 """Watch: what a graph took for granted about the programs that it was captured from.
 
-A graph holds the path that the Python code took. A module that goes from training to evaluation, a weight that is frozen,
-moved, cast or replaced, a hook, an attribute or a global that is set to another value may lead to another path. So
-everything that can be reached from the programs (`Reach`) is compared before each call, by identity and without a loop in
-Python. A change leads to a graph of its own.
+A graph holds the path that the Python code took. A module that goes from training to evaluation, a
+weight that is frozen, moved, cast or replaced, a hook, an attribute or a global that is set to
+another value may lead to another path. So everything that can be reached from the programs
+(`Reach`) is compared before each call, by identity and without a loop in Python. A change leads to
+a graph of its own.
 
-What cannot be compared (`Watch.unseen`: an iterator, a container of thousands of items) is no ground for a graph. What is
-*not* seen: values from a file, a clock, a `ContextVar`, or a random generator that is not torch's; names made up at run time
-(`globals()[name]`); attributes that a user has set on a tensor; what an extension type hides; and changes to the code of
-the libraries.
+What cannot be compared (`Watch.unseen`: an iterator, a container of thousands of items) is no
+ground for a graph. What is *not* seen: values from a file, a clock, a `ContextVar`, or a random
+generator that is not torch's; names made up at run time (`globals()[name]`); attributes that a user
+has set on a tensor; what an extension type hides; and changes to the code of the libraries.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ class Watch:
 
     Attributes:
         modules: all modules found, submodules included.
-        unseen: what cannot be compared before each call, in words; empty where a graph may be trusted.
-        key: hashable; equal keys mean that the same graph serves, as long as one of the watches is alive.
+        unseen: what cannot be compared before each call, in words; empty where a graph may be
+            trusted.
+        key: hashable; equal keys mean that the same graph serves, as long as one of the watches is
+            alive.
     """
 
     def __init__(self, *programs: Any) -> None:
@@ -44,9 +47,15 @@ class Watch:
         self.modules: list[nn.Module] = reach.modules
         self.unseen: list[str] = reach.unseen
         self.key = _key(reach)
-        self._empty = [where for where, items in reach.dicts if not items and isinstance(where, dict)]
-        plain = [(where, items) for where, items in reach.dicts if items and isinstance(where, dict)]
-        views = [(where, items) for where, items in reach.dicts if isinstance(where, MappingProxyType)]
+        self._empty = [
+            where for where, items in reach.dicts if not items and isinstance(where, dict)
+        ]
+        plain = [
+            (where, items) for where, items in reach.dicts if items and isinstance(where, dict)
+        ]
+        views = [
+            (where, items) for where, items in reach.dicts if isinstance(where, MappingProxyType)
+        ]
         self._dicts = _Dicts(plain, dict)
         self._views = _Dicts(views, MappingProxyType)
         self._lists = [where for where, _ in reach.lists]
@@ -58,7 +67,9 @@ class Watch:
     def changed(self) -> list[str]:
         """Names of the attributes and variables that have another value than they had."""
         reach = self._reach
-        pairs = [(n, where.get(n, MISSING), v) for where, items in reach.dicts for n, v in items.items()]
+        pairs = [
+            (n, where.get(n, MISSING), v) for where, items in reach.dicts for n, v in items.items()
+        ]
         pairs += [(n, where.get(n, MISSING), v) for where, n, v in reach.named]
         pairs += [(n, _content(where, n), v) for where, n, v in reach.attributes]
         return [
@@ -70,7 +81,8 @@ class Watch:
     def unchanged(self) -> bool:
         """Whether everything is as it was; may be False where an equal value was set anew.
 
-        A tensor is looked at for its identity alone: who holds a graph compares the `facts` of those that it reads.
+        A tensor is looked at for its identity alone: who holds a graph compares the `facts` of
+        those that it reads.
         """
         wheres, names, values = self._named
         owners, slots, held = self._attributes
@@ -86,7 +98,8 @@ class Watch:
                 and all(where == items for where, items in self._reach.sets)
                 and all(memoryview(where).tobytes() == value for where, value in self._reach.arrays)
             )
-        except (ValueError, TypeError, RuntimeError):  # a cell that was emptied, keys that cannot be compared
+        except (ValueError, TypeError, RuntimeError):
+            # a cell that was emptied, keys that cannot be compared
             return False
 
 
@@ -103,7 +116,9 @@ class _Dicts:
     def unchanged(self) -> bool:
         return (
             list(map(len, self._wheres)) == self._sizes
-            and all(map(is_, chain.from_iterable(map(self._kind.values, self._wheres)), self._values))
+            and all(
+                map(is_, chain.from_iterable(map(self._kind.values, self._wheres)), self._values)
+            )
             and list(chain.from_iterable(self._wheres)) == self._keys
         )
 
@@ -114,7 +129,7 @@ def facts(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def _key(reach: Reach) -> Any:
-    """What a graph depends on: plain values, tensors by identity, and how objects hold one another."""
+    """What a graph depends on: plain values, tensors by identity, how objects hold one another."""
 
     def token(value: Any) -> Any:
         apart = type(value) in PROXIES or isinstance(value, (ModuleType, type))
@@ -136,7 +151,7 @@ def _key(reach: Reach) -> Any:
 
 
 def _kind(value: Any) -> Any:
-    """A plain value, the identity of a tensor or of what is not looked into, the type of what is."""
+    """A plain value, the identity of a tensor or of what is not looked into, else the type."""
     if type(value) in PROXIES:  # it passes for its referent, or is an error
         return id(value)
     if isinstance(value, float):
@@ -147,7 +162,9 @@ def _kind(value: Any) -> Any:
         return id(value), facts(value)
     if isinstance(value, FunctionType):
         return id(value.__code__)
-    open_ = isinstance(value, _CONTAINERS) or (hasattr(value, "__dict__") and not isinstance(value, (type, ModuleType)))
+    open_ = isinstance(value, _CONTAINERS) or (
+        hasattr(value, "__dict__") and not isinstance(value, (type, ModuleType))
+    )
     return type(value) if open_ else id(value)
 
 

@@ -1,4 +1,6 @@
-"""Guides: Pyro programs `forward(x, index)` that answer the model's latent sites; family x source of the parameters."""
+"""Guides: Pyro programs `forward(x, index)` that answer the model's latent sites; family x source
+of the parameters.
+"""
 
 from pyro_vae.guides.amortized import Amortized, EncoderGuide
 from pyro_vae.guides.autoregressive import AutoregressiveFlow

@@ -1,7 +1,7 @@
 """The amortized guide: one network answers for every datum, q(z | x) = family(network(x)).
 
-Its cost per new datum is one forward pass; what it loses against the best member of its family, datum by datum, is the
-amortization gap (Cremer et al., 2018).
+Its cost per new datum is one forward pass; what it loses against the best member of its family,
+datum by datum, is the amortization gap (Cremer et al., 2018).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Trunk = Callable[[Sequence[int], Sequence[int]], nn.Module]
 
 
 def check_encoder(encoder: object) -> int:
-    """The number of features of an encoder; a ValueError where it does not say, or is no network."""
+    """The number of features of an encoder; a ValueError where it does not say or is no network."""
     features: Any = getattr(encoder, "out_features", None)
     if not isinstance(encoder, nn.Module) or not is_integer(features):
         raise ValueError(
-            f"encoder: got {type(encoder).__name__} without an integer `out_features`, expected a network that maps"
-            " (..., *shape) to (..., out_features), such as MLP(shape, hidden)"
+            f"encoder: got {type(encoder).__name__} without an integer `out_features`, expected a"
+            " network that maps (..., *shape) to (..., out_features), such as MLP(shape, hidden)"
         )
     return int(features)
 
@@ -36,8 +36,8 @@ def check_encoder(encoder: object) -> int:
 class Amortized(nn.Module):
     """q(z | x) by a family whose parameters are a linear head on an encoder network.
 
-    `fit` starts it from the training data (`start`): the encoder sees real values standardised, so that their units do not
-    matter, and zeros and ones as they are.
+    `fit` starts it from the training data (`start`): the encoder sees real values standardised, so
+    that their units do not matter, and zeros and ones as they are.
 
     Args:
         family: the family over the latent, such as `MeanField(50)`.
@@ -53,8 +53,9 @@ class Amortized(nn.Module):
         super().__init__()
         if not isinstance(family, Family):
             raise ValueError(
-                f"family: got {family!r}, expected a Family such as MeanField(50); `EncoderGuide(shape, latent_dim)` is the"
-                " guide that is built from the shape of the data, as on the command line"
+                f"family: got {family!r}, expected a Family such as MeanField(50);"
+                " `EncoderGuide(shape, latent_dim)` is the guide that is built from the shape of"
+                " the data, as on the command line"
             )
         features = check_encoder(encoder)
         self.family = family
@@ -65,7 +66,9 @@ class Amortized(nn.Module):
             self.head.bias.copy_(family.standard())
 
     def start(self, x: Tensor) -> None:
-        """Take the units of training data `(N, *shape)`; a guide that was trained, or loaded, is left as it is."""
+        """Take the units of training data `(N, *shape)`; a guide that was trained, or loaded, is
+        left as it is.
+        """
         if torch.equal(self.head.bias, self.family.standard().to(self.head.bias)):
             self.standardise.start(x)
 
@@ -84,7 +87,8 @@ class Amortized(nn.Module):
 
 
 class EncoderGuide(Amortized):
-    """`Amortized`, built from the shape of the data: the constructor that a command line or a config file can name.
+    """`Amortized`, built from the shape of the data: the constructor that a command line or a
+    config file can name.
 
     Args:
         shape: shape of one datum.

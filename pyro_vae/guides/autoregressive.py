@@ -1,12 +1,15 @@
-"""The amortized autoregressive flow: no family of fixed size, but networks that go on from the encoder's features.
+"""The amortized autoregressive flow: no family of fixed size, but networks that go on from the
+encoder's features.
 
     z = mu(x) + sigma(x) * T(eps; h(x)),    eps ~ N(0, I),    h the encoder's features
 
-T is a chain of zuko's masked autoregressive spline transforms, taken from eps to z: a draw and its density are one pass
-(an inverse autoregressive flow), the density of any other point d of them. Its parameters are the networks' and not a
-datum's, so it has no local twin: its inference gap is measured, its two parts are not.
+T is a chain of zuko's masked autoregressive spline transforms, taken from eps to z: a draw and its
+density are one pass (an inverse autoregressive flow), the density of any other point d of them. Its
+parameters are the networks' and not a datum's, so it has no local twin: its inference gap is
+measured, its two parts are not.
 
-References: Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling (2016); Durkan, Bekasov, Murray, Papamakarios (2019).
+References: Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling (2016); Durkan, Bekasov, Murray,
+Papamakarios (2019).
 """
 
 from __future__ import annotations
@@ -32,8 +35,10 @@ class AutoregressiveFlow(nn.Module):
 
     Args:
         dim: d, latent units.
-        encoder: network from data `(..., *shape)` to features `(..., encoder.out_features)`, such as MLP(shape, hidden).
-        num_transforms: autoregressive transforms in the chain, each in the opposite order of the one before.
+        encoder: network from data `(..., *shape)` to features `(..., encoder.out_features)`, such
+            as MLP(shape, hidden).
+        num_transforms: autoregressive transforms in the chain, each in the opposite order of the
+            one before.
         hidden: hidden units of each transform's network.
         num_bins: pieces of a spline.
 
@@ -73,7 +78,9 @@ class AutoregressiveFlow(nn.Module):
             self.head.bias.zero_()
 
     def start(self, x: Tensor) -> None:
-        """Take the units of training data `(N, *shape)`; a guide that was trained, or loaded, is left as it is."""
+        """Take the units of training data `(N, *shape)`; a guide that was trained, or loaded, is
+        left as it is.
+        """
         if not self.head.bias.any():
             self.standardise.start(x)
 
@@ -82,7 +89,11 @@ class AutoregressiveFlow(nn.Module):
         features = self.encoder(self.standardise(x))
         mean, log_scale = self.head(features).chunk(2, dim=-1)
         chain: list[Transform] = [_cached(transform(features)) for transform in self.transforms]
-        chain.append(IndependentTransform(AffineTransform(mean, log_scale.exp(), cache_size=1), 1, cache_size=1))
+        chain.append(
+            IndependentTransform(
+                AffineTransform(mean, log_scale.exp(), cache_size=1), 1, cache_size=1
+            )
+        )
         base = dist.Normal(torch.zeros_like(mean), torch.ones_like(mean)).to_event(1)
         return dist.TransformedDistribution(base, chain)
 
@@ -97,5 +108,6 @@ def _spline(*params: Tensor) -> Transform:
 
 
 def _cached(transform: Transform) -> Transform:
-    Transform.__init__(transform, cache_size=1)  # zuko makes them without: the density at a draw needs no inverse then
+    # zuko makes them without: the density at a draw needs no inverse then
+    Transform.__init__(transform, cache_size=1)
     return transform

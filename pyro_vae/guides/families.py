@@ -1,14 +1,16 @@
-"""Families: *what q is*, a map from a parameter tensor `(..., P)` to a distribution over a latent `(d,)`.
+"""Families: *what q is*, a map from a parameter tensor `(..., P)` to a distribution over a latent
+`(d,)`.
 
-Where the parameters come from (a network of x, a row of a table per datum) is the guide's business, not the family's.
-The Gaussian families share one form, with eps from a standard normal of the right size:
+Where the parameters come from (a network of x, a row of a table per datum) is the guide's business,
+not the family's. The Gaussian families share one form, with eps from a standard normal of the right
+size:
 
     mean-field   z = mu + sigma * eps
     low-rank     z = mu + sigma * (eps + F eps' / sqrt(d)),    F of shape (d, r)
     full-rank    z = mu + sigma * (I + N / sqrt(d)) eps,       N strictly lower triangular
 
-The row scales sigma and the 1 / sqrt(d) make a step of the same size in any parameter move q about as much, which is what
-Adam, and a network's head as torch initialises it, presuppose.
+The row scales sigma and the 1 / sqrt(d) make a step of the same size in any parameter move q about
+as much, which is what Adam, and a network's head as torch initialises it, presuppose.
 """
 
 from __future__ import annotations
@@ -28,12 +30,14 @@ from pyro_vae.arguments import check_integer, check_kind, check_sizes, refuse
 
 
 class Family(ABC):
-    """A parametric family of distributions over R^d, whose first 2 d parameters are a mean and the logs of scales.
+    """A parametric family of distributions over R^d, whose first 2 d parameters are a mean and the
+    logs of scales.
 
     Attributes:
         dim: d.
-        blocks: the parts of the parameter vector in their order, by what they are, with their lengths. Families whose first
-            parts are the same share their meaning too, so that an optimum in one is a start in the other.
+        blocks: the parts of the parameter vector in their order, by what they are, with their
+            lengths. Families whose first parts are the same share their meaning too, so that an
+            optimum in one is a start in the other.
     """
 
     dim: int
@@ -47,7 +51,11 @@ class Family(ABC):
     @property
     def name(self) -> str:
         """The family with its sizes, such as `LowRank(50, rank=5)`; equal for equal families."""
-        sizes = [f"{key}={value}" for key, value in vars(self).items() if key != "dim" and isinstance(value, int)]
+        sizes = [
+            f"{key}={value}"
+            for key, value in vars(self).items()
+            if key != "dim" and isinstance(value, int)
+        ]
         return f"{type(self).__name__}({', '.join([str(self.dim), *sizes])})"
 
     def split(self, params: Tensor) -> tuple[Tensor, ...]:
@@ -59,24 +67,30 @@ class Family(ABC):
 
     def num_shared(self, other: Family) -> int:
         """How many parameters, from the first on, mean the same in another family."""
-        same = takewhile(lambda pair: pair[0] == pair[1], zip(self.blocks.items(), other.blocks.items(), strict=False))
+        same = takewhile(
+            lambda pair: pair[0] == pair[1],
+            zip(self.blocks.items(), other.blocks.items(), strict=False),
+        )
         return sum(mine[1] for mine, _ in same)
 
     @abstractmethod
     def __call__(self, params: Tensor) -> dist.TorchDistribution:
-        """The distribution with event shape (d,) and batch shape `(...)` for parameters `(..., P)`."""
+        """The distribution, event shape (d,) and batch shape `(...)`, for parameters `(..., P)`."""
 
     @abstractmethod
     def standard(self) -> Tensor:
         """Parameters `(P,)` of N(0, I), or close to it: a starting point for local optimisation."""
 
     def given(self, params: Tensor) -> Callable[..., Any]:
-        """The guide of B data with these parameters `(B, P)`, a Pyro program that has no parameters of its own."""
+        """The guide of B data with these parameters `(B, P)`, a Pyro program that has no parameters
+        of its own.
+        """
         return lambda x, index=None: sample_latent(self(params), len(x))
 
 
 class MeanField(Family):
-    """Independent Gaussians, q = prod_i N(mu_i, sigma_i^2), with params = (mu, log sigma) and P = 2 d.
+    """Independent Gaussians, q = prod_i N(mu_i, sigma_i^2), with params = (mu, log sigma) and
+    P = 2 d.
 
     Example:
         >>> MeanField(3)(torch.zeros(5, 6)).log_prob(torch.zeros(5, 3)).shape
@@ -97,11 +111,13 @@ class MeanField(Family):
 
 
 class LowRank(Family):
-    """N(mu, diag(sigma) (I + F F^T / d) diag(sigma)), with params = (mu, log sigma, F) and P = (2 + r) d.
+    """N(mu, diag(sigma) (I + F F^T / d) diag(sigma)), with params = (mu, log sigma, F) and
+    P = (2 + r) d.
 
     Args:
         dim: d.
-        rank: r, columns of F; with r = d - 1 or more it is a full-rank family, with more parameters than needed.
+        rank: r, columns of F; with r = d - 1 or more it is a full-rank family, with more parameters
+            than needed.
 
     Example:
         >>> LowRank(3, 2).num_params
@@ -115,17 +131,22 @@ class LowRank(Family):
     def __call__(self, params: Tensor) -> dist.TorchDistribution:
         mean, log_scale, factor = self.split(params)
         scale = log_scale.exp()
-        factor = scale[..., None] * factor.unflatten(-1, (self.dim, self.rank)) / math.sqrt(self.dim)
+        factor = (
+            scale[..., None] * factor.unflatten(-1, (self.dim, self.rank)) / math.sqrt(self.dim)
+        )
         return dist.LowRankMultivariateNormal(mean, factor, scale**2)
 
     def standard(self) -> Tensor:
-        # F = 0 is a saddle of every objective, which gradients on average do not leave: a small F instead
+        # F = 0 is a saddle of every objective, which mean gradients do not leave: so a small F
         grid = torch.arange(self.dim)[:, None] * torch.arange(1, self.rank + 1)
-        return torch.cat([torch.zeros(2 * self.dim), 0.1 * torch.cos(math.pi * grid / self.dim).flatten()])
+        return torch.cat(
+            [torch.zeros(2 * self.dim), 0.1 * torch.cos(math.pi * grid / self.dim).flatten()]
+        )
 
 
 class FullRank(Family):
-    """N(mu, L L^T) with L = diag(sigma) (I + N / sqrt(d)), params = (mu, log sigma, N) and P = 2 d + d (d - 1) / 2.
+    """N(mu, L L^T) with L = diag(sigma) (I + N / sqrt(d)), params = (mu, log sigma, N) and
+    P = 2 d + d (d - 1) / 2.
 
     log det L is the sum of log sigma, whatever N.
 
@@ -148,15 +169,21 @@ class FullRank(Family):
 
 
 def sample_latent(q: dist.TorchDistribution, num_data: int) -> Tensor:
-    """The statement of every guide with one latent: z `(..., B, d)` from q, inside the plate of the data."""
+    """The statement of a guide with one latent: z `(..., B, d)` from q, in the data's plate."""
     with pyro.plate("data", num_data, dim=-1):
         return pyro.sample("latent", q)
 
 
 def triangular(log_scale: Tensor, lower: Tensor) -> Tensor:
-    """L = diag(sigma) (I + N / sqrt(d)) `(..., d, d)`, from log sigma `(..., d)` and the entries of N row by row."""
+    """L = diag(sigma) (I + N / sqrt(d)) `(..., d, d)`, from log sigma `(..., d)` and the entries of
+    N row by row.
+    """
     dim = log_scale.shape[-1]
     row, column = torch.tril_indices(dim, dim, -1, device=lower.device)
-    matrix = torch.eye(dim, dtype=lower.dtype, device=lower.device).expand(*lower.shape[:-1], dim, dim).clone()
+    matrix = (
+        torch.eye(dim, dtype=lower.dtype, device=lower.device)
+        .expand(*lower.shape[:-1], dim, dim)
+        .clone()
+    )
     matrix[..., row, column] = lower / math.sqrt(dim)
     return log_scale.exp()[..., None] * matrix

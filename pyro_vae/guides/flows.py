@@ -1,10 +1,13 @@
-"""The spline flow: a family beyond the Gaussian whose density is tractable and whose parameters are all in one tensor.
+"""The spline flow: a family beyond the Gaussian whose density is tractable and whose parameters are
+all in one tensor.
 
-    z = mu + sigma * (I + N / sqrt(d)) s(eps),    eps ~ N(0, I),    s_i a monotonic rational-quadratic spline
+    z = mu + sigma * (I + N / sqrt(d)) s(eps),    eps ~ N(0, I),
 
-The splines (zuko's) bend each coordinate on its own into skewed, heavy- or light-tailed or bimodal ones, the triangular map
-ties them together; with straight splines it is `FullRank`. Since a parameter tensor is all it needs, a network, a table of
-rows or both may give it, and there is no auxiliary variable whose slack would be counted as an approximation gap.
+with s_i a monotonic rational-quadratic spline. The splines (zuko's) bend each coordinate on its own
+into skewed, heavy- or light-tailed or bimodal ones, the triangular map ties them together; with
+straight splines it is `FullRank`. Since a parameter tensor is all it needs, a network, a table of
+rows or both may give it, and there is no auxiliary variable whose slack would be counted as an
+approximation gap.
 
 References: Durkan, Bekasov, Murray, Papamakarios (2019).
 """
@@ -28,14 +31,17 @@ Distribution.set_default_validate_args(_validate)
 
 __all__ = ["BOUND", "MaskedAutoregressiveTransform", "MonotonicRQSTransform", "SplineFlow"]
 
-_BEND = 0.1  # a step in a knot moves q less than one in the mean does: without it noise drowns the splines
+# a step in a knot moves q less than one in the mean does: without it noise drowns the splines
+_BEND = 0.1
 BOUND = 5.0  # the splines are straight lines outside [-5, 5]
 
 
 class SplineFlow(Family):
-    """A spline in each coordinate, then a triangular affine map; P = 2 d + d (d - 1) / 2 + (3 K - 1) d.
+    """A spline in each coordinate, then a triangular affine map; P = 2 d + d (d - 1) / 2 +
+    (3 K - 1) d.
 
-    The parameters begin with those of `FullRank`; with zeros after them q is the Gaussian that these are of.
+    The parameters begin with those of `FullRank`; with zeros after them q is the Gaussian that
+    these are of.
 
     Args:
         dim: d.
@@ -53,11 +59,17 @@ class SplineFlow(Family):
     def __call__(self, params: Tensor) -> dist.TorchDistribution:
         bins = self.num_bins
         mean, log_scale, lower, knots = self.split(params)
-        splines = (_BEND * knots).unflatten(-1, (self.dim, 3 * bins - 1)).split([bins, bins, bins - 1], dim=-1)
+        splines = (
+            (_BEND * knots)
+            .unflatten(-1, (self.dim, 3 * bins - 1))
+            .split([bins, bins, bins - 1], dim=-1)
+        )
         bend = MonotonicRQSTransform(*splines, bound=BOUND, cache_size=1)
         base = dist.Normal(torch.zeros_like(mean), torch.ones_like(mean)).to_event(1)
         tie = _Triangular(mean, log_scale, triangular(log_scale, lower))
-        return dist.TransformedDistribution(base, [IndependentTransform(bend, 1, cache_size=1), tie])
+        return dist.TransformedDistribution(
+            base, [IndependentTransform(bend, 1, cache_size=1), tie]
+        )
 
     def standard(self) -> Tensor:
         return torch.zeros(self.num_params)
@@ -78,7 +90,9 @@ class _Triangular(Transform):
         return self.mean + (self.scale_tril @ x[..., None])[..., 0]
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return torch.linalg.solve_triangular(self.scale_tril, (y - self.mean)[..., None], upper=False)[..., 0]
+        return torch.linalg.solve_triangular(
+            self.scale_tril, (y - self.mean)[..., None], upper=False
+        )[..., 0]
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         return self.log_scale.sum(-1).expand(x.shape[:-1])

@@ -2,7 +2,8 @@
 
     q(middle | x) q(latent | middle),    both diagonal Gaussians by networks
 
-It is not mean-field, although each layer is: the top layer is a function of a draw of the middle one.
+It is not mean-field, although each layer is: the top layer is a function of a draw of the middle
+one.
 
 References: Burda, Grosse, Salakhutdinov (2016), section 5.
 """
@@ -59,15 +60,19 @@ class HierarchicalGuide(nn.Module):
         self.register_buffer("_untrained", last_parameter(self), persistent=False)
 
     def start(self, x: Tensor) -> None:
-        """Take the units of training data `(N, *shape)`; a guide that was trained, or loaded, is left as it is."""
+        """Take the units of training data `(N, *shape)`; a guide that was trained, or loaded, is
+        left as it is.
+        """
         if torch.equal(last_parameter(self), self._untrained):
             self.standardise.start(x)
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
-        """Run the guide on a minibatch `(B, *shape)`; returns the top latent `(..., B, latent_dim)`."""
+        """Run the guide on a minibatch `(B, *shape)`: the top latent `(..., B, latent_dim)`."""
         pyro.module(unique_name(self), self)
         with pyro.plate("data", x.shape[0], dim=-1):
-            middle = pyro.sample("middle", _gaussian(self.bottom_head(self.bottom(self.standardise(x)))))
+            middle = pyro.sample(
+                "middle", _gaussian(self.bottom_head(self.bottom(self.standardise(x))))
+            )
             return pyro.sample("latent", _gaussian(self.top_head(self.top(middle))))
 
 

@@ -1,7 +1,9 @@
-"""The local guide, classical variational inference: each datum has parameters of its own, q_n(z) = family(table[n]).
+"""The local guide, classical variational inference: each datum has parameters of its own, q_n(z) =
+family(table[n]).
 
-No network stands between a datum and its q, so that what remains of the inference gap after convergence is the family's
-alone. The price is an optimisation per datum, and nothing is known of a datum that was not optimised.
+No network stands between a datum and its q, so that what remains of the inference gap after
+convergence is the family's alone. The price is an optimisation per datum, and nothing is known of a
+datum that was not optimised.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ class Local(nn.Module):
 
     Args:
         family: the family over the latent.
-        num_data: number of rows N; `index` picks the rows of a minibatch, and without it the minibatch is the whole.
-        numbers: of the data that the rows belong to, `(N,)`, which programs get as `index`: `split.numbers()` of a part of a
-            data set; 0..N-1 unless given.
+        num_data: number of rows N; `index` picks the rows of a minibatch, and without it the
+            minibatch is the whole.
+        numbers: of the data that the rows belong to, `(N,)`, which programs get as `index`:
+            `split.numbers()` of a part of a data set; 0..N-1 unless given.
 
     Example:
         >>> from pyro_vae.guides.families import MeanField
@@ -78,13 +81,13 @@ class Local(nn.Module):
         return self.family(rows)
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
-        """Run the guide on a minibatch `(B, *shape)` of rows `index` `(B,)`; returns the latent `(..., B, d)`."""
+        """Run the guide on data `(B, *shape)` of rows `index` `(B,)`: the latent `(..., B, d)`."""
         pyro.module(unique_name(self), self)
         if index is None:
             if len(x) != len(self.table):
                 raise ValueError(
-                    f"index: got none for {len(x)} data, but the guide has {len(self.table)} rows: say which rows these"
-                    " data are, guide(x, index)"
+                    f"index: got none for {len(x)} data, but the guide has {len(self.table)} rows:"
+                    " say which rows these data are, guide(x, index)"
                 )
             index = self.numbers
         return sample_latent(self.q(index), len(x))
@@ -100,20 +103,30 @@ class Local(nn.Module):
     ) -> Local:
         """A table that starts from what another guide says of the data `(N, *shape)`, row by row.
 
-        In another family, what the two families share is taken over: the mean and the scales always, all of a full-rank
-        Gaussian in a spline flow. The `numbers` of the data are those of another table, unless given.
+        In another family, what the two families share is taken over: the mean and the scales
+        always, all of a full-rank Gaussian in a spline flow. The `numbers` of the data are those of
+        another table, unless given.
         """
         if numbers is None and isinstance(guide, Local) and guide._sorted is not None:
             numbers = guide.numbers
         check_rows("x", x)
         check_integer("batch_size", batch_size, 1)
         if not isinstance(guide, Local | Amortized):
-            raise ValueError(f"guide: got {type(guide).__name__}, expected an Amortized or a Local guide to start from")
+            raise ValueError(
+                f"guide: got {type(guide).__name__}, expected an Amortized or a"
+                " Local guide to start from"
+            )
         family = guide.family if family is None else family
-        check_kind("family", family, Family, "a Family such as MeanField(50), or None for the guide's")
-        local = cls(family, len(x), numbers).to(device=x.device, dtype=next(guide.parameters()).dtype)
+        check_kind(
+            "family", family, Family, "a Family such as MeanField(50), or None for the guide's"
+        )
+        local = cls(family, len(x), numbers).to(
+            device=x.device, dtype=next(guide.parameters()).dtype
+        )
         if family.dim != guide.family.dim:
-            raise ValueError(f"family: got {family.dim} units, expected the guide's {guide.family.dim}")
+            raise ValueError(
+                f"family: got {family.dim} units, expected the guide's {guide.family.dim}"
+            )
         shared = family.num_shared(guide.family)
         with torch.no_grad():
             local.table[:, :shared] = _rows(guide, x, batch_size)[:, :shared]
@@ -123,17 +136,19 @@ class Local(nn.Module):
 
 
 def _in_order(num_data: int, numbers: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """The numbers in order, and the rows that they belong to; None where row n belongs to number n."""
+    """The numbers in order, and the rows they belong to; None where row n belongs to number n."""
     if numbers is None:
         return None, None
     if numbers.shape != (num_data,) or numbers.is_floating_point():
         raise ValueError(
-            f"numbers: got {numbers.dtype} {tuple(numbers.shape)}, expected integers of shape ({num_data},), one for each"
-            " row, such as split.numbers()"
+            f"numbers: got {numbers.dtype} {tuple(numbers.shape)}, expected integers of shape"
+            f" ({num_data},), one for each row, such as split.numbers()"
         )
     in_order, places = numbers.detach().clone().long().sort()
     if in_order[0] < 0 or (in_order.diff() == 0).any():
-        raise ValueError("numbers: got some twice, or below 0, expected a number of its own for each datum")
+        raise ValueError(
+            "numbers: got some twice, or below 0, expected a number of its own for each datum"
+        )
     plain = torch.arange(num_data, device=numbers.device)
     return (None, None) if torch.equal(numbers.long(), plain) else (in_order, places)
 
@@ -146,7 +161,10 @@ def _rows(guide: Amortized | Local, x: Tensor, batch_size: int) -> Tensor:
     """The parameters of each datum's q in a guide, `(N, P)`."""
     if isinstance(guide, Local):
         if guide.num_rows != len(x):
-            raise ValueError(f"guide: got one of {guide.num_rows} rows for {len(x)} data, expected a row for each")
+            raise ValueError(
+                f"guide: got one of {guide.num_rows} rows for {len(x)}"
+                " data, expected a row for each"
+            )
         return guide.table
     training = guide.training
     guide.eval()

@@ -1,4 +1,6 @@
-"""The guide of a mixture of Gaussians, q(centres) q(assignment), which coordinate ascent fits (`mixture_ascent`)."""
+"""The guide of a mixture of Gaussians, q(centres) q(assignment), which coordinate ascent fits
+(`mixture_ascent`).
+"""
 
 from __future__ import annotations
 
@@ -33,11 +35,17 @@ class MixtureGuide(nn.Module):
         check_finite("mean", mean)
         check_shape("variance", variance, (len(mean),))
         if not (variance > 0).all() or not torch.isfinite(variance).all():
-            raise ValueError("variance: got values that are not positive, expected positive and finite ones")
+            raise ValueError(
+                "variance: got values that are not positive, expected positive and finite ones"
+            )
         check_shape("responsibilities", responsibilities, (None, len(mean)))
         off = (responsibilities.sum(1) - 1).abs() > 1e-3
         if len(off) == 0 or off.any() or not (responsibilities >= 0).all():
-            refuse("responsibilities", responsibilities, f"probabilities (N, {len(mean)}), rows that sum to 1")
+            refuse(
+                "responsibilities",
+                responsibilities,
+                f"probabilities (N, {len(mean)}), rows that sum to 1",
+            )
         self.register_buffer("mean", mean)
         self.register_buffer("variance", variance)
         self.register_buffer("responsibilities", responsibilities)

@@ -1,11 +1,13 @@
 """The semi-amortized guide: what a network says of a datum is where its own optimisation starts.
 
-    lambda_0 = network(x),   lambda_{t+1} = lambda_t + Adam(gradient of x's ELBO at lambda_t),   q(z | x) = family(lambda_T)
+    lambda_0 = network(x),   lambda_{t+1} = lambda_t + Adam(gradient of x's ELBO at lambda_t),
+    q(z | x) = family(lambda_T)
 
-With T = 0 it is the amortized guide, with T large the local one: each step buys back some of the amortization gap. In
-training, the gradient of the ELBO at lambda_T goes to the network either straight, as if the steps were a constant shift,
-or through the steps themselves (`through`), which also teaches the network to give good starts and costs about three times
-as much. The steps draw noise of their own; whatever it is, q is a distribution with a density, so that importance weights
+With T = 0 it is the amortized guide, with T large the local one: each step buys back some of the
+amortization gap. In training, the gradient of the ELBO at lambda_T goes to the network either
+straight, as if the steps were a constant shift, or through the steps themselves (`through`), which
+also teaches the network to give good starts and costs about three times as much. The steps draw
+noise of their own; whatever it is, q is a distribution with a density, so that importance weights
 are as unbiased as with any other guide.
 
 References: Kim, Wiseman, Miller, Sontag, Rush (2018); Marino, Yue, Mandt (2018).
@@ -32,10 +34,12 @@ class SemiAmortized(nn.Module):
     """An amortized guide whose parameters go on by some steps of optimisation for each datum.
 
     Args:
-        amortized: guide with a `family` and `params(x)`, such as `Amortized`; its network is what is trained.
+        amortized: guide with a `family` and `params(x)`, such as `Amortized`; its network is what
+            is trained.
         model: the Pyro program whose ELBO the steps climb.
         num_steps: T.
-        learning_rate: of the first step of Adam, about the most that a parameter moves in it; it falls to 0 linearly.
+        learning_rate: of the first step of Adam, about the most that a parameter moves in it; it
+            falls to 0 linearly.
         through: whether gradients go through the steps in training.
 
     Example:
@@ -59,8 +63,9 @@ class SemiAmortized(nn.Module):
         missing = [name for name in ("family", "params") if not hasattr(amortized, name)]
         if missing:
             raise ValueError(
-                f"amortized: got {type(amortized).__name__} without {' and '.join(missing)}, expected a guide whose family"
-                " takes all its parameters from a network, such as Amortized(MeanField(50), encoder)"
+                f"amortized: got {type(amortized).__name__} without {' and '.join(missing)},"
+                " expected a guide whose family takes all its parameters from a network, such as"
+                " Amortized(MeanField(50), encoder)"
             )
         check_integer("num_steps", num_steps, 0)
         check_positive("learning_rate", learning_rate)
@@ -86,7 +91,8 @@ class SemiAmortized(nn.Module):
                 first = first.lerp(gradient, 1 - _BETAS[0])
                 second = second.lerp(gradient**2, 1 - _BETAS[1])
                 size = (second / (1 - _BETAS[1] ** number) + 1e-12).sqrt()
-                rate = self.learning_rate * (1 - (number - 1) / self.num_steps)  # to 0, which is what settles the noise
+                # to 0, which is what settles the noise
+                rate = self.learning_rate * (1 - (number - 1) / self.num_steps)
                 rows = rows + rate * first / (1 - _BETAS[0] ** number) / size
         return rows if through else start + (rows - start).detach()
 
@@ -96,13 +102,19 @@ class SemiAmortized(nn.Module):
         return self.amortized.family.given(self.params(x, index))(x, index)
 
     def _gradient(self, rows: Tensor, x: Tensor, index: Tensor | None, through: bool) -> Tensor:
-        """The gradient of each datum's one-sample ELBO in its row, through the draw alone; the sum over data has all."""
+        """The gradient of each datum's one-sample ELBO in its row, through the draw alone; the sum
+        over data has all.
+        """
         rows = rows if through else rows.detach().requires_grad_()
         with poutine.block():  # none of this is the guide's own doing
             given = self.amortized.family.given
             draw = poutine.trace(given(rows)).get_trace(x, index)
-            model = poutine.trace(poutine.replay(called(self._model[0], "model"), trace=draw)).get_trace(x, index)
-            guide = poutine.trace(poutine.replay(given(rows.detach()), trace=draw)).get_trace(x, index)
+            model = poutine.trace(
+                poutine.replay(called(self._model[0], "model"), trace=draw)
+            ).get_trace(x, index)
+            guide = poutine.trace(poutine.replay(given(rows.detach()), trace=draw)).get_trace(
+                x, index
+            )
             elbo = model.log_prob_sum() - guide.log_prob_sum()
         (gradient,) = torch.autograd.grad(elbo, rows, create_graph=through)
         return gradient

@@ -1,4 +1,6 @@
-"""Inference: SVI on whole datasets, classical inference datum by datum, and coordinate ascent where it has closed forms."""
+"""Inference: SVI on whole datasets, classical inference datum by datum, and coordinate ascent where
+it has closed forms.
+"""
 
 from pyro_vae.inference.compiled_svi import CompiledSVI
 from pyro_vae.inference.coordinate_ascent import Ascent, coordinate_ascent

@@ -1,8 +1,10 @@
-"""Files that are never half-written, and whose damage is noticed: atomic saves, and loads that run no code.
+"""Files that are never half-written, and whose damage is noticed: atomic saves, and loads that run
+no code.
 
-A checkpoint is a dictionary of tensors and plain values, written beside its place and moved over it in one step, so
-that a killed process leaves the old file or the new one. It is an archive of `torch.save` with a SHA-256 over all of its
-bytes in the archive's comment, so that any bit that flips is noticed, and it is read with `weights_only=True`.
+A checkpoint is a dictionary of tensors and plain values, written beside its place and moved over it
+in one step, so that a killed process leaves the old file or the new one. It is an archive of
+`torch.save` with a SHA-256 over all of its bytes in the archive's comment, so that any bit that
+flips is noticed, and it is read with `weights_only=True`.
 """
 
 from __future__ import annotations
@@ -37,13 +39,19 @@ def _seal(archive: bytes) -> bytes:
 
 
 def _unseal(raw: bytes) -> str | None:
-    """What is wrong with a sealed archive, None where all is well: nothing in it then unpacks to more than the file."""
+    """What is wrong with a sealed archive, None where all is well: nothing in it then unpacks to
+    more than the file.
+    """
     if raw[-_SEALED:-64] != _SEAL:
         return "it has no checksum at its end"
     if hashlib.sha256(raw[:-64]).hexdigest().encode() != raw[-64:]:
         return "its checksum is wrong"
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-        packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+        packed = [
+            entry.filename
+            for entry in archive.infolist()
+            if entry.compress_type != zipfile.ZIP_STORED
+        ]
         size = sum(entry.file_size for entry in archive.infolist())
     return f"{packed[:1]} is compressed" if packed or size > len(raw) else None
 
@@ -53,23 +61,34 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, holds more than tensors and plain values, or is of another format.
+        ValueError: the file is damaged, holds more than tensors and plain values, or is of another
+            format.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file, expected a checkpoint of a run: was the run trained?")
+        raise FileNotFoundError(
+            f"{path}: no such file, expected a checkpoint of a run: was the run trained?"
+        )
     raw = read_whole(path)
     try:
         wrong = _unseal(raw)
-        state = torch.load(io.BytesIO(raw), map_location=device, weights_only=True) if wrong is None else None
-    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, KeyError, ...
+        state = (
+            torch.load(io.BytesIO(raw), map_location=device, weights_only=True)
+            if wrong is None
+            else None
+        )
+    except Exception as error:
+        # torch raises RuntimeError, UnpicklingError, EOFError, KeyError, ...
         wrong = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
     if wrong is not None:
         raise ValueError(
-            f"{path}: not a readable checkpoint ({wrong}): it is damaged, or of another program or version"
+            f"{path}: not a readable checkpoint ({wrong}): it is damaged, or of"
+            " another program or version"
         )
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
-        raise ValueError(f"{path}: got checkpoint format {found}, expected {FORMAT}: it is of another version")
+        raise ValueError(
+            f"{path}: got checkpoint format {found}, expected {FORMAT}: it is of another version"
+        )
     return state
 
 
@@ -79,4 +98,6 @@ def load_weights(module: torch.nn.Module, state: dict[str, Any], name: str) -> N
         module.load_state_dict(state)
     except RuntimeError as error:
         detail = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise ValueError(f"{name}: the checkpoint's parameters do not fit {type(module).__name__}: {detail}") from error
+        raise ValueError(
+            f"{name}: the checkpoint's parameters do not fit {type(module).__name__}: {detail}"
+        ) from error

@@ -1,15 +1,18 @@
-"""The compiled SVI engine: the same Pyro programs and the same ELBO as `pyro.infer.SVI`, as one fused graph.
+"""The compiled SVI engine: the same Pyro programs and the same ELBO as `pyro.infer.SVI`, as one
+fused graph.
 
-What stock SVI does in a step is run once and captured: `loss.loss_and_grads(model, guide, *args)`, backward pass
-included. The graph holds the arithmetic of loss and gradients and nothing of poutine, so that a step costs about what a
-hand-written and compiled one costs. Random numbers are torch's own, drawn in the order of the program: from the same
-random state both engines see the same noise, and differ by the rounding of float32 alone. A step that makes something on
-the way and draws noise for it (a random `pyro.param`, a prototype, a guess of `max_plate_nesting`) is a step by stock SVI.
+What stock SVI does in a step is run once and captured: `loss.loss_and_grads(model, guide, *args)`,
+backward pass included. The graph holds the arithmetic of loss and gradients and nothing of poutine,
+so that a step costs about what a hand-written and compiled one costs. Random numbers are torch's
+own, drawn in the order of the program: from the same random state both engines see the same noise,
+and differ by the rounding of float32 alone. A step that makes something on the way and draws noise
+for it (a random `pyro.param`, a prototype, a guess of `max_plate_nesting`) is a step by stock SVI.
 
-What the programs reach (`graphs.reach`) is compared before each step, and a change has a graph of its own. What one graph
-cannot hold (control flow on values, values that leave torch, random numbers from elsewhere) is found at the capture, or by
-comparing with Pyro's own loss and gradients at the second, ninth, 65th, ... call, on the data at hand; the steps are then
-those of stock SVI, after one warning.
+What the programs reach (`graphs.reach`) is compared before each step, and a change has a graph of
+its own. What one graph cannot hold (control flow on values, values that leave torch, random numbers
+from elsewhere) is found at the capture, or by comparing with Pyro's own loss and gradients at the
+second, ninth, 65th, ... call, on the data at hand; the steps are then those of stock SVI, after one
+warning.
 """
 
 from __future__ import annotations
@@ -35,22 +38,27 @@ from pyro_vae.programs.traces import Program
 
 
 class CompiledSVI:
-    """`pyro.infer.SVI` with the same arguments and the same steps, faster, most of all for small minibatches.
+    """`pyro.infer.SVI` with the same arguments and the same steps, faster, most of all for small
+    minibatches.
 
-    `step` and `evaluate_loss` return the loss as a tensor where SVI returns a float: reading it would wait for the device.
+    `step` and `evaluate_loss` return the loss as a tensor where SVI returns a float: reading it
+    would wait for the device.
 
     Attributes:
-        model, guide, loss: may be set to others between steps; the parameters of the earlier ones keep their moments.
+        model, guide, loss: may be set to others between steps; the parameters of the earlier ones
+            keep their moments.
         reason: why the programs are not compiled, where they are not.
 
     Args:
         model, guide: Pyro programs of any signature.
-        optim: a `PyroOptim`, as SVI takes it; or, faster, a function from parameters to any torch optimizer, such as
-            `functools.partial(torch.optim.Adam, lr=1e-3, fused=True)`, which then sees all parameters together.
+        optim: a `PyroOptim`, as SVI takes it; or, faster, a function from parameters to any torch
+            optimizer, such as `functools.partial(torch.optim.Adam, lr=1e-3, fused=True)`, which
+            then sees all parameters together.
         loss: a Pyro ELBO with one loss, as SVI takes it (not ReweightedWakeSleep, which has two).
-        prepare: function from the positional arguments of `step` to those of the programs, made part of the graph
-            (binarisation, say).
-        fallback: where the programs cannot be compiled, warn once and go on by stock SVI; else raise the reason.
+        prepare: function from the positional arguments of `step` to those of the programs, made
+            part of the graph (binarisation, say).
+        fallback: where the programs cannot be compiled, warn once and go on by stock SVI; else
+            raise the reason.
 
     Raises (at a step):
         ValueError: the programs cannot be compiled and `fallback` is off.
@@ -60,8 +68,9 @@ class CompiledSVI:
         >>> from pyro.infer import Trace_ELBO
         >>> from pyro_vae import Amortized, LinearGaussian, MeanField, MLP
         >>> guide = Amortized(MeanField(2), MLP(5, ()))
-        >>> svi = CompiledSVI(LinearGaussian(5, 2), guide, partial(torch.optim.Adam, lr=1e-2), Trace_ELBO())
-        >>> svi.step(torch.randn(16, 5)).shape  # minus the ELBO summed over the minibatch, on the device
+        >>> adam = partial(torch.optim.Adam, lr=1e-2)
+        >>> svi = CompiledSVI(LinearGaussian(5, 2), guide, adam, Trace_ELBO())
+        >>> svi.step(torch.randn(16, 5)).shape  # minus the ELBO, summed over the minibatch
         torch.Size([])
     """
 
@@ -80,7 +89,11 @@ class CompiledSVI:
         check_kind("loss", loss, ELBO, "a Pyro ELBO such as pyro.infer.Trace_ELBO()")
         check_flag("fallback", fallback)
         if prepare is not None:
-            check_callable("prepare", prepare, "a function from the arguments of a step to those of the programs")
+            check_callable(
+                "prepare",
+                prepare,
+                "a function from the arguments of a step to those of the programs",
+            )
         check_callable("optim", optim, "a PyroOptim, or a function from parameters to an optimizer")
         self.model, self.guide = model, guide
         self.loss: Any = loss  # the base class names neither `loss` nor `loss_and_grads`
@@ -90,12 +103,13 @@ class CompiledSVI:
         self._make_optim = None if isinstance(optim, PyroOptim) else optim
         self._optim = optim if isinstance(optim, PyroOptim) else None
         self._pending: dict[str, Any] | None = None
-        self._met = False  # whether the programs have run, with the user's own validation and warnings
+        # whether the programs have run, with the user's own validation and warnings
+        self._met = False
         self._capturing = False
         self._forget()
 
     def step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Take a gradient step; returns the loss, a scalar on the device that has not been waited for."""
+        """Take a gradient step; returns the loss, a scalar on the device, not waited for."""
         self._meet(args, kwargs)
         if self.reason is None:
             try:
@@ -107,7 +121,9 @@ class CompiledSVI:
         return self._update(*self._loss_and_grads(*args, **kwargs))
 
     def plain_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """`step` by the graph alone, without comparisons; after `step` has been called with arguments like these."""
+        """`step` by the graph alone, without comparisons; after `step` has been called with
+        arguments like these.
+        """
         return self._update(*self._step.plain(*args, **kwargs))
 
     def settled(self) -> bool:
@@ -140,14 +156,19 @@ class CompiledSVI:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` returned: at once, or before the first step, which makes the parameters.
+        """Put back what `state_dict` returned: at once, or before the first step, which makes the
+        parameters.
 
         Raises (now or then):
-            ValueError: another program's state. Names hold for one process: a net of a new instance has another name.
+            ValueError: another program's state. Names hold for one process: a net of a new instance
+                has another name.
         """
         missing = {"params", "optimizer"} - state.keys()
         if missing:
-            raise ValueError(f"state: got {sorted(state)}, expected what state_dict() returned, with {sorted(missing)}")
+            raise ValueError(
+                f"state: got {sorted(state)}, expected what state_dict()"
+                f" returned, with {sorted(missing)}"
+            )
         self._pending = state
         if self._params:
             self._restore()
@@ -158,14 +179,20 @@ class CompiledSVI:
         self._used: set[Tensor] = set()  # those that have had a gradient
         if self._make_optim is not None:
             self._optim = None
-        self._programs = {"model": self.model, "guide": self.guide, "loss": self.loss, "prepare": self._prepare}
+        self._programs = {
+            "model": self.model,
+            "guide": self.guide,
+            "loss": self.loss,
+            "prepare": self._prepare,
+        }
         self._step = Compiled(self._loss_and_grads, self._programs, context=self._running)
         self._evaluate = Compiled(self._loss_alone, self._programs, context=self._running)
 
     def _meet(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Start anew where Pyro's store did, and put back a state that waits for the parameters.
 
-        They are made by a rehearsal that leaves no trace in the noise: whoever goes on has drawn what makes them before.
+        They are made by a rehearsal that leaves no trace in the noise: whoever goes on has drawn
+        what makes them before.
         """
         if not self._store_unchanged():
             self._forget()
@@ -184,7 +211,9 @@ class CompiledSVI:
         known = {name: p for p, name in self._params.items()}
         unknown = self._pending["params"].keys() - known.keys()
         if unknown:
-            raise ValueError(f"state: its parameters {sorted(unknown)[:3]} are not in these programs")
+            raise ValueError(
+                f"state: its parameters {sorted(unknown)[:3]} are not in these programs"
+            )
         with torch.no_grad():
             for name, value in self._pending["params"].items():
                 known[name].copy_(value)
@@ -194,19 +223,28 @@ class CompiledSVI:
         self._pending = None
 
     def _programs_unchanged(self) -> bool:
-        """Whether model, guide and loss are those of the last call: they may be set, as those of stock SVI may."""
+        """Whether model, guide and loss are those of the last call: they may be set, as those of
+        stock SVI may.
+        """
         known = self._programs
-        return known["model"] is self.model and known["guide"] is self.guide and known["loss"] is self.loss
+        return (
+            known["model"] is self.model
+            and known["guide"] is self.guide
+            and known["loss"] is self.loss
+        )
 
     def _store_unchanged(self) -> bool:
-        """Whether bare `pyro.param`s are still those that the graphs read: the store may have been written or cleared."""
+        """Whether bare `pyro.param`s are still those that the graphs read: the store may have been
+        written or cleared.
+        """
         store = pyro.get_param_store()._params
         return all("$$$" in name or store.get(name) is p for p, name in self._params.items())
 
     def _update(self, loss: Any, *gradients: Tensor | None) -> Tensor:
         """Take the optimizer's turn, on the parameters that stock SVI hands it.
 
-        A parameter that the step ran past without using it has a gradient of zero once it has had one: moments go on.
+        A parameter that the step ran past without using it has a gradient of zero once it has had
+        one: moments go on.
         """
         trained = []
         for p, gradient in zip(self._params, gradients, strict=False):
@@ -234,9 +272,11 @@ class CompiledSVI:
         return self._optim
 
     def _loss_and_grads(self, *args: Any, **kwargs: Any) -> list[Tensor | None]:
-        """What stock SVI does before the optimizer's turn: the loss, and the gradients of all parameters met so far.
+        """What stock SVI does before the optimizer's turn: the loss, and the gradients of all
+        parameters met so far.
 
-        A gradient is None where the programs did not come upon the parameter, and empty where the loss has no use for it.
+        A gradient is None where the programs did not come upon the parameter, and empty where the
+        loss has no use for it.
         """
         store = pyro.get_param_store()._params
         before = dict(store)
@@ -251,8 +291,8 @@ class CompiledSVI:
             self._params.setdefault(p, name)
         if not isinstance(loss, (Tensor, float)):
             raise ValueError(
-                f"loss: {type(self.loss).__name__} returns a {type(loss).__name__}, expected an ELBO with one loss: use"
-                " pyro.infer.SVI"
+                f"loss: {type(self.loss).__name__} returns a {type(loss).__name__}, expected an"
+                " ELBO with one loss: use pyro.infer.SVI"
             )
         gradients = [_empty(p) if p.grad is None and p in met else p.grad for p in self._params]
         for p in self._params:
@@ -278,7 +318,9 @@ class CompiledSVI:
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """Around a run of the programs: the first with the user's own validation and warnings, those for a graph without."""
+        """Around a run of the programs: the first with the user's own validation and warnings,
+        those for a graph without.
+        """
         with ExitStack() as stack:
             stack.enter_context(self._own_gradients())
             if self._met:
@@ -289,15 +331,19 @@ class CompiledSVI:
 
     def _own_gradients(self) -> AbstractContextManager[None]:
         modules = Watch(self.model, self.guide).modules
-        return own_gradients([*self._params, *(p for m in modules for p in m.parameters(recurse=False))])
+        return own_gradients(
+            [*self._params, *(p for m in modules for p in m.parameters(recurse=False))]
+        )
 
     def _fall_back(self, reason: str) -> None:
         if not self.fallback:
-            raise ValueError(f"model, guide: cannot be compiled: {reason}; use engine='svi' or 'auto'")
+            raise ValueError(
+                f"model, guide: cannot be compiled: {reason}; use engine='svi' or 'auto'"
+            )
         self.reason = reason
         warnings.warn(f"the programs are not compiled, stock SVI runs them: {reason}", stacklevel=3)
 
 
 def _empty(p: Tensor) -> Tensor | None:
-    """The mark of a parameter that a step has come upon and not used; None for one that cannot be trained."""
+    """The mark of a parameter that a step met, unused; None for one that cannot be trained."""
     return torch.empty(0, dtype=p.dtype, device=p.device) if p.requires_grad else None

@@ -1,15 +1,18 @@
-"""Classical VI until each datum has converged: thousands of data in one vectorised program, each at its own pace.
+"""Classical VI until each datum has converged: thousands of data in one vectorised program, each at
+its own pace.
 
-Given the model, data are independent, so that the rows of a table of parameters are optimised side by side by Adam with a
-learning rate, moments and a count of steps for each row. Whether a row still gains is read off the mean of its own noisy
-ELBO over windows of steps:
+Given the model, data are independent, so that the rows of a table of parameters are optimised side
+by side by Adam with a learning rate, moments and a count of steps for each row. Whether a row still
+gains is read off the mean of its own noisy ELBO over windows of steps:
 
-    a row whose window mean has not risen above its best for some windows takes the next, lower rate;
-    at the lowest rate it is frozen at the average of its rows over those windows, which is what its noise settles about.
+    a row whose window mean has not risen above its best for some windows takes the next, lower
+    rate; at the lowest rate it is frozen at the average of its rows over those windows, which is
+    what its noise settles about.
 
-The gradient goes through the draws alone (Roeder, Wu, Duvenaud, 2017): its noise vanishes where the family holds the
-posterior. What noise is left keeps the ELBO short of its maximum, by an amount that falls as one over the number of draws in
-that average (0.03 nats for mean-field with 50 units and one draw a step), so that `num_particles` buys precision.
+The gradient goes through the draws alone (Roeder, Wu, Duvenaud, 2017): its noise vanishes where the
+family holds the posterior. What noise is left keeps the ELBO short of its maximum, by an amount
+that falls as one over the number of draws in that average (0.03 nats for mean-field with 50 units
+and one draw a step), so that `num_particles` buys precision.
 
 When half of the rows are frozen the rest go on in a batch of half the size.
 """
@@ -49,7 +52,8 @@ class Optimum:
     Attributes:
         table: parameters `(N, P)`.
         num_steps: steps that each datum took, `(N,)`.
-        num_evaluations: times that the model scored each datum for a gradient, `(N,)`: steps by draws.
+        num_evaluations: times that the model scored each datum for a gradient, `(N,)`: steps by
+            draws.
         converged: whether it was frozen by its own test, `(N,)`; else the steps ran out.
         seconds: wall clock for all data together.
     """
@@ -61,7 +65,9 @@ class Optimum:
     seconds: float
 
     def or_where(self, better: Tensor, other: Optimum) -> Optimum:
-        """This one, or another run of the same data where that is `better` `(N,)`, and what both of them took."""
+        """This one, or another run of the same data where that is `better` `(N,)`, and what both of
+        them took.
+        """
         return Optimum(
             torch.where(better[:, None], other.table, self.table),
             self.num_steps + other.num_steps,
@@ -84,7 +90,8 @@ def converge(
     compiled: bool = False,
     fallback: bool = True,
 ) -> Optimum:
-    """Maximise each datum's ELBO over its row of `table` `(N, P)`, the model as it is and in eval mode.
+    """Maximise each datum's ELBO over its row of `table` `(N, P)`, the model as it is and in eval
+    mode.
 
     Args:
         model: Pyro program.
@@ -115,13 +122,27 @@ def converge(
                     raise ValueError(
                         f"model, guide: cannot be compiled: {error}; use engine='svi' or 'auto'"
                     ) from error
-                warnings.warn(f"the programs are not compiled, Pyro runs them: {error}", stacklevel=4)
+                warnings.warn(
+                    f"the programs are not compiled, Pyro runs them: {error}", stacklevel=4
+                )
                 step = run.step
-    return Optimum(run.table, run.num_steps, num_particles * run.num_steps, run.converged, time.monotonic() - started)
+    return Optimum(
+        run.table,
+        run.num_steps,
+        num_particles * run.num_steps,
+        run.converged,
+        time.monotonic() - started,
+    )
 
 
 def elbo(
-    model: Program, given: Given, table: Tensor, x: Tensor, index: Tensor, seed: int, num_particles: int = 128
+    model: Program,
+    given: Given,
+    table: Tensor,
+    x: Tensor,
+    index: Tensor,
+    seed: int,
+    num_particles: int = 128,
 ) -> Tensor:
     """Each datum's ELBO at its row of the table, `(N,)` nats, by draws of this seed."""
     total = torch.zeros(len(x), dtype=torch.double, device=x.device)
@@ -166,15 +187,25 @@ class _Run:
         self.size = num_data
 
     def step(
-        self, rows: Tensor, first: Tensor, second: Tensor, count: Tensor, rate: Tensor, x: Tensor, index: Tensor
+        self,
+        rows: Tensor,
+        first: Tensor,
+        second: Tensor,
+        count: Tensor,
+        rate: Tensor,
+        x: Tensor,
+        index: Tensor,
     ) -> list[Tensor]:
-        """A step of Adam up the ELBO of each row: the rows and moments after it, and the ELBO before it, `(B,)`."""
+        """A step of Adam up the ELBO of each row: the rows and moments after it, and the ELBO
+        before it, `(B,)`.
+        """
         with torch.enable_grad():
             rows = rows.detach().requires_grad_()
             latents, _ = sample_guide(self.given(rows), x, index, self.num_particles, self.depth)
             log_guide, _ = log_joint(self.given(rows.detach()), latents, x, index, self.depth)
             log_prior, log_likelihood = log_joint(self.model, latents, x, index, self.depth)
-            elbo = (log_prior + log_likelihood - log_guide).mean(0)  # its gradient goes through the draws alone
+            # its gradient goes through the draws alone
+            elbo = (log_prior + log_likelihood - log_guide).mean(0)
             (gradient,) = torch.autograd.grad(elbo.sum(), rows)
         first = first.lerp(gradient, 1 - _BETAS[0])
         second = second.lerp(gradient**2, 1 - _BETAS[1])
@@ -197,14 +228,22 @@ class _Run:
         if not torch.isfinite(rows).all():
             raise NonFiniteLoss("the guide's parameters became non-finite: lower the learning rate")
         some = slice(len(self.active))
-        for whole, part in ((self.table, rows), (self.moments[0], first), (self.moments[1], second)):
+        for whole, part in (
+            (self.table, rows),
+            (self.moments[0], first),
+            (self.moments[1], second),
+        ):
             whole[self.active] = part[some]
         self.num_steps[self.active] += WINDOW
         self._judge(mean[some], total[some])
 
     def _batch(self) -> Tensor:
-        """The active rows, and copies of the first up to one of few sizes, since each size is a graph of its own."""
-        while 2 * len(self.active) <= self.size and self.size > math.ceil(len(self.table) / _SMALLEST):
+        """The active rows, and copies of the first up to one of few sizes, since each size is a
+        graph of its own.
+        """
+        while 2 * len(self.active) <= self.size and self.size > math.ceil(
+            len(self.table) / _SMALLEST
+        ):
             self.size = math.ceil(self.size / 2)
         return torch.cat([self.active, self.active[:1].expand(self.size - len(self.active))])
 

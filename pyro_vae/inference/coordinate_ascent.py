@@ -1,11 +1,13 @@
-"""Coordinate ascent (CAVI): the mean-field optimum of a linear-Gaussian model without a gradient or a step size.
+"""Coordinate ascent (CAVI): the mean-field optimum of a linear-Gaussian model without a gradient or
+a step size.
 
 Each unit's factor is set to its best, the others held, one unit after another:
 
-    v_i = 1 / L_ii,    m_i = (s_i - sum_{j != i} L_ij m_j) / L_ii,    L the posterior's precision, s = W^T (x - mu) / sigma^2
+    v_i = 1 / L_ii,    m_i = (s_i - sum_{j != i} L_ij m_j) / L_ii
 
-Every update is exact, so that the ELBO of each datum rises at every sweep; the sweeps are those of Gauss and Seidel on
-L m = s, and converge at a rate that the correlations in L set. All data go side by side.
+with L the posterior's precision and s = W^T (x - mu) / sigma^2. Every update is exact, so that the
+ELBO of each datum rises at every sweep; the sweeps are those of Gauss and Seidel on L m = s, and
+converge at a rate that the correlations in L set. All data go side by side.
 
 References: Bishop (2006), section 10.1; Blei, Kucukelbir, McAuliffe (2017).
 """
@@ -40,8 +42,8 @@ class Ascent(Generic[GuideT]):
 
     Attributes:
         guide: the guide at the optimum.
-        elbos: the ELBO before the first sweep and after each, in closed form, nats: of each datum `(sweeps + 1, N)`, or of
-            all data together `(sweeps + 1,)` where they share latents.
+        elbos: the ELBO before the first sweep and after each, in closed form, nats: of each datum
+            `(sweeps + 1, N)`, or of all data together `(sweeps + 1,)` where they share latents.
     """
 
     guide: GuideT
@@ -50,7 +52,13 @@ class Ascent(Generic[GuideT]):
 
 @torch.no_grad()
 def coordinate_ascent(
-    loading: Tensor, mean: Tensor, sigma: Tensor | float, x: Tensor, *, max_sweeps: int = 1000, tolerance: float = 1e-10
+    loading: Tensor,
+    mean: Tensor,
+    sigma: Tensor | float,
+    x: Tensor,
+    *,
+    max_sweeps: int = 1000,
+    tolerance: float = 1e-10,
 ) -> Ascent[Local]:
     """Fit mean-field Gaussians to the posteriors of x = mu + W z + sigma eps, z ~ N(0, I).
 
@@ -66,7 +74,8 @@ def coordinate_ascent(
         `Local(MeanField(d), N)` at the optimum, and the ELBO of each datum.
 
     Raises:
-        ValueError: shapes that do not match, a sigma that is not positive, values that are not finite.
+        ValueError: shapes that do not match, a sigma that is not positive, values that are not
+            finite.
     """
     check_integer("max_sweeps", max_sweeps, 1)
     check_number("tolerance", tolerance, least=0)
@@ -90,15 +99,22 @@ def coordinate_ascent(
     return Ascent(guide, torch.stack(elbos))
 
 
-def _checked(loading: Tensor, mean: Tensor, sigma: Tensor | float, x: Tensor) -> tuple[Tensor, Tensor]:
+def _checked(
+    loading: Tensor, mean: Tensor, sigma: Tensor | float, x: Tensor
+) -> tuple[Tensor, Tensor]:
     """The data `(N, D)` and sigma `()`, all of them finite and of shapes that match."""
     check_shape("loading", loading, (None, None))
-    check_shape("loading, mean" if isinstance(mean, Tensor) else "mean", mean, (len(loading),), loading.dtype)
+    check_shape(
+        "loading, mean" if isinstance(mean, Tensor) else "mean",
+        mean,
+        (len(loading),),
+        loading.dtype,
+    )
     check_rows("x", x)
     if not x.is_floating_point() or x[0].numel() != len(loading):
         raise ValueError(
-            f"x, loading, mean: got shapes {tuple(x.shape)}, {tuple(loading.shape)}, {tuple(mean.shape)} ({x.dtype}),"
-            " expected floats (N, D), (D, d), (D,)"
+            f"x, loading, mean: got shapes {tuple(x.shape)}, {tuple(loading.shape)},"
+            f" {tuple(mean.shape)} ({x.dtype}), expected floats (N, D), (D, d), (D,)"
         )
     if not isinstance(sigma, Tensor):
         check_positive("sigma", sigma)
@@ -111,7 +127,7 @@ def _checked(loading: Tensor, mean: Tensor, sigma: Tensor | float, x: Tensor) ->
 
 
 def _elbo(centre: Tensor, variance: Tensor, loading: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-    """E_q[log p(x, z)] + entropy, `(N,)`, for q = N(centre, diag variance) and x with its mean off."""
+    """E_q[log p(x, z)] + entropy, `(N,)`, for q = N(centre, diag variance), x without its mean."""
     squared = ((x - centre @ loading.T) ** 2).sum(1) + (variance * loading**2).sum()
     distortion = squared / (2 * sigma**2) + x.shape[1] * (0.5 * math.log(2 * math.pi) + sigma.log())
     rate = (centre**2 + variance - 1 - variance.log()).sum(1) / 2

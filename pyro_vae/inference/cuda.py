@@ -1,13 +1,16 @@
-"""A training step as one CUDA graph: binarisation, loss, gradients and the fused optimizer in a single launch.
+"""A training step as one CUDA graph: binarisation, loss, gradients and the fused optimizer in a
+single launch.
 
-A compiled step is some dozens of kernels, each launched by Python, and a small network is done with them sooner than they
-are launched. A CUDA graph records the launches once and replays them. It reads and writes the memory of the recording, so:
+A compiled step is some dozens of kernels, each launched by Python, and a small network is done with
+them sooner than they are launched. A CUDA graph records the launches once and replays them. It
+reads and writes the memory of the recording, so:
 
 * inputs are copied into buffers of its own, and the loss is read from one;
-* what changes from step to step without being an input (the learning rate, beta) lives in tensors on the device;
+* what changes from step to step without being an input (the learning rate, beta) lives in tensors
+  on the device;
 * random numbers go on from where the device's generator stands: torch registers it with the graph;
-* nothing on the way may wait for the device, so the first calls, which compile, make the optimizer's state and compare with
-  Pyro, run as they are; a recorded step is compared no more.
+* nothing on the way may wait for the device, so the first calls, which compile, make the
+  optimizer's state and compare with Pyro, run as they are; a recorded step is compared no more.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ from torch import Tensor
 
 from pyro_vae.programs.calls import first_line
 
-_WARM_UP = 11  # calls with inputs of one shape before they are recorded: the engine compares at calls 2 and 9
+# calls with inputs of one shape before they are recorded: the engine compares at calls 2 and 9
+_WARM_UP = 11
 
 
 class Replayed:
@@ -31,9 +35,10 @@ class Replayed:
     Args:
         step: runs as it is at first.
         record: the same step, as it is recorded: it may not wait for the device.
-        granted: what a recording takes for granted of the host (hyperparameters, addresses); another value makes a recording
-            void, None means that there can be none.
-        refresh: writes what may have changed on the host (the learning rate) to the device, before each replay.
+        granted: what a recording takes for granted of the host (hyperparameters, addresses);
+            another value makes a recording void, None means that there can be none.
+        refresh: writes what may have changed on the host (the learning rate) to the device, before
+            each replay.
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""When a run breaks: find out where and why a loss or a parameter became NaN or infinite, and say what to do; Ctrl-C."""
+"""When a run breaks: find out where and why a loss or a parameter became NaN or infinite, and say
+what to do; Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,13 @@ class NonFiniteLoss(ArithmeticError):
 
 
 def check_parameters(job: Job, at: Position) -> None:
-    """Raise before a checkpoint of parameters that are NaN or infinite would take the place of a good one."""
+    """Raise before a checkpoint of NaN or infinite parameters takes the place of a good one."""
     bad = _non_finite(job)
     if bad:
         where = f"epoch {at.epoch + 1}, step {at.step}"
-        raise NonFiniteLoss(f"the parameters {bad[:3]} became non-finite in {where}: {_advice(job)}{_kept(job)}")
+        raise NonFiniteLoss(
+            f"the parameters {bad[:3]} became non-finite in {where}: {_advice(job)}{_kept(job)}"
+        )
 
 
 def _non_finite(job: Job) -> list[str]:
@@ -49,10 +53,12 @@ def check_losses(job: Job, at: Position) -> None:
 
 
 def validation_scores(job: Job, at: Position) -> dict[str, float]:
-    """ELBO, rate and distortion of the validation data, means in nats; a NonFiniteLoss where these are no numbers.
+    """ELBO, rate and distortion of the validation data, means in nats; a NonFiniteLoss where these
+    are no numbers.
 
-    The last step of an epoch may break what no loss has seen yet: without validation data, some of the train data are run.
-    An ELBO of minus infinity is one where the train data's is finite: a bounded support may say so of new data.
+    The last step of an epoch may break what no loss has seen yet: without validation data, some of
+    the train data are run. An ELBO of minus infinity is one where the train data's is finite: a
+    bounded support may say so of new data.
     """
     if job.valid is None:
         if not _has_finite_scores(job, job.train):
@@ -60,31 +66,44 @@ def validation_scores(job: Job, at: Position) -> dict[str, float]:
         return {}
     numbers = job.valid.numbers()
     try:
-        score = log_evidence(job.model, job.guide, job.valid.x, numbers, num_particles=1, seed=job.recipe.seed)
+        score = log_evidence(
+            job.model, job.guide, job.valid.x, numbers, num_particles=1, seed=job.recipe.seed
+        )
     except ValueError as error:
         if _has_finite_scores(job, job.valid):
             raise  # something else is wrong
         raise NonFiniteLoss(_explain_scores(job, at, "validation")) from error
     found = {name: getattr(score, name).mean().item() for name in ("elbo", "rate", "distortion")}
-    if not (found["elbo"] < math.inf and (found["elbo"] > -math.inf or _has_finite_scores(job, job.train))):
+    if not (
+        found["elbo"] < math.inf
+        and (found["elbo"] > -math.inf or _has_finite_scores(job, job.train))
+    ):
         raise NonFiniteLoss(_explain_scores(job, at, "validation"))
     return found
 
 
 def _has_finite_scores(job: Job, split: Split) -> bool:
-    """Whether the programs, as they are now, give finite densities to a few data; nothing of it is left behind."""
+    """Whether the programs, as they are now, give finite densities to a few data; nothing of it is
+    left behind.
+    """
     x, index = split.x[:_FEW], split.numbers()[:_FEW]
     with evaluation(job.model, job.guide, device=x.device, seed=job.recipe.seed):
         try:
             return bool(torch.isfinite(particles(job.model, job.guide, x, index).log_weights).all())
-        except Exception:  # a matrix of NaN that has no factors, say: the programs ran before the first step
+        except Exception:
+            # a matrix of NaN that has no factors, say: the programs ran before the first step
             return False
 
 
 def _explain_scores(job: Job, at: Position, name: str) -> str:
-    """Epoch and cause, where the densities of some data became non-finite after an epoch whose losses were not."""
-    what = f"log p(x, z) - log q(z | x) of the {name} data is NaN or infinite after epoch {at.epoch + 1}"
-    return f"{what}, at finite parameters: a density overflowed: {_advice(job)}{_kept(job)}"
+    """Epoch and cause, where the densities of some data became non-finite after an epoch whose
+    losses were not.
+    """
+    what = f"log p(x, z) - log q(z | x) of the {name} data is NaN or infinite"
+    return (
+        f"{what} after epoch {at.epoch + 1}, at finite parameters: a density overflowed:"
+        f" {_advice(job)}{_kept(job)}"
+    )
 
 
 def _explain(job: Job, at: Position, step: int, loss: float) -> str:
@@ -97,7 +116,10 @@ def _explain(job: Job, at: Position, step: int, loss: float) -> str:
     elif bad:
         cause = f"the parameters {bad[:3]} became non-finite: {_advice(job)}"
     else:
-        cause = f"a density overflowed at finite parameters (a scale near 0, or exp of a large output): {_advice(job)}"
+        cause = (
+            "a density overflowed at finite parameters (a scale near 0, or exp of a"
+            f" large output): {_advice(job)}"
+        )
     return f"the loss is {loss} at epoch {at.epoch + 1}, step {step + 1}: {cause}{_kept(job)}"
 
 
@@ -109,7 +131,9 @@ def _advice(job: Job) -> str:
 
 @contextmanager
 def deferred_interrupt() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event, so that a step is never cut in two; the second one raises at once."""
+    """Turn the first Ctrl-C into an event, so that a step is never cut in two; the second one
+    raises at once.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event

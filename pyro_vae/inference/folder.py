@@ -1,7 +1,8 @@
-"""A run's folder while it is trained: one process at a time, an identity, and nothing left behind by a refusal.
+"""A run's folder while it is trained: one process at a time, an identity, and nothing left behind
+by a refusal.
 
-The lock is the operating system's (`flock` on `.lock`), so that a killed process leaves none. Who only reads needs no lock:
-every file is replaced in one step.
+The lock is the operating system's (`flock` on `.lock`), so that a killed process leaves none. Who
+only reads needs no lock: every file is replaced in one step.
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ from pyro_vae.inference.weights import NAME as WEIGHTS
 CHECKPOINT = "checkpoint.pt"
 LOCK = ".lock"
 RUN = "run.json"
-FILES = (CHECKPOINT, WEIGHTS, "metrics.csv", "units.csv", "config.yaml", "data.json", "versions.json", RUN)
+FILES = (
+    CHECKPOINT,
+    WEIGHTS,
+    "metrics.csv",
+    "units.csv",
+    "config.yaml",
+    "data.json",
+    "versions.json",
+    RUN,
+)
 """What a training writes."""
 
 
@@ -35,11 +45,12 @@ def is_trained(folder: Path) -> bool:
 def claim(folder: Path, resume: bool) -> Iterator[Path]:
     """Have a run's folder for oneself: a new one, made where it is missing, or one that is resumed.
 
-    What a killed process was writing is removed. Where an error comes before there is anything to go on from, all that was
-    written is removed again. The same thread may claim a folder twice.
+    What a killed process was writing is removed. Where an error comes before there is anything to
+    go on from, all that was written is removed again. The same thread may claim a folder twice.
 
     Raises:
-        ValueError: another process is training there, the folder holds a run already, or it cannot be made.
+        ValueError: another process is training there, the folder holds a run already, or it cannot
+            be made.
         FileNotFoundError: nothing to resume.
     """
     if resume and not folder.is_dir():
@@ -48,7 +59,9 @@ def claim(folder: Path, resume: bool) -> Iterator[Path]:
         before = {path.name for path in folder.iterdir()}
         with _lock(folder):
             if not resume and is_trained(folder):
-                raise ValueError(f"folder: {folder} holds a run already: resume it, or choose another folder")
+                raise ValueError(
+                    f"folder: {folder} holds a run already: resume it, or choose another folder"
+                )
             for name in FILES:
                 for torn in folder.glob(f".{name}.*"):
                     torn.unlink()
@@ -70,10 +83,13 @@ def _lock(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise ValueError(
-            f"folder: {folder} is being trained by another process: wait until it has ended, or choose another folder"
+            f"folder: {folder} is being trained by another process: wait until it has"
+            " ended, or choose another folder"
         ) from error
     except OSError as error:
-        raise ValueError(f"folder: cannot write in {folder} ({error.strerror}): choose another folder") from error
+        raise ValueError(
+            f"folder: cannot write in {folder} ({error.strerror}): choose another folder"
+        ) from error
     try:
         yield
     finally:
@@ -94,7 +110,9 @@ def new_identity(folder: Path) -> str:
     if known is not None:
         return known
     drawn = uuid.uuid4().hex
-    write_atomically(folder / RUN, lambda file: file.write((json.dumps({"id": drawn}) + "\n").encode()))
+    write_atomically(
+        folder / RUN, lambda file: file.write((json.dumps({"id": drawn}) + "\n").encode())
+    )
     return drawn
 
 
@@ -106,9 +124,13 @@ def identity(folder: Path) -> str | None:
     try:
         found = json.loads(read_whole(path, 10_000))["id"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path}: cannot be read as the identity of a run: the file is damaged") from error
+        raise ValueError(
+            f"{path}: cannot be read as the identity of a run: the file is damaged"
+        ) from error
     if not isinstance(found, str) or not re.fullmatch(r"[0-9a-f]{32}", found):
-        raise ValueError(f"{path}: got the identity {found!r}, expected 32 digits: the file is damaged")
+        raise ValueError(
+            f"{path}: got the identity {found!r}, expected 32 digits: the file is damaged"
+        )
     return found
 
 

@@ -1,7 +1,8 @@
 """The state of a training run, and its way to and from a checkpoint.
 
-A `Position` says where the run stands, a `Job` holds what stays the same and the objects whose state changes. Together
-with the parameters and the states of the random generators they are all that a killed run needs to go on bit for bit.
+A `Position` says where the run stands, a `Job` holds what stays the same and the objects whose
+state changes. Together with the parameters and the states of the random generators they are all
+that a killed run needs to go on bit for bit.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from pyro_vae.programs.evaluation import modules_of
 from pyro_vae.programs.traces import Program
 
 Step = Callable[[Tensor, Tensor | None], Tensor]
-"""One step of training, from the rows of the minibatch and the random bits of their binarisation to the loss."""
+"""One step of training, from the rows of the minibatch and the random bits of their binarisation to
+the loss.
+"""
 
 
 @dataclass
@@ -66,11 +69,15 @@ class Job:
     optim: JointOptim
     schedule: Any
     step: Step
-    losses: Tensor  # of the steps of this epoch, on the device; in the checkpoint as far as the epoch has come
+    # of the steps of this epoch, on the device; in the checkpoint as far as the epoch has come
+    losses: Tensor
     noise: torch.Generator
-    plate_size: int | None = None  # of a data plate that a minibatch is a subsample of: its loss is of so many data
-    settings: dict[str, dict[str, str]] = field(default_factory=dict)  # of loss and schedule, before the first step
-    probe: tuple[Tensor, Tensor] | str | None = None  # data and their numbers to follow the latent units on; or why not
+    # of a data plate that a minibatch is a subsample of: its loss is of so many data
+    plate_size: int | None = None
+    # of loss and schedule, before the first step
+    settings: dict[str, dict[str, str]] = field(default_factory=dict)
+    # data and their numbers to follow the latent units on; or why not
+    probe: tuple[Tensor, Tensor] | str | None = None
     run: str = ""  # the identity of the run, which all its files carry
 
     @property
@@ -78,14 +85,18 @@ class Job:
         return math.ceil(len(self.train) / self.recipe.batch_size)
 
     def of_minibatch(self, loss: Tensor, size: int) -> Tensor:
-        """The loss of a minibatch of `size` data, which a plate that subsamples has made one of `plate_size` data."""
+        """The loss of a minibatch of `size` data, which a plate that subsamples has made one of
+        `plate_size` data.
+        """
         return loss if self.plate_size is None else loss * (size / self.plate_size)
 
 
 def weights(model: Program, guide: Program, params: dict[str, Tensor]) -> dict[str, Any]:
-    """A copy of all parameters: of the modules, and of `pyro.param` statements outside of them, unconstrained.
+    """A copy of all parameters: of the modules, and of `pyro.param` statements outside of them,
+    unconstrained.
 
-    Of nets that a program runs without holding them, a function's, the buffers (running means, say) are copied too.
+    Of nets that a program runs without holding them, a function's, the buffers (running means, say)
+    are copied too.
     """
     modules = {n: m for n, m in (("model", model), ("guide", guide)) if isinstance(m, nn.Module)}
     owned = {id(p) for module in modules.values() for p in module.parameters()}
@@ -93,7 +104,9 @@ def weights(model: Program, guide: Program, params: dict[str, Tensor]) -> dict[s
         name: {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
         for name, module in modules.items()
     }
-    state["params"] = {name: p.detach().cpu().clone() for name, p in params.items() if id(p) not in owned}
+    state["params"] = {
+        name: p.detach().cpu().clone() for name, p in params.items() if id(p) not in owned
+    }
     buffers = {name: b.detach().cpu().clone() for name, b in _other_buffers(model, guide).items()}
     return state | ({"buffers": buffers} if buffers else {})
 
@@ -107,7 +120,9 @@ def is_state(state: Any) -> bool:
     return all(isinstance(value, Tensor) for part in state.values() for value in part.values())
 
 
-def set_weights(model: Program, guide: Program, params: dict[str, Tensor], state: dict[str, Any]) -> None:
+def set_weights(
+    model: Program, guide: Program, params: dict[str, Tensor], state: dict[str, Any]
+) -> None:
     """Put back what `weights` copied, in place; a ValueError where it is not finite."""
     for name, program in (("model", model), ("guide", guide)):
         if isinstance(program, nn.Module):
@@ -117,17 +132,22 @@ def set_weights(model: Program, guide: Program, params: dict[str, Tensor], state
     with torch.no_grad():
         for name, value in state["params"].items():
             if name not in params or params[name].shape != value.shape:
-                raise ValueError(f"checkpoint: its pyro.param {name!r} {tuple(value.shape)} is not in these programs")
+                raise ValueError(
+                    f"checkpoint: its pyro.param {name!r}"
+                    f" {tuple(value.shape)} is not in these programs"
+                )
             params[name].copy_(value)
         buffers = _other_buffers(model, guide)
         for name, value in state.get("buffers", {}).items():
             if name not in buffers or buffers[name].shape != value.shape:
-                raise ValueError(f"checkpoint: its buffer {name!r} {tuple(value.shape)} is not in these programs")
+                raise ValueError(
+                    f"checkpoint: its buffer {name!r} {tuple(value.shape)} is not in these programs"
+                )
             buffers[name].copy_(value)
 
 
 def _other_buffers(model: Program, guide: Program) -> dict[str, Tensor]:
-    """The buffers of nets that the programs run and are no part of them as modules, by number and name."""
+    """Buffers of nets that the programs run, no part of them as modules, by number and name."""
     modules = [p for p in (model, guide) if isinstance(p, nn.Module)]
     owned = {id(b) for module in modules for b in module.buffers()}
     found = [dict(m.named_buffers(recurse=False)) for m in modules_of(model, guide)]
@@ -140,7 +160,9 @@ def _check_finite(part: str, params: dict[str, Tensor], buffers: dict[str, Tenso
     bad = [name for name, value in params.items() if not torch.isfinite(value).all()]
     bad += [name for name, value in buffers.items() if torch.isnan(value).any()]
     if bad:
-        raise ValueError(f"weights: {part} {bad[:3]} got NaN or infinity, expected finite numbers: train it anew")
+        raise ValueError(
+            f"weights: {part} {bad[:3]} got NaN or infinity, expected finite numbers: train it anew"
+        )
 
 
 def keep(job: Job, at: Position) -> None:
@@ -170,7 +192,11 @@ def read_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[st
     state = load(path, device)
     kinds = {"position": dict, "weights": dict, "same": dict, "losses": Tensor, "run": str}
     whole = all(isinstance(state.get(name), kind) for name, kind in kinds.items())
-    if not whole or not isinstance(state["position"].get("epoch"), int) or not is_state(state["weights"]):
+    if (
+        not whole
+        or not isinstance(state["position"].get("epoch"), int)
+        or not is_state(state["weights"])
+    ):
         raise ValueError(f"{path}: holds something else, expected the checkpoint of a training")
     check_identity(folder, CHECKPOINT, state["run"])
     return state
@@ -182,11 +208,15 @@ def restore(job: Job) -> Position:
     state = read_checkpoint(job.folder, job.noise.device)
     for name, value in _same(job).items():
         if state["same"].get(name, value) != value:  # an earlier version knew fewer
-            raise ValueError(f"resume: the run was started with {name} = {state['same'][name]}, got {value}")
+            raise ValueError(
+                f"resume: the run was started with {name} = {state['same'][name]}, got {value}"
+            )
     for name, now in job.settings.items():
         other = difference(state.get("settings", {}).get(name, {}), now)
         if other is not None:
-            raise ValueError(f"resume: the run was started with a {name} of {other[0]}, got {other[1]}")
+            raise ValueError(
+                f"resume: the run was started with a {name} of {other[0]}, got {other[1]}"
+            )
     set_weights(job.model, job.guide, job.params, state["weights"])
     try:
         job.optim.set_state(state["optimizer"])
@@ -201,9 +231,12 @@ def restore(job: Job) -> Position:
         _set_noise(job.noise, state)
         at = Position(**state["position"])
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"resume: the checkpoint does not fit this run ({error}): it is of another version") from error
+        raise ValueError(
+            f"resume: the checkpoint does not fit this run ({error}): it is of another version"
+        ) from error
     job.run = state["run"]
-    if at.history:  # a kill between the checkpoint and the table leaves the table without its last row
+    # a kill between the checkpoint and the table leaves the table without its last row
+    if at.history:
         write_metrics(job.folder / "metrics.csv", at.history)
     return at
 
@@ -236,7 +269,7 @@ def _noise_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def finish(job: Job, at: Position) -> None:
-    """Put the best parameters back where they are to be kept, and write the weights without the optimizer."""
+    """Put the best parameters back if they are kept; write weights without the optimizer."""
     if at.best_weights is not None:
         set_weights(job.model, job.guide, job.params, at.best_weights)
     if job.folder is not None:

@@ -1,7 +1,8 @@
 """Classical variational inference on a frozen model: each datum's own parameters, by optimisation.
 
-A guide that is a table, one row of a family's parameters per datum, is optimised until each datum has converged
-(`converge`). Any other guide, and any other loss, takes a fixed number of SVI steps, on all data in each.
+A guide that is a table, one row of a family's parameters per datum, is optimised until each datum
+has converged (`converge`). Any other guide, and any other loss, takes a fixed number of SVI steps,
+on all data in each.
 """
 
 from __future__ import annotations
@@ -53,38 +54,46 @@ def fit_local(
     seed: int = 0,
     engine: Engine = "auto",
 ) -> GuideT:
-    """Optimise a guide's per-datum parameters for data `x` in place; the model is frozen and in eval mode.
+    """Optimise a guide's per-datum parameters for data `x` in place; the model is frozen and in
+    eval mode.
 
     Args:
         model: Pyro program; its parameters do not change.
-        guide: such as `Local(MeanField(50), len(x))`, or `Local.started_at(amortized, x)` for a warm start.
+        guide: such as `Local(MeanField(50), len(x))`, or `Local.started_at(amortized, x)` for a
+            warm start.
         x: data `(N, *shape)`, row n of the guide's table for datum n.
-        index: what the programs get as `index`, the number of each datum `(N,)`; the `numbers` of the guide's table, 0..N-1
-            unless given.
-        num_steps: steps of Adam, each on all of x, the rate falling to 0 by a cosine. None: until each datum has converged,
-            at most 10,000; 1000 where the guide is not a table of rows, or where a loss is given.
+        index: what the programs get as `index`, the number of each datum `(N,)`; the `numbers` of
+            the guide's table, 0..N-1 unless given.
+        num_steps: steps of Adam, each on all of x, the rate falling to 0 by a cosine. None: until
+            each datum has converged, at most 10,000; 1000 where the guide is not a table of rows,
+            or where a loss is given.
         learning_rate: at the first step.
         num_particles: draws of each datum in a step, where each goes on to convergence.
-        restarts: further runs to convergence from rows with noise added; each datum keeps its best run by a fresh estimate.
+        restarts: further runs to convergence from rows with noise added; each datum keeps its best
+            run by a fresh estimate.
         loss: a Pyro ELBO; Trace_ELBO unless given.
         seed: of the guide's noise.
         engine: "compiled", "svi" or "auto", as in `Recipe`.
 
     Returns:
-        The guide. Where it went on to convergence, `guide.optimum` has what that took, and whether each datum converged; if
-        the guide started from an optimum (of its own, or one handed on by `Local.started_at`), no datum is left with less
-        than it had, by an estimate, and what that took is counted too.
+        The guide. Where it went on to convergence, `guide.optimum` has what that took, and whether
+        each datum converged; if the guide started from an optimum (of its own, or one handed on by
+        `Local.started_at`), no datum is left with less than it had, by an estimate, and what that
+        took is counted too.
 
     Raises:
         NonFiniteLoss: the parameters became NaN or infinite.
-        ValueError: data that the model cannot score, programs that do not match, numbers out of range.
+        ValueError: data that the model cannot score, programs that do not match, numbers out of
+            range.
 
     Example:
         >>> from pyro_vae import LinearGaussian, Local, MeanField
         >>> x = torch.randn(4, 5)
         >>> guide = fit_local(LinearGaussian(5, 2), Local(MeanField(2), 4), x, num_steps=10)
     """
-    rows = num_steps is None and loss is None and hasattr(guide, "table") and hasattr(guide, "family")
+    rows = (
+        num_steps is None and loss is None and hasattr(guide, "table") and hasattr(guide, "family")
+    )
     _check_numbers(num_steps, learning_rate, num_particles, restarts, rows)
     check_engine(engine)
     check_seed("seed", seed)
@@ -92,21 +101,35 @@ def fit_local(
         check_kind("loss", loss, ELBO, "a Pyro ELBO such as pyro.infer.Trace_ELBO(), or None")
     num_rows = getattr(guide, "num_rows", None)
     if rows and isinstance(x, Tensor) and x.dim() and num_rows != len(x):
-        raise ValueError(f"guide: got {num_rows} rows of parameters for {len(x)} data, expected a row for each")
+        raise ValueError(
+            f"guide: got {num_rows} rows of parameters for {len(x)} data, expected a row for each"
+        )
     x, index = check_inputs(model, guide, x, index)
     if rows and not torch.equal(index, default_index(x, guide)):
-        raise ValueError("index: got other numbers than the guide's, expected those of all its rows, in their order")
+        raise ValueError(
+            "index: got other numbers than the guide's, expected those of"
+            " all its rows, in their order"
+        )
     for module in modules_of(guide):
         module.to(x.device)
     number = num_steps or _USUAL
     compiled = engine == "compiled" or (engine == "auto" and number * len(x) >= _WORTH_IT)
-    with torch.random.fork_rng([x.device] if x.is_cuda else []), _frozen(model, guide, x, index) as (fixed, params):
+    with (
+        torch.random.fork_rng([x.device] if x.is_cuda else []),
+        _frozen(model, guide, x, index) as (fixed, params),
+    ):
         torch.manual_seed(seed)
         check_programs(fixed, guide, x, index)
         check_reach(fixed, guide, *some(x, index, 8, guide))
         if rows:
-            options = {"learning_rate": learning_rate, "num_particles": num_particles, "compiled": compiled}
-            _to_convergence(fixed, guide, x, index, restarts, options | {"fallback": engine == "auto"})
+            options = {
+                "learning_rate": learning_rate,
+                "num_particles": num_particles,
+                "compiled": compiled,
+            }
+            _to_convergence(
+                fixed, guide, x, index, restarts, options | {"fallback": engine == "auto"}
+            )
             return guide
         optim = JointOptim(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), params)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim.optimizer, number)
@@ -120,12 +143,15 @@ def fit_local(
                 schedule.step()
         if not all(torch.isfinite(p).all() for p in params):
             raise NonFiniteLoss(
-                f"the guide's parameters became non-finite: lower the learning rate (now {learning_rate:g})"
+                "the guide's parameters became non-finite: lower the learning"
+                f" rate (now {learning_rate:g})"
             )
     return guide
 
 
-def _check_numbers(num_steps: int | None, learning_rate: float, num_particles: int, restarts: int, rows: bool) -> None:
+def _check_numbers(
+    num_steps: int | None, learning_rate: float, num_particles: int, restarts: int, rows: bool
+) -> None:
     if num_steps is not None:
         check_integer("num_steps", num_steps, 1)
     check_positive("learning_rate", learning_rate)
@@ -133,29 +159,33 @@ def _check_numbers(num_steps: int | None, learning_rate: float, num_particles: i
     check_integer("restarts", restarts, 0)
     if not rows and (num_particles > 1 or restarts):
         raise ValueError(
-            "num_particles, restarts: they belong to a run to convergence, which needs a guide with a table of rows, such as"
-            " Local, and neither num_steps nor loss"
+            "num_particles, restarts: they belong to a run to convergence, which needs a guide with"
+            " a table of rows, such as Local, and neither num_steps nor loss"
         )
 
 
 def _to_convergence(
     model: Program, guide: Any, x: Tensor, index: Tensor, restarts: int, options: dict[str, Any]
 ) -> None:
-    """Put the best of the runs, and of the optimum that the guide started from, into its table, row by row."""
+    """Put the best of the runs, and of the guide's first optimum, into its table, row by row."""
     start, given = guide.table.detach().clone(), guide.family.given
     best = converge(model, given, start, x, index, **options)
     earlier = getattr(guide, "optimum", None)
     if earlier is not None:
         best = _better(model, given, x, index, best, replace(earlier, table=start))
     for _ in range(restarts):
-        other = converge(model, given, start + _SPREAD * torch.randn_like(start), x, index, **options)
+        other = converge(
+            model, given, start + _SPREAD * torch.randn_like(start), x, index, **options
+        )
         best = _better(model, given, x, index, best, other)
     with torch.no_grad():
         guide.table.copy_(best.table)
     guide.optimum = best
 
 
-def _better(model: Program, given: Given, x: Tensor, index: Tensor, one: Optimum, other: Optimum) -> Optimum:
+def _better(
+    model: Program, given: Given, x: Tensor, index: Tensor, one: Optimum, other: Optimum
+) -> Optimum:
     """For each datum the one with the higher ELBO, by fresh draws that are the same for both."""
     seed = int(torch.randint(2**31, ()))
     theirs, ours = (elbo(model, given, run.table, x, index, seed) for run in (other, one))
@@ -163,8 +193,10 @@ def _better(model: Program, given: Given, x: Tensor, index: Tensor, one: Optimum
 
 
 @contextmanager
-def _frozen(model: Program, guide: Program, x: Tensor, index: Tensor) -> Iterator[tuple[Program, list[Tensor]]]:
-    """The model with none of its parameters trained, modules in eval mode, and the guide's own parameters."""
+def _frozen(
+    model: Program, guide: Program, x: Tensor, index: Tensor
+) -> Iterator[tuple[Program, list[Tensor]]]:
+    """The model with nothing trained, modules in eval mode, and the guide's own parameters."""
     others: list[Tensor] = []
     with in_eval_mode(model), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*requires_grad=False")
@@ -172,9 +204,14 @@ def _frozen(model: Program, guide: Program, x: Tensor, index: Tensor) -> Iterato
             own = guide_parameters(guide, x, index)
             if not own:
                 raise ValueError(
-                    f"guide: {type(guide).__name__} has no parameter to optimise, expected one such as Local"
+                    f"guide: {type(guide).__name__} has no parameter to optimise,"
+                    " expected one such as Local"
                 )
-            others += [p for name, p in trainable_parameters(model, guide, x, index).items() if name not in own]
+            others += [
+                p
+                for name, p in trainable_parameters(model, guide, x, index).items()
+                if name not in own
+            ]
             for p in others:
                 p.requires_grad_(False)
             yield without_parameters(model), list(own.values())

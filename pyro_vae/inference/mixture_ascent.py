@@ -1,12 +1,14 @@
-"""Coordinate ascent (CAVI) for a mixture of Gaussians with unknown centres: every update is in closed form.
+"""Coordinate ascent (CAVI) for a mixture of Gaussians with unknown centres: every update is in
+closed form.
 
     q(mu, c) = prod_k N(mu_k; m_k, v_k I) prod_n Categorical(c_n; phi_n)
 
     phi_nk  proportional to  exp(-(|x_n - m_k|^2 + D v_k) / (2 sigma^2))
     v_k = 1 / (1 / spread^2 + sum_n phi_nk / sigma^2),    m_k = v_k sum_n phi_nk x_n / sigma^2
 
-Each update maximises the ELBO in its own factor, so that the ELBO of all data together rises at every sweep. It has many
-local maxima (K! by the names of the components alone): the start decides, and restarts are the user's.
+Each update maximises the ELBO in its own factor, so that the ELBO of all data together rises at
+every sweep. It has many local maxima (K! by the names of the components alone): the start decides,
+and restarts are the user's.
 
 References: Blei, Kucukelbir, McAuliffe (2017), sections 2.4 and 3; Bishop (2006), section 10.2.
 """
@@ -42,7 +44,8 @@ def mixture_ascent(
     max_sweeps: int = 1000,
     tolerance: float = 1e-10,
 ) -> Ascent[MixtureGuide]:
-    """Fit the posterior of a `GaussianMixture` by coordinate ascent, from centres at data drawn at random.
+    """Fit the posterior of a `GaussianMixture` by coordinate ascent, from centres at data drawn at
+    random.
 
     Args:
         x: data `(N, D)`.
@@ -53,7 +56,8 @@ def mixture_ascent(
         tolerance: stop when the ELBO has risen by no more, nats.
 
     Returns:
-        The guide, and the ELBO of all data together before the first sweep and after each, `(sweeps + 1,)` nats.
+        The guide, and the ELBO of all data together before the first sweep and after each,
+        `(sweeps + 1,)` nats.
 
     Raises:
         ValueError: data that are not finite and `(N, D)`, or numbers out of range.
@@ -73,7 +77,10 @@ def mixture_ascent(
     check_shape("x", x, (None, None))
     check_finite("x", x)
     if len(x) < num_components:
-        raise ValueError(f"x, num_components: got {len(x)} data for {num_components}, expected as many data or more")
+        raise ValueError(
+            f"x, num_components: got {len(x)} data for {num_components},"
+            " expected as many data or more"
+        )
     start = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:num_components]
     mean, variance = x[start.to(x.device)].clone(), x.new_full((num_components,), sigma**2)
     phi = x.new_full((len(x), num_components), 1 / num_components)
@@ -90,10 +97,15 @@ def mixture_ascent(
 
 def _distances(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """E_q |x_n - mu_k|^2, `(N, K)`."""
-    return torch.cdist(x, mean, compute_mode="donot_use_mm_for_euclid_dist").square() + x.shape[1] * variance
+    return (
+        torch.cdist(x, mean, compute_mode="donot_use_mm_for_euclid_dist").square()
+        + x.shape[1] * variance
+    )
 
 
-def _elbo(x: Tensor, mean: Tensor, variance: Tensor, phi: Tensor, spread: float, sigma: float) -> Tensor:
+def _elbo(
+    x: Tensor, mean: Tensor, variance: Tensor, phi: Tensor, spread: float, sigma: float
+) -> Tensor:
     """E_q[log p(x, c, mu)] + entropy, a scalar."""
     (num_data, dim), num = x.shape, len(mean)
     likelihood = -(phi * _distances(x, mean, variance)).sum() / (2 * sigma**2)

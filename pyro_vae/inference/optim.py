@@ -1,11 +1,12 @@
 """One torch optimizer for all parameters of an SVI run.
 
-`pyro.optim.PyroOptim` keeps an optimizer per parameter, since a program may meet new parameters at any step, and clips
-each parameter's gradient by its own norm. Here one optimizer sees all of them: any of torch's works, a learning-rate
-schedule acts on it as in plain torch, and clipping is by the global norm. Stock `pyro.infer.SVI` takes it as it is.
+`pyro.optim.PyroOptim` keeps an optimizer per parameter, since a program may meet new parameters at
+any step, and clips each parameter's gradient by its own norm. Here one optimizer sees all of them:
+any of torch's works, a learning-rate schedule acts on it as in plain torch, and clipping is by the
+global norm. Stock `pyro.infer.SVI` takes it as it is.
 
-Adam and AdamW run as torch's fused kernel unless told otherwise, and from the second step on without the bookkeeping that
-torch repeats in Python at each (0.1 ms, of a step that may take 1).
+Adam and AdamW run as torch's fused kernel unless told otherwise, and from the second step on
+without the bookkeeping that torch repeats in Python at each (0.1 ms, of a step that may take 1).
 """
 
 from __future__ import annotations
@@ -27,11 +28,17 @@ ScheduleFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRS
 
 def make_schedule(factory: ScheduleFactory | None, optimizer: torch.optim.Optimizer) -> Any:
     """The learning-rate schedule of an optimizer; None where there is to be none."""
-    return None if factory is None else _built("schedule", factory, optimizer, torch.optim.lr_scheduler.LRScheduler)
+    return (
+        None
+        if factory is None
+        else _built("schedule", factory, optimizer, torch.optim.lr_scheduler.LRScheduler)
+    )
 
 
 def _built(name: str, factory: Callable[[Any], Any], argument: Any, kind: type) -> Any:
-    """What a function makes; a ValueError with the name of the argument where that fails, or is of another kind."""
+    """What a function makes; a ValueError with the name of the argument where that fails, or is of
+    another kind.
+    """
     try:
         found = factory(argument)
     except (TypeError, ValueError, AttributeError) as error:
@@ -44,12 +51,19 @@ class JointOptim(PyroOptim):
     """A `PyroOptim` that holds one torch optimizer.
 
     Args:
-        constructor: from parameters to an optimizer, such as `functools.partial(torch.optim.Adam, lr=1e-3)`.
-        params: the parameters, in a fixed order. One that is met only later is refused: a checkpoint could not hold it.
+        constructor: from parameters to an optimizer, such as
+            `functools.partial(torch.optim.Adam, lr=1e-3)`.
+        params: the parameters, in a fixed order. One that is met only later is refused: a
+            checkpoint could not hold it.
         clip_norm: largest norm of the gradient of all parameters together; None for no clipping.
     """
 
-    def __init__(self, constructor: OptimizerFactory, params: Iterable[Tensor], clip_norm: float | None = None) -> None:
+    def __init__(
+        self,
+        constructor: OptimizerFactory,
+        params: Iterable[Tensor],
+        clip_norm: float | None = None,
+    ) -> None:
         super().__init__(constructor, {})
         self.params = list(dict.fromkeys(params))
         self.clip_norm = clip_norm
@@ -57,8 +71,8 @@ class JointOptim(PyroOptim):
         closure = inspect.signature(self.optimizer.step).parameters.get("closure")
         if closure is not None and closure.default is closure.empty:
             raise ValueError(
-                f"optimizer: {type(self.optimizer).__name__} evaluates the loss several times in a step, which a noisy ELBO"
-                " does not allow: use another, such as torch.optim.Adam"
+                f"optimizer: {type(self.optimizer).__name__} evaluates the loss several times in a"
+                " step, which a noisy ELBO does not allow: use another, such as torch.optim.Adam"
             )
         self._known = set(self.params)
         self._unused = self.params  # those that have had no gradient yet
@@ -74,8 +88,8 @@ class JointOptim(PyroOptim):
         if not self._known.issuperset(params):
             new = [pyro.get_param_store().param_name(p) for p in set(params) - self._known]
             raise ValueError(
-                f"parameters {sorted(map(str, new))} appeared during training, after the first run of the programs:"
-                " run every pyro.param and pyro.module statement each time"
+                f"parameters {sorted(map(str, new))} appeared during training, after the first run"
+                " of the programs: run every pyro.param and pyro.module statement each time"
             )
         self._unused = [p for p in self._unused if p.grad is None]
         idle = [p for p in self.params if p.grad is None]
@@ -86,18 +100,24 @@ class JointOptim(PyroOptim):
             torch.nn.utils.clip_grad_norm_(self.params, self.clip_norm)
         if not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()):
             self.refresh()
-        shortcut = self._adam is not None and self._adam.stands(self.optimizer) and self._adam.step()
+        shortcut = (
+            self._adam is not None and self._adam.stands(self.optimizer) and self._adam.step()
+        )
         if not shortcut:
             self.optimizer.step()
             self._adam = _adam_group(self.optimizer)
         self._shortcut = shortcut
 
     def recordable(self) -> Any:
-        """What a CUDA graph of a step takes for granted; None where a step reads more from the host than that."""
+        """What a CUDA graph of a step takes for granted; None where a step reads more from the host
+        than that.
+        """
         if not self._shortcut or self._adam is None or not self._adam.stands(self.optimizer):
             return None
         group = self.optimizer.param_groups[0]
-        options = tuple(group[name] for name in ("betas", "weight_decay", "eps", "amsgrad", "maximize"))
+        options = tuple(
+            group[name] for name in ("betas", "weight_decay", "eps", "amsgrad", "maximize")
+        )
         return id(self._adam), self.clip_norm, options, tuple(p.data_ptr() for p in self.params)
 
     def refresh(self) -> None:
@@ -110,24 +130,35 @@ class JointOptim(PyroOptim):
         self.optimizer.state.update(earlier.optimizer.state)
         known = set(earlier.params) - set(earlier._unused)
         self._unused = [p for p in self.params if p not in known]
-        for mine, theirs in zip(self.optimizer.param_groups, earlier.optimizer.param_groups, strict=True):
+        for mine, theirs in zip(
+            self.optimizer.param_groups, earlier.optimizer.param_groups, strict=True
+        ):
             mine.update({name: value for name, value in theirs.items() if name != "params"})
 
     def get_state(self) -> dict[str, Any]:
         unused = set(self._unused)
-        return {**self.optimizer.state_dict(), "used": [i for i, p in enumerate(self.params) if p not in unused]}
+        return {
+            **self.optimizer.state_dict(),
+            "used": [i for i, p in enumerate(self.params) if p not in unused],
+        }
 
     def set_state(self, state_dict: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict({name: part for name, part in state_dict.items() if name != "used"})
+        self.optimizer.load_state_dict(
+            {name: part for name, part in state_dict.items() if name != "used"}
+        )
         used = set(state_dict.get("used", state_dict["state"]))
         self._unused = [p for i, p in enumerate(self.params) if i not in used]
         self._adam = None
 
 
 class _AdamGroup:
-    """The group of a fused Adam with its state gathered in lists, so that a step is one call of torch's kernel."""
+    """The group of a fused Adam with its state gathered in lists, so that a step is one call of
+    torch's kernel.
+    """
 
-    def __init__(self, kernel: Callable[..., None], group: dict[str, Any], states: list[dict[str, Tensor]]) -> None:
+    def __init__(
+        self, kernel: Callable[..., None], group: dict[str, Any], states: list[dict[str, Tensor]]
+    ) -> None:
         self.kernel, self.group, self.params = kernel, group, group["params"]
         self.steps = torch.stack([state["step"] for state in states])
         for state, step in zip(states, self.steps, strict=True):
@@ -137,24 +168,39 @@ class _AdamGroup:
         self.moments += [[]] * (3 - len(names))
         self.counts = list(self.steps)
         self._rate = group["lr"]
-        self.rate = torch.tensor(self._rate, device=self.steps.device) if self.steps.is_cuda else None
+        self.rate = (
+            torch.tensor(self._rate, device=self.steps.device) if self.steps.is_cuda else None
+        )
 
     def stands(self, optimizer: torch.optim.Optimizer) -> bool:
-        """Whether the optimizer is still what was gathered here: its state was not loaded anew, and no hook was added."""
+        """Whether the optimizer is still what was gathered here: its state was not loaded anew, and
+        no hook was added.
+        """
         hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
-        return len(optimizer.param_groups) == 1 and optimizer.param_groups[0] is self.group and not hooks
+        return (
+            len(optimizer.param_groups) == 1
+            and optimizer.param_groups[0] is self.group
+            and not hooks
+        )
 
     @torch.no_grad()
     def step(self) -> bool:
-        """Step on the parameters' gradients; False, with nothing done, where the kernel does not fit them."""
+        """Step on the parameters' gradients; False, nothing done, where the kernel does not fit."""
         gradients = [p.grad for p in self.params]
-        if any(g is None or g.stride() != p.stride() for p, g in zip(self.params, gradients, strict=True)):
+        if any(
+            g is None or g.stride() != p.stride()
+            for p, g in zip(self.params, gradients, strict=True)
+        ):
             return False
-        options = {name: self.group[name] for name in ("weight_decay", "eps", "amsgrad", "maximize")}
+        options = {
+            name: self.group[name] for name in ("weight_decay", "eps", "amsgrad", "maximize")
+        }
         options["lr"] = self.group["lr"] if self.rate is None else self.rate
         beta1, beta2 = self.group["betas"]
         self.steps.add_(1)
-        self.kernel(self.params, gradients, *self.moments, self.counts, beta1=beta1, beta2=beta2, **options)
+        self.kernel(
+            self.params, gradients, *self.moments, self.counts, beta1=beta1, beta2=beta2, **options
+        )
         return True
 
     def refresh(self) -> None:
@@ -165,20 +211,32 @@ class _AdamGroup:
 
 
 def _adam_group(optimizer: torch.optim.Optimizer) -> _AdamGroup | None:
-    """The only group of an Adam that has stepped once; None for another optimizer, or one that does more."""
+    """An Adam's only group once it has stepped; None for other optimizers, or with more to do."""
     groups, kernel = optimizer.param_groups, _FUSED.get(type(optimizer))
-    if kernel is None or len(groups) != 1 or not groups[0]["fused"] or any(groups[0][name] for name in _NOT_FUSED):
+    if (
+        kernel is None
+        or len(groups) != 1
+        or not groups[0]["fused"]
+        or any(groups[0][name] for name in _NOT_FUSED)
+    ):
         return None
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
         return None
     states = [optimizer.state[p] for p in groups[0]["params"] if p in optimizer.state]
     kinds = {(p.device, p.dtype) for p in groups[0]["params"]}
-    if len(states) < len(groups[0]["params"]) or len(kinds) > 1 or isinstance(groups[0]["lr"], Tensor):
+    if (
+        len(states) < len(groups[0]["params"])
+        or len(kinds) > 1
+        or isinstance(groups[0]["lr"], Tensor)
+    ):
         return None
     if type(optimizer) is torch.optim.Adam and groups[0].get("decoupled_weight_decay"):
         return None
     return _AdamGroup(kernel, groups[0], states)
 
 
-_FUSED: dict[type, Callable[..., None]] = {torch.optim.Adam: torch._fused_adam_, torch.optim.AdamW: torch._fused_adamw_}
+_FUSED: dict[type, Callable[..., None]] = {
+    torch.optim.Adam: torch._fused_adam_,
+    torch.optim.AdamW: torch._fused_adamw_,
+}
 _NOT_FUSED = ("foreach", "capturable", "differentiable")

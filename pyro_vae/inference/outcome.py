@@ -1,4 +1,6 @@
-"""What a run came to: the rows of its epochs, the state of its latent, and one sentence that says what was learned."""
+"""What a run came to: the rows of its epochs, the state of its latent, and one sentence that says
+what was learned.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,17 @@ MIN_VALID = 10  # validation rows, below which they decide nothing
 
 @dataclass
 class Run:
-    """A finished run: the trained programs, a row of metrics per epoch, and what became of the latent units.
+    """A finished run: the trained programs, a row of metrics per epoch, and what became of the
+    latent units.
 
     `print(run)` says in one sentence what was learned.
 
     Attributes:
-        history: per epoch the train loss (minus the ELBO where beta is 1), validation ELBO, rate and distortion, active
-            units, learning rate and beta; nats per datum.
+        history: per epoch the train loss (minus the ELBO where beta is 1), validation ELBO, rate
+            and distortion, active units, learning rate and beta; nats per datum.
         epoch: whose parameters were kept, the best one's by the validation ELBO or the last one's.
-        units: rate and variance of each unit after the last epoch; None where no latent belongs to a datum.
+        units: rate and variance of each unit after the last epoch; None where no latent belongs to
+            a datum.
         alarm: of posterior collapse; None where there is none.
         data: what it was trained on, with the validation rows that were held out.
         loss_is_elbo: whether the train loss of the epoch that was kept is minus the ELBO.
@@ -84,13 +88,17 @@ def describe(run: Run) -> str:
 
 
 def bits_per_dim(model: Program, data: Dataset, nats: float) -> float | None:
-    """Bits per value of a log-probability of a datum; None where the model's likelihood gives no probability of values."""
+    """Bits per value of a log-probability of a datum; None where the model's likelihood gives no
+    probability of values.
+    """
     rules = getattr(getattr(model, "likelihood", None), "discrete_under", ())
     return data.bits_per_dim(nats) if data.binarise in rules else None
 
 
 def probe_of(model: Program, guide: Program, data: Dataset) -> tuple[Tensor, Tensor] | str | None:
-    """The data on which units are followed; None where there are no units, a reason where they cannot be followed."""
+    """The data on which units are followed; None where there are no units, a reason where they
+    cannot be followed.
+    """
     split = data.train if data.valid is None or len(data.valid) < MIN_VALID else data.valid
     x, index = split.x[:PROBE], split.numbers()[:PROBE]
     if len(x) < 2:
@@ -109,7 +117,8 @@ def follow(job: Job, at: Position, epoch: int) -> Units | None:
     assert units is not None
     before = at.last_active or [0] * len(units.names)
     at.last_active = [
-        max(epoch, last) if now else last for now, last in zip(units.active.tolist(), before, strict=True)
+        max(epoch, last) if now else last
+        for now, last in zip(units.active.tolist(), before, strict=True)
     ]
     if job.folder is not None:
         write_units(job.folder / "units.csv", units, at.last_active)
@@ -117,7 +126,9 @@ def follow(job: Job, at: Position, epoch: int) -> Units | None:
 
 
 def look_for_collapse(job: Job, at: Position, units: Units | None, last: bool) -> Alarm | None:
-    """The alarm after an epoch, if there is cause, or of the epoch that is kept in the end; the first one is a warning."""
+    """The alarm after an epoch, if there is cause, or of the epoch that is kept in the end; the
+    first one is a warning.
+    """
     if units is None:
         return None
     recipe = job.recipe

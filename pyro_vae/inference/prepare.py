@@ -1,4 +1,6 @@
-"""Before the first step of a run: the data as a set, everything checked that can be, and what a step needs built."""
+"""Before the first step of a run: the data as a set, everything checked that can be, and what a
+step needs built.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def resolve_device(device: str) -> torch.device:
     """The torch device for "auto", "cpu" or "cuda"; a ValueError where there is none such."""
     check_choice("device", device, ("auto", "cpu", "cuda"))
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: got 'cuda', but torch sees no CUDA device here: use device='auto' or 'cpu'")
+        raise ValueError(
+            "device: got 'cuda', but torch sees no CUDA device here: use device='auto' or 'cpu'"
+        )
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -45,8 +49,10 @@ def is_enough(data: Dataset) -> bool:
     return data.valid is not None and len(data.valid) >= MIN_VALID
 
 
-def data_for(model: Program, guide: Program, data: Any, valid: int | None, values: Values | None = None) -> Dataset:
-    """The data as a set, under a rule that makes data for the model of them, in the layout that it expects."""
+def data_for(
+    model: Program, guide: Program, data: Any, valid: int | None, values: Values | None = None
+) -> Dataset:
+    """The data as a set, under a rule that makes data for the model, in the layout it expects."""
     rules = getattr(model, "rules", ())
     if isinstance(data, Dataset):
         check_rule(rules, data.binarise, type(getattr(model, "likelihood", model)).__name__)
@@ -54,13 +60,18 @@ def data_for(model: Program, guide: Program, data: Any, valid: int | None, value
     if valid is None and hasattr(guide, "num_rows"):
         valid = 0
     params = (p.dtype for m in (model, guide) if isinstance(m, nn.Module) for p in m.parameters())
-    plain = data.dtype if isinstance(data, Tensor) and data.dtype == torch.float64 else torch.get_default_dtype()
+    plain = (
+        data.dtype
+        if isinstance(data, Tensor) and data.dtype == torch.float64
+        else torch.get_default_dtype()
+    )
     shape = getattr(model, "shape", None)
     found = as_dataset(data, valid, values=values, dtype=next(params, plain), shape=shape)
     if not rules and found.train.pixels.dtype == torch.uint8 and not found.is_binary:
         raise ValueError(
-            f"data: got pixels for {type(model).__name__}, which does not say how it wants them: pass x.float() for the"
-            " values as they are, or a Dataset with a rule (pyro_vae.load(..., binarise=))"
+            f"data: got pixels for {type(model).__name__}, which does not say how it wants them:"
+            " pass x.float() for the values as they are, or a Dataset with a rule"
+            " (pyro_vae.load(..., binarise=))"
         )
     rule = rule_for(rules, found.train.pixels)
     return found if rule == found.binarise else found.under(rule)
@@ -70,23 +81,32 @@ def as_begun(recipe: Recipe, folder: Path) -> Recipe:
     """What the recipe leaves to the data, as the run in the folder was begun with it."""
     begun = read_checkpoint(folder)["same"]
     open_fields = [
-        name for name in ("batch_size", "warmup_epochs", "keep") if getattr(recipe, name) is None and name in begun
+        name
+        for name in ("batch_size", "warmup_epochs", "keep")
+        if getattr(recipe, name) is None and name in begun
     ]
     return replace(recipe, **{name: begun[name] for name in open_fields})
 
 
-def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecipe, folder: Path | None) -> Job:
+def prepare(
+    model: Program, guide: Program, data: Dataset, recipe: ResolvedRecipe, folder: Path | None
+) -> Job:
     """Check everything that can be checked before the first step, and build what a step needs."""
     if recipe.keep == "best" and data.valid is None:
-        name, what = ("keep", "the best epoch") if recipe.patience is None else ("patience", "early stopping")
+        name, what = (
+            ("keep", "the best epoch")
+            if recipe.patience is None
+            else ("patience", "early stopping")
+        )
         raise ValueError(f"{name}: {what} needs a validation split, but the data has none")
     device = data.train.pixels.device
     if data.valid is not None and hasattr(guide, "num_rows"):
         raise ValueError(
-            f"data: {type(guide).__name__} has parameters for {guide.num_rows} data and knows nothing of validation data:"
-            " load the data with valid=0"
+            f"data: {type(guide).__name__} has parameters for {guide.num_rows} data and knows"
+            " nothing of validation data: load the data with valid=0"
         )
-    with in_eval_mode(model, guide) as modules:  # the checks must leave no trace in the nets' statistics
+    # the checks must leave no trace in the nets' statistics
+    with in_eval_mode(model, guide) as modules:
         for module in modules:
             module.to(device)
         scaled, params = _check(model, guide, data)
@@ -100,7 +120,10 @@ def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecip
         if isinstance(program, nn.Module):
             program.train()  # a function's nets train in the mode that they were given in
     if not params:
-        raise ValueError("fit: neither the model nor the guide has a parameter to train: register nets by pyro.module")
+        raise ValueError(
+            "fit: neither the model nor the guide has a parameter to train:"
+            " register nets by pyro.module"
+        )
     optim = JointOptim(recipe.optimizer, params.values(), recipe.clip_norm)
     schedule = make_schedule(recipe.schedule, optim.optimizer)
     elbo = type(recipe.loss) in ELBOS and not scaled.other
@@ -120,13 +143,15 @@ def prepare(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecip
         plate_size=scaled.plate_size,
         losses=torch.zeros(math.ceil(len(data.train) / recipe.batch_size), device=device),
         step=make_step(*programs, optim, recipe, data.train),
-        noise=torch.Generator(device=device).manual_seed(draw_seed(recipe.seed, "order and binarisation")),
+        noise=torch.Generator(device=device).manual_seed(
+            draw_seed(recipe.seed, "order and binarisation")
+        ),
         probe=probe,
     )
 
 
 def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict[str, Tensor]]:
-    """Whether the programs can be trained on the data at all, how they scale them, and the parameters."""
+    """Whether the programs can be trained on the data, how they scale them, and the parameters."""
     try:
         check_data(model, data.train.x)
     except ValueError as error:
@@ -137,16 +162,18 @@ def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict
 
     if not takes_parts(guide, data.train.x, data.train.numbers()):
         raise ValueError(
-            "guide: it has parameters for just the data that it is run on, by their place, and minibatches take other"
-            " places: use fit_local, which runs all data at once, or a table that is read by `index`, such as"
-            " Local(family, num_data)"
+            "guide: it has parameters for just the data that it is run on, by their place, and"
+            " minibatches take other places: use fit_local, which runs all data at once, or a table"
+            " that is read by `index`, such as Local(family, num_data)"
         )
     for split in filter(None, (data.train, data.valid)):
         _check_split(model, guide, split)
     some, index = data.train.x[:8], data.train.numbers()[:8]
     check_reach(model, guide, some, index)
-    few = slice(max(1, min(len(some), len(data.train) // 2)))  # of all data a plate that subsamples has the same size
-    return scaling(model, guide, some[few], index[few]), trainable_parameters(model, guide, some, index)
+    # of all data a plate that subsamples has the same size
+    few = slice(max(1, min(len(some), len(data.train) // 2)))
+    scaled = scaling(model, guide, some[few], index[few])
+    return scaled, trainable_parameters(model, guide, some, index)
 
 
 def _check_split(model: Program, guide: Program, split: Split) -> None:
@@ -154,8 +181,9 @@ def _check_split(model: Program, guide: Program, split: Split) -> None:
     known, numbers = known_numbers(guide), split.numbers()
     if known is not None and not torch.isin(numbers, known.to(numbers)).all():
         raise ValueError(
-            f"guide: {type(guide).__name__} has not a row for each of the {split.name} data, whose numbers go from"
-            f" {numbers.min()} to {numbers.max()}: Local(family, num_data, data.{split.name}.numbers()) has"
+            f"guide: {type(guide).__name__} has not a row for each of the {split.name} data, whose"
+            f" numbers go from {numbers.min()} to {numbers.max()}: Local(family, num_data,"
+            f" data.{split.name}.numbers()) has"
         )
     try:
         check_programs(model, guide, split.x, numbers)
@@ -166,9 +194,11 @@ def _check_split(model: Program, guide: Program, split: Split) -> None:
 
 
 def _rehearse(loss: ELBO, model: Program, guide: Program, data: Dataset) -> None:
-    """Evaluate a loss that has still to guess how deep the plates are nested, which draws noise, outside of all steps.
+    """Evaluate a loss that has still to guess how deep the plates are nested, which draws noise,
+    outside of all steps.
 
-    The noise of a step follows from the seed and the step alone then, in a run that is begun and in one that goes on.
+    The noise of a step follows from the seed and the step alone then, in a run that is begun and in
+    one that goes on.
     """
     never_guesses = type(loss) in ELBOS and not loss.vectorize_particles
     if never_guesses or getattr(loss, "max_plate_nesting", 0) != math.inf:

@@ -16,13 +16,19 @@ from torch import Tensor
 @contextmanager
 def quietly() -> Iterator[None]:
     """No validation and no checks for NaN, since both look at values, and no warnings."""
-    modules = [m for name, m in sys.modules.items() if name.startswith("pyro.infer") and hasattr(m, "warn_if_nan")]
+    modules = [
+        m
+        for name, m in sys.modules.items()
+        if name.startswith("pyro.infer") and hasattr(m, "warn_if_nan")
+    ]
     with ExitStack() as stack:
         stack.enter_context(pyro.validation_enabled(False))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         for module in modules:
-            stack.enter_context(mock.patch.object(module, "warn_if_nan", lambda value, *_, **__: value))
+            stack.enter_context(
+                mock.patch.object(module, "warn_if_nan", lambda value, *_, **__: value)
+            )
         distribution = torch.distributions.Distribution  # some were made while validation was on
         stack.enter_context(mock.patch.object(distribution, "_validate_sample", lambda *_: None))
         yield

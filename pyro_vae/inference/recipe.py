@@ -1,4 +1,6 @@
-"""How to train: everything `fit` needs beside the model, the guide and the data, in one value that can be kept."""
+"""How to train: everything `fit` needs beside the model, the guide and the data, in one value that
+can be kept.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ from pyro_vae.inference.optim import OptimizerFactory, ScheduleFactory
 
 Engine = Literal["auto", "compiled", "svi"]
 Keep = Literal["best", "last"]
-ELBOS = (Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO)  # whose loss is minus the ELBO, and with beta a tempered one
+# whose loss is minus the ELBO, and with beta a tempered one
+ELBOS = (Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO)
 
-WARMUP_STEPS = 2000  # of the KL warm-up that nobody asked for, as far as they are between these shares of the epochs
+# of the KL warm-up that nobody asked for, as far as they are between these shares of the epochs
+WARMUP_STEPS = 2000
 WARMUP_SHARES = (0.2, 0.5)
 STEPS_PER_EPOCH = 20  # that a small set should have, by smaller minibatches
 BATCH_SIZES = (16, 128)
@@ -34,23 +38,27 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training data.
-        batch_size: data per step; the last, partial batch of an epoch is used too. None: 128, or on a small set the power of
-            two, at least 16, that gives some 20 steps an epoch.
+        batch_size: data per step; the last, partial batch of an epoch is used too. None: 128, or on
+            a small set the power of two, at least 16, that gives some 20 steps an epoch.
         optimizer: from parameters to a torch optimizer.
-        schedule: from the optimizer to a torch learning-rate schedule, stepped once an epoch; None keeps the rate.
+        schedule: from the optimizer to a torch learning-rate schedule, stepped once an epoch; None
+            keeps the rate.
         loss: a Pyro ELBO: Trace_ELBO, or TraceMeanField_ELBO for the analytic KL term.
         beta: weight of the KL term.
-        warmup_epochs: epochs over which the weight rises linearly from 0 to beta. None: 2,000 steps, at least a fifth and at
-            most half of the epochs, for Pyro's ELBOs, and 0 for other losses. Without it the KL term can switch the latent
-            units off before the decoder has learned to use them.
+        warmup_epochs: epochs over which the weight rises linearly from 0 to beta. None: 2,000
+            steps, at least a fifth and at most half of the epochs, for Pyro's ELBOs, and 0 for
+            other losses. Without it the KL term can switch the latent units off before the decoder
+            has learned to use them.
         clip_norm: largest norm of the whole gradient; None for no clipping.
-        patience: stop after this many epochs, from the end of the warm-up on, without a better validation ELBO, and keep the
-            best parameters; None to train to the end.
-        keep: which parameters a run ends with, those of the "best" epoch after the warm-up by the validation ELBO or of the
-            "last". None: the best where that ELBO is maximised (ten validation data, one of Pyro's ELBOs, beta 1).
+        patience: stop after this many epochs, from the end of the warm-up on, without a better
+            validation ELBO, and keep the best parameters; None to train to the end.
+        keep: which parameters a run ends with, those of the "best" epoch after the warm-up by the
+            validation ELBO or of the "last". None: the best where that ELBO is maximised (ten
+            validation data, one of Pyro's ELBOs, beta 1).
         seed: of the data order, the binarisation and the guide's noise.
-        engine: "compiled" fuses the programs into one graph (`CompiledSVI`), "svi" is stock `pyro.infer.SVI`, "auto"
-            compiles where the run is long enough to pay for it and the programs can be compiled.
+        engine: "compiled" fuses the programs into one graph (`CompiledSVI`), "svi" is stock
+            `pyro.infer.SVI`, "auto" compiles where the run is long enough to pay for it and the
+            programs can be compiled.
     """
 
     epochs: int = 100
@@ -78,28 +86,39 @@ class Recipe:
             check_number("clip_norm", self.clip_norm, above=0)
         check_seed("seed", self.seed)
         check_engine(self.engine)
-        if self.keep not in (None, *get_args(Keep)) or (self.keep == "last" and self.patience is not None):
-            expected = "None, 'best' or 'last'" if self.patience is None else "None or 'best' with patience"
+        if self.keep not in (None, *get_args(Keep)) or (
+            self.keep == "last" and self.patience is not None
+        ):
+            expected = (
+                "None, 'best' or 'last'"
+                if self.patience is None
+                else "None or 'best' with patience"
+            )
             raise ValueError(f"keep: got {self.keep!r}, expected {expected}")
         if not isinstance(self.loss, ELBO):
-            raise ValueError(f"loss: got {self.loss!r}, expected a Pyro ELBO such as pyro.infer.Trace_ELBO()")
-        check_integer("loss.num_particles", getattr(self.loss, "num_particles", 1), 1)  # which Pyro's do not check
+            raise ValueError(
+                f"loss: got {self.loss!r}, expected a Pyro ELBO such as pyro.infer.Trace_ELBO()"
+            )
+        # which Pyro's do not check
+        check_integer("loss.num_particles", getattr(self.loss, "num_particles", 1), 1)
         nesting = getattr(self.loss, "max_plate_nesting", math.inf)
         if nesting != math.inf:
             check_integer("loss.max_plate_nesting", nesting, 0)
         if self.schedule is not None and not callable(self.schedule):
             raise ValueError(
-                f"schedule: got {self.schedule!r}, expected a function from an optimizer to a torch schedule such as"
+                f"schedule: got {self.schedule!r}, expected a function from an optimizer to a"
+                " torch schedule such as"
                 " functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=100)"
             )
         if not callable(self.optimizer):
             raise ValueError(
-                f"optimizer: got {self.optimizer!r}, expected a function from parameters to a torch optimizer such as"
-                " functools.partial(torch.optim.Adam, lr=1e-3)"
+                f"optimizer: got {self.optimizer!r}, expected a function from parameters to a torch"
+                " optimizer such as functools.partial(torch.optim.Adam, lr=1e-3)"
             )
 
     def for_data(self, num_data: int, has_valid: bool = False) -> ResolvedRecipe:
-        """The recipe with what was left to the number of training data, and to whether there are validation data.
+        """The recipe with what was left to the number of training data, and to whether there are
+        validation data.
 
         Example:
             >>> recipe = Recipe(epochs=100).for_data(1297)
@@ -112,11 +131,17 @@ class Recipe:
         if warmup is None:
             steps = math.ceil(num_data / batch_size)
             least, most = (share * self.epochs for share in WARMUP_SHARES)
-            warmup = min(max(WARMUP_STEPS / steps, least), most) if type(self.loss) in ELBOS else 0.0
+            warmup = (
+                min(max(WARMUP_STEPS / steps, least), most) if type(self.loss) in ELBOS else 0.0
+            )
         kept = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        best = self.patience is not None or (has_valid and type(self.loss) in ELBOS and self.beta == 1)
+        best = self.patience is not None or (
+            has_valid and type(self.loss) in ELBOS and self.beta == 1
+        )
         keep = self.keep or ("best" if best else "last")
-        return ResolvedRecipe(**kept | {"batch_size": batch_size, "warmup_epochs": warmup, "keep": keep})
+        return ResolvedRecipe(
+            **kept | {"batch_size": batch_size, "warmup_epochs": warmup, "keep": keep}
+        )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""What a run tells while it goes: a row per epoch in metrics.csv, a progress bar, TensorBoard where it is installed."""
+"""What a run tells while it goes: a row per epoch in metrics.csv, a progress bar, TensorBoard where
+it is installed.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,17 @@ Row = dict[str, float]
 
 def write_metrics(path: Path, history: list[Row]) -> None:
     """Write the history as a table, one row per epoch, atomically."""
-    names = dict.fromkeys(name for row in history for name in row)  # a run of an earlier version knew fewer
+    # a run of an earlier version knew fewer
+    names = dict.fromkeys(name for row in history for name in row)
     _write_table(path, list(names), history)
 
 
 def write_units(path: Path, units: Units, last_active: list[int]) -> None:
     """Write the latent units after the last epoch as a table, one row per unit, atomically."""
-    rows = [row | {"last_active_epoch": epoch} for row, epoch in zip(units.rows(), last_active, strict=True)]
+    rows = [
+        row | {"last_active_epoch": epoch}
+        for row, epoch in zip(units.rows(), last_active, strict=True)
+    ]
     _write_table(path, list(rows[0]), rows)
 
 
@@ -41,7 +47,7 @@ def _write_table(path: Path, names: list[str], rows: Sequence[Mapping[str, Any]]
 
 
 def tensorboard_writer(folder: Path | None) -> Any:
-    """A TensorBoard writer into `folder`, or None where there is no folder or TensorBoard is not installed."""
+    """A TensorBoard writer into `folder`; None where there is no folder or no TensorBoard."""
     if folder is None:
         return None
     try:
@@ -66,7 +72,9 @@ class Reporter:
             console=self.console,
         )
         self.live = self.console.is_terminal and not quiet
-        self.task = self.bar.add_task("fit", total=epochs * steps_per_epoch, completed=done, epoch=0, note="")
+        self.task = self.bar.add_task(
+            "fit", total=epochs * steps_per_epoch, completed=done, epoch=0, note=""
+        )
 
     def __enter__(self) -> Reporter:
         if self.live:
@@ -74,7 +82,10 @@ class Reporter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self.live:
             self.bar.stop()
@@ -94,8 +105,20 @@ class Reporter:
 
 
 def describe(row: Row, loss_is_elbo: bool) -> str:
-    """One line for an epoch: ELBOs in nats per datum and the rate of the work; only minus the ELBO is called so."""
-    train = f"train ELBO {-row['train_loss']:.2f}" if loss_is_elbo else f"train loss {row['train_loss']:.2f}"
-    valid = f"  valid ELBO {row['valid_elbo']:.2f}" if row["valid_elbo"] == row["valid_elbo"] else ""
-    units = f"  active units {row['active_units']:.0f}" if row["active_units"] == row["active_units"] else ""
+    """One line for an epoch: ELBOs in nats per datum and the rate of the work; only minus the ELBO
+    is called so.
+    """
+    train = (
+        f"train ELBO {-row['train_loss']:.2f}"
+        if loss_is_elbo
+        else f"train loss {row['train_loss']:.2f}"
+    )
+    valid = (
+        f"  valid ELBO {row['valid_elbo']:.2f}" if row["valid_elbo"] == row["valid_elbo"] else ""
+    )
+    units = (
+        f"  active units {row['active_units']:.0f}"
+        if row["active_units"] == row["active_units"]
+        else ""
+    )
     return f"{train}{valid} nats{units}  {row['data_per_second']:,.0f} data/s"

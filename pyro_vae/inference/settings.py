@@ -1,12 +1,14 @@
 """What a loss or a schedule was made with, in plain words: what a run that goes on is held to.
 
-`Bound(5)` and `Bound(50)` are of one class and not the same objective. So the settings of an object are compared, which are
-its public attributes: numbers, strings, tensors, functions, and collections of these. They are read before the first step,
-so that what an object counts while it trains is no setting.
+`Bound(5)` and `Bound(50)` are of one class and not the same objective. So the settings of an object
+are compared, which are its public attributes: numbers, strings, tensors, functions, and collections
+of these. They are read before the first step, so that what an object counts while it trains is no
+setting.
 
-A function is its code, its defaults, what its closure holds and the numbers among the globals that it names (one of a
-library, its name instead of its code and globals); an object that is called, or that a function holds, is its class and its
-own settings. Code is compared within one version of Python alone: another compiles the same source to other bytes.
+A function is its code, its defaults, what its closure holds and the numbers among the globals that
+it names (one of a library, its name instead of its code and globals); an object that is called, or
+that a function holds, is its class and its own settings. Code is compared within one version of
+Python alone: another compiles the same source to other bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from pyro_vae.graphs.names import names_in
 from pyro_vae.graphs.reach import is_library
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
-_FOUND = ("max_plate_nesting", "optimizer")  # the first is guessed in the first step, the other is compared by itself
+# the first is guessed in the first step, the other is compared by itself
+_FOUND = ("max_plate_nesting", "optimizer")
 _PARTS = ("_schedulers", "_milestones")  # of torch's SequentialLR and ChainedScheduler
 _TRAINED = (nn.Module, Optimizer)  # their state is no setting
 _DEEPEST = 12
@@ -46,7 +49,9 @@ def settings_of(thing: Any) -> dict[str, str]:
         '0.25'
     """
     told = {name: _told(value, (id(thing),)) for name, value in _public(thing).items()}
-    return {name: text if len(text) <= _LONGEST else _shortened(text) for name, text in told.items()}
+    return {
+        name: text if len(text) <= _LONGEST else _shortened(text) for name, text in told.items()
+    }
 
 
 def difference(begun: dict[str, str], now: dict[str, str]) -> tuple[str, str] | None:
@@ -122,11 +127,25 @@ def _function(function: FunctionType, path: tuple[int, ...]) -> str:
     code, own = function.__code__, not is_library(function.__module__)
     names = [name for name in names_in(code).variables if own and not name.startswith("__")]
     found = {name: function.__globals__.get(name) for name in names}
-    held = {name: repr(value) for name, value in found.items() if isinstance(value, (int, float, complex))}
-    held |= {f"default {k}": _held(value, path) for k, value in enumerate(function.__defaults__ or ())}
-    held |= {f"default {name}": _held(value, path) for name, value in (function.__kwdefaults__ or {}).items()}
-    held |= {name: _cell(cell, path) for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)}
-    with_them = f" with {', '.join(f'{name}={told}' for name, told in held.items())}" if held else ""
+    held = {
+        name: repr(value)
+        for name, value in found.items()
+        if isinstance(value, (int, float, complex))
+    }
+    held |= {
+        f"default {k}": _held(value, path) for k, value in enumerate(function.__defaults__ or ())
+    }
+    held |= {
+        f"default {name}": _held(value, path)
+        for name, value in (function.__kwdefaults__ or {}).items()
+    }
+    held |= {
+        name: _cell(cell, path)
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)
+    }
+    with_them = (
+        f" with {', '.join(f'{name}={told}' for name, told in held.items())}" if held else ""
+    )
     version = ".".join(map(str, sys.version_info[:2]))
     compiled = f" code {version}:{_digest(code)}" if own else ""
     return f"{function.__qualname__} {_constants(code)}{with_them}{compiled}"
@@ -155,8 +174,15 @@ def _digest(code: CodeType) -> str:
             return _digest(constant)
         if isinstance(constant, (tuple, frozenset)):
             parts = list(map(told, constant))
-            return f"{type(constant).__name__} {parts if isinstance(constant, tuple) else sorted(parts)}"
+            parts = parts if isinstance(constant, tuple) else sorted(parts)
+            return f"{type(constant).__name__} {parts}"
         return repr(constant)
 
-    parts = (code.co_code.hex(), code.co_names, code.co_argcount, code.co_flags, told(code.co_consts))
+    parts = (
+        code.co_code.hex(),
+        code.co_names,
+        code.co_argcount,
+        code.co_flags,
+        told(code.co_consts),
+    )
     return sha256(repr(parts).encode()).hexdigest()[:16]

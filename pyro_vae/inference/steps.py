@@ -1,8 +1,9 @@
 """Which engine takes the steps of a run: stock `pyro.infer.SVI`, or the same programs compiled.
 
-On a GPU a compiled step is recorded as one CUDA graph (`cuda.py`). Compiling costs seconds, once for each size of a
-minibatch: the last, partial one of an epoch has a graph of its own. "auto" compiles a size that will be used often enough,
-by a count that follows from the recipe and not from a clock, so that a run can be repeated bit for bit.
+On a GPU a compiled step is recorded as one CUDA graph (`cuda.py`). Compiling costs seconds, once
+for each size of a minibatch: the last, partial one of an epoch has a graph of its own. "auto"
+compiles a size that will be used often enough, by a count that follows from the recipe and not from
+a clock, so that a run can be repeated bit for bit.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from pyro_vae.inference.recipe import ResolvedRecipe
 from pyro_vae.programs.calls import called
 from pyro_vae.programs.traces import Program
 
-_WORTH_IT = 10_000  # steps of one size: compiling it takes some seconds and saves some milliseconds a step
+# steps of one size: compiling it takes some seconds and saves some milliseconds a step
+_WORTH_IT = 10_000
 
 
-def make_step(model: Program, guide: Program, optim: JointOptim, recipe: ResolvedRecipe, train: Split) -> Step:
+def make_step(
+    model: Program, guide: Program, optim: JointOptim, recipe: ResolvedRecipe, train: Split
+) -> Step:
     """The function that takes one step of training on rows of `train`."""
 
     def prepare(index: Tensor, bits: Tensor | None = None) -> Sequence[Any]:
@@ -34,10 +38,15 @@ def make_step(model: Program, guide: Program, optim: JointOptim, recipe: Resolve
 
     model, guide = called(model, "model"), called(guide, "guide")
     stock = SVI(model, guide, optim, recipe.loss)
-    compiled = CompiledSVI(model, guide, optim, recipe.loss, prepare=prepare, fallback=recipe.engine != "compiled")
+    compiled = CompiledSVI(
+        model, guide, optim, recipe.loss, prepare=prepare, fallback=recipe.engine != "compiled"
+    )
     sizes = _sizes(len(train), recipe)
     replayed = Replayed(
-        compiled.step, compiled.plain_step, lambda: optim.recordable() if compiled.settled() else None, optim.refresh
+        compiled.step,
+        compiled.plain_step,
+        lambda: optim.recordable() if compiled.settled() else None,
+        optim.refresh,
     )
 
     def step(index: Tensor, bits: Tensor | None) -> Tensor:
@@ -55,4 +64,8 @@ def _sizes(num_data: int, recipe: ResolvedRecipe) -> set[int]:
     uses = {recipe.batch_size: full * recipe.epochs, rest: recipe.epochs}
     if recipe.engine == "svi":
         return set()
-    return {size for size, count in uses.items() if count >= (1 if recipe.engine == "compiled" else _WORTH_IT)}
+    return {
+        size
+        for size, count in uses.items()
+        if count >= (1 if recipe.engine == "compiled" else _WORTH_IT)
+    }

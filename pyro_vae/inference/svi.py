@@ -2,11 +2,12 @@
 
     minimise over all parameters   sum_n  E_q(z | x_n) [ log q(z | x_n) - log p(x_n, z) ]
 
-The step is that of `pyro.infer.SVI`, by stock Pyro or by the compiled engine (`compiled_svi.py`), and the loop adds
-nothing to its mathematics: data in memory, indexed on the device; one torch optimizer; a validation ELBO each epoch;
-checkpoints from which a killed run goes on bit for bit (on a CPU). All noise (the data order and the binarisation in one stream, the guide's
-samples in another) comes from generators seeded by the recipe whose states are in the checkpoint; the caller's random state
-is left as it was.
+The step is that of `pyro.infer.SVI`, by stock Pyro or by the compiled engine (`compiled_svi.py`),
+and the loop adds nothing to its mathematics: data in memory, indexed on the device; one torch
+optimizer; a validation ELBO each epoch; checkpoints from which a killed run goes on bit for bit (on
+a CPU). All noise (the data order and the binarisation in one stream, the guide's samples in
+another) comes from generators seeded by the recipe whose states are in the checkpoint; the caller's
+random state is left as it was.
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ from pyro_vae.data import Dataset
 from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import draw_seed
 from pyro_vae.diagnostics.units import Units
-from pyro_vae.inference.failure import check_losses, check_parameters, deferred_interrupt, validation_scores
+from pyro_vae.inference.failure import (
+    check_losses,
+    check_parameters,
+    deferred_interrupt,
+    validation_scores,
+)
 from pyro_vae.inference.folder import CHECKPOINT, claim, new_identity
 from pyro_vae.inference.job import Job, Position, finish, keep, restore, weights
 from pyro_vae.inference.outcome import Run, follow, look_for_collapse
@@ -62,20 +68,26 @@ def fit(
 
     Args:
         model, guide: Pyro programs `program(x, index)` whose nets are registered by `pyro.module`.
-        data: a `Dataset`, or data `(N, *shape)` as a tensor, a numpy array, a pandas frame or a TensorDataset (its first
-            tensor); pixels are binarised or dequantised as the model's likelihood needs them.
-        recipe: how to train; `changes` replace single fields of it, `fit(model, guide, data, epochs=20)`. Batch size and KL
-            warm-up follow the data where they are left out.
-        valid: rows of an array to hold out for validation; None means a tenth (none for a guide with parameters per datum).
-        values: what whole numbers in an array are, "pixels" or "real"; asked for where their look does not tell.
-        folder: keeps metrics.csv, units.csv, checkpoint.pt and, at the end, weights.safetensors; None keeps nothing. It is
-            locked as long as the run lasts.
+        data: a `Dataset`, or data `(N, *shape)` as a tensor, a numpy array, a pandas frame or a
+            TensorDataset (its first tensor); pixels are binarised or dequantised as the model's
+            likelihood needs them.
+        recipe: how to train; `changes` replace single fields of it,
+            `fit(model, guide, data, epochs=20)`. Batch size and KL warm-up follow the data where
+            they are left out.
+        valid: rows of an array to hold out for validation; None means a tenth (none for a guide
+            with parameters per datum).
+        values: what whole numbers in an array are, "pixels" or "real"; asked for where their look
+            does not tell.
+        folder: keeps metrics.csv, units.csv, checkpoint.pt and, at the end, weights.safetensors;
+            None keeps nothing. It is locked as long as the run lasts.
         device: "auto" (CUDA where there is a GPU), "cpu" or "cuda".
-        resume: go on from the folder's checkpoint; the other arguments must be the same (epochs may grow).
+        resume: go on from the folder's checkpoint; the other arguments must be the same (epochs may
+            grow).
         quiet: no progress on stderr, and no sentence at the end.
 
     Returns:
-        The run, with its history and its latent units. A latent that is not used is a `CollapseWarning`, once.
+        The run, with its history and its latent units. A latent that is not used is a
+        `CollapseWarning`, once.
 
     Raises:
         ValueError: programs, data or settings that cannot be trained; found before the first step.
@@ -84,8 +96,8 @@ def fit(
 
     Example:
         >>> from pyro_vae import Amortized, LinearGaussian, MeanField, MLP
-        >>> x = torch.randn(64, 5)
-        >>> run = fit(LinearGaussian(5, 2), Amortized(MeanField(2), MLP(5, ())), x, epochs=2, quiet=True)
+        >>> x, guide = torch.randn(64, 5), Amortized(MeanField(2), MLP(5, ()))
+        >>> run = fit(LinearGaussian(5, 2), guide, x, epochs=2, quiet=True)
         >>> len(run.history)
         2
     """
@@ -108,12 +120,15 @@ def fit(
             recipe = as_begun(recipe, path)
         stack.enter_context(torch.random.fork_rng([where] if where.type == "cuda" else []))
         stack.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("ignore", message="Encountered")  # Pyro's NaN warnings: the loop raises instead
-        warnings.filterwarnings("ignore", message=".*requires_grad=False")  # a frozen net is meant to be frozen
+        # Pyro's NaN warnings: the loop raises instead
+        warnings.filterwarnings("ignore", message="Encountered")
+        # a frozen net is meant to be frozen
+        warnings.filterwarnings("ignore", message=".*requires_grad=False")
         torch.manual_seed(draw_seed(recipe.seed, "guide"))
         data = data.to(where)
         job = prepare(model, guide, data, recipe.for_data(len(data.train), is_enough(data)), path)
-        warnings.filterwarnings("ignore", message="Detected call of .lr_scheduler")  # one that is resumed, not new
+        # one that is resumed, not new
+        warnings.filterwarnings("ignore", message="Detected call of .lr_scheduler")
         position = restore(job) if resume else Position()
         if resume and path is not None and position.epoch < recipe.epochs:
             (path / WEIGHTS).unlink(missing_ok=True)  # of an earlier end
@@ -149,17 +164,23 @@ def _end(job: Job, at: Position, data: Dataset) -> Run:
     units = follow(job, at, epoch)
     alarm = look_for_collapse(job, at, units, last=True)
     loss_is_elbo = job.loss_is_elbo and epoch - 1 >= job.recipe.warmup_epochs
-    return Run(job.model, job.guide, at.history, epoch, job.folder, units, alarm, data, loss_is_elbo)
+    return Run(
+        job.model, job.guide, at.history, epoch, job.folder, units, alarm, data, loss_is_elbo
+    )
 
 
-def _loop(job: Job, at: Position, reporter: Reporter, writer: Any, interrupted: threading.Event) -> None:
+def _loop(
+    job: Job, at: Position, reporter: Reporter, writer: Any, interrupted: threading.Event
+) -> None:
     """Run epochs until the recipe is done, early stopping says so, or Ctrl-C was pressed."""
     while at.epoch < job.recipe.epochs:
         if job.recipe.patience is not None and at.stale >= job.recipe.patience:
             break
         _epoch(job, at, reporter, interrupted)
         units = _close_epoch(job, at)
-        reporter.epoch(at.history[-1], job.loss_is_elbo and at.epoch - 1 >= job.recipe.warmup_epochs)
+        reporter.epoch(
+            at.history[-1], job.loss_is_elbo and at.epoch - 1 >= job.recipe.warmup_epochs
+        )
         if writer is not None:
             _write_scalars(writer, at.history[-1], units, at.epoch)
         look_for_collapse(job, at, units, last=False)
@@ -202,13 +223,19 @@ def _beta(job: Job, at: Position, step: int) -> float:
 
 def _write_scalars(writer: Any, row: Row, units: Units | None, epoch: int) -> None:
     """An epoch's row and the rates of the units, for TensorBoard."""
-    rates = {} if units is None else {f"unit_rate/{unit['unit']}": unit["rate"] for unit in units.rows()}
+    rates = (
+        {}
+        if units is None
+        else {f"unit_rate/{unit['unit']}": unit["rate"] for unit in units.rows()}
+    )
     for name, value in (row | rates).items():
         writer.add_scalar(name, value, epoch)
 
 
 def _close_epoch(job: Job, at: Position) -> Units | None:
-    """Score the validation data, look at the units, add the epoch's row, step the schedule, note the best parameters."""
+    """Score the validation data, look at the units, add the epoch's row, step the schedule, note
+    the best parameters.
+    """
     check_losses(job, at)
     check_parameters(job, at)
     scores = validation_scores(job, at)

@@ -1,10 +1,11 @@
-"""The parameters of a run as safetensors: tensors by name and nothing that could run, with a checksum and whose they are.
+"""The parameters of a run as safetensors: tensors by name and nothing that could run, with a
+checksum and whose they are.
 
     model.NAME, guide.NAME   the state of the two modules
     params.NAME              `pyro.param` statements outside of them, unconstrained
 
-The file's metadata hold the format, the identity of the run and a SHA-256 over all bytes of the file, its header included
-(computed with zeros in its own place): any bit that flips is noticed.
+The file's metadata hold the format, the identity of the run and a SHA-256 over all bytes of the
+file, its header included (computed with zeros in its own place): any bit that flips is noticed.
 
 References: the format, https://huggingface.co/docs/safetensors
 """
@@ -34,9 +35,14 @@ State = dict[str, dict[str, Tensor]]
 
 def write_weights(path: Path, state: State, run: str) -> None:
     """Write the parameters of the run whose identity is `run`, atomically."""
-    tensors = {f"{part}.{name}": value.contiguous() for part in PARTS for name, value in state.get(part, {}).items()}
+    tensors = {
+        f"{part}.{name}": value.contiguous()
+        for part in PARTS
+        for name, value in state.get(part, {}).items()
+    }
     facts = {"format": FORMAT, "run": run, "sha256": _ZEROS.decode()}
-    raw = save(tensors, metadata={_KEY: json.dumps(facts)})  # one entry: the order of several is left to chance
+    # one entry: the order of several is left to chance
+    raw = save(tensors, metadata={_KEY: json.dumps(facts)})
     header, body = _split(raw)
     digest = hashlib.sha256(raw).hexdigest().encode()
     write_atomically(path, lambda file: file.writelines((header.replace(_ZEROS, digest), body)))
@@ -54,33 +60,46 @@ def read_weights(path: Path, device: torch.device | str = "cpu") -> tuple[State,
         facts = json.loads(json.loads(header[8:])["__metadata__"][_KEY])
         found, run, digest = (str(facts[name]) for name in ("format", "run", "sha256"))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path}: no readable weights ({_brief(error)}): damaged, or of another program") from error
+        raise ValueError(
+            f"{path}: no readable weights ({_brief(error)}): damaged, or of another program"
+        ) from error
     if found != FORMAT:
-        raise ValueError(f"{path}: got weights of format {found}, expected {FORMAT}: of another version, or damaged")
+        raise ValueError(
+            f"{path}: got weights of format {found}, expected {FORMAT}: of"
+            " another version, or damaged"
+        )
     whole = hashlib.sha256(header.replace(digest.encode(), _ZEROS))
     whole.update(body)
     if len(digest) != 64 or whole.hexdigest() != digest:
-        raise ValueError(f"{path}: the checksum is wrong, the file is damaged: copy it anew, or train again")
+        raise ValueError(
+            f"{path}: the checksum is wrong, the file is damaged: copy it anew, or train again"
+        )
     try:
         tensors = load(raw)
     except SafetensorError as error:
-        raise ValueError(f"{path}: no readable weights ({_brief(error)}): of another program") from error
+        raise ValueError(
+            f"{path}: no readable weights ({_brief(error)}): of another program"
+        ) from error
     state: State = {part: {} for part in PARTS}
     for name, value in tensors.items():
         part, _, key = name.partition(".")
         if part not in state:
-            raise ValueError(f"{path}: got a tensor {name!r}, expected names that begin with {', '.join(PARTS)}")
+            raise ValueError(
+                f"{path}: got a tensor {name!r}, expected names that begin with {', '.join(PARTS)}"
+            )
         state[part][key] = value.to(device)
     return state, run
 
 
 def digest_of(state: State) -> str:
-    """A SHA-256 over names, types, shapes and values: of the same parameters the same, from whichever file."""
+    """A SHA-256 over names, types, shapes and values: the same from whichever file they come."""
     digest = hashlib.sha256()
     for part in PARTS:
         for name, value in sorted(state.get(part, {}).items()):
             digest.update(f"{part}.{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            digest.update(
+                value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+            )
     return digest.hexdigest()
 
 

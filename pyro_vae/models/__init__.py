@@ -1,4 +1,4 @@
-"""Models: Pyro programs `forward(x, index)` with the plate "data" and the sites "latent" and "obs"."""
+"""Models: Pyro programs `forward(x, index)`, the plate "data", the sites "latent" and "obs"."""
 
 from pyro_vae.models.hierarchical import HierarchicalVAE
 from pyro_vae.models.likelihoods import Bernoulli, Gaussian, Likelihood, likelihood_for

@@ -1,8 +1,10 @@
 """A variational autoencoder with two stochastic layers, as in the IWAE paper, as a Pyro program.
 
-    z_n ~ N(0, I),    h_n | z_n ~ N(mu(z_n), diag sigma(z_n)^2),    x_n | h_n ~ p(x | decoder(h_n)),    n = 1..B
+    z_n ~ N(0, I),    h_n | z_n ~ N(mu(z_n), diag sigma(z_n)^2),
+    x_n | h_n ~ p(x | decoder(h_n)),    n = 1..B
 
-With 100 units in the middle and 50 at the top, tanh and the nets' default sizes it is the larger model of that paper.
+With 100 units in the middle and 50 at the top, tanh and the nets' default sizes it is the larger
+model of that paper.
 
 References: Burda, Grosse, Salakhutdinov (2016), section 5.
 """
@@ -24,7 +26,8 @@ from pyro_vae.programs.naming import unique_name
 
 
 class HierarchicalVAE(nn.Module):
-    """p(latent) = N(0, I), p(middle | latent) a diagonal Gaussian and p(x | middle), each by a network.
+    """p(latent) = N(0, I), p(middle | latent) a diagonal Gaussian and p(x | middle), each by a
+    network.
 
     Args:
         shape: shape of one datum, such as (1, 28, 28).
@@ -54,12 +57,16 @@ class HierarchicalVAE(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = check_sizes("shape", shape)
-        self.latent_dim, self.middle_dim = check_sizes("latent_dim, middle_dim", (latent_dim, middle_dim))
+        self.latent_dim, self.middle_dim = check_sizes(
+            "latent_dim, middle_dim", (latent_dim, middle_dim)
+        )
         self.likelihood = chosen(likelihood)
         self.likelihood.bind(self.shape)
         self.top = MLP(self.latent_dim, check_sizes("top_hidden", top_hidden), activation)
         self.top_head = nn.Linear(self.top.out_features, 2 * self.middle_dim)
-        self.decoder = MLPDecoder(self.middle_dim, hidden, self.shape, self.likelihood.num_outputs, activation)
+        self.decoder = MLPDecoder(
+            self.middle_dim, hidden, self.shape, self.likelihood.num_outputs, activation
+        )
         self.register_buffer("_untrained", last_parameter(self.decoder), persistent=False)
         if mean is not None:
             self.center(mean)
@@ -70,18 +77,20 @@ class HierarchicalVAE(nn.Module):
         return self.likelihood.rules
 
     def start(self, x: Tensor) -> None:
-        """Take the scale of training data `(N, *shape)`; a decoder that was trained, or loaded, is left as it is."""
+        """Take the scale of training data `(N, *shape)`; a decoder that was trained, or loaded, is
+        left as it is.
+        """
         if torch.equal(last_parameter(self.decoder), self._untrained):
             start_likelihood(self, x)
 
     def center(self, mean: Tensor) -> None:
-        """Set the output bias so that the decoder starts from the mean of the training data, `(*shape)`."""
+        """Start the decoder from the mean of the training data, `(*shape)`, by its output bias."""
         check_mean("mean", mean, self.shape)
         self.likelihood.center(self.decoder.bias, mean)
         self._untrained = last_parameter(self.decoder)
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
-        """Run the program on a minibatch `(B, *shape)`; returns the top latent `(..., B, latent_dim)`."""
+        """Run the program on a minibatch `(B, *shape)`: the top latent `(..., B, latent_dim)`."""
         pyro.module(unique_name(self), self)
         with pyro.plate("data", x.shape[0], dim=-1):
             z = pyro.sample("latent", self.prior(x))
@@ -91,7 +100,9 @@ class HierarchicalVAE(nn.Module):
 
     def prior(self, like: Tensor) -> dist.TorchDistribution:
         """p(latent), of the dtype and device of `like`."""
-        return dist.Normal(torch.zeros(self.latent_dim, dtype=like.dtype, device=like.device), 1.0).to_event(1)
+        return dist.Normal(
+            torch.zeros(self.latent_dim, dtype=like.dtype, device=like.device), 1.0
+        ).to_event(1)
 
     def middle(self, z: Tensor) -> dist.TorchDistribution:
         """p(middle | latent) for latents `(..., latent_dim)`."""
@@ -99,7 +110,7 @@ class HierarchicalVAE(nn.Module):
         return dist.Normal(mean, log_scale.exp()).to_event(1)
 
     def check_data(self, x: Tensor) -> None:
-        """Raise a ValueError where `x` is not `(N, *shape)` with values that the likelihood can score."""
+        """Raise a ValueError where `x` is not `(N, *shape)` with values that can be scored."""
         check_data_of("x", x, self.shape, next(self.parameters()))
         self.likelihood.check(x)
 

@@ -1,9 +1,11 @@
-"""What a decoder's output means: a map from its `(..., num_outputs, *shape)` to a distribution over one datum.
+"""What a decoder's output means: a map from its `(..., num_outputs, *shape)` to a distribution over
+one datum.
 
-A likelihood's own parameters (a learned sigma) are parameters of the model it is part of. `num_outputs` says how many
-values it needs for each pixel, `rules` by which rules pixels become data for it, `check` refuses data that it cannot score;
-`center` puts the training mean into the decoder's output bias and `start` takes the data's scale, so that training starts
-from the best constant model. `likelihood_for` chooses one for a set.
+A likelihood's own parameters (a learned sigma) are parameters of the model it is part of.
+`num_outputs` says how many values it needs for each pixel, `rules` by which rules pixels become
+data for it, `check` refuses data that it cannot score; `center` puts the training mean into the
+decoder's output bias and `start` takes the data's scale, so that training starts from the best
+constant model. `likelihood_for` chooses one for a set.
 """
 
 from __future__ import annotations
@@ -16,7 +18,14 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_choice, check_finite, check_flag, check_kind, check_number, check_positive
+from pyro_vae.arguments import (
+    check_choice,
+    check_finite,
+    check_flag,
+    check_kind,
+    check_number,
+    check_positive,
+)
 from pyro_vae.data import Binarise, Dataset
 from pyro_vae.nets import Standardise
 
@@ -28,8 +37,10 @@ class Likelihood(nn.Module, ABC):
 
     Attributes:
         num_outputs: values of the decoder for each pixel.
-        rules: the rules (`pyro_vae.data.binarise`) that make data for it of pixels, the usual one first; empty for any.
-        discrete_under: those under which log p(x) is the log-probability of discrete values, or a bound of it: bits.
+        rules: the rules (`pyro_vae.data.binarise`) that make data for it of pixels, the usual one
+            first; empty for any.
+        discrete_under: those under which log p(x) is the log-probability of discrete values, or a
+            bound of it: bits.
     """
 
     num_outputs: int = 1
@@ -42,7 +53,9 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def center(self, bias: Tensor, mean: Tensor) -> None:
-        """Write into `bias` `(num_outputs, *shape)` what makes the distribution's mean `mean` `(*shape)`, in place."""
+        """Write into `bias` `(num_outputs, *shape)` what makes the distribution's mean `mean`
+        `(*shape)`, in place.
+        """
 
     def check(self, x: Tensor) -> None:
         """Raise a ValueError where `x` `(N, *shape)` has values outside the support."""
@@ -52,7 +65,9 @@ class Likelihood(nn.Module, ABC):
         """Make the parameters that depend on the shape of a datum; called once, by the model."""
 
     def start(self, x: Tensor) -> bool:
-        """Take the scale of training data `(N, *shape)`, before anything is trained; whether that changed something."""
+        """Take the scale of training data `(N, *shape)`, before anything is trained; whether that
+        changed something.
+        """
         return False
 
     def describe(self) -> str:
@@ -61,13 +76,15 @@ class Likelihood(nn.Module, ABC):
 
     @property
     def caveat(self) -> str:
-        """What must stand beside every figure of log p(x), such as that it is none; empty for a distribution."""
+        """What must stand beside every figure of log p(x), such as that it is none; empty for a
+        distribution.
+        """
         return ""
 
 
 GREY = (
-    "a Bernoulli of grey pixels does not integrate to 1: these figures are cross-entropies, not log p(x), and compare with"
-    " no likelihood"
+    "a Bernoulli of grey pixels does not integrate to 1: these figures are cross-entropies, not log"
+    " p(x), and compare with no likelihood"
 )
 
 
@@ -75,8 +92,9 @@ class Bernoulli(Likelihood):
     """Independent Bernoulli pixels with logits from the decoder.
 
     Args:
-        grey: also score values between 0 and 1. The number is then *not* a likelihood (a Bernoulli density at a grey
-            value does not integrate to 1), it is the cross-entropy that many tutorials report; off unless asked for.
+        grey: also score values between 0 and 1. The number is then *not* a likelihood (a Bernoulli
+            density at a grey value does not integrate to 1), it is the cross-entropy that many
+            tutorials report; off unless asked for.
     """
 
     def __init__(self, grey: bool = False) -> None:
@@ -107,41 +125,52 @@ class Bernoulli(Likelihood):
         super().check(x)
         if self.grey:
             if x.min() < 0 or x.max() > 1:
-                raise ValueError(f"x: got values in [{x.min():g}, {x.max():g}], expected [0, 1]: rescale the data")
+                raise ValueError(
+                    f"x: got values in [{x.min():g}, {x.max():g}],"
+                    " expected [0, 1]: rescale the data"
+                )
         elif not ((x == 0) | (x == 1)).all():
             raise ValueError(
-                f"x: got grey values (range [{x.min():g}, {x.max():g}]) under a Bernoulli likelihood, expected only 0"
-                " and 1: binarise the data (binarise='dynamic'), or ask for the cross-entropy of grey pixels by name"
-                " with Bernoulli(grey=True)"
+                f"x: got grey values (range [{x.min():g}, {x.max():g}]) under a Bernoulli"
+                " likelihood, expected only 0 and 1: binarise the data (binarise='dynamic'), or ask"
+                " for the cross-entropy of grey pixels by name with Bernoulli(grey=True)"
             )
 
 
 class Gaussian(Likelihood):
-    """Independent Gaussian pixels, N(shift + scale * output, sigma^2), sigma = scale * (floor + exp(log_sigma)).
+    """Independent Gaussian pixels, N(shift + scale * output, sigma^2),
+    sigma = scale * (floor + exp(log_sigma)).
 
-    Shift and scale are the mean and the standard deviation of the training data (`start`, which `fit` calls; 0 and 1 until
-    then): the decoder's outputs and sigma are then of the order of 1 whatever the units of the data, and sigma starts at the
-    scale of what is left about the mean, from where it is learned. A sigma that starts far above the residuals switches the
-    latent units off before the decoder has learned to use them. The density is in the units of the data all the same. A
-    fixed sigma is in these units too: with sigma^2 = 1/2, minus the ELBO is the squared error plus the KL term plus
-    D/2 log(pi).
+    Shift and scale are the mean and the standard deviation of the training data (`start`, which
+    `fit` calls; 0 and 1 until then): the decoder's outputs and sigma are then of the order of 1
+    whatever the units of the data, and sigma starts at the scale of what is left about the mean,
+    from where it is learned. A sigma that starts far above the residuals switches the latent units
+    off before the decoder has learned to use them. The density is in the units of the data all the
+    same. A fixed sigma is in these units too: with sigma^2 = 1/2, minus the ELBO is the squared
+    error plus the KL term plus D/2 log(pi).
 
     Args:
-        sigma: the (initial) standard deviation in the units of the data; None is the data's own scale.
-        learn: "shared" learns one number; "pixel" one per pixel, in units of each pixel's own standard deviation; "output"
-            lets the decoder give one per pixel and datum; "none" keeps it fixed.
-        floor: smallest standard deviation, as a share of the scale: a free one goes to zero at the optimum (Dai and Wipf,
-            2019).
+        sigma: the (initial) standard deviation in the units of the data; None is the data's own
+            scale.
+        learn: "shared" learns one number; "pixel" one per pixel, in units of each pixel's own
+            standard deviation; "output" lets the decoder give one per pixel and datum; "none" keeps
+            it fixed.
+        floor: smallest standard deviation, as a share of the scale: a free one goes to zero at the
+            optimum (Dai and Wipf, 2019).
     """
 
-    def __init__(self, sigma: float | None = None, learn: Learn = "shared", floor: float = 1e-3) -> None:
+    def __init__(
+        self, sigma: float | None = None, learn: Learn = "shared", floor: float = 1e-3
+    ) -> None:
         super().__init__()
         if sigma is not None:
             check_positive("sigma", sigma)
         check_number("floor", floor, least=0, below=sigma or 1.0)
         check_choice("learn", learn, Learn)
         if learn == "none" and sigma is None:
-            raise ValueError("sigma: got None with learn='none', expected a number to keep, or another learn")
+            raise ValueError(
+                "sigma: got None with learn='none', expected a number to keep, or another learn"
+            )
         self.sigma, self.learn, self.floor = sigma, learn, floor
         self.rules, self.discrete_under = ("dequantise", "none"), ("dequantise",)
         self.num_outputs = 2 if learn == "output" else 1
@@ -155,7 +184,9 @@ class Gaussian(Likelihood):
         if self.learn == "output":
             self.register_buffer("log_sigma", start, persistent=False)
         else:
-            self.log_sigma = nn.Parameter(start.expand(self.shape if self.learn == "pixel" else ()).clone())
+            self.log_sigma = nn.Parameter(
+                start.expand(self.shape if self.learn == "pixel" else ()).clone()
+            )
 
     def forward(self, outputs: Tensor) -> dist.TorchDistribution:
         mean, *rest = outputs.unbind(-len(self.shape) - 1)
@@ -184,13 +215,19 @@ class Gaussian(Likelihood):
 
     def describe(self) -> str:
         """What it is, in a few words."""
-        learned = {"shared": "one sigma", "pixel": "a sigma for each value", "output": "sigma by the decoder"}
+        learned = {
+            "shared": "one sigma",
+            "pixel": "a sigma for each value",
+            "output": "sigma by the decoder",
+        }
         return (
-            f"Gaussian, {learned[self.learn]} learned" if self.learn in learned else f"Gaussian, sigma {self.sigma:g}"
+            f"Gaussian, {learned[self.learn]} learned"
+            if self.learn in learned
+            else f"Gaussian, sigma {self.sigma:g}"
         )
 
     def _log_sigma(self, scale: Tensor) -> Tensor:
-        """log_sigma at the start, where the data have this scale; a sigma far below it starts at the floor."""
+        """log_sigma at the start, data of this scale; a sigma far below it starts at the floor."""
         relative = torch.ones_like(scale) if self.sigma is None else self.sigma / scale
         return (relative - self.floor).clamp(min=max(self.floor, 1e-12)).log()
 
@@ -204,14 +241,16 @@ def chosen(likelihood: Likelihood | None) -> Likelihood:
 
 
 def start_likelihood(model: Any, x: Tensor) -> None:
-    """Let a model's likelihood take the scale of training data `(N, *shape)`, and its decoder begin at their mean."""
+    """Let a model's likelihood take the scale of training data `(N, *shape)`, and its decoder begin
+    at their mean.
+    """
     if model.likelihood.start(x) and isinstance(getattr(model.decoder, "bias", None), Tensor):
         model.center(x.mean(0))
 
 
 def likelihood_for(data: Dataset) -> Likelihood:
-    """The likelihood that goes with a set: Bernoulli for binary data, Gaussian with one learned sigma for images, with one
-    for each column of a table.
+    """The likelihood that goes with a set: Bernoulli for binary data, Gaussian with one learned
+    sigma for images, with one for each column of a table.
 
     Example:
         >>> from pyro_vae import load

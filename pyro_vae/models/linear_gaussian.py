@@ -1,12 +1,13 @@
-"""The linear-Gaussian VAE, probabilistic PCA (Tipping and Bishop, 1999): the model in which everything has a closed form.
+"""The linear-Gaussian VAE, probabilistic PCA (Tipping and Bishop, 1999): the model in which
+everything has a closed form.
 
     z ~ N(0, I_d),   x | z ~ N(W z + mu, s^2 I_D)
     p(x)     = N(mu, W W' + s^2 I)
     p(z | x) = N(m, L^-1),   L = I + W'W / s^2,   m = L^-1 W'(x - mu) / s^2
 
-The best mean-field Gaussian has the exact mean and the variances 1 / L_ii (Bishop 2006, eq. 10.13 and following), so
-that what the family loses is (sum_i log L_ii - log det L) / 2, whatever x is. Every estimator of the package is first
-held to these.
+The best mean-field Gaussian has the exact mean and the variances 1 / L_ii (Bishop 2006, eq. 10.13
+and following), so that what the family loses is (sum_i log L_ii - log det L) / 2, whatever x is.
+Every estimator of the package is first held to these.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class LinearGaussian(nn.Module):
         torch.Size([3])
     """
 
-    def __init__(self, shape: int | Sequence[int], latent_dim: int = 2, sigma: float = 1.0, seed: int = 0) -> None:
+    def __init__(
+        self, shape: int | Sequence[int], latent_dim: int = 2, sigma: float = 1.0, seed: int = 0
+    ) -> None:
         super().__init__()
         self.shape = check_sizes("shape", shape)
         check_integer("latent_dim", latent_dim, 1)
@@ -60,13 +63,17 @@ class LinearGaussian(nn.Module):
         self.latent_dim = latent_dim
         size = math.prod(self.shape)
         generator = torch.Generator().manual_seed(seed)
-        self.loading = nn.Parameter(torch.randn(size, latent_dim, generator=generator) / math.sqrt(latent_dim))
+        self.loading = nn.Parameter(
+            torch.randn(size, latent_dim, generator=generator) / math.sqrt(latent_dim)
+        )
         self.mean = nn.Parameter(torch.zeros(size))
         self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma)))
 
     @classmethod
     def maximum_likelihood(cls, x: Tensor, latent_dim: int) -> LinearGaussian:
-        """The maximum-likelihood fit to `x` `(N, *shape)` from the sample covariance's eigenvectors, in x's dtype."""
+        """The maximum-likelihood fit to `x` `(N, *shape)` from the sample covariance's
+        eigenvectors, in x's dtype.
+        """
         check_rows("x", x, least=2)
         if not x.is_floating_point():
             refuse("x", x, "floats (N, *shape)")
@@ -75,7 +82,10 @@ class LinearGaussian(nn.Module):
         size = flat.shape[1]
         check_integer("latent_dim", latent_dim, 1)
         if not 1 <= latent_dim < size:
-            raise ValueError(f"latent_dim: got {latent_dim}, expected 1 <= latent_dim < {size}, the size of a datum")
+            raise ValueError(
+                f"latent_dim: got {latent_dim}, expected 1 <= latent_dim <"
+                f" {size}, the size of a datum"
+            )
         model = cls(x.shape[1:], latent_dim).to(x)
         mean = flat.mean(0)
         eigenvalues, vectors = torch.linalg.eigh((flat - mean).T @ (flat - mean) / len(flat))
@@ -97,9 +107,15 @@ class LinearGaussian(nn.Module):
         """Run the program on a minibatch `(B, *shape)`; returns the latent `(..., B, d)`."""
         pyro.module(unique_name(self), self)
         with pyro.plate("data", x.shape[0], dim=-1):
-            z = pyro.sample("latent", dist.Normal(torch.zeros_like(self.loading[0]), 1.0).to_event(1))
+            z = pyro.sample(
+                "latent", dist.Normal(torch.zeros_like(self.loading[0]), 1.0).to_event(1)
+            )
             mean = z @ self.loading.T + self.mean
-            pyro.sample("obs", dist.Normal(mean, self.log_sigma.exp()).to_event(1), obs=x.reshape(len(x), -1))
+            pyro.sample(
+                "obs",
+                dist.Normal(mean, self.log_sigma.exp()).to_event(1),
+                obs=x.reshape(len(x), -1),
+            )
         return z
 
     def check_data(self, x: Tensor) -> None:
@@ -109,7 +125,9 @@ class LinearGaussian(nn.Module):
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Mean of p(x | z) `(..., *shape)` for latents `(..., d)`."""
-        check_shape("z", z, (*[None] * (z.dim() - 1 if isinstance(z, Tensor) else 1), self.latent_dim))
+        check_shape(
+            "z", z, (*[None] * (z.dim() - 1 if isinstance(z, Tensor) else 1), self.latent_dim)
+        )
         return (z @ self.loading.T + self.mean).reshape(*z.shape[:-1], *self.shape)
 
     @torch.no_grad()
@@ -123,19 +141,26 @@ class LinearGaussian(nn.Module):
         """Exact log p(x), `(B,)` nats."""
         self.check_data(x)
         variance = (2 * self.log_sigma).exp()
-        covariance = self.loading @ self.loading.T + variance * torch.eye(len(self.mean)).to(self.mean)
+        covariance = self.loading @ self.loading.T + variance * torch.eye(len(self.mean)).to(
+            self.mean
+        )
         return dist.MultivariateNormal(self.mean, covariance).log_prob(x.reshape(len(x), -1))
 
     def precision(self) -> Tensor:
         """The posterior's precision L `(d, d)`, the same for every x."""
-        return torch.eye(self.latent_dim).to(self.loading) + self.loading.T @ self.loading / (2 * self.log_sigma).exp()
+        return (
+            torch.eye(self.latent_dim).to(self.loading)
+            + self.loading.T @ self.loading / (2 * self.log_sigma).exp()
+        )
 
     def posterior(self, x: Tensor) -> dist.TorchDistribution:
         """Exact p(z | x), batch shape (B,), event shape (d,)."""
         check_shape("x", x, (None, *self.shape), self.loading.dtype)
         precision = self.precision()
         score = (x.reshape(len(x), -1) - self.mean) @ self.loading / (2 * self.log_sigma).exp()
-        return dist.MultivariateNormal(torch.linalg.solve(precision, score.T).T, precision_matrix=precision)
+        return dist.MultivariateNormal(
+            torch.linalg.solve(precision, score.T).T, precision_matrix=precision
+        )
 
     def optimal_mean_field(self, x: Tensor) -> dist.TorchDistribution:
         """The best mean-field Gaussian q(z | x): the exact mean, variances 1 / L_ii."""
@@ -143,13 +168,15 @@ class LinearGaussian(nn.Module):
 
     @torch.no_grad()
     def mean_field_gap(self) -> Tensor:
-        """Approximation gap of the mean-field family, log p(x) - L[q*], in nats, the same for every x."""
+        """Approximation gap of the mean-field family, log p(x) - L[q*] nats, the same for all x."""
         precision = self.precision()
         return (precision.diagonal().log().sum() - torch.logdet(precision)) / 2
 
 
 class ExactGuide(nn.Module):
-    """The guide that samples the exact posterior of a `LinearGaussian` model: its log-weights are log p(x), each one."""
+    """The guide that samples the exact posterior of a `LinearGaussian` model: its log-weights are
+    log p(x), each one.
+    """
 
     def __init__(self, model: LinearGaussian) -> None:
         super().__init__()

@@ -1,9 +1,10 @@
-"""The conjugate mixture of Gaussians with unknown centres, in which coordinate ascent is exact at every step.
+"""The conjugate mixture of Gaussians with unknown centres, in which coordinate ascent is exact at
+every step.
 
     mu_k ~ N(0, spread^2 I),    c_n ~ Uniform{1..K},    x_n | c_n, mu ~ N(mu_{c_n}, sigma^2 I)
 
-The centres are shared by all data. So this is the classical case in which a datum has no posterior of its own: there is
-one log p(x_1, ..., x_N), and no weight per datum (`log_weights` says so).
+The centres are shared by all data. So this is the classical case in which a datum has no posterior
+of its own: there is one log p(x_1, ..., x_N), and no weight per datum (`log_weights` says so).
 
 References: Blei, Kucukelbir, McAuliffe (2017), section 2.1; Bishop (2006), section 10.2.
 """
@@ -19,7 +20,15 @@ import torch
 from pyro.ops.indexing import Vindex
 from torch import Tensor, nn
 
-from pyro_vae.arguments import MAX_SAMPLES, check_finite, check_integer, check_positive, check_rows, check_sizes, refuse
+from pyro_vae.arguments import (
+    MAX_SAMPLES,
+    check_finite,
+    check_integer,
+    check_positive,
+    check_rows,
+    check_sizes,
+    refuse,
+)
 
 _MOST = 100_000  # assignments that the exact evidence sums over
 
@@ -39,7 +48,9 @@ class GaussianMixture(nn.Module):
         torch.Size([])
     """
 
-    def __init__(self, dim: int, num_components: int, spread: float = 3.0, sigma: float = 1.0) -> None:
+    def __init__(
+        self, dim: int, num_components: int, spread: float = 3.0, sigma: float = 1.0
+    ) -> None:
         super().__init__()
         self.dim, self.num_components = check_sizes("dim, num_components", (dim, num_components))
         check_positive("spread", spread)
@@ -51,7 +62,9 @@ class GaussianMixture(nn.Module):
         zero = x.new_zeros(self.num_components, self.dim)
         centres = pyro.sample("centres", dist.Normal(zero, self.spread).to_event(2))
         with pyro.plate("data", len(x), dim=-1):
-            assignment = pyro.sample("assignment", dist.Categorical(logits=x.new_zeros(self.num_components)))
+            assignment = pyro.sample(
+                "assignment", dist.Categorical(logits=x.new_zeros(self.num_components))
+            )
             mean = Vindex(centres)[..., assignment, :]
             pyro.sample("obs", dist.Normal(mean, self.sigma).to_event(1), obs=x)
         return assignment
@@ -66,12 +79,14 @@ class GaussianMixture(nn.Module):
 
     @torch.no_grad()
     def log_evidence(self, x: Tensor) -> Tensor:
-        """Exact log p(x_1, ..., x_N), a scalar, nats: a sum over all K^N assignments, so for a handful of data.
+        """Exact log p(x_1, ..., x_N), a scalar, nats: a sum over all K^N assignments, so for a
+        handful of data.
 
-        Given the assignments a component's data are jointly Gaussian: with n of them, mean m and squares about it q,
+        Given the assignments a component's data are jointly Gaussian: with n of them, mean m and
+        squares about it q,
 
-            log p = -D/2 (n log 2 pi sigma^2 + log(1 + n r)) - (q + n |m|^2 / (1 + n r)) / (2 sigma^2),
-            r = spread^2 / sigma^2
+            log p = -D/2 (n log 2 pi sigma^2 + log(1 + n r))
+                    - (q + n |m|^2 / (1 + n r)) / (2 sigma^2),    r = spread^2 / sigma^2
 
         Raises:
             ValueError: too many data, or data of another shape.
@@ -82,9 +97,15 @@ class GaussianMixture(nn.Module):
         check_finite("x", x)
         num, count = self.num_components, len(x)
         if x.dim() != 2 or x.shape[1] != self.dim or num**count > _MOST:
-            raise ValueError(f"x: got shape {tuple(x.shape)}, expected (N, {self.dim}) with {num}^N at most {_MOST}")
+            raise ValueError(
+                f"x: got shape {tuple(x.shape)}, expected (N, {self.dim})"
+                f" with {num}^N at most {_MOST}"
+            )
         ratio, variance = (self.spread / self.sigma) ** 2, self.sigma**2
-        assignments = torch.tensor(list(itertools.product(range(num), repeat=count)), device=x.device)  # (K^N, N)
+        # (K^N, N)
+        assignments = torch.tensor(
+            list(itertools.product(range(num), repeat=count)), device=x.device
+        )
         total = x.new_full((len(assignments),), -count * math.log(num))
         for k in range(num):
             mine = (assignments == k).to(x)

@@ -1,8 +1,10 @@
-"""The variational autoencoder's model (Kingma and Welling, 2014; Rezende et al., 2014) as a Pyro program.
+"""The variational autoencoder's model (Kingma and Welling, 2014; Rezende et al., 2014) as a Pyro
+program.
 
     z_n ~ N(0, I),    x_n | z_n ~ p(x | decoder(z_n)),    n = 1..B independently
 
-`forward(x, index)` is the stochastic function; `x` conditions the site "obs" and gives the size of the plate "data".
+`forward(x, index)` is the stochastic function; `x` conditions the site "obs" and gives the size of
+the plate "data".
 """
 
 from __future__ import annotations
@@ -14,7 +16,14 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import MAX_SAMPLES, check_data_of, check_integer, check_mean, check_shape, check_sizes
+from pyro_vae.arguments import (
+    MAX_SAMPLES,
+    check_data_of,
+    check_integer,
+    check_mean,
+    check_shape,
+    check_sizes,
+)
 from pyro_vae.data import Binarise
 from pyro_vae.models.likelihoods import Likelihood, chosen, start_likelihood
 from pyro_vae.nets import MLPDecoder, default_latent_dim, last_parameter, made
@@ -26,15 +35,18 @@ Decoder = Callable[[int, Sequence[int], Sequence[int], int], nn.Module]
 class VAE(nn.Module):
     """p(z) = N(0, I) and p(x | z) by a decoder network.
 
-    `fit` starts it from the training data (`start`): a Gaussian likelihood takes their mean and scale.
+    `fit` starts it from the training data (`start`): a Gaussian likelihood takes their mean and
+    scale.
 
     Args:
         shape: shape of one datum, such as (1, 28, 28).
-        latent_dim: number of latent units d; by the size of a datum unless given (`nets.default_latent_dim`).
+        latent_dim: number of latent units d; by the size of a datum unless given
+            (`nets.default_latent_dim`).
         hidden: hidden units of the decoder, from the latent to the data.
-        likelihood: what the decoder's output parameterises; `Bernoulli()` unless given, `likelihood_for(data)` chooses.
-        decoder: class of the decoder, called as `decoder(latent_dim, hidden, shape, num_outputs)`; options of its own
-            go in with `functools.partial`.
+        likelihood: what the decoder's output parameterises; `Bernoulli()` unless given,
+            `likelihood_for(data)` chooses.
+        decoder: class of the decoder, called as `decoder(latent_dim, hidden, shape, num_outputs)`;
+            options of its own go in with `functools.partial`.
         mean: mean of the training data `(*shape)`; sets the output bias (Burda et al., 2016).
 
     Example:
@@ -59,7 +71,9 @@ class VAE(nn.Module):
         self.latent_dim, hidden = latent_dim, check_sizes("hidden", hidden)
         self.likelihood = chosen(likelihood)
         self.likelihood.bind(self.shape)
-        self.decoder = made("decoder", decoder, self.latent_dim, hidden, self.shape, self.likelihood.num_outputs)
+        self.decoder = made(
+            "decoder", decoder, self.latent_dim, hidden, self.shape, self.likelihood.num_outputs
+        )
         self.register_buffer("_untrained", last_parameter(self.decoder), persistent=False)
         if mean is not None:
             self.center(mean)
@@ -70,17 +84,20 @@ class VAE(nn.Module):
         return self.likelihood.rules
 
     def start(self, x: Tensor) -> None:
-        """Take the scale of training data `(N, *shape)`; a decoder that was trained, or loaded, is left as it is."""
+        """Take the scale of training data `(N, *shape)`; a decoder that was trained, or loaded, is
+        left as it is.
+        """
         if torch.equal(last_parameter(self.decoder), self._untrained):
             start_likelihood(self, x)
 
     def center(self, mean: Tensor) -> None:
-        """Set the decoder's output bias so that it starts from the mean of the training data, `(*shape)`."""
+        """Start the decoder from the mean of the training data, `(*shape)`, by its output bias."""
         check_mean("mean", mean, self.shape)
         bias = getattr(self.decoder, "bias", None)
         if not isinstance(bias, Tensor):
             raise ValueError(
-                "mean: got a decoder without a `bias`, expected one with a bias that a mean can be put into"
+                "mean: got a decoder without a `bias`, expected one with a bias"
+                " that a mean can be put into"
             )
         self.likelihood.center(bias, mean)
         self._untrained = last_parameter(self.decoder)
@@ -99,14 +116,16 @@ class VAE(nn.Module):
         return dist.Normal(zero, 1.0).to_event(1)
 
     def check_data(self, x: Tensor) -> None:
-        """Raise a ValueError where `x` is not `(N, *shape)` with values that the likelihood can score."""
+        """Raise a ValueError where `x` is not `(N, *shape)` with values that can be scored."""
         check_data_of("x", x, self.shape, next(self.parameters()))
         self.likelihood.check(x)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Mean of p(x | z) `(..., *shape)` for latents `(..., d)`."""
-        check_shape("z", z, (*[None] * (z.dim() - 1 if isinstance(z, Tensor) else 1), self.latent_dim))
+        check_shape(
+            "z", z, (*[None] * (z.dim() - 1 if isinstance(z, Tensor) else 1), self.latent_dim)
+        )
         return self.likelihood(self.decoder(z)).mean
 
     @torch.no_grad()

@@ -1,1 +1,1 @@
-"""Programs: the contract of a model and a guide, `program(x, index)`, and how the two are run on x."""
+"""Programs: the contract of model and guide, `program(x, index)`, and how they are run on x."""

@@ -1,12 +1,14 @@
-"""How a program is called: `program(x, index=index)`, the rows by their name, whatever else it may take.
+"""How a program is called: `program(x, index=index)`, the rows by their name, whatever else it may
+take.
 
-    forward(x, index)             gets both
-    forward(x)                    gets x
+    forward(x, index)               gets both
+    forward(x)                      gets x
     forward(x, y=None, index=None)  gets x and the rows; y keeps its default
-    forward(x, y)                 is refused: nobody fills y, and row numbers are no labels
+    forward(x, y)                   is refused: nobody fills y, and row numbers are no labels
 
-What a program takes is read off its signature, through Pyro's handlers and `functools.partial`; an autoguide takes what its
-model takes. A program that hides what it takes, `f(*args, **kwargs)`, gets x and the rows by their name.
+What a program takes is read off its signature, through Pyro's handlers and `functools.partial`; an
+autoguide takes what its model takes. A program that hides what it takes, `f(*args, **kwargs)`, gets
+x and the rows by their name.
 """
 
 from __future__ import annotations
@@ -22,30 +24,37 @@ from pyro.poutine.messenger import Messenger, _bound_partial
 from torch import Tensor, nn
 
 Program = Callable[..., Any]
-"""A Pyro program `program(x, index)`: x `(B, *shape)`, index `(B,)` the numbers of these data, by that name and where the
-program takes it, every choice of a datum inside a plate of size B at dim -1. It is run with S particles at once, so its nets
-must take leading dimensions: a latent has shape (S, B, d) then."""
+"""A Pyro program `program(x, index)`: x `(B, *shape)`, index `(B,)` the numbers of these data, by
+that name and where the program takes it, every choice of a datum inside a plate of size B at dim
+-1. It is run with S particles at once, so its nets must take leading dimensions: a latent has shape
+(S, B, d) then.
+"""
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _VARIABLE = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
 def called(program: Program, name: str = "program") -> Program:
-    """The program as a function of `(x, index)`, both by position: the program itself where it takes them so.
+    """The program as a function of `(x, index)`, both by position: the program itself where it
+    takes them so.
 
     Args:
         program: Pyro program.
         name: what it is called in an error, "model" or "guide".
 
     Raises:
-        ValueError: no program at all, or an argument without a default that is neither the data nor `index`.
+        ValueError: no program at all, or an argument without a default that is neither the data nor
+            `index`.
 
     Example:
         >>> called(lambda x, y=None, index=None: (x, y, index))(1, 2)
         (1, None, 2)
     """
     if not callable(program):
-        raise ValueError(f"{name}: got {type(program).__name__}, expected a Pyro program, called as program(x, index)")
+        raise ValueError(
+            f"{name}: got {type(program).__name__}, expected a Pyro program,"
+            " called as program(x, index)"
+        )
 
     parameters = _parameters(program)
     if parameters is None:
@@ -80,13 +89,17 @@ def _check(parameters: list[Parameter], name: str) -> None:
     """Refuse what cannot be called with data and rows alone."""
     takes_x = bool(parameters) and parameters[0].kind in (*_POSITIONAL, Parameter.VAR_POSITIONAL)
     if not takes_x or parameters[0].name == "index":
-        raise ValueError(f"{name}: it takes no data, expected a Pyro program whose first argument is x, then index")
+        raise ValueError(
+            f"{name}: it takes no data, expected a Pyro program whose first"
+            " argument is x, then index"
+        )
     rest = parameters if parameters[0].kind == Parameter.VAR_POSITIONAL else parameters[1:]
     for p in rest:
         if p.kind not in _VARIABLE and p.default is Parameter.empty and p.name != "index":
             raise ValueError(
-                f"{name}: its argument {p.name!r} is filled by nobody, programs are called as program(x, index): bind it"
-                " with functools.partial, make it an attribute, or call it `index` if it takes the rows of the dataset"
+                f"{name}: its argument {p.name!r} is filled by nobody, programs are called as"
+                " program(x, index): bind it with functools.partial, make it an attribute, or call"
+                " it `index` if it takes the rows of the dataset"
             )
 
 
@@ -97,8 +110,11 @@ def _parameters(program: Callable[..., Any]) -> list[Parameter] | None:
     while True:
         if isinstance(program, _bound_partial):
             program = program.func
-        elif isinstance(program, partial) and program.args and isinstance(program.args[0], Messenger):
-            _, inner, *others = program.args  # a handler's: itself, the program, and what a method is bound to
+        elif (
+            isinstance(program, partial) and program.args and isinstance(program.args[0], Messenger)
+        ):
+            # a handler's: itself, the program, and what a method is bound to
+            _, inner, *others = program.args
             args, bound, program = (*others, *args), {**program.keywords, **bound}, inner
         elif isinstance(program, partial):
             args, bound = (*program.args, *args), {**program.keywords, **bound}
@@ -110,11 +126,13 @@ def _parameters(program: Callable[..., Any]) -> list[Parameter] | None:
 
     try:
         found = list(inspect.signature(partial(program, *args, **bound)).parameters.values())
-    except (TypeError, ValueError):  # a built-in, or more arguments than it takes: it will say so itself
+    except (TypeError, ValueError):
+        # a built-in, or more arguments than it takes: it will say so itself
         return None
     if "index" not in bound:
         return found
-    return [p for p in found if p.name != "index" and p.kind != Parameter.VAR_KEYWORD]  # rows that were bound stay
+    # rows that were bound stay
+    return [p for p in found if p.name != "index" and p.kind != Parameter.VAR_KEYWORD]
 
 
 def _model_of(program: nn.Module) -> Callable[..., Any] | None:
@@ -126,7 +144,7 @@ def _model_of(program: nn.Module) -> Callable[..., Any] | None:
 
 @contextmanager
 def in_one_line(x: Tensor, num_particles: int) -> Iterator[None]:
-    """What programs that are run on `x` raise as a ValueError of one line, without Pyro's tables of shapes."""
+    """What programs run on `x` raise as a ValueError of one line, without Pyro's tables."""
     try:
         yield
     except Exception as error:  # whatever a user's program raises
@@ -136,8 +154,9 @@ def in_one_line(x: Tensor, num_particles: int) -> Iterator[None]:
         if "to be within the support" in reason:
             raise ValueError(f"x: the model cannot score it: {reason}") from error
         raise ValueError(
-            f"model, guide: running them with {num_particles} particles on x of shape {tuple(x.shape)} ({x.dtype})"
-            f" failed: {reason} (latents have shape ({num_particles}, B, ...) there; nets must take leading dimensions)"
+            f"model, guide: running them with {num_particles} particles on x of shape"
+            f" {tuple(x.shape)} ({x.dtype}) failed: {reason} (latents have shape ({num_particles},"
+            " B, ...) there; nets must take leading dimensions)"
         ) from error
 
 

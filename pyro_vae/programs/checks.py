@@ -16,21 +16,36 @@ from pyro_vae.programs.calls import first_line, in_one_line, is_told
 from pyro_vae.programs.evaluation import isolated_noise
 from pyro_vae.programs.parts import some, takes_parts
 from pyro_vae.programs.sites import escapes, is_point, support_name
-from pyro_vae.programs.traces import Program, draw_and_score, guide_sites, paired_sites, prior, refuse_points
+from pyro_vae.programs.traces import (
+    Program,
+    draw_and_score,
+    guide_sites,
+    paired_sites,
+    prior,
+    refuse_points,
+)
 
 
 def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:
-    """Run both programs once on a few data with Pyro's validation on; what is wrong with them is a ValueError.
+    """Run both programs once on a few data with Pyro's validation on; what is wrong with them is a
+    ValueError.
 
-    The datum of the largest number is among them; on all data run guides that answer only for all (`parts`).
+    The datum of the largest number is among them; on all data run guides that answer only for all
+    (`parts`).
     """
     if not takes_parts(model, x, index):
         raise ValueError(
-            "model: it has parameters for just the data that it is run on, by their place: make them a table of all data"
-            " that is read by `index`, pyro.param('table', torch.zeros(num_data, d))[index]"
+            "model: it has parameters for just the data that it is run on, by their place: make"
+            " them a table of all data that is read by `index`, pyro.param('table',"
+            " torch.zeros(num_data, d))[index]"
         )
     x, index = some(x, index, 8, guide, spread=True)
-    with in_one_line(x, 2), _told_by_index(model, guide, x, index), isolated_noise(x.device), torch.no_grad():
+    with (
+        in_one_line(x, 2),
+        _told_by_index(model, guide, x, index),
+        isolated_noise(x.device),
+        torch.no_grad(),
+    ):
         try:
             with pyro.validation_enabled(True):
                 latents, _ = draw_and_score(model, guide, x, index, 2)
@@ -39,32 +54,46 @@ def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | No
         except ValueError:
             if not _leaves_support(model, guide, x, index):
                 raise
-            with pyro.validation_enabled(True):  # draws outside are of no use to the likelihood: try it at the prior's
+            # draws outside are of no use to the likelihood: try it at the prior's
+            with pyro.validation_enabled(True):
                 draw_and_score(model, prior(model), x, index, 2)
 
 
 @contextmanager
-def _told_by_index(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> Iterator[None]:
-    """Programs that fail at these numbers, and would not at the first ones of a data set, fail by `index`."""
+def _told_by_index(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None
+) -> Iterator[None]:
+    """Programs that fail at these numbers, and would not at the first ones of a data set, fail by
+    `index`.
+    """
     try:
         yield
     except Exception as error:  # whatever a user's program raises
         if is_told(error) or index is None or not _answer(model, guide, x):
             raise
         raise ValueError(
-            f"index: got {index.min()} to {index.max()}, where the programs fail ({first_line(error)}), as they do not at"
-            f" 0 to {len(x) - 1}: expected programs that know these data, such as a table with a row for each datum, those"
-            " of validation and test included"
+            f"index: got {index.min()} to {index.max()}, where the programs fail"
+            f" ({first_line(error)}), as they do not at 0 to {len(x) - 1}: expected programs"
+            " that know these data, such as a table with a row for each datum, those of"
+            " validation and test included"
         ) from error
 
 
 def _check_points(guide: Program, x: Tensor, index: Tensor | None) -> None:
-    """Raise a ValueError for a Delta that is the same in each draw, beside the auxiliary sites of others."""
+    """Raise a ValueError for a Delta that is the same in each draw, beside the auxiliary sites of
+    others.
+    """
     sites = guide_sites(guide, x, index)
     if not any(s["infer"].get("is_auxiliary") for s in sites):
         return  # `sample_guide` knows
     again = {s["name"]: s["value"] for s in guide_sites(guide, x, index)}
-    refuse_points([s["name"] for s in sites if is_point(s["fn"]) and torch.equal(s["value"], again[s["name"]])])
+    refuse_points(
+        [
+            s["name"]
+            for s in sites
+            if is_point(s["fn"]) and torch.equal(s["value"], again[s["name"]])
+        ]
+    )
 
 
 def _answer(model: Program, guide: Program, x: Tensor) -> bool:
@@ -84,12 +113,15 @@ def _leaves_support(model: Program, guide: Program, x: Tensor, index: Tensor | N
 
 
 def check_reach(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:
-    """Raise a ValueError for a guide that draws outside of the model's support: its ELBO is -inf, and no training helps."""
+    """Raise a ValueError for a guide that draws outside of the model's support: its ELBO is -inf,
+    and no training helps.
+    """
     with isolated_noise(x.device), torch.no_grad(), pyro.validation_enabled(False):
         for name, (mine, theirs) in paired_sites(model, guide, x, index, scored=False).items():
             if escapes(mine, theirs):
                 raise ValueError(
-                    f"guide: site {name!r} is drawn from all of the line, but the model's has support"
-                    f" {support_name(theirs)}: outside of it the density is 0 and the ELBO -inf; use a distribution with"
-                    " that support, such as a LogNormal for a positive value"
+                    f"guide: site {name!r} is drawn from all of the line, but the model's"
+                    f" has support {support_name(theirs)}: outside of it the density is 0"
+                    " and the ELBO -inf; use a distribution with that support, such as a"
+                    " LogNormal for a positive value"
                 )

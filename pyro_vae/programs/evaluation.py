@@ -1,4 +1,6 @@
-"""The state in which programs are evaluated: eval mode, without gradients, and with the caller's random state kept."""
+"""The state in which programs are evaluated: eval mode, without gradients, and with the caller's
+random state kept.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,11 @@ from pyro_vae.graphs import Watch
 
 
 def modules_of(*programs: Any) -> list[nn.Module]:
-    """All modules that the programs run, submodules included, as far as their code shows them (see `Watch`).
+    """All modules that the programs run, submodules included, as far as their code shows them (see
+    `Watch`).
 
-    A program is a module, or a function, a method, a partial or a Pyro handler that reaches modules by a closure, a
-    global that its code names, an argument that is bound, or an attribute.
+    A program is a module, or a function, a method, a partial or a Pyro handler that reaches modules
+    by a closure, a global that its code names, an argument that is bound, or an attribute.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
@@ -55,8 +58,11 @@ def in_eval_mode(*programs: Any) -> Iterator[list[nn.Module]]:
 
 
 @contextmanager
-def evaluation(*programs: Any, device: torch.device | str = "cpu", seed: int | None = None) -> Iterator[None]:
-    """Evaluate programs: their modules in eval mode, no gradients, no validation, and the caller's random state kept.
+def evaluation(
+    *programs: Any, device: torch.device | str = "cpu", seed: int | None = None
+) -> Iterator[None]:
+    """Evaluate programs: their modules in eval mode, no gradients, no validation, and the caller's
+    random state kept.
 
     Args:
         seed: seeds torch's generators inside the block.
@@ -68,7 +74,8 @@ def evaluation(*programs: Any, device: torch.device | str = "cpu", seed: int | N
         pyro.validation_enabled(False),
         warnings.catch_warnings(),
     ):
-        warnings.filterwarnings("ignore", message=".*requires_grad=False")  # a frozen net is meant to be frozen
+        # a frozen net is meant to be frozen
+        warnings.filterwarnings("ignore", message=".*requires_grad=False")
         if seed is not None:
             torch.manual_seed(seed)
         yield

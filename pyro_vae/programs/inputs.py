@@ -8,7 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import MAX_SEED, check_finite, check_index, check_integer, check_number, check_rows, check_shape
+from pyro_vae.arguments import (
+    MAX_SEED,
+    check_finite,
+    check_index,
+    check_integer,
+    check_number,
+    check_rows,
+    check_shape,
+)
 from pyro_vae.programs.calls import called
 from pyro_vae.programs.evaluation import device_of
 from pyro_vae.programs.parts import default_index, known_numbers, some
@@ -16,7 +24,9 @@ from pyro_vae.programs.traces import Program, guide_sites, log_joint, plate_dept
 
 
 def check_data(model: Program | None, x: Tensor) -> None:
-    """Ask the model whether it can score `x` `(N, *shape)`, where it has a `check_data`; else only refuse NaN."""
+    """Ask the model whether it can score `x` `(N, *shape)`, where it has a `check_data`; else only
+    refuse NaN.
+    """
     check = getattr(model, "check_data", None)
     if check is not None:
         check(x)
@@ -30,7 +40,8 @@ def check_inputs(
     """The data and their rows, on the programs' device.
 
     Raises:
-        ValueError: no data, data that the model cannot score, rows that do not fit them or the guide.
+        ValueError: no data, data that the model cannot score, rows that do not fit them or the
+            guide.
     """
     check_rows("x", x)
     for name, program in (("model", model), ("guide", guide)):
@@ -42,7 +53,8 @@ def check_inputs(
         rows = getattr(guide, "num_rows", None)
         if rows not in (None, len(x)):
             raise ValueError(
-                f"index: got none for {len(x)} data, but the guide has parameters for {rows}: say which rows these are"
+                f"index: got none for {len(x)} data, but the guide has parameters for"
+                f" {rows}: say which rows these are"
             )
         return x, default_index(x, guide)
     check_index("index", index, len(x))
@@ -59,13 +71,15 @@ def _check_known(guide: Program | None, index: Tensor) -> None:
     if torch.equal(known.cpu(), torch.arange(len(known))):
         raise ValueError(f"{told}, expected 0 to {len(known)} - 1, the guide's")
     raise ValueError(
-        f"{told}, of which the guide has not all: its {len(known)} are of data from {known.min()} to {known.max()};"
-        " expected the data that it was made for"
+        f"{told}, of which the guide has not all: its {len(known)} are of data from {known.min()}"
+        f" to {known.max()}; expected the data that it was made for"
     )
 
 
 def caveat_of(model: Program | None) -> str:
-    """What a model, or its likelihood, says must stand beside every log p(x) of it; empty where that is a log p(x)."""
+    """What a model, or its likelihood, says must stand beside every log p(x) of it; empty where
+    that is a log p(x).
+    """
     own = getattr(model, "caveat", "") or getattr(getattr(model, "likelihood", None), "caveat", "")
     return own if isinstance(own, str) else ""
 
@@ -89,7 +103,9 @@ MOST = {
 
 
 def check_numbers(numbers: Mapping[str, tuple[Any, int]]) -> None:
-    """Raise a ValueError for a number, by its name, that is no integer of at least its least value and at most `MOST`."""
+    """Raise a ValueError for a number, by its name, that is no integer of at least its least value
+    and at most `MOST`.
+    """
     for name, (value, least) in numbers.items():
         check_integer(name, value, least, MOST.get(name))
 
@@ -101,7 +117,7 @@ def check_budget(budget: float | None) -> None:
 
 
 def check_like(model: Program, like: Tensor) -> None:
-    """Refuse what the model cannot simulate data on: `like` `(N, *shape)`, whose values do not matter."""
+    """Refuse what the model cannot simulate data on: `like` `(N, *shape)`, whatever its values."""
     called(model, "model")
     check_rows("like", like)
     shape = getattr(model, "shape", None)
@@ -112,16 +128,23 @@ def check_like(model: Program, like: Tensor) -> None:
 
 def check_sites(guide: Program, x: Tensor, index: Tensor) -> None:
     """Raise a ValueError for a guide with auxiliary sites, such as Pyro's AutoGuides."""
-    auxiliary = [s["name"] for s in guide_sites(guide, *some(x, index, 2, guide)) if s["infer"].get("is_auxiliary")]
+    auxiliary = [
+        s["name"]
+        for s in guide_sites(guide, *some(x, index, 2, guide))
+        if s["infer"].get("is_auxiliary")
+    ]
     if auxiliary:
         raise ValueError(
-            f"guide: got auxiliary sites {auxiliary}, expected none: they hide log q(z | x) at a given z (what can be had"
-            " without it: importance sampling that is not defensive, annealing from the prior)"
+            f"guide: got auxiliary sites {auxiliary}, expected none: they hide log q(z | x) at a"
+            " given z (what can be had without it: importance sampling that is not defensive,"
+            " annealing from the prior)"
         )
 
 
 def check_density(guide: Program, x: Tensor, index: Tensor) -> None:
-    """Raise a ValueError for a guide whose density at a given latent is unknown, or another one each time it is asked."""
+    """Raise a ValueError for a guide whose density at a given latent is unknown, or another one
+    each time it is asked.
+    """
     check_sites(guide, x, index)
     few, rows = some(x, index, 2, guide)
     depth = plate_depth(guide, guide, few, rows)
@@ -129,13 +152,15 @@ def check_density(guide: Program, x: Tensor, index: Tensor) -> None:
     once, again = (log_joint(guide, latents, few, rows, depth)[0] for _ in range(2))
     if not torch.equal(once, again):
         raise ValueError(
-            "guide: its density at a given latent differs from run to run, as that of a semi-amortized one does: start from"
-            " the prior (start='prior'), or fit a Local guide"
+            "guide: its density at a given latent differs from run to run, as that of a"
+            " semi-amortized one does: start from the prior (start='prior'), or fit a Local guide"
         )
 
 
 def simulated_rows(like: Tensor, index: Tensor | None, number: Tensor) -> tuple[Tensor, Tensor]:
-    """The data of `like` `(N, *shape)` that simulated data of these numbers `(B,)` take turns with, and their `index`."""
+    """The data of `like` `(N, *shape)` that simulated data of these numbers `(B,)` take turns with,
+    and their `index`.
+    """
     if index is not None:
         check_index("index", index, len(like))
     rows = number % len(like)

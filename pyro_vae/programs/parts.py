@@ -1,13 +1,15 @@
 """Whether a program answers for some of the data, or only for just those that it was first run on.
 
-A program whose parameters are found by `index`, or that has none of its own for a datum, answers for any part of the data,
-which is what minibatches, blocks and checks on a few rows run it on. Some guides are made to the size of the data instead:
+A program whose parameters are found by `index`, or that has none of its own for a datum, answers
+for any part of the data, which is what minibatches, blocks and checks on a few rows run it on. Some
+guides are made to the size of the data instead:
 
     pyro.param("loc", torch.zeros(len(x), d))        by hand, row n for datum n
     AutoNormal(model)                                by Pyro, at the first call
 
-Run on eight rows, such a guide would be a guide of eight data for ever. So it is run on a part here with everything that it
-makes (parameters in modules and in Pyro's store) taken away again, and told by what changes with the number of data.
+Run on eight rows, such a guide would be a guide of eight data for ever. So it is run on a part here
+with everything that it makes (parameters in modules and in Pyro's store) taken away again, and told
+by what changes with the number of data.
 
 Which data a part consists of, `index` says, their numbers; `default_index` where nobody else does.
 """
@@ -39,16 +41,21 @@ def default_index(x: Tensor, *guides: Any) -> Tensor:
 
 
 def own_numbers(x: Tensor, *guides: Any) -> Tensor | None:
-    """The numbers `(N,)` of the first guide's table with as many rows as data; None where there is none."""
+    """The numbers `(N,)` of the first guide's table with a row for each datum; None without one."""
     for guide in guides:
         numbers = getattr(guide, "numbers", None)
-        if isinstance(numbers, Tensor) and isinstance(x, Tensor) and x.dim() and numbers.shape == x.shape[:1]:
+        if (
+            isinstance(numbers, Tensor)
+            and isinstance(x, Tensor)
+            and x.dim()
+            and numbers.shape == x.shape[:1]
+        ):
             return numbers.to(x.device)
     return None
 
 
 def known_numbers(guide: Any) -> Tensor | None:
-    """The numbers of the data for which a guide has a row of its own; None of one that answers for any data."""
+    """The numbers of the data that a guide has rows for; None if it answers for any data."""
     rows = getattr(guide, "num_rows", None)
     return None if rows is None else getattr(guide, "numbers", torch.arange(rows))
 
@@ -56,10 +63,12 @@ def known_numbers(guide: Any) -> Tensor | None:
 def some(
     x: Tensor, index: Tensor | None, number: int, *programs: Program, spread: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """The first `number` data `(N, *shape)` and their rows; all of them where a program answers only for all.
+    """The first `number` data `(N, *shape)` and their rows; all of them where a program answers
+    only for all.
 
     Args:
-        spread: take the datum of the largest number for the last of them: a table that is too short for it shows there.
+        spread: take the datum of the largest number for the last of them: a table that is too short
+            for it shows there.
     """
     if len(x) <= number or not all(takes_parts(program, x, index) for program in programs):
         return x, index
@@ -72,13 +81,17 @@ def some(
 
 
 def batches(x: Tensor, index: Tensor | None, size: int, *programs: Program) -> tuple[Tensor, ...]:
-    """The places of the data `(N, *shape)`, `size` at a time; all at once where a program answers only for all."""
+    """The places of the data `(N, *shape)`, `size` at a time; all at once where a program answers
+    only for all.
+    """
     whole = len(x) > size and not all(takes_parts(program, x, index) for program in programs)
     return torch.arange(len(x), device=x.device).split(len(x) if whole else size)
 
 
 def takes_parts(program: Program, x: Tensor, index: Tensor | None = None) -> bool:
-    """Whether a program may be run on some of the data `(N, *shape)` alone; nothing of the trial is left behind."""
+    """Whether a program may be run on some of the data `(N, *shape)` alone; nothing of the trial is
+    left behind.
+    """
     if len(x) == 1 or _is_known(program):
         return True
     number = 2 if len(x) > 2 else 1
@@ -89,18 +102,21 @@ def takes_parts(program: Program, x: Tensor, index: Tensor | None = None) -> boo
         if not fits or not shapes:
             return fits
         return _trial(program, x, index, number + 1)[0] == shapes
-    except (
-        Exception
-    ):  # whatever a user's program raises; one that is wrong on all data too is told so by `check_programs`
+    except Exception:
+        # whatever a user's program raises; `check_programs` tells one that is wrong on all data too
         return not _runs(program, x, index)
 
 
 _KNOWN: WeakKeyDictionary[nn.Module, tuple[int, ...]] = WeakKeyDictionary()
-"""Modules that take parts and make nothing, by the submodules that they had: a trial may cost as much as the work itself."""
+"""Modules that take parts and make nothing, by the submodules that they had: a trial may cost as
+much as the work itself.
+"""
 
 
 def _is_known(program: Program) -> bool:
-    return isinstance(program, nn.Module) and _KNOWN.get(program) == tuple(id(m) for m in program.modules())
+    return isinstance(program, nn.Module) and _KNOWN.get(program) == tuple(
+        id(m) for m in program.modules()
+    )
 
 
 def _note(program: Program) -> None:
@@ -116,13 +132,26 @@ def _runs(program: Program, x: Tensor, index: Tensor | None) -> bool:
 
 
 def _trial(program: Program, x: Tensor, index: Tensor | None, number: int) -> tuple[Shapes, bool]:
-    """Shapes of what a run on the first `number` data makes; and whether its plates at dim -1 have that size, if any."""
+    """Shapes of what a run on the first `number` data makes; and whether its plates at dim -1 have
+    that size, if any.
+    """
     x, index = x[:number], None if index is None else index[:number]
     before = _parameters(program).keys()
-    with _undone(program), isolated_noise(x.device), torch.no_grad(), poutine.block(), _Afresh() as afresh:
+    with (
+        _undone(program),
+        isolated_noise(x.device),
+        torch.no_grad(),
+        poutine.block(),
+        _Afresh() as afresh,
+    ):
         trace = poutine.trace(called(program)).get_trace(x, index)
         made = {name: shape for name, shape in _parameters(program).items() if name not in before}
-    frames = [f for site in sample_sites(trace) for f in site["cond_indep_stack"] if f.vectorized and f.dim == -1]
+    frames = [
+        f
+        for site in sample_sites(trace)
+        for f in site["cond_indep_stack"]
+        if f.vectorized and f.dim == -1
+    ]
     return afresh.shapes | made, not frames or any(f.size == number for f in frames)
 
 
@@ -132,7 +161,9 @@ def _parameters(program: Program) -> Shapes:
 
 
 class _Afresh(poutine.messenger.Messenger):
-    """Answer `pyro.param` statements with what they begin with, whatever Pyro's store has, and note the shapes."""
+    """Answer `pyro.param` statements with what they begin with, whatever Pyro's store has, and note
+    the shapes.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,10 +184,17 @@ class _Afresh(poutine.messenger.Messenger):
 
 @contextmanager
 def _undone(program: Program) -> Iterator[None]:
-    """Take away what a run makes: attributes and parameters of the program's modules, and names in Pyro's store."""
+    """Take away what a run makes: attributes and parameters of the program's modules, and names in
+    Pyro's store.
+    """
     modules = list(program.modules()) if isinstance(program, nn.Module) else []
     states = [(m, dict(m.__dict__)) for m in modules if not isinstance(m, LazyModuleMixin)]
-    tables = [(table, dict(table)) for _, state in states for table in state.values() if isinstance(table, dict)]
+    tables = [
+        (table, dict(table))
+        for _, state in states
+        for table in state.values()
+        if isinstance(table, dict)
+    ]
     store = pyro.get_param_store()
     known = set(store.keys())
     try:
@@ -171,6 +209,8 @@ def _undone(program: Program) -> Iterator[None]:
 
 
 def _put_back(table: dict[Any, Any], entries: dict[Any, Any]) -> None:
-    if table.keys() != entries.keys() or any(table[key] is not value for key, value in entries.items()):
+    if table.keys() != entries.keys() or any(
+        table[key] is not value for key, value in entries.items()
+    ):
         table.clear()
         table.update(entries)

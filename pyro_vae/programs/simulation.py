@@ -14,7 +14,8 @@ from pyro_vae.programs.traces import Substitute, run_particles
 def simulate(
     model: Program, like: Tensor, index: Tensor | None = None, num_data: int | None = None
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Draw latents from the prior and data from the likelihood: an exact draw from the posterior of each of these data.
+    """Draw latents from the prior and data from the likelihood: an exact draw from the posterior of
+    each of these data.
 
     Args:
         model: Pyro program with one observed site.
@@ -26,7 +27,8 @@ def simulate(
         Latents by site name, each `(..., N, *event)`, and the data `(N, *shape)`.
 
     Raises:
-        ValueError: a model with none or several observed sites, or one whose observations are not of the data's size.
+        ValueError: a model with none or several observed sites, or one whose observations are not
+            of the data's size.
     """
     if num_data is not None:
         like = like[torch.arange(num_data, device=like.device) % len(like)]
@@ -38,7 +40,10 @@ def simulate(
     observed = [s for s in sites if s["infer"].get("was_observed")]
     if len(observed) != 1 or observed[0]["value"].numel() != like.numel():
         names = {s["name"]: tuple(s["value"].shape) for s in observed}
-        raise ValueError(f"model: got observed sites {names}, expected one with the values of x {tuple(like.shape)}")
+        raise ValueError(
+            f"model: got observed sites {names}, expected one with the values"
+            f" of x {tuple(like.shape)}"
+        )
     latents = {s["name"]: s["value"] for s in sites if s is not observed[0]}
     x = observed[0]["value"].movedim(-1 - observed[0]["fn"].event_dim, 0)  # the data plate first
     return latents, x.reshape(like.shape)
@@ -47,7 +52,8 @@ def simulate(
 def predict(
     model: Program, latents: dict[str, Tensor], like: Tensor, index: Tensor | None, depth: int
 ) -> Tensor | None:
-    """Draw data from p(x | z) `(S, N, *shape)` at latents `(S, ..., N, *event)`; None for several observed sites.
+    """Draw data from p(x | z) `(S, N, *shape)` at latents `(S, ..., N, *event)`; None for several
+    observed sites.
 
     Args:
         like: data `(N, *shape)` of the kind that the model scores, whose values do not matter.
@@ -62,5 +68,6 @@ def predict(
     ]
     if len(observed) != 1 or observed[0]["value"].numel() != num_particles * like.numel():
         return None
-    drawn = observed[0]["value"].movedim(-1 - observed[0]["fn"].event_dim, 1)  # the data plate behind the particles
+    # the data plate behind the particles
+    drawn = observed[0]["value"].movedim(-1 - observed[0]["fn"].event_dim, 1)
     return drawn.reshape(num_particles, *like.shape)

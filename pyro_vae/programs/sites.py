@@ -1,12 +1,13 @@
 """One site of a program: which sites count, and what a value is worth there.
 
-A distribution's `log_prob` is a formula, and it goes on outside of the distribution's support: an Exponential gives
-log rate - rate * s at s < 0 too. A value outside the support has density zero, log-density -inf, and a particle that holds
-one weighs nothing. That is how a hard constraint (uniform noise, say) is a model like any other, and how a guide that
-leaves the prior's support stays a valid proposal, if a wasteful one.
+A distribution's `log_prob` is a formula, and it goes on outside of the distribution's support: an
+Exponential gives log rate - rate * s at s < 0 too. A value outside the support has density zero,
+log-density -inf, and a particle that holds one weighs nothing. That is how a hard constraint
+(uniform noise, say) is a model like any other, and how a guide that leaves the prior's support
+stays a valid proposal, if a wasteful one.
 
-A value has one shape, too: the plates' sizes and then the distribution's event. Anything else would be broadcast, and the
-density be one of another model.
+A value has one shape, too: the plates' sizes and then the distribution's event. Anything else would
+be broadcast, and the density be one of another model.
 """
 
 from __future__ import annotations
@@ -22,14 +23,19 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 from torch.distributions import constraints
 
-_TURNS = 2**30  # times 2 pi: so far out every density on the line has died out, and a periodic one has not
+# times 2 pi: so far out every density on the line has died out, and a periodic one has not
+_TURNS = 2**30
 _DIED_OUT = 0.1  # nats
 
 
 def sample_sites(trace: Any) -> list[Any]:
-    """The sites of a trace that have a density: not the subsampling of a plate, nothing deterministic."""
+    """The sites of a trace that have a density: no plate's subsampling, nothing deterministic."""
     sites = [s for s in trace.nodes.values() if s["type"] == "sample"]
-    return [s for s in sites if type(s["fn"]).__name__ != "_Subsample" and not (s["infer"] or {}).get("_deterministic")]
+    return [
+        s
+        for s in sites
+        if type(s["fn"]).__name__ != "_Subsample" and not (s["infer"] or {}).get("_deterministic")
+    ]
 
 
 def is_point(fn: Any) -> bool:
@@ -43,17 +49,20 @@ def is_discrete(site: Any) -> bool:
 
 
 def is_line(site: Any) -> bool:
-    """Whether a site's values are any real numbers, by its support, and its density dies out on both sides.
+    """Whether a site's values are any real numbers, by its support, and its density dies out on
+    both sides.
 
-    (A distribution of angles, such as VonMises, says that its support is the line, and has the same density again each
-    full turn: it integrates to one over a turn and to infinity over the line.)
+    (A distribution of angles, such as VonMises, says that its support is the line, and has the same
+    density again each full turn: it integrates to one over a turn and to infinity over the line.)
     """
     if not _is_real(_support(site["fn"])):
         return False
     value = site["value"].double()
     try:
         here = site["fn"].log_prob(value)
-        return all(bool((site["fn"].log_prob(value + far) < here - _DIED_OUT).all()) for far in _far())
+        return all(
+            bool((site["fn"].log_prob(value + far) < here - _DIED_OUT).all()) for far in _far()
+        )
     except RuntimeError:  # a flow whose nets are of another dtype: no angle
         return True
 
@@ -74,7 +83,8 @@ def log_density(site: Any, drawn: bool = False) -> tuple[Tensor, Tensor | None]:
         drawn: the value is the site's own draw, and needs no look.
 
     Returns:
-        Log-densities `(*batch)`, -inf outside the support; and whether each value is inside, None where all must be.
+        Log-densities `(*batch)`, -inf outside the support; and whether each value is inside, None
+        where all must be.
     """
     fn, value = site["fn"], site["value"]
     support = None if drawn else _to_check(fn, site["is_observed"])
@@ -94,7 +104,8 @@ def log_density(site: Any, drawn: bool = False) -> tuple[Tensor, Tensor | None]:
 
 
 def check_value_shape(site: Any, num_particles: int, num_data: int, depth: int) -> None:
-    """Raise a ValueError where a value that was handed to a latent site has another shape than the site's own.
+    """Raise a ValueError where a value that was handed to a latent site has another shape than the
+    site's own.
 
     Args:
         site: of a trace of the model, its value `(S, ..., B, *event)`.
@@ -108,16 +119,22 @@ def check_value_shape(site: Any, num_particles: int, num_data: int, depth: int) 
     expected, got = (num_particles, *batch, *site["fn"].event_shape), tuple(site["value"].shape)
     if got != expected:
         raise ValueError(
-            f"site {site['name']!r}: the guide's value has shape {got[1:]} for each particle, expected the model's"
-            f" {expected[1:]}: plates {tuple(batch)}, then an event {tuple(site['fn'].event_shape)}; both programs must have"
-            " the site in the same plates, with an event of the same shape"
+            f"site {site['name']!r}: the guide's value has shape {got[1:]} for each particle,"
+            f" expected the model's {expected[1:]}: plates {tuple(batch)}, then an event"
+            f" {tuple(site['fn'].event_shape)}; both programs must have the site in the same"
+            " plates, with an event of the same shape"
         )
 
 
 def escapes(mine: Any, theirs: Any) -> bool:
     """Whether a guide's site has draws on all of the line where the model's site has not."""
     there = _support(theirs["fn"])
-    return _is_real(_support(mine["fn"])) and there is not None and not _is_real(there) and not is_point(mine["fn"])
+    return (
+        _is_real(_support(mine["fn"]))
+        and there is not None
+        and not _is_real(there)
+        and not is_point(mine["fn"])
+    )
 
 
 def _base(fn: Any) -> Any:
@@ -147,11 +164,14 @@ def _is_real(support: Any) -> bool:
 def _to_check(fn: Any, is_observed: bool) -> Any:
     """The support that a value is to be compared with; None where there is nothing to compare.
 
-    An observed value is compared where the support depends on the parameters, as that of a Uniform does. Else it is the
-    data that are wrong, for every latent alike, and `check_programs` says so.
+    An observed value is compared where the support depends on the parameters, as that of a Uniform
+    does. Else it is the data that are wrong, for every latent alike, and `check_programs` says so.
     """
-    masked = any(isinstance(part, dist.MaskedDistribution) for part in _parts(fn))  # it knows which values count
-    if masked or (is_observed and not isinstance(getattr(type(_base(fn)), "support", None), property)):
+    # it knows which values count
+    masked = any(isinstance(part, dist.MaskedDistribution) for part in _parts(fn))
+    if masked or (
+        is_observed and not isinstance(getattr(type(_base(fn)), "support", None), property)
+    ):
         return None
     support = _support(fn)
     return None if support is None or _is_real(support) else support
@@ -175,8 +195,13 @@ def _unchecked(fn: Any) -> Iterator[None]:
 
 
 def _properties(fn: Any) -> set[str]:
-    """Names of a distribution's properties; Independent hands its flag on to the distribution inside."""
-    return {name for kind in type(fn).__mro__ for name, value in vars(kind).items() if isinstance(value, property)}
+    """Names of a distribution's properties; Independent hands its flag on to the one inside."""
+    return {
+        name
+        for kind in type(fn).__mro__
+        for name, value in vars(kind).items()
+        if isinstance(value, property)
+    }
 
 
 def _parts(fn: Any) -> Iterator[Any]:

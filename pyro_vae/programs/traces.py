@@ -1,12 +1,14 @@
 """The one file that speaks poutine: log-densities of Pyro programs, per particle and per datum.
 
-A model and a guide are run under one more plate, of S particles, to the left of all of theirs. Whatever their sites are
-called, each site's log-density is then of shape (S, ..., B), and summed to (S, B):
+A model and a guide are run under one more plate, of S particles, to the left of all of theirs.
+Whatever their sites are called, each site's log-density is then of shape (S, ..., B), and summed to
+(S, B):
 
     log_weights = log p(x, z_s) - log q(z_s | x),   never scaled, never summed over the data.
 
-Their exponential has mean p(x) exactly, so the log of their average is a lower bound of log p(x) in expectation. Scales
-(`poutine.scale`, subsampling) are left out on purpose: they belong to an objective, not to a density.
+Their exponential has mean p(x) exactly, so the log of their average is a lower bound of log p(x) in
+expectation. Scales (`poutine.scale`, subsampling) are left out on purpose: they belong to an
+objective, not to a density.
 """
 
 from __future__ import annotations
@@ -25,7 +27,14 @@ from pyro_vae.programs.calls import Program as Program
 from pyro_vae.programs.calls import called, in_one_line
 from pyro_vae.programs.evaluation import isolated_noise
 from pyro_vae.programs.parts import default_index, some
-from pyro_vae.programs.sites import check_value_shape, is_line, is_point, log_density, sample_sites, support_name
+from pyro_vae.programs.sites import (
+    check_value_shape,
+    is_line,
+    is_point,
+    log_density,
+    sample_sites,
+    support_name,
+)
 
 
 class Particles(NamedTuple):
@@ -57,19 +66,22 @@ class Substitute(poutine.messenger.Messenger):
 def particles(
     model: Program, guide: Program, x: Tensor, index: Tensor | None = None, num_particles: int = 1
 ) -> Particles:
-    """Draw `num_particles` latents per datum from the guide and score them, in one vectorised run of each program.
+    """Draw `num_particles` latents per datum from the guide and score them, in one vectorised run
+    of each program.
 
     Args:
         model, guide: Pyro programs `program(x, index)`.
         x: data `(B, *shape)`.
-        index: rows of the dataset `(B,)`; 0..B-1 unless given (a table's own numbers, of a guide that has one for B data).
+        index: rows of the dataset `(B,)`; 0..B-1 unless given (a table's own numbers, of a guide
+            that has one for B data).
         num_particles: S.
 
     Returns:
         Log-densities `(S, B)` in nats, differentiable where the programs are.
 
     Raises:
-        ValueError: a site of one program has no counterpart in the other, or lies outside the data plate.
+        ValueError: a site of one program has no counterpart in the other, or lies outside the data
+            plate.
     """
     called(model, "model")
     called(guide, "guide")
@@ -85,7 +97,9 @@ def particles(
 def draw_and_score(
     model: Program, guide: Program, x: Tensor, index: Tensor | None, num_particles: int
 ) -> tuple[dict[str, Tensor], Particles]:
-    """The latents of `particles`, by site name, and their log-densities, of arguments that have been looked at."""
+    """The latents of `particles`, by site name, and their log-densities, of arguments that have
+    been looked at.
+    """
     depth = plate_depth(model, guide, x, index)
     latents, log_guide = sample_guide(guide, x, index, num_particles, depth)
     return latents, Particles(*log_joint(model, latents, x, index, depth), log_guide)
@@ -109,15 +123,24 @@ def log_weights(
 def sample_guide(
     guide: Program, x: Tensor, index: Tensor | None, num_particles: int, depth: int
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Latents by site name, each `(S, ..., B, *event)`, and log q `(S, B)`; `depth` as `plate_depth` returns it."""
+    """Latents by site name, each `(S, ..., B, *event)`, and log q `(S, B)`; `depth` as
+    `plate_depth` returns it.
+    """
     trace = run_particles(guide, x, index, num_particles, depth)
     sites = sample_sites(trace)
-    drawn = [s for s in sites if s["infer"].get("is_auxiliary")] or sites  # what autoguides make of these is a point
+    # what autoguides make of these is a point
+    drawn = [s for s in sites if s["infer"].get("is_auxiliary")] or sites
     refuse_points([s["name"] for s in drawn if is_point(s["fn"])])
     observed = [site["name"] for site in sites if site["is_observed"]]
     if observed:
-        hint = " (Pyro's AutoMessengers run the model: use AutoNormal)" if isinstance(guide, GuideMessenger) else ""
-        raise ValueError(f"guide: got observed sites {observed}, expected a guide to sample latents only{hint}")
+        hint = (
+            " (Pyro's AutoMessengers run the model: use AutoNormal)"
+            if isinstance(guide, GuideMessenger)
+            else ""
+        )
+        raise ValueError(
+            f"guide: got observed sites {observed}, expected a guide to sample latents only{hint}"
+        )
     latents = {s["name"]: s["value"] for s in sites if not s["infer"].get("is_auxiliary")}
     return latents, _total(sites, x, num_particles, depth, drawn=True)[0]
 
@@ -126,15 +149,17 @@ def refuse_points(names: list[str]) -> None:
     """Raise a ValueError where the guide's sites of these names are points."""
     if names:
         raise ValueError(
-            f"guide: the sites {names} are Delta, a point has no density to weigh: use a distribution, such as AutoNormal"
-            " (of an AutoLaplaceApproximation what its laplace_approximation(x) returns)"
+            f"guide: the sites {names} are Delta, a point has no density to weigh: use a"
+            " distribution, such as AutoNormal (of an AutoLaplaceApproximation what its"
+            " laplace_approximation(x) returns)"
         )
 
 
 def prior(model: Program) -> Program:
     """The guide that answers with the model's own prior, whatever x is."""
     return poutine.block(
-        poutine.uncondition(model), hide_fn=lambda site: bool((site["infer"] or {}).get("was_observed"))
+        poutine.uncondition(model),
+        hide_fn=lambda site: bool((site["infer"] or {}).get("was_observed")),
     )
 
 
@@ -150,10 +175,12 @@ def log_joint(
 ) -> tuple[Tensor, Tensor]:
     """log p(z) and log p(x | z), `(S, B)` each, at latents `(S, ..., B, *event)` by site name.
 
-    Both are -inf where a latent is outside of its site's support: what the likelihood makes of such a latent is nothing.
+    Both are -inf where a latent is outside of its site's support: what the likelihood makes of such
+    a latent is nothing.
 
     Raises:
-        ValueError: latents of other sites than the model's, or of another shape than the model's sites have.
+        ValueError: latents of other sites than the model's, or of another shape than the model's
+            sites have.
     """
     if not latents:
         raise ValueError("guide: got no latent site, expected one for each latent of the model")
@@ -162,8 +189,8 @@ def log_joint(
     unobserved = {s["name"] for s in sites if not s["is_observed"]}
     if unobserved != latents.keys():
         raise ValueError(
-            f"guide: got latent sites {sorted(latents)}, expected the model's {sorted(unobserved)}: both programs must"
-            " use the same names"
+            f"guide: got latent sites {sorted(latents)}, expected the model's {sorted(unobserved)}:"
+            " both programs must use the same names"
         )
     prior = [s for s in sites if not s["is_observed"]]
     for site in prior:
@@ -176,10 +203,17 @@ def log_joint(
 
 
 def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> int:
-    """Number of plate dimensions that the programs use, found by running them once, on two data where these will do."""
+    """Number of plate dimensions that the programs use, found by running them once, on two data
+    where these will do.
+    """
     rows = torch.arange(len(x), device=x.device) if index is None else index
     few, rows = some(x, rows, 2, guide)  # type: ignore[assignment]
-    frames = [f for site in _all_sites(model, guide, few, rows) for f in site["cond_indep_stack"] if f.vectorized]
+    frames = [
+        f
+        for site in _all_sites(model, guide, few, rows)
+        for f in site["cond_indep_stack"]
+        if f.vectorized
+    ]
     return max((-f.dim for f in frames), default=1)
 
 
@@ -192,7 +226,8 @@ def guide_sites(guide: Program, x: Tensor, index: Tensor | None = None) -> list[
 def paired_sites(
     model: Program, guide: Program, x: Tensor, index: Tensor | None = None, scored: bool = True
 ) -> dict[str, tuple[Any, Any]]:
-    """The sites of the guide and of the model, run on the guide's draw, for each latent that is chosen anew for each datum.
+    """The sites of the guide and of the model, run on the guide's draw, for each latent that is
+    chosen anew for each datum.
 
     Each pair has its log-densities computed, where `scored`.
     """
@@ -205,17 +240,22 @@ def paired_sites(
     return {
         s["name"]: (s, theirs[s["name"]])
         for s in sample_sites(guide_trace)
-        if s["name"] in theirs and any(f.vectorized and f.dim == -1 and f.size == len(x) for f in s["cond_indep_stack"])
+        if s["name"] in theirs
+        and any(f.vectorized and f.dim == -1 and f.size == len(x) for f in s["cond_indep_stack"])
     }
 
 
-def run_particles(program: Program, x: Tensor, index: Tensor | None, num_particles: int, depth: int) -> poutine.Trace:
+def run_particles(
+    program: Program, x: Tensor, index: Tensor | None, num_particles: int, depth: int
+) -> poutine.Trace:
     """The trace of one run with S particles; `depth` as `plate_depth` returns it."""
     with poutine.block(), pyro.plate("_particles", num_particles, dim=-1 - depth):
         return poutine.trace(called(program)).get_trace(x, index)
 
 
-def run_both(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> tuple[poutine.Trace, poutine.Trace]:
+def run_both(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None
+) -> tuple[poutine.Trace, poutine.Trace]:
     """The traces of one run of the guide, and of the model on its latents."""
     theirs, mine = called(model, "model"), called(guide, "guide")
     guide_trace = poutine.trace(mine).get_trace(x, index)
@@ -223,7 +263,9 @@ def run_both(model: Program, guide: Program, x: Tensor, index: Tensor | None) ->
 
 
 def _all_sites(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> list[Any]:
-    """The sites of one run of the guide and of the model on its latents, leaving no trace in noise and parameters."""
+    """The sites of one run of the guide and of the model on its latents, leaving no trace in noise
+    and parameters.
+    """
     with isolated_noise(x.device), torch.no_grad(), poutine.block():
         guide_trace, model_trace = run_both(model, guide, x, index)
     return sample_sites(guide_trace) + sample_sites(model_trace)
@@ -236,10 +278,14 @@ def _total(
 
     And whether all their values are in the sites' supports, `(S, B)`; None where they must be.
     """
-    total = x.new_zeros((), dtype=torch.get_default_dtype() if not x.is_floating_point() else x.dtype)
+    total = x.new_zeros(
+        (), dtype=torch.get_default_dtype() if not x.is_floating_point() else x.dtype
+    )
     outside = None
     for site in sites:
-        if len(x) > 1 and not any(f.vectorized and f.dim == -1 and f.size == len(x) for f in site["cond_indep_stack"]):
+        if len(x) > 1 and not any(
+            f.vectorized and f.dim == -1 and f.size == len(x) for f in site["cond_indep_stack"]
+        ):
             raise ValueError(_misplaced(site, len(x)))
         log_prob, inside = log_density(site, drawn)
         total = total + _per_datum(log_prob, depth)
@@ -252,25 +298,32 @@ def _total(
 
 def _misplaced(site: Any, num_data: int) -> str:
     """What is to be said of a site that is not inside the plate of so many data."""
-    name, sizes = site["name"], [f.size for f in site["cond_indep_stack"] if f.vectorized and f.dim == -1]
+    name, sizes = (
+        site["name"],
+        [f.size for f in site["cond_indep_stack"] if f.vectorized and f.dim == -1],
+    )
     if sizes:
         return (
-            f"site {name!r}: inside a plate of size {sizes[0]} at dim -1, expected {num_data}, the number of data: a guide"
-            " that was made for the data of its first run, such as AutoNormal, answers for no others: make a new one"
+            f"site {name!r}: inside a plate of size {sizes[0]} at dim -1, expected {num_data}, the"
+            " number of data: a guide that was made for the data of its first run, such as"
+            " AutoNormal, answers for no others: make a new one"
         )
     if site["infer"].get("is_auxiliary"):
         return (
-            f"guide: its site {name!r} is one draw for all {num_data} data, which has no log q(z | x) of each: use"
-            " AutoNormal, or Local(FullRank(d), num_data) for units of a datum that are tied together; or a single datum"
+            f"guide: its site {name!r} is one draw for all {num_data} data, which has no log q(z |"
+            " x) of each: use AutoNormal, or Local(FullRank(d), num_data) for units of a datum that"
+            " are tied together; or a single datum"
         )
     return (
-        f"site {name!r}: not inside a plate of size {num_data} at dim -1, expected every choice of a datum"
-        " inside `with pyro.plate('data', x.shape[0], dim=-1)`, or a single datum"
+        f"site {name!r}: not inside a plate of size {num_data} at dim -1, expected every choice of"
+        " a datum inside `with pyro.plate('data', x.shape[0], dim=-1)`, or a single datum"
     )
 
 
 def _per_datum(values: Tensor, depth: int) -> Tensor:
-    """Values of a site `(S, ..., B)` summed over the plates between particles and data, those it is not in included."""
+    """Values of a site `(S, ..., B)` summed over the plates between particles and data, those it is
+    not in included.
+    """
     middle = (1,) * (depth + 1 - values.dim())
     values = values.reshape(values.shape[:1] + middle + values.shape[1:])
     return values.sum(dim=tuple(range(1, depth))) if depth > 1 else values

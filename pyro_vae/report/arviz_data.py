@@ -1,4 +1,6 @@
-"""ArviZ's container of results, whichever version is installed: InferenceData up to 0.23, xarray's DataTree from 1.0 on."""
+"""ArviZ's container of results, whichever version is installed: InferenceData up to 0.23, xarray's
+DataTree from 1.0 on.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ def to_arviz(
 
     Args:
         groups: such as `{"posterior": {"z": (chain, draw, N, d)}}`.
-        dims: names of each array's dimensions, by the array's name, or by `group/name` where groups differ.
+        dims: names of each array's dimensions, by the array's name, or by `group/name` where groups
+            differ.
         coords: values along dimensions, by the dimension's name; 0, 1, ... unless given.
         attrs: what is to be known of a group, by the group's name.
 
@@ -43,13 +46,22 @@ def to_arviz(
     import arviz  # a second, which only its containers need
     import xarray
 
-    for argument, value in (("groups", groups), ("dims", dims), ("coords", coords or {}), ("attrs", attrs or {})):
+    for argument, value in (
+        ("groups", groups),
+        ("dims", dims),
+        ("coords", coords or {}),
+        ("attrs", attrs or {}),
+    ):
         check_kind(argument, value, Mapping, "what belongs to each name, by the name")
     unknown = sorted((attrs or {}).keys() - groups.keys())
     if unknown:
-        raise ValueError(f"attrs: got some of {unknown}, expected them of the groups {sorted(groups)}")
+        raise ValueError(
+            f"attrs: got some of {unknown}, expected them of the groups {sorted(groups)}"
+        )
     made = {
-        name: _dataset(group, {key: dims.get(f"{name}/{key}", dims.get(key)) for key in group}, coords or {})
+        name: _dataset(
+            group, {key: dims.get(f"{name}/{key}", dims.get(key)) for key in group}, coords or {}
+        )
         for name, group in groups.items()
     }
     for name, told in (attrs or {}).items():
@@ -68,9 +80,13 @@ def _dataset(
     for name, values in group.items():
         names = dims.get(name)
         if names is None or not isinstance(names, Sequence):
-            raise ValueError(f"dims: got {names} for {name!r}, expected a name for each of its dimensions")
+            raise ValueError(
+                f"dims: got {names} for {name!r}, expected a name for each of its dimensions"
+            )
         if np.asarray(values).dtype.kind not in "biuf":
-            raise ValueError(f"groups: got {np.asarray(values).dtype} for {name!r}, expected numbers")
+            raise ValueError(
+                f"groups: got {np.asarray(values).dtype} for {name!r}, expected numbers"
+            )
         try:
             arrays[name] = xarray.DataArray(values, dims=tuple(names))
         except ValueError as error:
@@ -79,7 +95,9 @@ def _dataset(
     found = {str(dim): coords.get(str(dim), range(size)) for dim, size in sizes.items()}
     for dim, size in sizes.items():
         if len(found[str(dim)]) != size:
-            raise ValueError(f"coords: got {len(found[str(dim)])} values along {dim!r}, expected {size}")
+            raise ValueError(
+                f"coords: got {len(found[str(dim)])} values along {dim!r}, expected {size}"
+            )
     return xarray.Dataset(arrays, coords={dim: list(values) for dim, values in found.items()})
 
 

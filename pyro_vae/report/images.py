@@ -16,7 +16,8 @@ from pyro_vae.files.texts import write_csv
 
 
 def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> Path:
-    """Write `images` `(N, *shape)`, values in [0, 1], as one PNG grid; flat data of a square size becomes an image.
+    """Write `images` `(N, *shape)`, values in [0, 1], as one PNG grid; flat data of a square size
+    becomes an image.
 
     Raises:
         ValueError: data that are not images, or a path that cannot be written.
@@ -33,7 +34,9 @@ def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> P
         kind, picture = _format(path), io.BytesIO()
         save_image(grid, picture, format=kind, nrow=columns, padding=2, pad_value=0.5)
     except (OSError, ValueError) as error:
-        raise ValueError(f"out: cannot write {path} ({error}): choose another path that ends in .png") from error
+        raise ValueError(
+            f"out: cannot write {path} ({error}): choose another path that ends in .png"
+        ) from error
     with making("out", path.parent):
         write_atomically(path, lambda file: file.write(picture.getvalue()))
     return path
@@ -50,7 +53,8 @@ def _format(path: Path) -> str:
 
 
 def save_data(sets: Mapping[str, Tensor], path: str | Path, columns: int | None = None) -> str:
-    """Write sets of data, `(N, *shape)` each, side by side: as a grid of pictures where they are pictures, else as a CSV.
+    """Write sets of data, `(N, *shape)` each, side by side: as a grid of pictures where they are
+    pictures, else as a CSV.
 
     Returns:
         Where, and where that is another file than was asked for, why.
@@ -59,7 +63,8 @@ def save_data(sets: Mapping[str, Tensor], path: str | Path, columns: int | None 
         return str(save_grid(interleave(*sets.values()), path, columns))
     table = Path(path).with_suffix(".csv")
     rows = [
-        {"datum": number, "what": name} | {f"value_{place}": value for place, value in enumerate(values)}
+        {"datum": number, "what": name}
+        | {f"value_{place}": value for place, value in enumerate(values)}
         for number, each in enumerate(
             zip(*(data.reshape(len(data), -1).tolist() for data in sets.values()), strict=True)
         )
@@ -72,7 +77,9 @@ def save_data(sets: Mapping[str, Tensor], path: str | Path, columns: int | None 
 
 
 def are_images(data: Tensor) -> bool:
-    """Whether data `(N, *shape)` can be shown: (C, H, W) with 1 or 3 channels, or as many values as a square, in [0, 1]."""
+    """Whether data `(N, *shape)` can be shown: (C, H, W) with 1 or 3 channels, or as many values as
+    a square, in [0, 1].
+    """
     if data.dim() == 4:
         return data.shape[1] in (1, 3)
     square = data.dim() == 2 and math.isqrt(data.shape[1]) ** 2 == data.shape[1] > 16
@@ -87,7 +94,9 @@ def as_images(data: Tensor) -> Tensor:
         if side * side == data.shape[1]:
             data = data.view(-1, 1, side, side)
     if data.dim() != 4 or data.shape[1] not in (1, 3):
-        raise ValueError(f"images: got shape {tuple(data.shape)}, expected (N, C, H, W) with 1 or 3 channels")
+        raise ValueError(
+            f"images: got shape {tuple(data.shape)}, expected (N, C, H, W) with 1 or 3 channels"
+        )
     return data.clamp(0, 1)
 
 

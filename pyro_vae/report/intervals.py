@@ -13,17 +13,24 @@ _NEARLY_ALL = 0.95
 
 
 def interval_text(estimate: Estimate) -> str:
-    """Such as `-83.76 +- 0.22 (over the data); on these data -83.77 to -83.75 (95%), by importance(S=5000)`."""
+    """Such as `-83.76 +- 0.22 (over the data); on these data -83.77 to -83.75 (95%), by
+    importance(S=5000)`.
+    """
     lower, upper = estimate.mean_interval()
     reach = (
-        f"{lower:.3f} to {upper:.3f} (95%)" if math.isfinite(upper) else f"at least {lower:.3f} (97.5%, in expectation)"
+        f"{lower:.3f} to {upper:.3f} (95%)"
+        if math.isfinite(upper)
+        else f"at least {lower:.3f} (97.5%, in expectation)"
     )
-    over = f" +- {estimate.std_error:.2f} (over the data)" if math.isfinite(estimate.std_error) else ""
+    over = (
+        f" +- {estimate.std_error:.2f} (over the data)" if math.isfinite(estimate.std_error) else ""
+    )
     return f"{estimate.mean:.2f}{over}; on these data {reach}, by {estimate.method}"
 
 
 def full_verdict(estimate: Estimate, use: str = "") -> str:
-    """What is to be said of an estimate: whether the latent is used, whether the errors can be believed, and any caveat.
+    """What is to be said of an estimate: whether the latent is used, whether the errors can be
+    believed, and any caveat.
 
     Args:
         use: of the latent, from `use_of_latent`.
@@ -41,11 +48,16 @@ def plain_verdict(estimate: Estimate) -> str:
     told = f"the error is vouched for on {share(vouched)} of the data"
     if vouched >= _NEARLY_ALL:
         return f"{told}; on the others the value is a lower bound and no more"
-    return f"{told}: read it as a lower bound; --method best, or annealed with more temperatures, may say more"
+    return (
+        f"{told}: read it as a lower bound; --method best, or annealed with more"
+        " temperatures, may say more"
+    )
 
 
 def write_intervals(estimate: Estimate, path: Path) -> None:
-    """Write a CSV file with a row per datum: log p(x), its error, the 95% interval, and whether that is to be believed."""
+    """Write a CSV file with a row per datum: log p(x), its error, the 95% interval, and whether
+    that is to be believed.
+    """
     lower, upper = estimate.interval()
     columns = (estimate.log_px, estimate.log_px_error, lower, upper, estimate.reliable)
     names = ("log_px", "log_px_error", "lower", "upper", "reliable")

@@ -1,4 +1,4 @@
-"""A ledger on the terminal and on disk: tables, CSV files, ArviZ's netCDF and a bar chart of the gaps."""
+"""A ledger on the terminal and on disk: tables, CSV, ArviZ's netCDF, a bar chart of the gaps."""
 
 from __future__ import annotations
 
@@ -23,16 +23,27 @@ _GAPS = ("inference", "approximation", "amortization")
 
 
 def ledger_table(title: str, ledger: Ledger) -> Table:
-    """A row per guide: what it scores, what it loses and to what, and what it took; nats per datum."""
-    title = f"{title}; log p(x) {ledger.log_px.mean():.2f}, by {ledger.estimate.method} ({ledger.estimator})"
+    """A row per guide: what it scores, what it loses and to what, what it took; nats per datum."""
+    source = f"{ledger.estimate.method} ({ledger.estimator})"
+    title = f"{title}; log p(x) {ledger.log_px.mean():.2f}, by {source}"
     caption = "nats per datum; gaps: mean +- standard error over the data, paired"
     table = Table(title=title, caption=with_caveat(caption, ledger.estimate.caveat))
     table.add_column("guide")
-    names = ("ELBO", "rate", "distortion", "inference gap", "approximation", "amortization", "k-hat high")
+    names = (
+        "ELBO",
+        "rate",
+        "distortion",
+        "inference gap",
+        "approximation",
+        "amortization",
+        "k-hat high",
+    )
     for name in (*names, "evaluations", "ms a datum"):
         table.add_column(name, justify="right")
     for name, entry in ledger.entries.items():
-        scores = [f"{getattr(entry.evidence, key).mean():.2f}" for key in ("elbo", "rate", "distortion")]
+        scores = [
+            f"{getattr(entry.evidence, key).mean():.2f}" for key in ("elbo", "rate", "distortion")
+        ]
         gaps = ["" if gap is None else str(gap) for gap in (getattr(entry, key) for key in _GAPS)]
         cost = [f"{entry.evaluations.double().mean():.0f}", f"{1000 * entry.seconds:.3g}"]
         table.add_row(name, *scores, *gaps, share(entry.evidence.share_above_threshold), *cost)
@@ -40,7 +51,9 @@ def ledger_table(title: str, ledger: Ledger) -> Table:
 
 
 def generalisation_table(train: Ledger, test: Ledger) -> Table:
-    """How much more each of the same guides loses on test data than on train data: inference's generalisation gap."""
+    """How much more each of the same guides loses on test data than on train data: inference's
+    generalisation gap.
+    """
     caption = with_caveat("nats per datum +- standard error", test.estimate.caveat)
     table = Table(title="inference on test data less that on train data", caption=caption)
     table.add_column("guide")
@@ -65,28 +78,40 @@ def _difference(train: Gap | None, test: Gap | None) -> str:
 
 
 def write_ledger(ledger: Ledger, folder: Path, name: str) -> list[Path]:
-    """Write NAME.csv (means), NAME_data.csv (a row per guide and datum), NAME.nc and NAME.png into a folder."""
+    """Write NAME.csv (means), NAME_data.csv (by guide and datum), NAME.nc, NAME.png to a folder."""
     paths = [folder / f"{name}{end}" for end in ENDS]
     caveat = {"caveat": ledger.estimate.caveat} if ledger.estimate.caveat else {}
     write_csv([row | caveat for row in ledger.rows()], paths[0])
-    write_csv([row for key, entry in ledger.entries.items() for row in _data_rows(key, entry)], paths[1])
+    write_csv(
+        [row for key, entry in ledger.entries.items() for row in _data_rows(key, entry)], paths[1]
+    )
     write_netcdf(ledger_to_arviz(ledger), paths[2])
     save_chart(ledger, paths[3], name)
     return paths
 
 
 def ledger_to_arviz(ledger: Ledger) -> Any:
-    """The group `ledger` of an InferenceData (ArviZ 0.23) or DataTree (1.x), with dimensions guide and datum."""
+    """The group `ledger` of an InferenceData (ArviZ 0.23) or DataTree (1.x), with dimensions guide
+    and datum.
+    """
     columns = [_columns(entry) for entry in ledger.entries.values()]
-    values = {name: torch.stack([column[name] for column in columns]).numpy() for name in columns[0]}
-    values["seconds"] = torch.tensor([entry.seconds for entry in ledger.entries.values()]).double().numpy()
+    values = {
+        name: torch.stack([column[name] for column in columns]).numpy() for name in columns[0]
+    }
+    values["seconds"] = (
+        torch.tensor([entry.seconds for entry in ledger.entries.values()]).double().numpy()
+    )
     dims = {name: ["guide", "datum"][: value.ndim] for name, value in values.items()}
     attrs = {"ledger": {"caveat": ledger.estimate.caveat}} if ledger.estimate.caveat else None
-    return to_arviz({"ledger": values}, dims=dims, coords={"guide": list(ledger.entries)}, attrs=attrs)
+    return to_arviz(
+        {"ledger": values}, dims=dims, coords={"guide": list(ledger.entries)}, attrs=attrs
+    )
 
 
 def save_chart(ledger: Ledger, path: Path, title: str = "") -> None:
-    """A bar per guide, its approximation gap and its amortization gap (or both in one, where there is no q*); a PNG."""
+    """A bar per guide, its approximation gap and its amortization gap (or both in one, where there
+    is no q*); a PNG.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -97,7 +122,9 @@ def save_chart(ledger: Ledger, path: Path, title: str = "") -> None:
         start = 0.0
         for gap, label, colour in _bars(entry):
             size = gap.mean if gap.resolved else 0.0
-            axes.barh(row, size, left=start, color=colour, label=label if label not in labelled else None)
+            axes.barh(
+                row, size, left=start, color=colour, label=label if label not in labelled else None
+            )
             labelled.add(label)
             start += size
         total = entry.inference
@@ -105,7 +132,8 @@ def save_chart(ledger: Ledger, path: Path, title: str = "") -> None:
     axes.set_yticks(range(len(ledger.entries)), list(ledger.entries))
     axes.invert_yaxis()
     axes.set_xlabel(
-        f"nats below log p(x) = {ledger.log_px.mean():.2f}, by {ledger.estimate.method} ({ledger.estimator})"
+        f"nats below log p(x) = {ledger.log_px.mean():.2f}, by"
+        f" {ledger.estimate.method} ({ledger.estimator})"
     )
     axes.set_title(f"{title}\n{fill(ledger.estimate.caveat, 90)}".strip())
     axes.legend()
@@ -119,7 +147,11 @@ def _bars(entry: Entry) -> list[tuple[Gap, str, str]]:
     if entry.approximation is None:
         return [(entry.inference, "inference gap", "tab:gray")]
     bars = [(entry.approximation, "approximation gap", "tab:blue")]
-    return bars + ([(entry.amortization, "amortization gap", "tab:orange")] if entry.amortization is not None else [])
+    return bars + (
+        [(entry.amortization, "amortization gap", "tab:orange")]
+        if entry.amortization is not None
+        else []
+    )
 
 
 def _columns(entry: Entry) -> dict[str, torch.Tensor]:

@@ -23,18 +23,32 @@ def share(value: float) -> str:
 
 
 def with_caveat(caption: str, *caveats: str) -> str:
-    """What stands below figures, with what the models' likelihoods say must be said of them, once each."""
+    """What stands below figures, with what the models' likelihoods say must be said, once each."""
     return "; ".join([caption, *dict.fromkeys(filter(None, caveats))])
 
 
 def evidence_table(title: str, rows: Sequence[tuple[str, Summary, float]]) -> Table:
-    """One row per guide: name, summary of an `Evidence`, seconds; nats per datum, +- s.e. over the data."""
+    """A row per guide: name, summary of its `Evidence`, seconds; nats a datum +- s.e. over data."""
     caption = "nats per datum, mean +- standard error over the data; log p(x) is a lower bound"
-    table = Table(title=title, caption=with_caveat(caption, *(summary.get("caveat", "") for _, summary, _ in rows)))
-    for name in ("guide", "ELBO", "rate", "distortion", "log p(x)", "k-hat above threshold", "seconds"):
+    table = Table(
+        title=title,
+        caption=with_caveat(caption, *(summary.get("caveat", "") for _, summary, _ in rows)),
+    )
+    for name in (
+        "guide",
+        "ELBO",
+        "rate",
+        "distortion",
+        "log p(x)",
+        "k-hat above threshold",
+        "seconds",
+    ):
         table.add_column(name, justify="left" if name == "guide" else "right", no_wrap=True)
     for name, s, seconds in rows:
-        cells = [with_error(s[key], s[f"{key}_error"]) for key in ("elbo", "rate", "distortion", "log_px")]
+        cells = [
+            with_error(s[key], s[f"{key}_error"])
+            for key in ("elbo", "rate", "distortion", "log_px")
+        ]
         table.add_row(name, *cells, share(s["share_above_threshold"]), f"{seconds:.1f}")
     return table
 

@@ -1,7 +1,8 @@
-"""What a run's configuration leaves to the data: the likelihood, and with it the rule that makes data of pixels.
+"""What a run's configuration leaves to the data: the likelihood, and with it the rule that makes
+data of pixels.
 
-They are chosen together. Who names neither gets what the data ask for; who names one gets the other to match; who names two
-that do not go together is told so.
+They are chosen together. Who names neither gets what the data ask for; who names one gets the other
+to match; who names two that do not go together is told so.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ RULE_WORDS = {
 
 
 def choose_likelihood(config: Namespace, data: Dataset) -> None:
-    """Write the likelihood that goes with the data into the configuration, where the model takes one and none is named."""
+    """Write the likelihood that goes with the data into the configuration, where the model takes
+    one and none is named.
+    """
     options = config.model.get("init_args", {})
     if "likelihood" in options and options["likelihood"] is None:
         chosen = likelihood_for(data)
@@ -36,7 +39,7 @@ def choose_likelihood(config: Namespace, data: Dataset) -> None:
 
 
 def match_rule(config: Namespace, data: Dataset, model: nn.Module) -> Dataset:
-    """The data under the rule that was asked for, or else under the one that makes data for the model."""
+    """The data under the rule asked for, or else under one that makes data for the model."""
     rules = getattr(model, "rules", ())
     if config.binarise is None:
         fits = not rules or data.binarise in rules
@@ -47,7 +50,9 @@ def match_rule(config: Namespace, data: Dataset, model: nn.Module) -> Dataset:
 
 def describe_choice(data: Dataset, model: nn.Module, recipe: Recipe) -> str:
     """The data, and what was chosen for them, in two lines."""
-    sizes = " + ".join(f"{len(s):,} {s.name}" for s in (data.train, data.valid, data.test) if s is not None)
+    sizes = " + ".join(
+        f"{len(s):,} {s.name}" for s in (data.train, data.valid, data.test) if s is not None
+    )
     kind = "real values" if data.train.pixels.is_floating_point() else "pixels"
     rule = "" if data.binarise == "none" else f", {RULE_WORDS[data.binarise]} ({data.binarise})"
     shape = " x ".join(map(str, data.shape))
@@ -56,6 +61,7 @@ def describe_choice(data: Dataset, model: nn.Module, recipe: Recipe) -> str:
     units = getattr(model, "latent_dim", None)
     return (
         f"data   {data.name}: {sizes} data of {shape} {kind}{rule}\n"
-        f"model  {type(model).__name__}, {told}{units} latent units; batches of {recipe.batch_size}, KL warm-up over"
-        f" {recipe.warmup_epochs:.3g} of {recipe.epochs} epochs"
+        f"model  {type(model).__name__}, {told}{units} latent units; batches"
+        f" of {recipe.batch_size}, KL warm-up over {recipe.warmup_epochs:.3g}"
+        f" of {recipe.epochs} epochs"
     )

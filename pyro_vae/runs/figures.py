@@ -1,11 +1,13 @@
-"""What was measured is kept by the settings that it was measured under: a new measurement never takes the place of another.
+"""What was measured is kept by the settings that it was measured under: a new measurement never
+takes the place of another.
 
-    RUN/evidence.json                     the newest figures, with their settings
-    RUN/earlier/evidence-1f0c9a2b.json    those of other settings, moved there before the newest are written
+    RUN/evidence.json                    the newest figures, with their settings
+    RUN/earlier/evidence-1f0c9a2b.json   those of other settings, moved there before the newest are
+                                         written
 
-The same holds for diagnosis.json, for the tables of `compare` and for files that `--out` names. Settings are the options
-that make a difference to the figures, the data's fingerprint and the checksum of the weights; figures of the same settings
-are replaced.
+The same holds for diagnosis.json, for the tables of `compare` and for files that `--out` names.
+Settings are the options that make a difference to the figures, the data's fingerprint and the
+checksum of the weights; figures of the same settings are replaced.
 """
 
 from __future__ import annotations
@@ -34,18 +36,25 @@ Settings = dict[str, Any]
 def settings_of(options: Namespace | Mapping[str, Any], parts: Parts, split: Split) -> Settings:
     """What figures depend on: the options, the data, the weights and the kind of device."""
     kept = {name: value for name, value in dict(options).items() if name not in _PLUMBING}
-    facts = {"num_data": len(split), "fingerprint": split.fingerprint, "weights": parts.weights[:16]}
+    facts = {
+        "num_data": len(split),
+        "fingerprint": split.fingerprint,
+        "weights": parts.weights[:16],
+    }
     return kept | facts | {"device": split.x.device.type}
 
 
 def make_way(path: Path, others: Sequence[Path], settings: Settings) -> None:
-    """Move figures of other settings aside: the JSON file at `path`, which has the settings, and the `others` beside it."""
+    """Move figures of other settings aside: the JSON file at `path`, which has the settings, and
+    the `others` beside it.
+    """
     known = _key_at(path)
     if known is None or known == _key(settings):
         return
     folder = path.parent / EARLIER
     with own_folder("out", folder):
-        for old in (*others, path):  # the settings last: a kill in between leaves them with what is still to be moved
+        # the settings last: a kill in between leaves them with what is still to be moved
+        for old in (*others, path):
             if old.exists():
                 os.replace(old, folder / f"{old.stem}-{known}{old.suffix}")
 
@@ -57,7 +66,7 @@ def earlier(path: Path) -> list[Path]:
 
 
 def _key_at(path: Path) -> str | None:
-    """The key of the settings of the figures in a file; of an earlier version, or torn: of its content."""
+    """The key of the settings of a file's figures; if it is old or torn, of its content."""
     if not path.is_file():
         return None
     try:

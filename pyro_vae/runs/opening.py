@@ -5,13 +5,14 @@
     versions.json   versions, device
     run.json        the run's identity, drawn at random once; checkpoint and weights carry it too
     metrics.csv     a row per epoch
-    checkpoint.pt   everything that is needed to go on (absent from a run that is only kept for its weights)
+    checkpoint.pt   everything that is needed to go on (absent from a run that is only kept for its
+                    weights)
     weights.safetensors   the parameters alone, written when the training ends
     .lock           held while a process trains here
 
-Model, guide, optimizer and schedule are named by their classes in the config, a user's own included where they are trusted
-(`trust.py`). A model's class is called as `Model(shape, ...)` with the shape of a datum, a guide's as
-`Guide(shape, latent_dim, ...)`.
+Model, guide, optimizer and schedule are named by their classes in the config, a user's own included
+where they are trusted (`trust.py`). A model's class is called as `Model(shape, ...)` with the shape
+of a datum, a guide's as `Guide(shape, latent_dim, ...)`.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class Settings:
     Attributes:
         data: digits, mnist, fashion_mnist, or a path to a .npy, an .npz or a folder of images
         data_root: folder of torchvision's datasets; PYRO_VAE_DATA unless given
-        binarise: how pixels become data; by the likelihood unless given, dynamic for Bernoulli, dequantise for Gaussian
+        binarise: how pixels become data; by the likelihood unless given, dynamic for Bernoulli,
+            dequantise for Gaussian
         values: what the numbers of a file are, pixels or real; by their look unless given
         valid: number of validation data, 0 for none
         model: class of the model, called as Model(shape, ...)
@@ -97,8 +99,11 @@ def settings_parser(trust: Sequence[str] = (), **options: Any) -> OneLineParser:
     A file of settings may name the classes of `trust` beside those that are known.
     """
     parser = OneLineParser(formatter_class=ShortHelp, **options)
-    parser.add_argument("--config", action=config_action(trust), help="YAML file with any of the settings below")
-    parser.add_class_arguments(Settings, None, fail_untyped=False)  # a user's own class may have no annotations
+    parser.add_argument(
+        "--config", action=config_action(trust), help="YAML file with any of the settings below"
+    )
+    # a user's own class may have no annotations
+    parser.add_class_arguments(Settings, None, fail_untyped=False)
     parser.add_class_arguments(Recipe, None)
     parser.set_defaults(_DEFAULTS)
     return parser
@@ -116,12 +121,16 @@ class Parts:
 
 
 def build(
-    parser: ArgumentParser, config: Namespace, data_root: str | None = None, shape: Sequence[int] | None = None
+    parser: ArgumentParser,
+    config: Namespace,
+    data_root: str | None = None,
+    shape: Sequence[int] | None = None,
 ) -> Parts:
-    """Load the data and build model, guide and recipe; initial weights are drawn from the recipe's seed.
+    """Load the data and build model, guide and recipe; initial weights are drawn from the recipe's
+    seed.
 
-    What the configuration leaves to the data (likelihood, rule of binarisation, latent size, batch size, warm-up) is written
-    into it. With the `shape` of a datum given, the data are not loaded.
+    What the configuration leaves to the data (likelihood, rule of binarisation, latent size, batch
+    size, warm-up) is written into it. With the `shape` of a datum given, the data are not loaded.
 
     Raises:
         ValueError: a class that cannot be called as a model or guide, or settings out of range.
@@ -137,7 +146,10 @@ def build(
     model = _call("model", objects.model, shape)
     latent_dim = getattr(model, "latent_dim", None)
     if not isinstance(latent_dim, int):
-        raise ValueError(f"model: {type(model).__name__} has no integer `latent_dim`, which the guide is built from")
+        raise ValueError(
+            f"model: {type(model).__name__} has no integer `latent_dim`,"
+            " which the guide is built from"
+        )
     guide = _call("guide", objects.guide, shape, latent_dim)
     if data is not None:
         data = match_rule(config, data, model)
@@ -168,15 +180,21 @@ def _call(name: str, factory: Callable[..., nn.Module], *arguments: Any) -> nn.M
         raise ValueError(f"{name}: {error}") from error
     except Exception as error:  # whatever a user's __init__ raises
         expected = "Model(shape, ...)" if name == "model" else "Guide(shape, latent_dim, ...)"
-        raise ValueError(f"{name}: cannot be built as {expected} ({type(error).__name__}: {error})") from error
+        raise ValueError(
+            f"{name}: cannot be built as {expected} ({type(error).__name__}: {error})"
+        ) from error
 
 
-def write_settings(folder: Path, parser: ArgumentParser, config: Namespace, data: Dataset, device: str) -> None:
-    """Write data.json, versions.json and, last, config.yaml into a new run folder: one with a config.yaml has them all."""
+def write_settings(
+    folder: Path, parser: ArgumentParser, config: Namespace, data: Dataset, device: str
+) -> None:
+    """Write data.json, versions.json and, last, config.yaml into a new run folder: one with a
+    config.yaml has them all.
+    """
     if (folder / "config.yaml").exists():
         raise ValueError(
-            f"folder: {folder} holds the settings of a run that has not begun: `pyro-vae resume {folder}` begins it,"
-            " or choose another folder"
+            f"folder: {folder} holds the settings of a run that has not begun: `pyro-vae resume"
+            f" {folder}` begins it, or choose another folder"
         )
     where = resolve_device(device)
     write_json(folder / "data.json", describe_data(data))
@@ -202,19 +220,25 @@ def describe_data(data: Dataset) -> dict[str, Any]:
     }
 
 
-def read_settings(folder: str | Path, trust: Sequence[str] = ()) -> tuple[ArgumentParser, Namespace]:
+def read_settings(
+    folder: str | Path, trust: Sequence[str] = ()
+) -> tuple[ArgumentParser, Namespace]:
     """The settings of a run folder and the parser that understands them.
 
-    Classes of the user's own are imported where they are named in `trust`, as a class or as its module.
+    Classes of the user's own are imported where they are named in `trust`, as a class or as its
+    module.
 
     Raises:
         FileNotFoundError: no such folder, or no config.yaml in it.
-        ValueError: a config.yaml that cannot be read, or that names a class that is neither known nor trusted.
+        ValueError: a config.yaml that cannot be read, or that names a class that is neither known
+            nor trusted.
     """
     path = Path(folder) / "config.yaml"
     if not path.is_file():
         what = "no config.yaml in it" if Path(folder).is_dir() else "no such folder"
-        raise FileNotFoundError(f"{folder}: {what}, expected the folder of a run made by `pyro-vae train`")
+        raise FileNotFoundError(
+            f"{folder}: {what}, expected the folder of a run made by `pyro-vae train`"
+        )
     parser = settings_parser(exit_on_error=False)
     plain = read_config(path, trust)
     try:
@@ -223,7 +247,8 @@ def read_settings(folder: str | Path, trust: Sequence[str] = ()) -> tuple[Argume
     except Exception as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())[:300]}") from error
     known = Path(folder) / "data.json"
-    if settings.binarise is None and known.is_file():  # of a version that did not write down its choice
+    # of a version that did not write down its choice
+    if settings.binarise is None and known.is_file():
         settings.binarise = _known_rule(known)
     return parser, settings
 
@@ -231,7 +256,9 @@ def read_settings(folder: str | Path, trust: Sequence[str] = ()) -> tuple[Argume
 def _known_rule(path: Path) -> Any:
     rule = read_json(path).get("binarise")
     if rule is not None and rule not in get_args(Binarise):
-        raise ValueError(f"{path}: got binarise {rule!r}, expected one of {', '.join(get_args(Binarise))}")
+        raise ValueError(
+            f"{path}: got binarise {rule!r}, expected one of {', '.join(get_args(Binarise))}"
+        )
     return rule
 
 
@@ -240,7 +267,9 @@ def _known_shape(path: Path) -> list[int]:
     shape = read_json(path).get("shape")
     sizes = shape if isinstance(shape, list) and len(shape) <= 8 else [0]
     if not all(type(size) is int and size > 0 for size in sizes) or math.prod(sizes) > MAX_SIZE:
-        raise ValueError(f"{path}: got the shape {str(shape)[:60]}, expected up to 8 positive integers")
+        raise ValueError(
+            f"{path}: got the shape {str(shape)[:60]}, expected up to 8 positive integers"
+        )
     return sizes
 
 
@@ -251,19 +280,28 @@ def open_run(
     need_data: bool = True,
     trust: Sequence[str] = (),
 ) -> Parts:
-    """Open a run folder: its data, and its model and guide with their trained weights, on the device, in eval mode.
+    """Open a run folder: its data, and its model and guide with their trained weights, on the
+    device, in eval mode.
 
-    Weights are taken from weights.safetensors, or from the checkpoint of a run that has not ended. Without `need_data` the
-    data are not loaded where data.json tells their shape. Nothing in the folder is run; classes other than those of this
-    package, torch and Pyro are built only where `trust` names them, or their module.
+    Weights are taken from weights.safetensors, or from the checkpoint of a run that has not ended.
+    Without `need_data` the data are not loaded where data.json tells their shape. Nothing in the
+    folder is run; classes other than those of this package, torch and Pyro are built only where
+    `trust` names them, or their module.
 
     Raises:
         FileNotFoundError: no such run.
-        ValueError: files that are damaged, do not fit, or are of another run; a class that is not trusted.
+        ValueError: files that are damaged, do not fit, or are of another run; a class that is not
+            trusted.
     """
     where, path = resolve_device(device), Path(folder)
-    if isinstance(trust, str) or not isinstance(trust, Sequence) or not all(isinstance(name, str) for name in trust):
-        raise ValueError(f"trust: got {trust!r}, expected a list of modules or classes such as ['my_models']")
+    if (
+        isinstance(trust, str)
+        or not isinstance(trust, Sequence)
+        or not all(isinstance(name, str) for name in trust)
+    ):
+        raise ValueError(
+            f"trust: got {trust!r}, expected a list of modules or classes such as ['my_models']"
+        )
     settings = read_settings(folder, trust)
     known = path / "data.json"
     shape = _known_shape(known) if not need_data and known.is_file() else None
@@ -276,7 +314,8 @@ def open_run(
     state = _trained_weights(path, where)
     parts.weights = digest_of(state)
     x, index = torch.zeros(2, *(shape or ()), device=where), torch.arange(2, device=where)
-    if parts.data is not None:  # rows that both programs know, by a draw of their own: that of all rows takes a while
+    # rows that both programs know, by a draw of their own: that of all rows takes a while
+    if parts.data is not None:
         split = parts.data.train
         few = replace(split, pixels=split.pixels[:2], origin=split.numbers()[:2], drawn=None)
         x, index = few.x, few.numbers()
@@ -287,7 +326,9 @@ def open_run(
 
 def open_from(options: Namespace, need_data: bool = True) -> Parts:
     """Open the run that a command line names."""
-    return open_run(options.run, options.data_root, options.device, need_data, split_trust(options.trust))
+    return open_run(
+        options.run, options.data_root, options.device, need_data, split_trust(options.trust)
+    )
 
 
 def _trained_weights(folder: Path, device: torch.device) -> dict[str, Any]:
@@ -299,15 +340,23 @@ def _trained_weights(folder: Path, device: torch.device) -> dict[str, Any]:
         return state
     if (folder / "weights.pt").is_file():
         raise ValueError(
-            f"{folder / 'weights.pt'}: of an earlier version, whose damage cannot be noticed: where you trust the file,"
-            f' convert it by python -c "from pyro_vae.runs.opening import convert; convert({str(folder)!r})"'
+            f"{folder / 'weights.pt'}: of an earlier version, whose damage cannot be noticed:"
+            " where you trust the file,"
+            ' convert it by python -c "from pyro_vae.runs.opening import convert;'
+            f' convert({str(folder)!r})"'
         )
     return read_checkpoint(folder, device)["weights"]
 
 
 def convert(folder: str | Path) -> None:
-    """Write the weights.pt of an earlier version as weights.safetensors, give the run an identity, and delete weights.pt."""
+    """Write the weights.pt of an earlier version as weights.safetensors, give the run an identity,
+    and delete weights.pt.
+    """
     path = Path(folder)
     state = torch.load(path / "weights.pt", map_location="cpu", weights_only=True)
-    write_weights(path / WEIGHTS, {name: state[name] for name in ("model", "guide", "params")}, new_identity(path))
+    write_weights(
+        path / WEIGHTS,
+        {name: state[name] for name in ("model", "guide", "params")},
+        new_identity(path),
+    )
     (path / "weights.pt").unlink()

@@ -1,10 +1,13 @@
-"""What a stranger sends is data: which classes a configuration may name, and how a file of settings is read.
+"""What a stranger sends is data: which classes a configuration may name, and how a file of settings
+is read.
 
-A configuration names classes, and whoever builds a class runs its code. From a file, a class is built without asking only
-where it is one of this package, of torch's nets and optimizers or of Pyro's objectives, is already imported, and is of a
-kind that trainings are made of. It is looked up among what is imported; nothing is imported in order to look. A user's own
-classes are built where the user says so, by `--trust my_models` or by naming the class on the command line; only then, and
-only while they are imported and built, is the working directory on the path of Python's imports, as its last entry.
+A configuration names classes, and whoever builds a class runs its code. From a file, a class is
+built without asking only where it is one of this package, of torch's nets and optimizers or of
+Pyro's objectives, is already imported, and is of a kind that trainings are made of. It is looked up
+among what is imported; nothing is imported in order to look. A user's own classes are built where
+the user says so, by `--trust my_models` or by naming the class on the command line; only then, and
+only while they are imported and built, is the working directory on the path of Python's imports, as
+its last entry.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from pyro_vae.guides import Family
 from pyro_vae.files.atomic import read_whole
 
-HOUSES = ("pyro_vae", "torch.nn", "torch.optim", "pyro.infer", "pyro.nn")  # where known classes are defined
+# where known classes are defined
+HOUSES = ("pyro_vae", "torch.nn", "torch.optim", "pyro.infer", "pyro.nn")
 KINDS = (nn.Module, Family, Optimizer, LRScheduler, ELBO)
 SHORT = (
     "pyro_vae",
@@ -57,7 +61,9 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
 )
 
 
@@ -70,12 +76,20 @@ def read_config(path: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
     try:
         settings = yaml.load(read_whole(path, MAX_CONFIG), Loader=_Loader)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())[:200]})") from error
+        raise ValueError(
+            f"{path}: cannot be read as YAML ({' '.join(str(error).split())[:200]})"
+        ) from error
     if not isinstance(settings, dict):
         raise ValueError(f"{path}: got a {type(settings).__name__}, expected settings by name")
     if "config" in settings:
-        raise ValueError(f"{path}: config: names another file of settings, expected the settings themselves")
-    return {key: _checked(value, key, str(path), trust) for key, value in settings.items() if _is_name(key, path)}
+        raise ValueError(
+            f"{path}: config: names another file of settings, expected the settings themselves"
+        )
+    return {
+        key: _checked(value, key, str(path), trust)
+        for key, value in settings.items()
+        if _is_name(key, path)
+    }
 
 
 def _is_name(key: Any, path: object) -> bool:
@@ -85,7 +99,7 @@ def _is_name(key: Any, path: object) -> bool:
 
 
 def _checked(value: Any, name: str, path: str, trust: Sequence[str], depth: int = 0) -> Any:
-    """The value, with the short names of classes in full; a ValueError at a class that may not be built."""
+    """The value, with short names of classes in full; a ValueError at one that may not be built."""
     where = f"{path}: {name}"
     if depth > _MAX_DEPTH:
         raise ValueError(f"{where}: more than {_MAX_DEPTH} levels, expected a few")
@@ -101,14 +115,18 @@ def _checked(value: Any, name: str, path: str, trust: Sequence[str], depth: int 
     if isinstance(value, str):
         _check_text(value, name, path, trust, depth)
     elif value is not None and not isinstance(value, bool | int | float):
-        raise ValueError(f"{where}: got a {type(value).__name__}, expected a number, a text or a list")
+        raise ValueError(
+            f"{where}: got a {type(value).__name__}, expected a number, a text or a list"
+        )
     return value
 
 
 def _check_text(text: str, name: str, path: str, trust: Sequence[str], depth: int) -> None:
     """A text may be the name of something that is imported, or settings once more."""
     if not _is_plain(text):
-        raise ValueError(f"{path}: {name}: got {text!r}, expected a text without control characters")
+        raise ValueError(
+            f"{path}: {name}: got {text!r}, expected a text without control characters"
+        )
     if name in PATHS:
         return
     if _DOTTED.fullmatch(text):
@@ -135,28 +153,35 @@ def _in_full(name: Any, where: str) -> str:
     for house in SHORT:
         if is_known(f"{house}.{name}"):
             return f"{house}.{name}"
-    raise ValueError(f"{where}: got {name!r}, expected a class of pyro_vae, torch or Pyro, or its name in full")
+    raise ValueError(
+        f"{where}: got {name!r}, expected a class of pyro_vae, torch or Pyro, or its name in full"
+    )
 
 
 def check_class(name: str, where: str, trust: Sequence[str]) -> None:
     """A ValueError where a class is neither known nor trusted."""
     if is_known(name) or any(name == entry or name.startswith(f"{entry}.") for entry in trust):
         return
-    told = f"{where}: {name} is no class that a file may name (nets, optimizers and objectives of pyro_vae, torch and Pyro)"
+    told = (
+        f"{where}: {name} is no class that a file may name (nets, optimizers and objectives of"
+        " pyro_vae, torch and Pyro)"
+    )
     top = name.split(".")[0]
     if top in sys.stdlib_module_names or top in {house.split(".")[0] for house in HOUSES}:
         raise ValueError(f"{told}: it is refused")
     raise ValueError(
-        f"{told}: if it is your own, or you trust whoever made it with all that you may do here, say --trust {name}"
-        f" (or --trust {top}; in Python, open_run(folder, trust=[{top!r}]))"
+        f"{told}: if it is your own, or you trust whoever made it with all that you may do here,"
+        f" say --trust {name} (or --trust {top}; in Python, open_run(folder, trust=[{top!r}]))"
     )
 
 
 def is_known(name: str) -> bool:
-    """Whether a name is that of a known class, looked up among what is imported already and without running anything.
+    """Whether a name is that of a known class, looked up among what is imported already and without
+    running anything.
 
     Example:
-        >>> [is_known(name) for name in ("pyro_vae.VAE", "torch.optim.Adam", "torch.hub.load", "os.system")]
+        >>> names = ("pyro_vae.VAE", "torch.optim.Adam", "torch.hub.load", "os.system")
+        >>> [is_known(name) for name in names]
         [True, True, False, False]
     """
     found = _look_up(name.split("."))
@@ -179,7 +204,9 @@ def _look_up(parts: list[str]) -> Any:
 
 @contextmanager
 def own_classes(trust: Sequence[str]) -> Iterator[None]:
-    """While a user's own classes are imported and built: the working directory as the last place to look for them."""
+    """While a user's own classes are imported and built: the working directory as the last place to
+    look for them.
+    """
     here = os.getcwd() if trust else ""
     if not here or here in sys.path:
         yield
@@ -197,15 +224,20 @@ def split_trust(text: str | None) -> list[str]:
     names = [name.strip() for name in (text or "").split(",") if name.strip()]
     for name in names:
         if not all(part.isidentifier() for part in name.split(".")):
-            raise ValueError(f"trust: got {name!r}, expected a module or a class such as my_models or my_models.MyVAE")
+            raise ValueError(
+                f"trust: got {name!r}, expected a module or a class such as"
+                " my_models or my_models.MyVAE"
+            )
     return names
 
 
 def trusted_by(arguments: Sequence[str]) -> list[str]:
-    """The classes that a command line trusts: of `--trust`, and those it names as model, guide, optimizer, schedule or loss.
+    """The classes that a command line trusts: of `--trust`, and those it names as model, guide,
+    optimizer, schedule or loss.
 
     Example:
-        >>> trusted_by(["train", "--guide", "mine.Guide", "--optimizer=torch.optim.SGD", "--data", "x.npy", "--trust", "a"])
+        >>> options = ["--guide", "mine.Guide", "--optimizer=torch.optim.SGD", "--data", "x.npy"]
+        >>> trusted_by(["train", *options, "--trust", "a"])
         ['mine.Guide', 'a']
     """
     found: list[str] = []
@@ -221,7 +253,7 @@ def trusted_by(arguments: Sequence[str]) -> list[str]:
 
 
 def config_action(trust: Sequence[str]) -> type[ActionConfigFile]:
-    """The action of `--config`: settings from a file, in which only known and trusted classes are named."""
+    """The action of `--config`: settings from a file that names known and trusted classes only."""
 
     class ConfigFile(ActionConfigFile):
         def __call__(self, parser: Any, cfg: Any, values: Any, option_string: Any = None) -> None:

@@ -1,8 +1,9 @@
-"""A wrong command line in one line: what was wrong, and which names are near to the one that was meant.
+"""A wrong command line in one line: what was wrong, and which names are near to the one that was
+meant.
 
-jsonargparse prints the usage of a command, thirty lines of it, then an error nested as deeply as the option. Here the usage
-is left to `--help`, the option is named by its path, such as `model.likelihood.sigma`, and a name that is not
-known is answered by those that look like it.
+jsonargparse prints the usage of a command, thirty lines of it, then an error nested as deeply as
+the option. Here the usage is left to `--help`, the option is named by its path, such as
+`model.likelihood.sigma`, and a name that is not known is answered by those that look like it.
 """
 
 from __future__ import annotations
@@ -63,7 +64,12 @@ class OneLineParser(ArgumentParser):
         raise UsageError(explain(message, self._option_strings())) from ex
 
     def _option_strings(self) -> list[str]:
-        return [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        return [
+            option
+            for action in self._actions
+            for option in action.option_strings
+            if option.startswith("--")
+        ]
 
 
 def explain(message: str, options: Iterable[str] = ()) -> str:
@@ -100,7 +106,9 @@ def _unknown(words: list[str], options: list[str]) -> str:
 
 
 def _path(text: str) -> tuple[str, str]:
-    """The path of the option, put together from the nested `Parser key "model":`, and the rest of the message."""
+    """The path of the option, put together from the nested `Parser key "model":`, and the rest of
+    the message.
+    """
     keys = re.findall(r'Parser key "([^"]+)":', text)
     rest = re.sub(r'Parser key "[^"]+": ?', "", text)
     refused = re.search(r"Option '([\w.]+)' is not accepted", rest)
@@ -127,12 +135,14 @@ def _near_names(text: str) -> str:
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
     plain = {option.lower(): option for option in known}
-    close = [plain[key] for key in difflib.get_close_matches(name.lower(), list(plain), n=3, cutoff=0.6)]
+    close = [
+        plain[key] for key in difflib.get_close_matches(name.lower(), list(plain), n=3, cutoff=0.6)
+    ]
     return f": did you mean {' or '.join(close)}?" if close else ""
 
 
 def _arguments(path: str) -> list[str]:
-    """The arguments of a class that was imported already, by its path; none where that is not to be found."""
+    """The arguments of a class imported already, by its path; none where it is not found."""
     module, _, name = path.rpartition(".")
     found: Any = getattr(sys.modules.get(module), name, None)
     try:
@@ -143,5 +153,10 @@ def _arguments(path: str) -> list[str]:
 
 def _classes() -> list[str]:
     """Classes that go without a path on the command line."""
-    names = [*pyro_vae.__all__, *torch.optim.__all__, *dir(torch.optim.lr_scheduler), *dir(pyro.infer)]
+    names = [
+        *pyro_vae.__all__,
+        *torch.optim.__all__,
+        *dir(torch.optim.lr_scheduler),
+        *dir(pyro.infer),
+    ]
     return [name for name in names if name[0].isupper()]

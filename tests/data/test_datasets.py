@@ -1,4 +1,4 @@
-"""Splits: the dynamic draw against its probabilities, the fixed draw, fingerprints, moving and cutting."""
+"""Splits: the dynamic draw against its probabilities, the fixed draw, fingerprints, moves, cuts."""
 
 from __future__ import annotations
 
@@ -38,8 +38,12 @@ def test_draw_has_the_probability_of_the_pixel(kind: str, device: str) -> None:
     print(f"largest error {(error / std_error)[1:-1].max():.2f} standard errors, n = {n}")
     assert (error <= 5 * std_error).all()  # 0 and 255 have no error at all
     total = math.sqrt(float((std_error**2).sum()))
-    print(f"sum {float(x.double().mean(0).sum()):.4f}, truth {float(p.sum()):.4f}, standard error {total:.4f}")
-    assert abs(float(x.double().mean(0).sum() - p.sum())) <= 5 * total  # a bias common to all values would show
+    print(
+        f"sum {float(x.double().mean(0).sum()):.4f}, truth {float(p.sum()):.4f},"
+        f" standard error {total:.4f}"
+    )
+    # a bias common to all values would show
+    assert abs(float(x.double().mean(0).sum() - p.sum())) <= 5 * total
     assert x.dtype == torch.float32 and set(x.unique().tolist()) == {0.0, 1.0}
 
 
@@ -120,7 +124,8 @@ def test_mean() -> None:
     assert mean.shape == (1, 4, 4) and mean.dtype == torch.float32
     assert torch.allclose(mean, GREY.float().mean(0) / 255, rtol=1e-6)
     assert torch.allclose(Split("train", REAL - 3, "none").mean, (REAL - 3).mean(0), rtol=1e-6)
-    assert Split("train", torch.full((3, 2), 255, dtype=torch.uint8), "none").mean.tolist() == [1.0, 1.0]
+    white = torch.full((3, 2), 255, dtype=torch.uint8)
+    assert Split("train", white, "none").mean.tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -152,7 +157,10 @@ def test_moving_changes_neither_draw_nor_fingerprint(rule: Binarise, device: str
 def test_split_survives_pickling_and_tells_what_it_is() -> None:
     split = Split("test", GREY, "dynamic", seed=2)
     assert pickle.loads(pickle.dumps(split)).fingerprint == split.fingerprint
-    assert repr(split) == "Split('test', 16 x (1, 4, 4) uint8, binarise='dynamic', seed=2, device='cpu')"
+    assert (
+        repr(split)
+        == "Split('test', 16 x (1, 4, 4) uint8, binarise='dynamic', seed=2, device='cpu')"
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,7 +170,8 @@ def test_split_survives_pickling_and_tells_what_it_is() -> None:
             GREY,
             "maybe",
             ValueError,
-            "binarise='maybe': expected one of 'dynamic', 'static', 'threshold', 'dequantise', 'none'",
+            "binarise='maybe': expected one of 'dynamic', 'static',"
+            " 'threshold', 'dequantise', 'none'",
         ),
         (GREY.half(), "none", ValueError, "torch.float16, expected torch.uint8"),
         (REAL, "dequantise", ValueError, "fills the gaps between the grey levels"),
@@ -181,7 +190,11 @@ def test_bad_pixels(pixels: Tensor, rule: Binarise, error: type[Exception], mess
 
 def test_bad_index() -> None:
     split = Split("train", GREY, "dynamic")
-    for index in (torch.zeros(16, dtype=torch.bool), torch.zeros(2, 2, dtype=torch.int64), torch.tensor(3)):
+    for index in (
+        torch.zeros(16, dtype=torch.bool),
+        torch.zeros(2, 2, dtype=torch.int64),
+        torch.tensor(3),
+    ):
         with pytest.raises(ValueError, match=r"index: expected \(B,\) torch.int64"):
             split.batch(index, generator())
 
@@ -199,7 +212,9 @@ def test_dataset() -> None:
     assert (data.shape, data.size, data.binarise) == ((1, 4, 4), 16, "static")
     assert torch.equal(data.mean, train.mean)
     assert data.to("cpu").test.fingerprint == test.fingerprint and data.to("cpu").valid is None
-    with pytest.raises(ValueError, match=r"a row of test has shape \(16,\), a row of train \(1, 4, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"a row of test has shape \(16,\), a row of train \(1, 4, 4\)"
+    ):
         Dataset("grey", train, None, Split("test", GREY.view(16, 16), "static"))
     with pytest.raises(ValueError, match="test is 'none', train is 'static'"):
         Dataset("grey", train, None, Split("test", GREY, "none"))
@@ -207,7 +222,7 @@ def test_dataset() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
 def test_16_bits_a_pixel_give_each_its_probability_to_a_131072nd(dtype: torch.dtype) -> None:
-    # all 65,536 values of the bits once, under every grey value: the probabilities themselves, not an estimate
+    # all 65,536 values of the bits once, under every grey value: exact probabilities, no estimate
     bits = torch.arange(-(2**15), 2**15).float()[:, None]
     grey = torch.arange(256, dtype=torch.uint8)
     pixels = grey if dtype == torch.uint8 else grey.float() / 255
@@ -222,7 +237,8 @@ def test_random_bits_are_uniform_and_seeded() -> None:
     assert torch.equal(bits, random_bits((1000, 333), generator(1)))
     counts = torch.bincount(bits.flatten().int() + 32768, minlength=65536).view(256, 256).double()
     expected = bits.numel() / 256
-    for axis in (0, 1):  # low and high byte: chi-squared with 255 degrees of freedom, 5 standard deviations
+    # low and high byte: chi-squared with 255 degrees of freedom, 5 standard deviations
+    for axis in (0, 1):
         chi = ((counts.sum(axis) - expected) ** 2 / expected).sum()
         assert abs(chi - 255) < 5 * (2 * 255) ** 0.5
 
@@ -241,15 +257,19 @@ def test_dequantised_pixels_are_uniform_in_their_cells() -> None:
         assert abs(u.mean().item() - 0.5) < 5 * math.sqrt(1 / 12 / u.numel())
         assert abs(u.var().item() - 1 / 12) < 5 * math.sqrt(1 / 180 / u.numel())
     assert not torch.equal(split.x, split.batch(torch.arange(400), generator(2)))
-    assert torch.equal(split.x, Split("train", pixels, "dequantise").x)  # the evaluation draw is fixed
-    torch.testing.assert_close(split.mean, split.x.mean(0), atol=5 / 256 / math.sqrt(12 * 400), rtol=0)
+    # the evaluation draw is fixed
+    assert torch.equal(split.x, Split("train", pixels, "dequantise").x)
+    torch.testing.assert_close(
+        split.mean, split.x.mean(0), atol=5 / 256 / math.sqrt(12 * 400), rtol=0
+    )
 
 
 def test_bits_per_dim_of_known_densities() -> None:
     pixels = torch.randint(0, 255, (20, 12), dtype=torch.uint8)
     splits = [Split(name, pixels, "dequantise") for name in ("train", "test")]
     grey = Dataset("grey", splits[0], None, splits[1])
-    assert grey.bits_per_dim(0.0) == pytest.approx(8.0)  # the uniform density knows nothing of a byte
+    # the uniform density knows nothing of a byte
+    assert grey.bits_per_dim(0.0) == pytest.approx(8.0)
     assert grey.bits_per_dim(12 * math.log(256)) == pytest.approx(0.0)  # all mass in the right cell
     binary = grey.under("dynamic")
     assert binary.bits_per_dim(-12 * math.log(2)) == pytest.approx(1.0)

@@ -50,7 +50,12 @@ def test_layouts(array: Any, shape: tuple[int, ...], tmp_path: Path) -> None:
     assert data.shape == shape and data.binarise == "dequantise" and data.name == "own"
     parts = [data.train, data.valid, data.test]
     assert [len(part) for part in parts if part is not None] == [16, 2, 2]
-    seen = {row.numpy().tobytes() for part in parts if part is not None for row in part.pixels[:, ..., 0]}
+    seen = {
+        row.numpy().tobytes()
+        for part in parts
+        if part is not None
+        for row in part.pixels[:, ..., 0]
+    }
     assert len(seen) == 20 or len(shape) == 1
     same = load(str(npy(tmp_path, array)))
     assert torch.equal(same.train.pixels, data.train.pixels)
@@ -98,22 +103,29 @@ def test_parts_are_judged_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("prefix", ["", "x_"])
 def test_npz_with_parts(save: Callable[..., None], prefix: str, tmp_path: Path) -> None:
-    arrays = {f"{prefix}train": GREY, f"{prefix}test": GREY[:7], "y_train": np.array(["a"] * 20, object)}
+    arrays = {
+        f"{prefix}train": GREY,
+        f"{prefix}test": GREY[:7],
+        "y_train": np.array(["a"] * 20, object),
+    }
     save(tmp_path / "parts.npz", **arrays)  # labels, even pickled ones, are not looked at
     data = load(tmp_path / "parts.npz")
-    assert data.valid is not None and (len(data.train), len(data.valid), len(data.test)) == (18, 2, 7)
+    assert data.valid is not None
+    assert (len(data.train), len(data.valid), len(data.test)) == (18, 2, 7)
     assert np.array_equal(data.train.pixels.numpy()[:, 0], GREY[:18])
     assert np.array_equal(data.valid.pixels.numpy()[:, 0], GREY[18:])
     save(tmp_path / "parts.npz", **arrays, **{f"{prefix}valid": GREY[:3]})
     data = load(tmp_path / "parts.npz")
-    assert data.valid is not None and (len(data.train), len(data.valid), len(data.test)) == (20, 3, 7)
+    assert data.valid is not None
+    assert (len(data.train), len(data.valid), len(data.test)) == (20, 3, 7)
     with pytest.raises(ValueError, match=r"valid=4: parts brings its own validation rows"):
         load(tmp_path / "parts.npz", valid=4)
 
 
 def test_npz_with_one_array_and_sizes(tmp_path: Path) -> None:
     data = load(npz(tmp_path, anything=GREY), valid=7)
-    assert data.valid is not None and (len(data.train), len(data.valid), len(data.test)) == (11, 7, 2)
+    assert data.valid is not None
+    assert (len(data.train), len(data.valid), len(data.test)) == (11, 7, 2)
     with pytest.raises(ValueError, match=r"valid=18: expected 0 <= valid < 18"):
         load(tmp_path / "own.npz", valid=18)
     assert [len(split) for split in (load(npy(tmp_path, GREY[:10])).train, data.test)] == [8, 2]
@@ -135,12 +147,24 @@ def test_a_file_named_like_a_known_set_is_split_like_a_file(tmp_path: Path) -> N
         (np.stack([GREY] * 4, 1), ValueError, "expected 1 or 3 channels"),
         (GREY[:9], ValueError, "9 rows, expected at least 10"),
         (GREY.astype("i2") - 1, ValueError, "whole numbers \\(int16\\) in \\[-1, 25[34]\\]"),
-        (GREY.astype("i8") * 2, ValueError, "pixels, counts, categories or grades\\? Say values='pixels'"),
-        (np.where(REAL > 2, np.nan, REAL), ValueError, "NaN or inf .* in [1-9] of 20 rows, the first is row"),
+        (
+            GREY.astype("i8") * 2,
+            ValueError,
+            "pixels, counts, categories or grades\\? Say values='pixels'",
+        ),
+        (
+            np.where(REAL > 2, np.nan, REAL),
+            ValueError,
+            "NaN or inf .* in [1-9] of 20 rows, the first is row",
+        ),
         (REAL * 1e300, ValueError, "NaN or inf \\(as float32\\) in 20 of 20 rows"),
         (REAL.astype(complex), ValueError, "complex128, expected bool, integers or floats"),
         (REAL.astype(str), ValueError, "dtype <U"),
-        (REAL.astype(object), ValueError, "own.npy cannot be read .*pickled objects.*allow_pickle=False"),
+        (
+            REAL.astype(object),
+            ValueError,
+            "own.npy cannot be read .*pickled objects.*allow_pickle=False",
+        ),
     ],
 )
 def test_bad_arrays(array: Any, error: type[Exception], message: str, tmp_path: Path) -> None:
@@ -150,7 +174,9 @@ def test_bad_arrays(array: Any, error: type[Exception], message: str, tmp_path: 
 
 @pytest.mark.parametrize("rule", ["dynamic", "static", "threshold"])
 def test_floats_out_of_range_cannot_be_binarised(rule: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"train: binarise='{rule}' .* lie in \\[-[0-9.]+, [0-9.]+\\]; rescale"):
+    with pytest.raises(
+        ValueError, match=f"train: binarise='{rule}' .* lie in \\[-[0-9.]+, [0-9.]+\\]; rescale"
+    ):
         load(npy(tmp_path, REAL), binarise=rule)
 
 
@@ -165,8 +191,14 @@ def test_floats_out_of_range_cannot_be_binarised(rule: Any, tmp_path: Path) -> N
             {"train": GREY, "test": GREY[:, 1:]},
             "different shapes \\(train \\(1, 4, 5\\), test \\(1, 3, 5\\)\\)",
         ),
-        ({"train": GREY, "test": GREY / 255}, "mix kinds of numbers \\(train uint8, test float64\\)"),
-        ({"train": GREY, "test": GREY[:0]}, "test has shape \\(0, 4, 5\\), expected at least one row"),
+        (
+            {"train": GREY, "test": GREY / 255},
+            "mix kinds of numbers \\(train uint8, test float64\\)",
+        ),
+        (
+            {"train": GREY, "test": GREY[:0]},
+            "test has shape \\(0, 4, 5\\), expected at least one row",
+        ),
         ({"train": GREY[:1], "test": GREY}, "valid=1: expected 0 <= valid < 1"),
         ({}, "holds the arrays \\[\\]"),
     ],
@@ -196,7 +228,9 @@ def test_damage_inside_an_npz_is_told(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[300] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(ValueError, match=r"own.npz cannot be read as numpy arrays: it is torn.*CRC"):
+    with pytest.raises(
+        ValueError, match=r"own.npz cannot be read as numpy arrays: it is torn.*CRC"
+    ):
         load(path)
 
 
@@ -210,7 +244,9 @@ def test_other_bad_paths(tmp_path: Path) -> None:
         load(tmp_path / "text.npy")
     with pytest.raises(ValueError, match=r"table.csv: expected a .npy or .npz file or a folder"):
         load(tmp_path / "table.csv")
-    with pytest.raises(FileNotFoundError, match=r"there is no file or folder missing.npz, looked for from"):
+    with pytest.raises(
+        FileNotFoundError, match=r"there is no file or folder missing.npz, looked for from"
+    ):
         load("missing.npz")
     with pytest.raises(FileNotFoundError, match=r"there is no file or folder missing"):
         load(Path("missing"))
@@ -231,7 +267,8 @@ def test_folder_of_rgb_images(tmp_path: Path) -> None:
     rgb = np.stack([GREY, 255 - GREY, GREY // 2], 3)
     data = load(images(tmp_path, rgb))
     np.save(tmp_path / "same.npy", rgb)
-    assert data.shape == (3, 4, 5) and torch.equal(load(tmp_path / "same.npy").test.pixels, data.test.pixels)
+    assert data.shape == (3, 4, 5)
+    assert torch.equal(load(tmp_path / "same.npy").test.pixels, data.test.pixels)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "jpeg"])
@@ -251,13 +288,17 @@ def test_bad_folders(tmp_path: Path) -> None:
     images(tmp_path, GREY)
     last = tmp_path / "999.png"
     Image.fromarray(GREY[0, 1:]).save(last)
-    with pytest.raises(ValueError, match=r"999.png is 5 x 3 grey, 000.png is 5 x 4 grey, expected all of one size"):
+    with pytest.raises(
+        ValueError, match=r"999.png is 5 x 3 grey, 000.png is 5 x 4 grey, expected all of one size"
+    ):
         load(tmp_path)
     Image.fromarray(np.stack([GREY[0]] * 3, 2)).save(last)
     with pytest.raises(ValueError, match=r"999.png is 5 x 4 RGB, 000.png is 5 x 4 grey"):
         load(tmp_path)
     Image.fromarray(np.stack([GREY[0]] * 4, 2)).save(last)
-    with pytest.raises(ValueError, match=r"999.png has the mode 'RGBA', expected 8-bit grey or RGB"):
+    with pytest.raises(
+        ValueError, match=r"999.png has the mode 'RGBA', expected 8-bit grey or RGB"
+    ):
         load(tmp_path)
     Image.fromarray(GREY[0]).convert("P").save(last, transparency=0)
     with pytest.raises(ValueError, match=r"999.png has the mode 'P with transparency'"):

@@ -1,4 +1,6 @@
-"""What a user hands to `fit`: every kind of array, held-out rows that keep their numbers, questions instead of guesses."""
+"""What a user hands to `fit`: every kind of array, held-out rows that keep their numbers, questions
+instead of guesses.
+"""
 
 from __future__ import annotations
 
@@ -73,9 +75,18 @@ def test_a_set_is_left_as_it_is() -> None:
     ("given", "error", "message"),
     [
         ([1.0, 2.0], ValueError, "data: got list, expected a Dataset"),
-        (np.random.RandomState(0).poisson(3.0, (50, 6)), ValueError, "pixels, counts, categories or grades"),
-        (np.random.RandomState(0).poisson(3.0, (50, 6)).astype(float), ValueError, "pixels, counts"),
-        (GREY.reshape(50, 20).astype(int), ValueError, "pixels, counts"),  # a table of integers is no image
+        (
+            np.random.RandomState(0).poisson(3.0, (50, 6)),
+            ValueError,
+            "pixels, counts, categories or grades",
+        ),
+        (
+            np.random.RandomState(0).poisson(3.0, (50, 6)).astype(float),
+            ValueError,
+            "pixels, counts",
+        ),
+        # a table of integers is no image
+        (GREY.reshape(50, 20).astype(int), ValueError, "pixels, counts"),
         (GREY // 16, ValueError, "pixels, counts"),  # an image of 16 grades is not one of 256
         (np.where(REAL > 2, np.nan, REAL), ValueError, "NaN or inf"),
         (torch.zeros(()), ValueError, r"data: got shape \(\)"),
@@ -110,12 +121,15 @@ def test_counts_are_fitted_once_the_question_is_answered(tmp_path: Any) -> None:
 def test_the_rule_follows_the_pixels_and_the_likelihood() -> None:
     strokes = torch.where(torch.rand(50, 8, 8) < 0.7, 0, 200).to(torch.uint8)
     photograph, real = torch.from_numpy(GREY), torch.rand(5, 4)
-    assert [default_rule(x) for x in (strokes, photograph, real)] == ["dynamic", "dequantise", "none"]
+    rules = [default_rule(x) for x in (strokes, photograph, real)]
+    assert rules == ["dynamic", "dequantise", "none"]
     assert rule_for(("dequantise", "none"), strokes) == "dequantise"
     assert rule_for(("dynamic", "none"), photograph) == "dynamic"
     assert rule_for((), photograph) == "dequantise" and rule_for(("dynamic",), real) == "none"
     check_rule((), "dynamic", "home-made")
-    with pytest.raises(ValueError, match="binarise='dynamic' makes no data for a Gaussian likelihood"):
+    with pytest.raises(
+        ValueError, match="binarise='dynamic' makes no data for a Gaussian likelihood"
+    ):
         check_rule(("dequantise", "none"), "dynamic", "Gaussian")
 
 

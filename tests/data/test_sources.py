@@ -1,4 +1,4 @@
-"""`load` on the named sets: sizes, disjoint and fixed splits, roots, torn idx files, bad arguments."""
+"""`load` on the named sets: sizes, disjoint fixed splits, roots, torn idx files, bad arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from pyro_vae.data.named import digits
 from pyro_vae.data.sources import looks_like_path
 
 REAL_ROOT = Path(os.environ.get("PYRO_VAE_DATA") or Path(__file__).parents[3] / "shared" / "data")
-needs_mnist = pytest.mark.skipif(not (REAL_ROOT / "MNIST").is_dir(), reason="no MNIST under PYRO_VAE_DATA")
+needs_mnist = pytest.mark.skipif(
+    not (REAL_ROOT / "MNIST").is_dir(), reason="no MNIST under PYRO_VAE_DATA"
+)
 TRAIN, TEST = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
 
 
@@ -32,7 +34,7 @@ def sizes(data: Dataset) -> tuple[int, int, int]:
 
 
 def idx_bytes(rows: int, first: int = 0) -> bytes:
-    """An idx file whose images spell their own number (first, first + 1, ...) in their first four bytes."""
+    """An idx file whose images spell their number (first, first + 1, ...) in 4 bytes."""
     images = np.zeros((rows, 784), np.uint8)
     images[:, :4] = np.arange(first, first + rows, dtype=">u4")[:, None].view(np.uint8)
     return struct.pack(">4i", 2051, rows, 28, 28) + images.tobytes()
@@ -44,7 +46,9 @@ def numbers(pixels: Tensor) -> list[int]:
     return [int(number) for number in spelled[:, 0]]
 
 
-def write_set(root: Path, train: bytes, test: bytes, folder: str = "MNIST", suffix: str = "") -> Path:
+def write_set(
+    root: Path, train: bytes, test: bytes, folder: str = "MNIST", suffix: str = ""
+) -> Path:
     raw = root / folder / "raw"
     raw.mkdir(parents=True)
     pack = (lambda data: gzip.compress(data, 1)) if suffix else (lambda data: data)
@@ -71,7 +75,8 @@ def test_digits() -> None:
     assert data.valid is not None
     parts = [data.train.pixels, data.valid.pixels, data.test.pixels]
     assert torch.cat(parts).flatten(1).sum(1).sort()[0].equal(whole.flatten(1).sum(1).sort()[0])
-    assert sum(len(rows_of(part)) for part in parts) == len(rows_of(whole))  # disjoint, nothing lost
+    # disjoint, nothing lost
+    assert sum(len(rows_of(part)) for part in parts) == len(rows_of(whole))
 
 
 def test_splits_are_fixed_and_the_seed_moves_only_the_draw() -> None:
@@ -97,7 +102,9 @@ def test_mnist() -> None:
     data = load("mnist", root=REAL_ROOT)
     assert sizes(data) == (50_000, 10_000, 10_000) and data.shape == (1, 28, 28)
     assert abs(float(data.mean.mean()) - 0.1307) < 1e-3
-    assert data.test.take(100).fingerprint == load("mnist", root=REAL_ROOT).test.take(100).fingerprint
+    assert (
+        data.test.take(100).fingerprint == load("mnist", root=REAL_ROOT).test.take(100).fingerprint
+    )
     everything = load("mnist", root=REAL_ROOT, valid=0)
     assert sizes(everything) == (60_000, 0, 10_000)
     assert data.valid is not None
@@ -111,7 +118,9 @@ def test_validation_is_the_end_of_train(name: str, suffix: str, tmp_path: Path) 
     root = write_set(tmp_path, idx_bytes(60_000), idx_bytes(10_000, 60_000), folder, suffix)
     data = load(name, root=root)
     assert data.valid is not None
-    spelled = [number for part in (data.train, data.valid, data.test) for number in numbers(part.pixels)]
+    spelled = [
+        number for part in (data.train, data.valid, data.test) for number in numbers(part.pixels)
+    ]
     assert spelled == list(range(70_000)) and sizes(data) == (50_000, 10_000, 10_000)
 
 
@@ -125,8 +134,12 @@ def test_root_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline:
         load("mnist", root=tmp_path / "elsewhere")
 
 
-@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
-def test_failed_download_names_root_and_variable(name: str, folder: str, tmp_path: Path, offline: None) -> None:
+@pytest.mark.parametrize(
+    ("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")]
+)
+def test_failed_download_names_root_and_variable(
+    name: str, folder: str, tmp_path: Path, offline: None
+) -> None:
     with pytest.raises(FileNotFoundError, match=f"{tmp_path} does not hold {folder}/raw") as caught:
         load(name, root=tmp_path)
     assert "PYRO_VAE_DATA" in str(caught.value) and "download failed" in str(caught.value)
@@ -173,12 +186,16 @@ WHOLE_TEST = idx_bytes(10_000)
 )
 def test_torn_idx_file_is_named(torn: bytes, tmp_path: Path, offline: None) -> None:
     root = write_set(tmp_path, torn, WHOLE_TEST)
-    with pytest.raises(ValueError, match=f"MNIST/raw/{TRAIN} is torn or another file: {len(torn)} bytes") as caught:
+    with pytest.raises(
+        ValueError, match=f"MNIST/raw/{TRAIN} is torn or another file: {len(torn)} bytes"
+    ) as caught:
         load("mnist", root=root)
     assert str(root) in str(caught.value) and "PYRO_VAE_DATA" in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: b"x" + data, lambda data: data[:400] + b"xx"])
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-20], lambda data: b"x" + data, lambda data: data[:400] + b"xx"]
+)
 def test_torn_gzip_file_is_named(damage: Any, tmp_path: Path, offline: None) -> None:
     root = write_set(tmp_path, b"", WHOLE_TEST, suffix=".gz")
     path = root / "MNIST" / "raw" / f"{TRAIN}.gz"
@@ -222,7 +239,11 @@ def test_known_names_win_over_folders(tmp_path: Path, monkeypatch: pytest.Monkey
     ("arguments", "error", "message"),
     [
         ({"source": 3}, ValueError, "source: expected a name or a path, got int"),
-        ({"binarise": "Dynamic"}, ValueError, "binarise='Dynamic': expected None or one of 'dynamic'"),
+        (
+            {"binarise": "Dynamic"},
+            ValueError,
+            "binarise='Dynamic': expected None or one of 'dynamic'",
+        ),
         ({"valid": 0.1}, ValueError, "valid=0.1: expected an int, got float"),
         ({"valid": True}, ValueError, "valid=True: expected an int, got bool"),
         ({"valid": -1}, ValueError, "valid=-1: expected 0 <= valid < 1497"),

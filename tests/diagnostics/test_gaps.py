@@ -34,7 +34,9 @@ def made() -> tuple[LinearGaussian, torch.Tensor, Ledger]:
     x = model.sample(NUM) + 0.7 * torch.randn(NUM, 5).double()
     amortized = Amortized(MeanField(2), MLP(5, ())).double()
     with torch.no_grad():  # the right means, all too wide
-        weight = torch.linalg.solve(model.precision(), model.loading.T) / (2 * model.log_sigma).exp()
+        weight = (
+            torch.linalg.solve(model.precision(), model.loading.T) / (2 * model.log_sigma).exp()
+        )
         amortized.head.weight[:2], amortized.head.bias[:2] = weight, 0.0
         amortized.head.weight[2:], amortized.head.bias[2:] = 0.0, 0.1
     guides = {
@@ -47,7 +49,9 @@ def made() -> tuple[LinearGaussian, torch.Tensor, Ledger]:
     return model, x, gap_ledger(model, guides, x, num_particles=4000)
 
 
-def test_gaps_are_those_of_the_closed_form(made: tuple[LinearGaussian, torch.Tensor, Ledger]) -> None:
+def test_gaps_are_those_of_the_closed_form(
+    made: tuple[LinearGaussian, torch.Tensor, Ledger],
+) -> None:
     model, x, ledger = made
     torch.testing.assert_close(ledger.log_px, model.log_px(x), atol=1e-6, rtol=0)
     entry = ledger.entries["amortized"]
@@ -56,28 +60,44 @@ def test_gaps_are_those_of_the_closed_form(made: tuple[LinearGaussian, torch.Ten
     star = model.mean_field_gap().item()
     assert abs(entry.approximation.mean - star) < 5 * entry.approximation.monte_carlo_error
     scale = torch.full((2,), 0.1).double().exp()
-    wide = (model.precision().diagonal() * scale**2 - 1 - (model.precision().diagonal() * scale**2).log()).sum() / 2
+    wide = (
+        model.precision().diagonal() * scale**2
+        - 1
+        - (model.precision().diagonal() * scale**2).log()
+    ).sum() / 2
     assert abs(entry.amortization.mean - wide.item()) < 5 * entry.amortization.monte_carlo_error
-    assert torch.equal(entry.approximation.values + entry.amortization.values, entry.inference.values)
-    z = (entry.inference.values - (model.log_px(x) - entry.evidence.elbo)).abs() / entry.inference.errors
+    assert torch.equal(
+        entry.approximation.values + entry.amortization.values, entry.inference.values
+    )
+    z = (
+        entry.inference.values - (model.log_px(x) - entry.evidence.elbo)
+    ).abs() / entry.inference.errors
     assert z.max() < 1e-6
 
 
-def test_the_local_guide_has_no_amortization_gap(made: tuple[LinearGaussian, torch.Tensor, Ledger]) -> None:
+def test_the_local_guide_has_no_amortization_gap(
+    made: tuple[LinearGaussian, torch.Tensor, Ledger],
+) -> None:
     entry = made[2].entries["classical"]
-    assert entry.best == "classical" and entry.amortization is None and entry.approximation is not None
+    assert (
+        entry.best == "classical" and entry.amortization is None and entry.approximation is not None
+    )
     assert torch.equal(entry.approximation.values, entry.inference.values)
     assert (entry.evaluations > 1000).all() and entry.seconds > 0
 
 
-def test_steps_buy_back_most_of_the_amortization_gap(made: tuple[LinearGaussian, torch.Tensor, Ledger]) -> None:
+def test_steps_buy_back_most_of_the_amortization_gap(
+    made: tuple[LinearGaussian, torch.Tensor, Ledger],
+) -> None:
     entries = made[2].entries
     before, after = entries["amortized"].amortization, entries["stepped"].amortization
     assert before is not None and after is not None and after.mean < 0.3 * before.mean
     assert entries["stepped"].best == "classical" and (entries["stepped"].evaluations == 60).all()
 
 
-def test_what_is_noise_is_said_to_be_noise(made: tuple[LinearGaussian, torch.Tensor, Ledger]) -> None:
+def test_what_is_noise_is_said_to_be_noise(
+    made: tuple[LinearGaussian, torch.Tensor, Ledger],
+) -> None:
     entry = made[2].entries["full"]  # its gap is zero
     assert entry.best == "full"
     noise = Gap(torch.tensor([0.1, -0.2]), torch.tensor([1.0, 1.0]))
@@ -101,7 +121,9 @@ class Wide(torch.nn.Module):
     def forward(self, x: torch.Tensor, index: torch.Tensor | None = None) -> None:
         q = self.posterior(x)
         with pyro.plate("data", len(x), dim=-1):
-            wide = dist.MultivariateNormal(q.mean + self.shift, scale_tril=self.width * q.scale_tril)
+            wide = dist.MultivariateNormal(
+                q.mean + self.shift, scale_tril=self.width * q.scale_tril
+            )
             pyro.sample("latent", wide)
 
 
@@ -112,22 +134,33 @@ def small() -> tuple[LinearGaussian, torch.Tensor]:
     return model, model.sample(5) + 0.5 * torch.randn(5, 8).double()
 
 
-def test_the_error_knows_that_both_numbers_share_their_draws(small: tuple[LinearGaussian, torch.Tensor]) -> None:
+def test_the_error_knows_that_both_numbers_share_their_draws(
+    small: tuple[LinearGaussian, torch.Tensor],
+) -> None:
     model, x = small
     guides = {"wide": Wide(model, 1.5)}
-    gaps = [gap_ledger(model, guides, x, num_particles=100, seed=seed).entries["wide"].inference for seed in range(100)]
+    gaps = [
+        gap_ledger(model, guides, x, num_particles=100, seed=seed).entries["wide"].inference
+        for seed in range(100)
+    ]
     spread = torch.tensor([gap.mean for gap in gaps]).std().item()
     told = sum(gap.monte_carlo_error for gap in gaps) / len(gaps)
     assert told == pytest.approx(spread, rel=0.25)  # as if independent: 1.5 times
 
 
-def test_the_best_of_many_guides_stays_a_lower_bound(small: tuple[LinearGaussian, torch.Tensor]) -> None:
+def test_the_best_of_many_guides_stays_a_lower_bound(
+    small: tuple[LinearGaussian, torch.Tensor],
+) -> None:
     model, x = small
     kinds = ((1.4, 0.0), (1.5, 0.1), (1.6, 0.0), (1.5, -0.1), (1.45, 0.05), (1.55, 0.0))
     guides = {f"{width} {shift}": Wide(model, width, shift) for width, shift in kinds}
-    above = [gap_ledger(model, guides, x, num_particles=40, seed=2 * s).log_px - model.log_px(x) for s in range(50)]
+    above = [
+        gap_ledger(model, guides, x, num_particles=40, seed=2 * s).log_px - model.log_px(x)
+        for s in range(50)
+    ]
     means = torch.stack(above).mean(1)
-    assert means.mean() < 1.6 * means.std() / 50**0.5  # the largest of the six means: 4 standard errors above
+    # the largest of the six means: 4 standard errors above
+    assert means.mean() < 1.6 * means.std() / 50**0.5
 
 
 def test_an_annealed_estimate_is_taken_unless_it_is_lower(
@@ -139,11 +172,20 @@ def test_an_annealed_estimate_is_taken_unless_it_is_lower(
     ledger = gap_ledger(model, guides, x, num_particles=50, estimates={"chains": chains})
     assert ledger.estimator == "chains" and torch.equal(ledger.log_px, chains.log_px)
     low = replace(chains, log_px=chains.log_px - 1)
-    assert gap_ledger(model, guides, x, num_particles=50, estimates={"chains": low}).estimator == "classical"
+    assert (
+        gap_ledger(model, guides, x, num_particles=50, estimates={"chains": low}).estimator
+        == "classical"
+    )
     entry = ledger.entries["classical"]
     assert torch.equal(entry.inference.values, chains.log_px - entry.evidence.elbo)
     with pytest.raises(ValueError, match="expected all of these 3"):
-        gap_ledger(model, {"amortized": ExactGuide(model)}, x[:3], num_particles=50, estimates={"chains": chains})
+        gap_ledger(
+            model,
+            {"amortized": ExactGuide(model)},
+            x[:3],
+            num_particles=50,
+            estimates={"chains": chains},
+        )
 
 
 def test_bad_input(made: tuple[LinearGaussian, torch.Tensor, Ledger]) -> None:

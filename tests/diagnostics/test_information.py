@@ -14,7 +14,9 @@ def test_variances_of_a_known_encoder() -> None:
         guide.head.weight[0, 0], guide.head.weight[1, 1] = 1.0, 0.05
     x = torch.randn(5000, 3)
     variances = unit_variances(guide, x)
-    torch.testing.assert_close(variances, torch.stack([x[:, 0].var(), x[:, 1].var() * 0.05**2, torch.tensor(0.0)]))
+    torch.testing.assert_close(
+        variances, torch.stack([x[:, 0].var(), x[:, 1].var() * 0.05**2, torch.tensor(0.0)])
+    )
     assert active_units(guide, x) == 1
 
 

@@ -26,11 +26,17 @@ def made() -> tuple[LinearGaussian, torch.Tensor, Reference]:
     return model, x, found
 
 
-def test_the_chains_find_the_posterior(made: tuple[LinearGaussian, torch.Tensor, Reference]) -> None:
+def test_the_chains_find_the_posterior(
+    made: tuple[LinearGaussian, torch.Tensor, Reference],
+) -> None:
     model, x, found = made
     assert found.draws["latent"].shape == (2, 150, 2, 2) and found.num_chains == 2
     assert found.r_hat["latent"].shape == found.ess["latent"].shape == (2, 2)
-    assert found.r_hat["latent"].max() < 1.05 and found.ess["latent"].min() > 60 and not found.num_divergent
+    assert (
+        found.r_hat["latent"].max() < 1.05
+        and found.ess["latent"].min() > 60
+        and not found.num_divergent
+    )
     exact = model.posterior(x)
     mean, std = found.moments("latent")
     error = exact.stddev / found.ess["latent"].sqrt()
@@ -57,13 +63,17 @@ def test_a_guide_is_held_against_it(made: tuple[LinearGaussian, torch.Tensor, Re
     )
 
 
-def test_chains_that_disagree_are_not_believed(made: tuple[LinearGaussian, torch.Tensor, Reference]) -> None:
+def test_chains_that_disagree_are_not_believed(
+    made: tuple[LinearGaussian, torch.Tensor, Reference],
+) -> None:
     def split(x: torch.Tensor, index: object = None) -> None:
         with pyro.plate("data", len(x), dim=-1):
             z = pyro.sample("latent", dist.Normal(torch.zeros(1), 3.0).to_event(1))
             pyro.sample("obs", dist.Normal(z.abs(), 0.1).to_event(1), obs=x)
 
-    found = reference_posterior(split, torch.full((1, 1), 3.0), num_chains=4, num_samples=20, num_warmup=30)
+    found = reference_posterior(
+        split, torch.full((1, 1), 3.0), num_chains=4, num_samples=20, num_warmup=30
+    )
     assert found.r_hat["latent"].max() > 1.5 and not found.converged
 
 

@@ -39,11 +39,15 @@ def linear() -> tuple[LinearGaussian, torch.Tensor]:
 def test_rates_of_the_exact_posterior_are_those_of_its_marginals() -> None:
     model, x = linear()
     q = model.posterior(x)
-    exact = kl_divergence(Normal(q.mean, q.variance.sqrt()), Normal(0.0, 1.0)).mean(0).detach().double()
+    exact = (
+        kl_divergence(Normal(q.mean, q.variance.sqrt()), Normal(0.0, 1.0)).mean(0).detach().double()
+    )
     units = latent_units(model, ExactGuide(model), x)
     assert units is not None and units.names == ("latent[0]", "latent[1]", "latent[2]")
     torch.testing.assert_close(units.rates, exact, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(units.variances, q.mean.var(0).detach().double(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        units.variances, q.mean.var(0).detach().double(), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_rates_of_independent_units_sum_to_the_rate() -> None:
@@ -52,7 +56,9 @@ def test_rates_of_independent_units_sum_to_the_rate() -> None:
     units = latent_units(model, guide, x)
     score = log_evidence(model, guide, x, num_particles=400)
     error = (score.rate.std() / 500**0.5 / 10).item()
-    assert units is not None and abs(units.rates.sum().item() - score.rate.mean().item()) < 5 * error
+    assert (
+        units is not None and abs(units.rates.sum().item() - score.rate.mean().item()) < 5 * error
+    )
 
 
 def test_units_do_not_hang_on_batches_and_leave_the_noise_alone() -> None:
@@ -66,24 +72,34 @@ def test_units_do_not_hang_on_batches_and_leave_the_noise_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Amortized(SplineFlow(3), MLP(6, (8,))), lambda: AutoregressiveFlow(3, MLP(6, (8,)))]
+    "make",
+    [lambda: Amortized(SplineFlow(3), MLP(6, (8,))), lambda: AutoregressiveFlow(3, MLP(6, (8,)))],
 )
 def test_flows_are_followed_by_draws(make: Any) -> None:
     model, x = linear()
     units = latent_units(model, make(), x)
     assert (
-        units is not None and len(units.names) == 3 and torch.isfinite(units.rates).all() and (units.rates > -0.1).all()
+        units is not None
+        and len(units.names) == 3
+        and torch.isfinite(units.rates).all()
+        and (units.rates > -0.1).all()
     )
 
 
 def test_a_guide_with_rows_and_two_layers() -> None:
     model, x = linear()
     units = latent_units(model, Local(MeanField(3), 500), x)
-    assert units is not None and units.num_active == 0 and units.rates.abs().max() < 1e-6  # started at the prior
+    # started at the prior
+    assert units is not None and units.num_active == 0 and units.rates.abs().max() < 1e-6
     two = latent_units(
-        HierarchicalVAE((6,), 2, 4, (8,), (8,)), HierarchicalGuide((6,), 2, 4, (8,), (8,)), (x > 0).float()
+        HierarchicalVAE((6,), 2, 4, (8,), (8,)),
+        HierarchicalGuide((6,), 2, 4, (8,), (8,)),
+        (x > 0).float(),
     )
-    assert two is not None and [name.split("[")[0] for name in two.names] == ["middle"] * 4 + ["latent"] * 2
+    assert (
+        two is not None
+        and [name.split("[")[0] for name in two.names] == ["middle"] * 4 + ["latent"] * 2
+    )
 
 
 def test_categories_count_by_their_rate_and_global_latents_not_at_all() -> None:
@@ -112,11 +128,18 @@ def test_one_datum_has_no_variance() -> None:
         latent_units(model, ExactGuide(model), x[:1])
 
 
-def alarm(active: list[int], epochs: int = 100, warmup: float = 20.0, steps_per_epoch: int = 20) -> Any:
+def alarm(
+    active: list[int], epochs: int = 100, warmup: float = 20.0, steps_per_epoch: int = 20
+) -> Any:
     done = len(active)
-    last = [max((e for e, count in enumerate(active, 1) if count > unit), default=0) for unit in range(10)]
+    last = [
+        max((e for e, count in enumerate(active, 1) if count > unit), default=0)
+        for unit in range(10)
+    ]
     names = [f"latent[{unit}]" for unit in range(10)]
-    return find_collapse(active, last, names, epochs=epochs, warmup=warmup, steps=done * steps_per_epoch)
+    return find_collapse(
+        active, last, names, epochs=epochs, warmup=warmup, steps=done * steps_per_epoch
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +149,11 @@ def alarm(active: list[int], epochs: int = 100, warmup: float = 20.0, steps_per_
         ([0] * 30, 1, "none of the 10 latent units has been active in 30 epochs"),
         ([10] * 50 + [0] * 50, 51, "none is left of 10 that were active, since epoch 51"),
         ([10] * 20 + [0] * 80, 21, "since epoch 21"),
-        ([10] * 60 + [1] * 40, 61, "1 left of 10 that were active, since epoch 61 \\(latent\\[1\\], "),
+        (
+            [10] * 60 + [1] * 40,
+            61,
+            "1 left of 10 that were active, since epoch 61 \\(latent\\[1\\], ",
+        ),
     ],
     ids=["never", "never, told early", "died", "died with the warm-up", "nearly all died"],
 )
@@ -134,7 +161,9 @@ def test_the_alarm_rings(active: list[int], since: int, words: str) -> None:
     found = alarm(active)
     assert found is not None and found.since == since
     assert re.search(words, str(found)), found
-    assert "a longer KL warm-up" in str(found) and "free bits" in str(found) and "IWAE" in str(found)
+    assert (
+        "a longer KL warm-up" in str(found) and "free bits" in str(found) and "IWAE" in str(found)
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,13 +193,18 @@ def test_a_guide_without_a_history_is_told_of_too() -> None:
 
 
 def test_an_untrained_vae_uses_no_unit() -> None:
-    units = latent_units(VAE((8,), 4, (16,)), Amortized(MeanField(4), MLP(8, (16,))), torch.zeros(10, 8))
+    units = latent_units(
+        VAE((8,), 4, (16,)), Amortized(MeanField(4), MLP(8, (16,))), torch.zeros(10, 8)
+    )
     assert units is not None and units.num_active == 0
 
 
 def test_the_noise_of_a_parent_is_no_activity() -> None:
     torch.manual_seed(0)
-    model, guide = HierarchicalVAE((6,), 2, 3, (8,), (8,)), HierarchicalGuide((6,), 2, 3, (8,), (8,))
+    model, guide = (
+        HierarchicalVAE((6,), 2, 3, (8,), (8,)),
+        HierarchicalGuide((6,), 2, 3, (8,), (8,)),
+    )
     with torch.no_grad():  # q does not listen to x
         guide.bottom_head.weight.zero_()
         guide.bottom_head.bias.zero_()

@@ -1,4 +1,6 @@
-"""Annealing against the linear-Gaussian model, in which log p(x), every tempered posterior and its distortion are known."""
+"""Annealing against the linear-Gaussian model, in which log p(x), every tempered posterior and its
+distortion are known.
+"""
 
 from __future__ import annotations
 
@@ -50,13 +52,20 @@ class Mean(nn.Module):
     def forward(self, x: torch.Tensor, index: Any = None) -> torch.Tensor:
         best = self.best(x)
         with pyro.plate("data", len(x), dim=-1):
-            return pyro.sample("latent", dist.Normal(best.mean, self.width * best.stddev).to_event(1))
+            return pyro.sample(
+                "latent", dist.Normal(best.mean, self.width * best.stddev).to_event(1)
+            )
 
 
 def test_the_schedule_is_even_at_neither_end_and_can_be_read_backwards() -> None:
     betas = schedule(100)
     steps = torch.tensor(betas).diff()
-    assert betas[0] == 0 and betas[-1] == 1 and (steps > 0).all() and steps[50] > 10 * max(steps[0], steps[-1])
+    assert (
+        betas[0] == 0
+        and betas[-1] == 1
+        and (steps > 0).all()
+        and steps[50] > 10 * max(steps[0], steps[-1])
+    )
     assert [round(100 * place(beta), 6) for beta in betas] == list(range(101))
 
 
@@ -75,19 +84,29 @@ def test_within_its_errors_of_the_exact_value(start: str) -> None:
 def test_a_good_guide_saves_temperatures() -> None:
     model, x = make(4)
     errors = [
-        by_annealing(model, x, guide=guide, num_temperatures=50).log_px_error.mean() for guide in (None, Mean(model))
+        by_annealing(model, x, guide=guide, num_temperatures=50).log_px_error.mean()
+        for guide in (None, Mean(model))
     ]
     assert errors[1] < errors[0] / 2
 
 
 def test_forward_is_below_and_reverse_above() -> None:
     model, _ = make(8)
-    found = sandwich(model, torch.zeros(1, 11).double(), num_data=100, num_temperatures=10, num_chains=4)
+    found = sandwich(
+        model, torch.zeros(1, 11).double(), num_data=100, num_temperatures=10, num_chains=4
+    )
     exact = model.log_px(found.x)
     for difference in (exact - found.forward.log_px, found.reverse.log_px - exact):
-        assert difference.mean() > 5 * standard_error(difference) > 0  # ten temperatures are far too few
-    assert found.gap == pytest.approx(found.gaps.mean().item()) and found.reverse.upper and not found.forward.upper
-    more = sandwich(model, torch.zeros(1, 11).double(), num_data=100, num_temperatures=100, num_chains=4)
+        # ten temperatures are far too few
+        assert difference.mean() > 5 * standard_error(difference) > 0
+    assert (
+        found.gap == pytest.approx(found.gaps.mean().item())
+        and found.reverse.upper
+        and not found.forward.upper
+    )
+    more = sandwich(
+        model, torch.zeros(1, 11).double(), num_data=100, num_temperatures=100, num_chains=4
+    )
     assert abs(more.gap) < found.gap / 3
 
 
@@ -96,7 +115,9 @@ def test_a_reverse_run_has_an_upper_end_only_and_it_holds() -> None:
     found = sandwich(model, torch.zeros(1, 7).double(), num_data=100, num_temperatures=30)
     lower, upper = found.reverse.interval(0.9)
     assert torch.isinf(lower).all() and (model.log_px(found.x) <= upper).double().mean() > 0.9
-    torch.testing.assert_close(upper - found.reverse.log_px, torch.full((100,), math.log(10)).double())
+    torch.testing.assert_close(
+        upper - found.reverse.log_px, torch.full((100,), math.log(10)).double()
+    )
     assert found.reverse.mean_interval(0.9)[1] == pytest.approx(found.reverse.mean + math.log(10))
 
 
@@ -154,7 +175,8 @@ def test_a_transition_leaves_the_tempered_density_as_it_is() -> None:
 
 def test_step_sizes_move_towards_the_target() -> None:
     low, high = torch.zeros(4, 2), torch.ones(4, 2)
-    assert (adapted(torch.zeros(2), low, 0.1) < 0).all() and (adapted(torch.zeros(2), high, 0.1) > 0).all()
+    assert (adapted(torch.zeros(2), low, 0.1) < 0).all()
+    assert (adapted(torch.zeros(2), high, 0.1) > 0).all()
 
 
 def test_each_datum_has_a_step_size_of_its_own() -> None:
@@ -171,7 +193,11 @@ def test_each_datum_has_a_step_size_of_its_own() -> None:
     variance = torch.tensor([[1 + 0.02**2], [2.0]])
     truth = dist.Normal(torch.zeros(2), variance.sqrt()).log_prob(x[:, 1:]).sum(1)
     assert (est.acceptance > 0.5).all()
-    assert ((est.log_px - truth).abs() < 5 * est.log_px_error + 0.01).all(), (est.log_px, truth, est.log_px_error)
+    assert ((est.log_px - truth).abs() < 5 * est.log_px_error + 0.01).all(), (
+        est.log_px,
+        truth,
+        est.log_px_error,
+    )
 
 
 def test_several_sites_and_an_inner_plate() -> None:
@@ -214,7 +240,11 @@ def test_packing_follows_the_densities() -> None:
     torch.testing.assert_close(path.densities(z, x, index)[1], joint)
     one, simulated = simulate(model, x)
     again = path.layout.unpack(path.layout.pack_one(one))
-    assert again["b"].shape == (1, 3, 5, 4) and torch.equal(again["b"][0], one["b"]) and simulated.shape == x.shape
+    assert (
+        again["b"].shape == (1, 3, 5, 4)
+        and torch.equal(again["b"][0], one["b"])
+        and simulated.shape == x.shape
+    )
 
 
 def test_a_hierarchical_model_by_annealing_and_by_importance() -> None:
@@ -225,14 +255,20 @@ def test_a_hierarchical_model_by_annealing_and_by_importance() -> None:
     chains = by_annealing(model, x, num_temperatures=100)
     weights = log_evidence(model, guide, x, num_particles=20_000)
     error = (chains.log_px_error**2 + weights.log_px_error**2).sqrt()
-    assert ((chains.log_px - weights.log_px).abs() < 5 * error + 0.01).all(), (chains.log_px, weights.log_px)
+    assert ((chains.log_px - weights.log_px).abs() < 5 * error + 0.01).all(), (
+        chains.log_px,
+        weights.log_px,
+    )
 
 
 def test_both_engines_agree() -> None:
     torch.manual_seed(0)
     model = VAE((6,), 2, (8,))
     x = torch.bernoulli(model.sample(5))
-    found = [by_annealing(model, x, num_temperatures=5, num_chains=3, engine=engine) for engine in ("pyro", "compiled")]  # type: ignore[arg-type]
+    found = [
+        by_annealing(model, x, num_temperatures=5, num_chains=3, engine=engine)  # type: ignore[arg-type]
+        for engine in ("pyro", "compiled")
+    ]
     torch.testing.assert_close(found[0].log_px, found[1].log_px, atol=1e-3, rtol=0)
 
 
@@ -270,7 +306,9 @@ def test_the_rate_distortion_curve_in_closed_form() -> None:
     noise = 0.49
     for beta, rate, distortion in zip(curve.beta, curve.rate, curve.distortion, strict=True):
         precision = torch.eye(2).double() + beta * model.loading.T @ model.loading / noise
-        mean = torch.linalg.solve(precision, beta * (x - model.mean) @ model.loading / noise, left=False)
+        mean = torch.linalg.solve(
+            precision, beta * (x - model.mean) @ model.loading / noise, left=False
+        )
         q = dist.MultivariateNormal(mean, precision_matrix=precision)
         truth = torch.distributions.kl_divergence(
             q, dist.MultivariateNormal(torch.zeros(2).double(), torch.eye(2).double())
@@ -306,7 +344,11 @@ def positive(x: torch.Tensor, index: Any = None) -> None:
     ],
 )
 def test_bad_input(change: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {"model": LinearGaussian(5, 2), "x": torch.zeros(2, 5), "num_temperatures": 5} | change
+    arguments: dict[str, Any] = {
+        "model": LinearGaussian(5, 2),
+        "x": torch.zeros(2, 5),
+        "num_temperatures": 5,
+    } | change
     with pytest.raises(ValueError, match=message):
         by_annealing(**arguments)
 
@@ -331,7 +373,9 @@ def test_simulated_data_come_with_rows_in_every_run() -> None:
     other = sandwich(model, torch.zeros(2, 1), torch.tensor([3, 0]), num_data=4, **options)  # type: ignore[arg-type]
     assert other.index.tolist() == [3, 0, 3, 0]
     assert (other.x[[0, 2]] > 30).all() and (other.x[[1, 3]] < 10).all()
-    with pytest.raises(ValueError, match=r"index: got torch.int64 \(3,\), expected integers of shape \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"index: got torch.int64 \(3,\), expected integers of shape \(2,\)"
+    ):
         sandwich(model, torch.zeros(2, 1), torch.arange(3), num_data=4, **options)  # type: ignore[arg-type]
 
 

@@ -12,25 +12,49 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 
-from pyro_vae import MLP, Amortized, ExactGuide, FullRank, LinearGaussian, Local, MeanField, fit, particles
+from pyro_vae import (
+    MLP,
+    Amortized,
+    ExactGuide,
+    FullRank,
+    LinearGaussian,
+    Local,
+    MeanField,
+    fit,
+    particles,
+)
 from pyro_vae.objectives import Bound, FreeBits, ScoreFunction, tempered
 
 NUM = 20_000
-BOUNDS = [Bound(k, alpha, path) for k in (1, 3) for alpha in (0.0, 0.5, 1.0, 2.0) for path in (False, True)]
-NAMES = [f"{b.num_particles} particles, alpha {b.alpha}{', path only' * b.path_only}" for b in BOUNDS]
+BOUNDS = [
+    Bound(k, alpha, path)
+    for k in (1, 3)
+    for alpha in (0.0, 0.5, 1.0, 2.0)
+    for path in (False, True)
+]
+NAMES = [
+    f"{b.num_particles} particles, alpha {b.alpha}{', path only' * b.path_only}" for b in BOUNDS
+]
 
 
 @pytest.mark.parametrize(
-    "loss", [*BOUNDS, ScoreFunction(), ScoreFunction(3, baseline=True)], ids=[*NAMES, "score", "baseline"]
+    "loss",
+    [*BOUNDS, ScoreFunction(), ScoreFunction(3, baseline=True)],
+    ids=[*NAMES, "score", "baseline"],
 )
 def test_every_bound_is_the_evidence_where_the_guide_is_exact(loss: Trace_ELBO) -> None:
     model = LinearGaussian(5, 2).double().requires_grad_(False).eval()
     x = torch.randn(4, 5).double()
-    for got in (loss.loss(model, ExactGuide(model), x), loss.loss_and_grads(model, ExactGuide(model), x)):
+    for got in (
+        loss.loss(model, ExactGuide(model), x),
+        loss.loss_and_grads(model, ExactGuide(model), x),
+    ):
         assert got == pytest.approx(-model.log_px(x).sum().item(), rel=1e-10)
 
 
-@pytest.mark.parametrize("loss", [b for b in BOUNDS if b.path_only], ids=[n for n in NAMES if "path" in n])
+@pytest.mark.parametrize(
+    "loss", [b for b in BOUNDS if b.path_only], ids=[n for n in NAMES if "path" in n]
+)
 def test_the_path_s_gradient_is_zero_where_the_guide_is_exact(loss: Bound) -> None:
     model = LinearGaussian(5, 2).double().requires_grad_(False).eval()
     x = torch.randn(4, 5).double()
@@ -45,7 +69,9 @@ def test_the_path_s_gradient_is_zero_where_the_guide_is_exact(loss: Bound) -> No
 
 
 def gradients(loss: Trace_ELBO, seed: int) -> tuple[Tensor, Tensor]:
-    """Gradients of the guide for each of many copies of one datum, and of the model for each of 50 parts of them."""
+    """Gradients of the guide for each of many copies of one datum, and of the model for each of 50
+    parts of them.
+    """
     torch.manual_seed(seed)
     model = LinearGaussian(3, 2, sigma=0.8)
     x = torch.tensor([[0.5, -1.0, 1.5]]).expand(NUM, 3)
@@ -64,8 +90,15 @@ def gradients(loss: Trace_ELBO, seed: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize(
     ("loss", "other"),
-    [(Bound(k, alpha, True), Bound(k, alpha)) for k, alpha in ((1, 1.0), (3, 0.0), (3, 0.5), (3, 1.0))]
-    + [(ScoreFunction(), Bound(1, 1.0)), (ScoreFunction(3, True), Bound(3, 1.0)), (Bound(3, 1.0), Trace_ELBO())],
+    [
+        (Bound(k, alpha, True), Bound(k, alpha))
+        for k, alpha in ((1, 1.0), (3, 0.0), (3, 0.5), (3, 1.0))
+    ]
+    + [
+        (ScoreFunction(), Bound(1, 1.0)),
+        (ScoreFunction(3, True), Bound(3, 1.0)),
+        (Bound(3, 1.0), Trace_ELBO()),
+    ],
 )
 def test_gradients_are_the_same_on_average(loss: Trace_ELBO, other: Trace_ELBO) -> None:
     for mine, theirs in zip(gradients(loss, 1), gradients(other, 2), strict=True):
@@ -77,13 +110,21 @@ def test_gradients_are_the_same_on_average(loss: Trace_ELBO, other: Trace_ELBO) 
 def test_variance_of_the_estimators() -> None:
     score, baseline = gradients(ScoreFunction(3), 1)[0], gradients(ScoreFunction(3, True), 1)[0]
     plain, path = gradients(Bound(3, 0.0), 1)[0], gradients(Bound(3, 0.0, True), 1)[0]
-    assert score.var(0).sum() > 2 * baseline.var(0).sum() > 4 * plain.var(0).sum() > 4 * path.var(0).sum()
+    assert (
+        score.var(0).sum()
+        > 2 * baseline.var(0).sum()
+        > 4 * plain.var(0).sum()
+        > 4 * path.var(0).sum()
+    )
 
 
 def test_more_particles_and_a_lower_order_bound_higher() -> None:
     model, x = LinearGaussian(3, 2, sigma=0.5), torch.randn(1, 3).expand(NUM, 3)
     guide = Local(MeanField(2), NUM)
-    values = [-loss.loss(model, guide, x) / NUM for loss in (Bound(1, 1.0), Bound(5, 0.5), Bound(5), Bound(50))]
+    values = [
+        -loss.loss(model, guide, x) / NUM
+        for loss in (Bound(1, 1.0), Bound(5, 0.5), Bound(5), Bound(50))
+    ]
     assert values == sorted(values) and values[-1] < model.log_px(x[:1]).item() + 0.05
 
 
@@ -94,7 +135,9 @@ def test_free_nats() -> None:
     plain = TraceMeanField_ELBO().loss(model, guide, x)
     torch.manual_seed(0)
     assert FreeBits(0.0).loss(model, guide, x) == pytest.approx(plain, rel=1e-5)
-    rate = torch.distributions.kl_divergence(guide.q(x).base_dist, torch.distributions.Normal(torch.zeros(6, 2), 1.0))
+    rate = torch.distributions.kl_divergence(
+        guide.q(x).base_dist, torch.distributions.Normal(torch.zeros(6, 2), 1.0)
+    )
     nats = rate.mean(0).mean().item()  # one unit above, one below
     torch.manual_seed(0)
     raised = 6 * (rate.mean(0).clamp(min=nats) - rate.mean(0)).sum()
@@ -102,7 +145,8 @@ def test_free_nats() -> None:
     assert FreeBits(nats).loss(model, guide, x) == pytest.approx(plain + raised.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("family", [MeanField, FullRank])  # analytic KL, and log q - log p at the draw
+# analytic KL, and log q - log p at the draw
+@pytest.mark.parametrize("family", [MeanField, FullRank])
 @pytest.mark.parametrize("value", [0.0, 0.25, 4.0])
 def test_free_nats_are_weighed_by_beta(family: type[MeanField], value: float) -> None:
     model, x = LinearGaussian(4, 2), torch.randn(6, 4)
@@ -124,7 +168,14 @@ def test_free_nats_are_weighed_by_beta(family: type[MeanField], value: float) ->
 @pytest.mark.parametrize("engine", ["svi", "compiled"])
 def test_beta_and_warm_up_reach_free_nats_in_fit(engine: str) -> None:
     x = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
-    options = {"epochs": 2, "batch_size": 32, "valid": 0, "engine": engine, "quiet": True, "device": "cpu"}
+    options = {
+        "epochs": 2,
+        "batch_size": 32,
+        "valid": 0,
+        "engine": engine,
+        "quiet": True,
+        "device": "cpu",
+    }
     options["warmup_epochs"] = 0
     for changes in ({"beta": 4.0}, {"warmup_epochs": 2.0}):
         told = {}
@@ -193,10 +244,14 @@ class Shared(nn.Module):
             pyro.sample("z", dist.Normal((x.reshape(-1, *(1,) * (-1 - self.dim)) - w) / 2, 0.7))
 
 
-@pytest.mark.parametrize("loss", [Bound(4), Bound(4, 1.0), Bound(1, 1.0), ScoreFunction(4), ScoreFunction(1)])
+@pytest.mark.parametrize(
+    "loss", [Bound(4), Bound(4, 1.0), Bound(1, 1.0), ScoreFunction(4), ScoreFunction(1)]
+)
 def test_a_latent_of_all_data_is_refused_where_it_would_count_for_each(loss: Trace_ELBO) -> None:
     program, x = Shared(), torch.randn(10)
-    with pytest.raises(ValueError, match=r"sites \['w'\] are outside the plate of the data .*use Trace_ELBO"):
+    with pytest.raises(
+        ValueError, match=r"sites \['w'\] are outside the plate of the data .*use Trace_ELBO"
+    ):
         loss.loss_and_grads(program, program.guide, x)
     loss.loss_and_grads(program, program.guide, x[:1])  # of one datum it is
 
@@ -217,12 +272,21 @@ def test_a_data_plate_elsewhere_and_two_plates_are_refused() -> None:
 
 
 @pytest.mark.parametrize("engine", ["svi", "compiled"])
-@pytest.mark.parametrize("loss", [Bound(3, 0.0, True), Bound(1, 1.0, True), ScoreFunction(2, True), FreeBits(0.2)])
+@pytest.mark.parametrize(
+    "loss", [Bound(3, 0.0, True), Bound(1, 1.0, True), ScoreFunction(2, True), FreeBits(0.2)]
+)
 def test_through_fit(loss: Trace_ELBO, engine: str) -> None:
     x = torch.randn(64, 5)
     model, guide = LinearGaussian(5, 2), Amortized(MeanField(2), MLP(5, ()))
     adam = partial(torch.optim.Adam, lr=0.02)
-    options = {"epochs": 8, "batch_size": 32, "optimizer": adam, "loss": loss, "engine": engine, "quiet": True}
+    options = {
+        "epochs": 8,
+        "batch_size": 32,
+        "optimizer": adam,
+        "loss": loss,
+        "engine": engine,
+        "quiet": True,
+    }
     run = fit(model, guide, x, **options)  # type: ignore[arg-type]
     assert run.history[-1]["train_loss"] < run.history[0]["train_loss"]
 

@@ -42,7 +42,9 @@ def test_elbo_is_minus_rate_and_distortion() -> None:
 
 
 @pytest.mark.parametrize("num_particles", [1, 7, 300])
-def test_result_does_not_depend_on_the_byte_budget(num_particles: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_does_not_depend_on_the_byte_budget(
+    num_particles: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(importance, "_ROWS", 1000)  # several noise blocks, with an uneven last one
     model, guide, x = make(21)
     whole = log_evidence(model, guide, x, num_particles=num_particles, max_bytes=2**30)
@@ -53,13 +55,18 @@ def test_result_does_not_depend_on_the_byte_budget(num_particles: int, monkeypat
 
 
 def test_memory_is_bounded_by_the_budget() -> None:
-    model, guide, x = VAE((64,), 2, (8,)), Amortized(MeanField(2), MLP(64, (8,))), torch.zeros(40, 64)
+    model, guide, x = (
+        VAE((64,), 2, (8,)),
+        Amortized(MeanField(2), MLP(64, (8,))),
+        torch.zeros(40, 64),
+    )
     rows: list[int] = []
     model.decoder.register_forward_hook(lambda module, inputs, out: rows.append(out.numel() * 4))
     for num_particles, budget in ((1000, 2**20), (1, 2**12)):
         rows.clear()
         log_evidence(model, guide, x, num_particles=num_particles, num_scouts=0, max_bytes=budget)
-        assert max(rows[3:]) * 4 <= budget, max(rows)  # the first runs are the checks, on a few data
+        # the first runs are the checks, on a few data
+        assert max(rows[3:]) * 4 <= budget, max(rows)
         assert len(rows) > 10
 
 
@@ -70,7 +77,9 @@ def test_seeded_and_the_caller_s_noise_is_untouched() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(99)
     assert torch.equal(log_evidence(model, guide, x, num_particles=20, seed=3).log_px, first.log_px)
-    assert not torch.equal(log_evidence(model, guide, x, num_particles=20, seed=4).log_px, first.log_px)
+    assert not torch.equal(
+        log_evidence(model, guide, x, num_particles=20, seed=4).log_px, first.log_px
+    )
 
 
 def test_no_two_data_share_noise() -> None:
@@ -83,7 +92,11 @@ def test_no_two_data_share_noise() -> None:
 def test_bounds_rise_with_the_number_of_particles() -> None:
     model, guide, x = make(400)
     estimates = [log_evidence(model, guide, x, num_particles=s) for s in (1, 10, 100)]
-    values = [estimates[0].elbo, *(e.log_px for e in estimates[1:]), model.log_px(x).detach().double()]
+    values = [
+        estimates[0].elbo,
+        *(e.log_px for e in estimates[1:]),
+        model.log_px(x).detach().double(),
+    ]
     for low, high in pairwise(values):
         difference = high - low
         assert difference.mean() > -5 * standard_error(difference), (low.mean(), high.mean())
@@ -95,7 +108,9 @@ def test_bias_falls_like_one_over_s() -> None:
     guide = near_posterior(model, x, 1.4)  # wider than the posterior: healthy weights
     gaps = []
     for s in (20, 80):
-        seeds = [log_evidence(model, guide, x, num_particles=s, seed=seed).log_px for seed in range(20)]
+        seeds = [
+            log_evidence(model, guide, x, num_particles=s, seed=seed).log_px for seed in range(20)
+        ]
         gap = model.log_px(x) - torch.stack(seeds)
         gaps.append((gap.mean().item(), (gap.mean(1).std() / math.sqrt(20)).item()))
     (first, e1), (second, e2) = gaps
@@ -115,7 +130,9 @@ def test_a_local_guide_s_rows_follow_the_index() -> None:
 def test_rows_are_never_guessed_for_other_data() -> None:
     model, _, x = make(40)
     guide = near_posterior(model, x, 1.0)
-    with pytest.raises(ValueError, match="got none for 3 data, but the guide has parameters for 40"):
+    with pytest.raises(
+        ValueError, match="got none for 3 data, but the guide has parameters for 40"
+    ):
         log_evidence(model, guide, x[:3], num_particles=5)
     with pytest.raises(ValueError, match="got rows 5 to 40, expected 0 to 40 - 1"):
         log_evidence(model, guide, x[:2], torch.tensor([5, 40]), num_particles=5)
@@ -136,15 +153,25 @@ def test_summary_is_means_with_errors() -> None:
     est = log_evidence(*make(), num_particles=30)
     summary = est.summary()
     assert summary["log_px"] == est.mean == pytest.approx(est.log_px.sum().item() / 30)
-    assert summary["log_px_error"] == est.std_error == pytest.approx(est.log_px.std().item() / math.sqrt(30))
-    assert summary["log_px_monte_carlo_error"] == pytest.approx(est.log_px_error.square().sum().sqrt().item() / 30)
+    assert (
+        summary["log_px_error"]
+        == est.std_error
+        == pytest.approx(est.log_px.std().item() / math.sqrt(30))
+    )
+    assert summary["log_px_monte_carlo_error"] == pytest.approx(
+        est.log_px_error.square().sum().sqrt().item() / 30
+    )
     assert summary["num_particles"] == 30 and summary["num_data"] == 30
 
 
 def test_one_particle_and_one_datum_have_unknown_errors() -> None:
     model, guide, x = make(1)
     est = log_evidence(model, guide, x, num_particles=1)
-    assert est.log_px_error.isnan().all() and est.elbo_error.isnan().all() and math.isnan(est.std_error)
+    assert (
+        est.log_px_error.isnan().all()
+        and est.elbo_error.isnan().all()
+        and math.isnan(est.std_error)
+    )
     assert math.isnan(est.share_above_threshold)
 
 

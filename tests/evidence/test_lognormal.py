@@ -34,8 +34,13 @@ def chains(log_w: Tensor) -> Annealed:
 
 
 def gamma(spread: float, sign: float, size: float = 16.0) -> Tensor:
-    """Log-weights `(16, 4000)` of a skewed distribution, E[w] = 1; their skewness is 2 / sqrt(size)."""
-    drawn = sign * spread * (torch._standard_gamma(torch.full((16, 4000), size).double()) - size) / size**0.5
+    """Log-weights `(16, 4000)` of a skew distribution, E[w] = 1; skewness 2 / sqrt(size)."""
+    drawn = (
+        sign
+        * spread
+        * (torch._standard_gamma(torch.full((16, 4000), size).double()) - size)
+        / size**0.5
+    )
     scale = sign * spread / size**0.5
     return drawn + scale * size + size * math.log(1 - scale)
 
@@ -65,7 +70,11 @@ def test_sixteen_chains_cover(draw: Callable[[float], Tensor], spread: float) ->
 def test_chains_that_spread_too_far_close_no_interval() -> None:
     made = chains(5.0 * torch.randn(16, 200).double())
     _, upper = made.interval()
-    assert upper[~made.reliable].isposinf().all() and not made.reliable.all() and math.isinf(made.mean_interval()[1])
+    assert (
+        upper[~made.reliable].isposinf().all()
+        and not made.reliable.all()
+        and math.isinf(made.mean_interval()[1])
+    )
 
 
 @pytest.mark.parametrize(("dim", "num_temperatures"), [(10, 50), (30, 50)])

@@ -11,7 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vae import MLP, VAE, Amortized, ExactGuide, LinearGaussian, Local, MeanField, SemiAmortized, log_evidence
+from pyro_vae import (
+    MLP,
+    VAE,
+    Amortized,
+    ExactGuide,
+    LinearGaussian,
+    Local,
+    MeanField,
+    SemiAmortized,
+    log_evidence,
+)
 from pyro_vae.evidence import by_importance, by_quadrature
 from pyro_vae.evidence.best import Best
 from pyro_vae.evidence.estimate import Estimate
@@ -49,7 +59,9 @@ class Narrow(nn.Module):
         q = self.posterior(x)
         with pyro.plate("data", len(x), dim=-1):
             mean = q.mean + self.shift * q.stddev
-            return pyro.sample("latent", dist.MultivariateNormal(mean, scale_tril=self.width * q.scale_tril))
+            return pyro.sample(
+                "latent", dist.MultivariateNormal(mean, scale_tril=self.width * q.scale_tril)
+            )
 
 
 @pytest.mark.parametrize("dim", [1, 2])
@@ -68,7 +80,9 @@ def test_quadrature_finds_a_posterior_far_narrower_than_the_prior(sigma: float) 
     model = LinearGaussian(3, 2, sigma=sigma).double()
     x = model.sample(3)
     found = by_quadrature(model, x, num_points=51)
-    assert ((found.log_px - model.log_px(x)).abs() <= found.log_px_error + 1e-6).all() and found.reliable.all()
+    assert (
+        (found.log_px - model.log_px(x)).abs() <= found.log_px_error + 1e-6
+    ).all() and found.reliable.all()
 
 
 def folded(sigma: float) -> Any:
@@ -95,7 +109,9 @@ def test_quadrature_loses_no_mode_without_saying_so(sigma: float) -> None:
     lower, upper = found.interval()
     assert ((lower <= truth) & (truth <= upper))[~found.reliable].all()
     assert sigma < 0.2 or found.reliable.all()
-    chosen = log_evidence(model, prior(model), x, method="best", num_particles=2000, num_temperatures=20)
+    chosen = log_evidence(
+        model, prior(model), x, method="best", num_particles=2000, num_temperatures=20
+    )
     assert chosen.method.startswith("quadrature") == bool(found.reliable.all())
     if found.reliable.all():  # an error of discretisation stays one
         torch.testing.assert_close(chosen.interval(0.5), found.interval())
@@ -103,7 +119,12 @@ def test_quadrature_loses_no_mode_without_saying_so(sigma: float) -> None:
 
 def test_an_error_of_discretisation_is_no_noise() -> None:
     made = Integrated(
-        torch.tensor([-10.0, -12.0]).double(), torch.tensor([0.001, 45.0]).double(), 1.0, 0.0, 0, num_points=51
+        torch.tensor([-10.0, -12.0]).double(),
+        torch.tensor([0.001, 45.0]).double(),
+        1.0,
+        0.0,
+        0,
+        num_points=51,
     )
     lower, upper = made.interval()
     assert lower[0] == pytest.approx(-10.001) and upper[0] == pytest.approx(-9.999)
@@ -144,9 +165,18 @@ def test_best_takes_the_closed_form_then_quadrature_then_weights_then_chains() -
     good = log_evidence(Hidden(model), ExactGuide(model), x, method="best", num_particles=500)
     assert good.method == "importance(S=500)" and "can be believed" in good.verdict
     bad = log_evidence(
-        Hidden(model), Narrow(model, 0.4, 1.5), x, method="best", num_particles=500, num_temperatures=300
+        Hidden(model),
+        Narrow(model, 0.4, 1.5),
+        x,
+        method="best",
+        num_particles=500,
+        num_temperatures=300,
     )
-    assert bad.method.startswith("AIS") and bad.verdict.startswith("importance sampling is ") and len(bad.tried) == 2
+    assert (
+        bad.method.startswith("AIS")
+        and bad.verdict.startswith("importance sampling is ")
+        and len(bad.tried) == 2
+    )
     low = bad.tried["importance(S=500)"].mean
     assert f"is {bad.mean - low:.2f} +-" in bad.verdict and bad.verdict.endswith("use annealed")
     assert ((bad.log_px - model.log_px(x)).abs() < 5 * bad.log_px_error + 0.05).all()
@@ -177,7 +207,9 @@ def test_a_defensive_share_of_the_prior_bounds_the_weights() -> None:
     assert ((mixed.log_px - exact).abs() < 5 * mixed.log_px_error).all()
     assert mixed.pareto_k.median() < 0.5 < alone.pareto_k.median()
     right = by_importance(model, ExactGuide(model), x, num_particles=4000, defensive=0.25)
-    assert ((right.log_px - exact).abs() < 5 * right.log_px_error).all() and right.log_px_error.max() < 0.02
+    assert (
+        (right.log_px - exact).abs() < 5 * right.log_px_error
+    ).all() and right.log_px_error.max() < 0.02
     few = by_importance(model, lost, x, num_particles=4, defensive=0.1)
     assert not torch.equal(few.log_px, by_importance(model, lost, x, num_particles=4).log_px)
     semi = SemiAmortized(Amortized(MeanField(2), MLP(5, ())).double(), model, num_steps=2)
@@ -196,7 +228,8 @@ def test_more_particles_where_they_are_needed() -> None:
     assert ((found.log_px - model.log_px(x)).abs() < 5 * found.log_px_error).all()
     stopped = log_evidence(model, guide, x, num_particles=100, target_error=1e-9, budget=0.5)
     assert stopped.seconds < 5 and stopped.log_px_error.max() > 1e-9
-    one = log_evidence(model, guide, x, num_particles=1, target_error=0.1)  # whose error is unknown at first
+    # whose error is unknown at first
+    one = log_evidence(model, guide, x, num_particles=1, target_error=0.1)
     assert one.log_px_error.max() <= 0.1
     with pytest.raises(ValueError, match=r"target_error: got 0\.0"):
         log_evidence(model, guide, x, target_error=0.0)
@@ -234,7 +267,9 @@ def estimate(log_px: list[float], error: list[float], reliable: list[bool]) -> E
 def test_intervals_are_open_where_the_error_is_not_believed() -> None:
     made = estimate([-10.0, -20.0], [0.1, 0.2], [True, False])
     lower, upper = made.interval(0.95)
-    torch.testing.assert_close(lower, torch.tensor([-9.995 - 0.196, -20.0 - 0.392]).double(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        lower, torch.tensor([-9.995 - 0.196, -20.0 - 0.392]).double(), atol=1e-3, rtol=0
+    )
     assert upper[0] == pytest.approx(-9.995 + 0.196, abs=1e-3) and math.isinf(upper[1])
     assert math.isinf(made.mean_interval()[1]) and "at least" in interval_text(made)
     assert "vouched for on 50.0%" in plain_verdict(made)
@@ -248,10 +283,12 @@ def test_intervals_are_open_where_the_error_is_not_believed() -> None:
 
 @pytest.mark.parametrize("method", ["importance", "annealed"])
 def test_intervals_cover(method: str) -> None:
-    """100 data at once, each an independent run; the full count over 500 seeds is in experiments/evidence.py."""
+    """100 data at once, each an independent run; 500 seeds are in experiments/evidence.py."""
     model, x = make(2, 1)
     x = x.expand(100, -1).contiguous()
-    options: dict[str, Any] = {"num_particles": 400} if method == "importance" else {"num_temperatures": 60}
+    options: dict[str, Any] = (
+        {"num_particles": 400} if method == "importance" else {"num_temperatures": 60}
+    )
     found = log_evidence(model, Narrow(model, 1.3), x, method=method, **options)
     lower, upper = found.interval(0.95)
     exact = model.log_px(x)

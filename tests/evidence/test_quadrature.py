@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_vae import VAE, Family, FullRank, Local, LowRank, MeanField, SplineFlow, fit_local, log_evidence
+from pyro_vae import (
+    VAE,
+    Family,
+    FullRank,
+    Local,
+    LowRank,
+    MeanField,
+    SplineFlow,
+    fit_local,
+    log_evidence,
+)
 
 FAMILIES: dict[str, Family] = {
     "mean-field": MeanField(2),
@@ -21,7 +31,9 @@ NUM, SIDE = 6, 401
 
 @pytest.fixture(scope="module")
 def problem() -> tuple[VAE, Tensor, Tensor, Tensor, float]:
-    """A curved decoder, data of its own, the grid `(G, 2)`, log p(x, z) on it `(G, NUM)`, and the area of a cell."""
+    """A curved decoder, data of its own, the grid `(G, 2)`, log p(x, z) on it `(G, NUM)`, and the
+    area of a cell.
+    """
     torch.manual_seed(1)
     model = VAE((1, 4, 4), 2, (16,)).double().requires_grad_(False).eval()
     for p in model.parameters():
@@ -36,7 +48,9 @@ def problem() -> tuple[VAE, Tensor, Tensor, Tensor, float]:
 
 @pytest.fixture(scope="module")
 def elbos(problem: tuple[VAE, Tensor, Tensor, Tensor, float]) -> dict[str, Tensor]:
-    """Each family's best ELBO of each datum, by quadrature, held to everything that it must be equal to on the way."""
+    """Each family's best ELBO of each datum, by quadrature, held to everything that it must be
+    equal to on the way.
+    """
     model, x, grid, joint, cell = problem
     log_px = torch.logsumexp(joint, 0) + math.log(cell)
     found = {}
@@ -55,7 +69,8 @@ def elbos(problem: tuple[VAE, Tensor, Tensor, Tensor, float]) -> dict[str, Tenso
 
 
 @pytest.mark.parametrize(
-    ("poorer", "richer"), [("mean-field", "low-rank"), ("low-rank", "full-rank"), ("full-rank", "flow")]
+    ("poorer", "richer"),
+    [("mean-field", "low-rank"), ("low-rank", "full-rank"), ("full-rank", "flow")],
 )
 def test_a_richer_family_is_never_worse(elbos: dict[str, Tensor], poorer: str, richer: str) -> None:
     gain = elbos[richer] - elbos[poorer]

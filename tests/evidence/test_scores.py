@@ -29,18 +29,32 @@ FIELDS = ("log_px", "elbo", "rate", "distortion", "ess", "log_px_error")
 def test_compiled_equals_pyro(
     num: int, num_particles: int, max_bytes: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importance, "_ROWS", 4000)  # several noise blocks, blocks of data and chunks, all uneven
-    monkeypatch.setattr("pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module)
+    # several noise blocks, blocks of data and chunks, all uneven
+    monkeypatch.setattr(importance, "_ROWS", 4000)
+    monkeypatch.setattr(
+        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
+    )
     captures: list[int] = []
     build = Compiled._build
-    monkeypatch.setattr(Compiled, "_build", lambda self, *a: captures.append(id(self)) or build(self, *a))
+    monkeypatch.setattr(
+        Compiled, "_build", lambda self, *a: captures.append(id(self)) or build(self, *a)
+    )
     model, guide, x = make(num)
     a, b = (
-        log_evidence(model, guide, x, num_particles=num_particles, engine=engine, max_bytes=max_bytes)  # type: ignore[arg-type]
+        log_evidence(
+            model,
+            guide,
+            x,
+            num_particles=num_particles,
+            engine=engine,  # type: ignore[arg-type]
+            max_bytes=max_bytes,
+        )
         for engine in ("compiled", "pyro")
     )
     for name in FIELDS:
-        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=1e-4, atol=1e-4, equal_nan=True)
+        torch.testing.assert_close(
+            getattr(a, name), getattr(b, name), rtol=1e-4, atol=1e-4, equal_nan=True
+        )
     assert len(captures) == len(set(captures)) == 2  # one shape for all chunks
 
 
@@ -56,11 +70,16 @@ def test_through_the_compiler() -> None:
 
 
 def test_local_guides_read_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module)
+    monkeypatch.setattr(
+        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
+    )
     model, guide, x = LinearGaussian(5, 2), Local(MeanField(2), 40), torch.randn(3, 5)
     torch.nn.init.normal_(guide.table)
     index = torch.tensor([31, 2, 7])
-    a, b = (log_evidence(model, guide, x, index, num_particles=50, engine=e) for e in ("compiled", "pyro"))  # type: ignore[arg-type]
+    a, b = (
+        log_evidence(model, guide, x, index, num_particles=50, engine=e)  # type: ignore[arg-type]
+        for e in ("compiled", "pyro")
+    )
     torch.testing.assert_close(a.log_px, b.log_px, rtol=1e-5, atol=1e-5)
 
 
@@ -78,10 +97,14 @@ class Branch(nn.Module):
         with pyro.plate("data", len(x), dim=-1):
             z = pyro.sample("latent", dist.Normal(torch.zeros(DIM), 1.0).to_event(1))
             logits = z.sum(-1)[..., None].expand(*z.shape[:-1], 64).unflatten(-1, SHAPE)
-            pyro.sample("obs", dist.Bernoulli(logits=logits if x.sum() > 0 else -logits).to_event(3), obs=x)
+            pyro.sample(
+                "obs", dist.Bernoulli(logits=logits if x.sum() > 0 else -logits).to_event(3), obs=x
+            )
 
 
-def test_what_cannot_be_compiled_runs_by_pyro_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_compiled_runs_by_pyro_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     _, guide, x = make(20)
     with pytest.raises(ValueError, match="cannot be compiled: it looks at the value"):
         log_evidence(Branch(), guide, x, num_particles=50, engine="compiled")
@@ -95,7 +118,8 @@ def test_what_cannot_be_compiled_runs_by_pyro_with_a_warning(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"engine": "svi"}, "engine: got 'svi'"), ({"precision": "half"}, "precision: got 'half'")]
+    ("change", "message"),
+    [({"engine": "svi"}, "engine: got 'svi'"), ({"precision": "half"}, "precision: got 'half'")],
 )
 def test_bad_arguments(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -103,8 +127,13 @@ def test_bad_arguments(change: dict[str, object], message: str) -> None:
 
 
 def test_grey_values_are_scored_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module)
+    monkeypatch.setattr(
+        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
+    )
     _, guide, x = make(4)
     model = VAE(SHAPE, DIM, (8,), Bernoulli(grey=True))
-    a, b = (log_evidence(model, guide, x * 0.4, num_particles=9, engine=e) for e in ("compiled", "pyro"))  # type: ignore[arg-type]
+    a, b = (
+        log_evidence(model, guide, x * 0.4, num_particles=9, engine=e)  # type: ignore[arg-type]
+        for e in ("compiled", "pyro")
+    )
     torch.testing.assert_close(a.log_px, b.log_px, rtol=1e-5, atol=1e-5)

@@ -13,7 +13,7 @@ from pyro_vae.evidence.weights import log_mean_exp
 
 
 def pareto(shape: float, num_particles: int, repetitions: int) -> Tensor:
-    """Log-weights `(S, R)` of a generalised Pareto distribution, `shape` k > 0, of mean 1 / (1 - k)."""
+    """Log-weights `(S, R)` of generalised Pareto weights, `shape` k > 0, of mean 1 / (1 - k)."""
     uniform = torch.rand(num_particles, repetitions, dtype=torch.double)
     return torch.log((uniform**-shape - 1) / shape)
 
@@ -21,7 +21,8 @@ def pareto(shape: float, num_particles: int, repetitions: int) -> Tensor:
 @pytest.mark.parametrize("shape", [0.3, 0.5, 0.7, 1.0])
 def test_the_limit_is_above_the_shape(shape: float) -> None:
     found = tail(pareto(shape, 1000, 400)).limit
-    assert (found > shape).double().mean() > 0.85  # 1.5 standard errors: 93%, less what the prior of k takes
+    # 1.5 standard errors: 93%, less what the prior of k takes
+    assert (found > shape).double().mean() > 0.85
     assert shape > 0.7 or found.median() < shape + 0.4
 
 

@@ -22,7 +22,9 @@ from pyro_vae.programs.traces import prior
 
 
 class Distorted:
-    """The exact posterior of a linear-Gaussian model, its deviations times `width`, shifted by `shift` of them."""
+    """The exact posterior of a linear-Gaussian model, its deviations times `width`, shifted by
+    `shift` of them.
+    """
 
     def __init__(self, model: LinearGaussian, width: float = 1.0, shift: float = 0.0) -> None:
         self.posterior, self.width, self.shift = model.posterior, width, shift
@@ -30,7 +32,9 @@ class Distorted:
     def __call__(self, x: Tensor, index: Tensor | None = None) -> None:
         q = self.posterior(x)
         with pyro.plate("data", len(x), dim=-1):
-            moved = dist.MultivariateNormal(q.mean + self.shift * q.stddev, scale_tril=self.width * q.scale_tril)
+            moved = dist.MultivariateNormal(
+                q.mean + self.shift * q.stddev, scale_tril=self.width * q.scale_tril
+            )
             pyro.sample("latent", moved)
 
 
@@ -45,9 +49,13 @@ def linear_gaussian(dim: int, repetitions: int) -> tuple[LinearGaussian, Tensor]
     ("width", "shift", "least", "most"),
     [(0.7, 0.0, 0.0, 0.4), (0.8, 0.0, 0.1, 0.8), (1.0, 0.5, 0.2, 1.0), (1.3, 0.0, 0.99, 1.0)],
 )
-def test_closed_intervals_hold_the_truth(width: float, shift: float, least: float, most: float) -> None:
+def test_closed_intervals_hold_the_truth(
+    width: float, shift: float, least: float, most: float
+) -> None:
     model, x = linear_gaussian(4, 400)
-    found = by_importance(model, Distorted(model, width, shift), x, num_particles=1000, num_scouts=1)
+    found = by_importance(
+        model, Distorted(model, width, shift), x, num_particles=1000, num_scouts=1
+    )
     lower, upper = found.interval()
     exact, closed = model.log_px(x), upper.isfinite()
     assert least <= closed.double().mean() <= most
@@ -68,8 +76,18 @@ def test_an_exact_guide_has_an_interval_of_rounding_and_it_holds() -> None:
 
 def test_too_few_particles_close_no_interval() -> None:
     model, x = linear_gaussian(2, 5)
-    assert by_importance(model, Distorted(model, 1.2), x, num_particles=2 * FEWEST - 1).interval()[1].isposinf().all()
-    assert by_importance(model, Distorted(model, 1.2), x, num_particles=1000).interval()[1].isfinite().all()
+    assert (
+        by_importance(model, Distorted(model, 1.2), x, num_particles=2 * FEWEST - 1)
+        .interval()[1]
+        .isposinf()
+        .all()
+    )
+    assert (
+        by_importance(model, Distorted(model, 1.2), x, num_particles=1000)
+        .interval()[1]
+        .isfinite()
+        .all()
+    )
 
 
 def test_a_target_is_not_met_by_an_error_that_nothing_vouches_for() -> None:
@@ -87,7 +105,11 @@ def folded(x: Tensor, index: Tensor | None = None) -> None:
     """x_1 = |z_1| + noise, the other values straight: two modes, mirror images of each other."""
     with pyro.plate("data", len(x), dim=-1):
         z = pyro.sample("latent", dist.Normal(torch.zeros_like(x[0]), 3.0).to_event(1))
-        pyro.sample("obs", dist.Normal(torch.cat([z[..., :1].abs(), z[..., 1:]], -1), 0.3).to_event(1), obs=x)
+        pyro.sample(
+            "obs",
+            dist.Normal(torch.cat([z[..., :1].abs(), z[..., 1:]], -1), 0.3).to_event(1),
+            obs=x,
+        )
 
 
 def one_mode(x: Tensor, index: Tensor | None = None) -> None:
@@ -99,7 +121,8 @@ def both_modes(x: Tensor, index: Tensor | None = None) -> None:
     mirror = torch.cat([-x[:, :1], x[:, 1:]], -1)
     with pyro.plate("data", len(x), dim=-1):
         mixture = dist.MixtureSameFamily(
-            dist.Categorical(torch.ones(len(x), 2)), dist.Normal(torch.stack([x, mirror], 1), 0.3).to_event(1)
+            dist.Categorical(torch.ones(len(x), 2)),
+            dist.Normal(torch.stack([x, mirror], 1), 0.3).to_event(1),
         )
         pyro.sample("latent", mixture)
 
@@ -112,7 +135,11 @@ def test_a_missed_mode_is_found_and_opens_every_interval(dim: int) -> None:
     assert found.blind.all() and not found.reliable.any() and found.interval()[1].isposinf().all()
     assert found.summary()["share_blind"] == 1.0
     chains = by_annealing(folded, x[:5], guide=one_mode, num_temperatures=20)
-    assert chains.blind.all() and chains.interval()[1].isposinf().all() and math.isinf(chains.mean_interval()[1])
+    assert (
+        chains.blind.all()
+        and chains.interval()[1].isposinf().all()
+        and math.isinf(chains.mean_interval()[1])
+    )
     assert not by_annealing(folded, x[:5], num_temperatures=20).blind.any()  # from the prior
 
 
@@ -124,7 +151,9 @@ def test_a_guide_that_has_both_modes_is_left_in_peace() -> None:
 @pytest.mark.parametrize(("width", "shift"), [(0.6, 0.0), (1.0, 0.0), (1.5, 0.0), (1.0, 0.5)])
 def test_a_guide_of_one_mode_is_left_in_peace(width: float, shift: float) -> None:
     model, x = linear_gaussian(10, 100)
-    assert not by_importance(model, Distorted(model, width, shift), x, num_particles=200).blind.any()
+    assert not by_importance(
+        model, Distorted(model, width, shift), x, num_particles=200
+    ).blind.any()
 
 
 def test_scouts_look_only_where_they_can_and_are_seeded() -> None:
@@ -134,7 +163,11 @@ def test_scouts_look_only_where_they_can_and_are_seeded() -> None:
     def spread(x: Tensor, index: Tensor | None = None) -> None:
         with pyro.plate("data", len(x), dim=-1):
             scale = pyro.sample("scale", dist.LogNormal(0.0, 1.0))
-            pyro.sample("obs", dist.Normal(0.0, scale[..., None]).expand([*scale.shape, 2]).to_event(1), obs=x)
+            pyro.sample(
+                "obs",
+                dist.Normal(0.0, scale[..., None]).expand([*scale.shape, 2]).to_event(1),
+                obs=x,
+            )
 
     with evaluation(device=x.device):
         assert not unreached(spread, answer(scale=dist.LogNormal(0.0, 1.0)), x, index).any()
@@ -184,19 +217,30 @@ def answer(**sites: Any) -> Callable[..., None]:
         (flat(dist.Uniform(0.0, 1.0)), answer(z=dist.Uniform(0.0, 0.5))),
         (flat(dist.Normal(0.0, 1.0)), answer(z=dist.Uniform(-1.0, 1.0))),
     ],
-    ids=["a positive latent", "beside a positive latent", "half of the prior's support", "a part of the line"],
+    ids=[
+        "a positive latent",
+        "beside a positive latent",
+        "half of the prior's support",
+        "a part of the line",
+    ],
 )
 def test_the_prior_s_own_draws_object_where_no_scout_can(model: Any, guide: Any) -> None:
     x = torch.ones(10, 1)
     found = by_importance(model, guide, x, num_particles=1000)
     assert found.blind.all() and found.interval()[1].isposinf().all()
-    assert "can be believed" not in log_evidence(model, guide, x[:2], method="best", num_temperatures=10).verdict
+    assert (
+        "can be believed"
+        not in log_evidence(model, guide, x[:2], method="best", num_temperatures=10).verdict
+    )
     assert not by_importance(model, prior(model), x, num_particles=1000).blind.any()
 
 
 def test_chains_from_a_part_of_the_line_vouch_for_nothing() -> None:
     found = by_annealing(
-        flat(dist.Normal(0.0, 1.0)), torch.ones(5, 1), guide=answer(z=dist.Uniform(-1.0, 1.0)), num_temperatures=20
+        flat(dist.Normal(0.0, 1.0)),
+        torch.ones(5, 1),
+        guide=answer(z=dist.Uniform(-1.0, 1.0)),
+        num_temperatures=20,
     )
     assert found.log_px.mean() < -1.7 and found.log_px_error.max() < 0.05  # exact: -1.419
     assert found.blind.all() and found.interval()[1].isposinf().all()
@@ -210,7 +254,9 @@ def test_intervals_of_weights_that_are_partly_zero_are_numbers() -> None:
 
     x = torch.linspace(0.2, 2, 20)[:, None]
     grid = torch.linspace(0, 40, 400_001).double()
-    exact = torch.stack([(dist.Normal(grid, 1.0).log_prob(row) - grid).logsumexp(0) for row in x]) + math.log(1e-4)
+    exact = torch.stack(
+        [(dist.Normal(grid, 1.0).log_prob(row) - grid).logsumexp(0) for row in x]
+    ) + math.log(1e-4)
     found = by_importance(model, answer(z=dist.Normal(0.5, 1.2)), x, num_particles=5000)
     lower, upper = found.interval()
     assert ((lower <= exact) & (exact <= upper)).double().mean() >= 0.85 and lower.isfinite().all()
@@ -251,9 +297,12 @@ def test_weights_on_atoms_vouch_for_nothing() -> None:
             pyro.sample("c", dist.Categorical(torch.tensor([1e-7, 1.0])))
 
     x = torch.tensor([0.0, 4.0])
-    exact = torch.logsumexp(dist.Normal(torch.tensor([0.0, 4.0]), 1.0).log_prob(x[:, None]), -1) - math.log(2)
+    exact = torch.logsumexp(
+        dist.Normal(torch.tensor([0.0, 4.0]), 1.0).log_prob(x[:, None]), -1
+    ) - math.log(2)
     found = by_importance(model, guide, x, num_particles=1000)
-    assert found.log_px[0] < exact[0] - 5 and found.log_px_error[0] < 1e-6  # equal weights, and wrong
+    # equal weights, and wrong
+    assert found.log_px[0] < exact[0] - 5 and found.log_px_error[0] < 1e-6
     assert not found.reliable.any() and found.interval()[1].isposinf().all()
     best = log_evidence(model, guide, x, method="best", num_particles=1000)
     assert "can be believed" not in best.verdict and "lower bound" in best.verdict
@@ -261,19 +310,29 @@ def test_weights_on_atoms_vouch_for_nothing() -> None:
 
 @pytest.mark.parametrize("width", [0.01, 1e-3])
 def test_a_spike_between_grid_points_is_no_small_error(width: float) -> None:
-    def model(x: Tensor, index: Any = None) -> None:  # half of the readings are exact, half are noise
+    # half of the readings are exact, half are noise
+    def model(x: Tensor, index: Any = None) -> None:
         with pyro.plate("data", len(x), dim=-1):
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
-            parts = dist.Normal(torch.stack([z, torch.zeros_like(z)], -1), torch.tensor([width, 1.0]))
-            pyro.sample("obs", dist.MixtureSameFamily(dist.Categorical(torch.ones(2)), parts), obs=x)
+            parts = dist.Normal(
+                torch.stack([z, torch.zeros_like(z)], -1), torch.tensor([width, 1.0])
+            )
+            pyro.sample(
+                "obs", dist.MixtureSameFamily(dist.Categorical(torch.ones(2)), parts), obs=x
+            )
 
     x = torch.tensor([-1.3, -0.44, 0.07, 0.52, 1.9])
-    by_parts = [dist.Normal(0.0, math.hypot(1, width)).log_prob(x), dist.Normal(0.0, 1.0).log_prob(x)]
+    by_parts = [
+        dist.Normal(0.0, math.hypot(1, width)).log_prob(x),
+        dist.Normal(0.0, 1.0).log_prob(x),
+    ]
     exact = torch.logsumexp(torch.stack(by_parts), 0).double() - math.log(2)
     found = by_quadrature(model, x)
     lower, upper = found.interval()
     assert ((lower <= exact) & (exact <= upper)).all()
-    best = log_evidence(model, prior(model), x, method="best", num_particles=1000, num_temperatures=10)
+    best = log_evidence(
+        model, prior(model), x, method="best", num_particles=1000, num_temperatures=10
+    )
     lower, upper = best.interval()
     assert ((lower <= exact) & (exact <= upper)).all()
     assert width > 1e-3 or (~found.reliable | ((found.log_px - exact).abs() < 0.05)).all()

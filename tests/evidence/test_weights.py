@@ -8,10 +8,20 @@ import pytest
 import torch
 from pyro.infer.importance import psis_diagnostic
 
-from pyro_vae.evidence.weights import ess, log_mean_exp, log_mean_exp_error, pareto_k, pareto_threshold, resampled
+from pyro_vae.evidence.weights import (
+    ess,
+    log_mean_exp,
+    log_mean_exp_error,
+    pareto_k,
+    pareto_threshold,
+    resampled,
+)
 
 ARVIZ = version("arviz").split(".")[0]
-REFERENCE = {"0": [0.670657768, 0.290753024, -0.819211249], "1": [0.669900412, 0.290492428, -0.817816334]}
+REFERENCE = {
+    "0": [0.670657768, 0.290753024, -0.819211249],
+    "1": [0.669900412, 0.290492428, -0.817816334],
+}
 
 
 def pareto_log_weights(shape: float, num: int, seed: int = 0) -> torch.Tensor:
@@ -23,7 +33,9 @@ def pareto_log_weights(shape: float, num: int, seed: int = 0) -> torch.Tensor:
 def test_log_mean_exp_is_safe_at_any_size() -> None:
     for offset in (-1e4, 0.0, 1e4):
         log_w = torch.tensor([[0.0], [math.log(3.0)]]) + offset
-        torch.testing.assert_close(log_mean_exp(log_w), torch.tensor([math.log(2.0)], dtype=torch.double) + offset)
+        torch.testing.assert_close(
+            log_mean_exp(log_w), torch.tensor([math.log(2.0)], dtype=torch.double) + offset
+        )
 
 
 def test_ess_between_one_and_all() -> None:
@@ -34,7 +46,7 @@ def test_ess_between_one_and_all() -> None:
 
 
 def test_standard_error_is_the_spread_over_repetitions() -> None:
-    # Log-normal weights: log-mean-exp over 400 repetitions of 500 particles, against the reported error.
+    # Log-normal weights: log-mean-exp over 400 repetitions of 500 particles, against its error.
     log_w = 0.5 * torch.randn(500, 4000, dtype=torch.double)
     estimates, errors = log_mean_exp(log_w), log_mean_exp_error(log_w)
     spread, reported = estimates.std().item(), errors.square().mean().sqrt().item()
@@ -59,11 +71,13 @@ def test_reference_values() -> None:
     u = (torch.arange(1000, dtype=torch.double) + 0.5) / 1000
     normal = torch.distributions.Normal(torch.tensor(0.0).double(), 1.0).icdf(u)
     log_w = torch.stack([-0.7 * (1 - u).log(), normal, u.log()], 1)
-    torch.testing.assert_close(pareto_k(log_w), torch.tensor(REFERENCE[ARVIZ], dtype=torch.double), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        pareto_k(log_w), torch.tensor(REFERENCE[ARVIZ], dtype=torch.double), atol=1e-6, rtol=0
+    )
 
 
 def test_pareto_k_is_pyro_s_psis_diagnostic_up_to_its_fit() -> None:
-    # Pyro fits the same tail by its own estimator; log-normal weights of one datum through a tiny program.
+    # Pyro fits the same tail by its own estimator; log-normal weights of one datum, a tiny program.
     import pyro
     import pyro.distributions as dist
 
@@ -134,7 +148,8 @@ def test_resampling_takes_each_particle_by_its_weight() -> None:
     generator, log_w = torch.Generator().manual_seed(0), torch.randn(50, 3, dtype=torch.double)
     rows = resampled(log_w, generator)
     counts = torch.stack([torch.bincount(rows[:, b], minlength=50) for b in range(3)], 1)
-    assert ((counts - 50 * torch.softmax(log_w, 0)).abs() < 1).all()  # systematic: never off by one or more
+    # systematic: never off by one or more
+    assert ((counts - 50 * torch.softmax(log_w, 0)).abs() < 1).all()
     assert (rows.diff(dim=0) < 0).any()  # in no order
     alike = resampled(torch.zeros(50, 2), generator)
     assert torch.equal(alike.sort(0).values, torch.arange(50)[:, None].expand(50, 2))

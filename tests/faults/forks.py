@@ -1,4 +1,6 @@
-"""The command line in processes that can be killed: one process imports everything once, and forks a child per command."""
+"""The command line in processes that can be killed: one process imports everything once, and forks
+a child per command.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,11 @@ class Forks:
         self.folder, self.number = folder, 0
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         self.server = subprocess.Popen(
-            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, "-c", SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
 
     def __enter__(self) -> Forks:
@@ -62,18 +68,24 @@ class Forks:
 
     @property
     def told(self) -> Path:
-        """Where the last command's stderr is: one for each, since the helpers of a killed one may still write."""
+        """Where the last command's stderr is: one for each, since the helpers of a killed one may
+        still write.
+        """
         return self.folder / f"stderr{self.number}"
 
     def run(self, arguments: str, kill_after: float | threading.Event | None = None) -> int:
-        """The exit code of a command, minus 9 where it was killed: after so many seconds, or once an event is set."""
+        """The exit code of a command, minus 9 where it was killed: after so many seconds, or once
+        an event is set.
+        """
         assert self.server.stdin is not None
         self.number += 1
         self.server.stdin.write(json.dumps([arguments.split(), str(self.told)]) + "\n")
         self.server.stdin.flush()
         child = int(self._read())
         if kill_after is not None:
-            kill_after.wait(300) if isinstance(kill_after, threading.Event) else time.sleep(kill_after)
+            kill_after.wait(300) if isinstance(kill_after, threading.Event) else time.sleep(
+                kill_after
+            )
             os.kill(child, signal.SIGKILL)
         self.server.stdin.write("\n")
         self.server.stdin.flush()

@@ -1,4 +1,6 @@
-"""What a command line is tried on, a folder with a run, data and obstacles; the call itself; and what is there then."""
+"""What a command line is tried on, a folder with a run, data and obstacles; the call itself; and
+what is there then.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ import torch
 from pyro_vae.cli import main
 
 SECONDS = 30  # that a call may take on a machine that is busy; most take a tenth of one
-TINY = "--quiet true --epochs 1 --batch_size 512 --model.hidden [8] --model.latent_dim 3 --guide.hidden [8]"
+TINY = (
+    "--quiet true --epochs 1 --batch_size 512 --model.hidden [8]"
+    " --model.latent_dim 3 --guide.hidden [8]"
+)
 
 
 class Stuck(BaseException):
@@ -87,7 +92,8 @@ def broken_promise(ended: Ended, codes: Sequence[int] = (0, 1, 2)) -> str:
         return f"exit code {ended.code}: {ended.error}"
     if len(errors) != (ended.code != 0):
         return f"exit code {ended.code} and {len(errors)} errors: {ended.error}"
-    rest = re.sub(r"^pyro-vae: warning: .*\n", "", ended.error, flags=re.MULTILINE)  # of a posterior that has collapsed
+    # of a posterior that has collapsed
+    rest = re.sub(r"^pyro-vae: warning: .*\n", "", ended.error, flags=re.MULTILINE)
     if ended.code and rest.strip() != errors[0]:
         return f"more than an error: {ended.error}"
     if re.search(r"Warning\b", ended.error):
@@ -98,7 +104,9 @@ def broken_promise(ended: Ended, codes: Sequence[int] = (0, 1, 2)) -> str:
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """Checksums of all files, and folders, links and pipes, by path; locks left out, which a reader may leave."""
+    """Checksums of all files, and folders, links and pipes, by path; locks left out, which a reader
+    may leave.
+    """
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
@@ -150,7 +158,10 @@ def in_place(root: Path, trained: Path) -> Iterator[Path]:
 
 def train(folder: Path) -> Path:
     """A finished run with figures."""
-    for arguments in (f"train --folder {folder} {TINY}", f"evidence {folder} --num_particles 3 --num_data 5"):
+    for arguments in (
+        f"train --folder {folder} {TINY}",
+        f"evidence {folder} --num_particles 3 --num_data 5",
+    ):
         ended = call(arguments.split())
         assert ended.code == 0, ended
     return folder

@@ -1,4 +1,4 @@
-"""How much of the fault suite runs: the short version in `make test`, the long one by `make faults`."""
+"""How much of the fault suite runs: the short version in `make test`, the long by `make faults`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Random files of data, torn, lying, hostile and right: exit code 2 and one line that names the file, or finite numbers.
+"""Random files of data, torn, lying, hostile and right: exit code 2 and one line that names the
+file, or finite numbers.
 
-A pickle in a file is never run, what a header promises is never allocated before the file is seen to hold it, and an archive
-is not unpacked to more than a computer has.
+A pickle in a file is never run, what a header promises is never allocated before the file is seen
+to hold it, and an archive is not unpacked to more than a computer has.
 """
 
 from __future__ import annotations
@@ -33,7 +34,17 @@ MAX_GROWTH = 2**30  # bytes
 
 Maker = Callable[[random.Random, Path], None]
 SHAPES = [(20, 3), (20, 16), (20, 4, 4), (20, 1, 4, 4), (20, 4, 4, 3), (20,), (10, 1), (40, 5)]
-ODD_SHAPES = [(0, 3), (3, 0), (), (1, 3), (9, 3), (20, 2, 4, 4), (20, 1, 1, 1, 2), (2,) * 20, (20, 0, 0)]
+ODD_SHAPES = [
+    (0, 3),
+    (3, 0),
+    (),
+    (1, 3),
+    (9, 3),
+    (20, 2, 4, 4),
+    (20, 1, 1, 1, 2),
+    (2,) * 20,
+    (20, 0, 0),
+]
 KINDS = ["f4", "f8", "f2", "u1", "i8", "i2", "u8", "?", ">f4", ">i4", "<f8", ">f8", "u2"]
 ODD_KINDS = ["c8", "c16", "S3", "U3", "M8[s]", "m8[s]", "V4", [("a", "f4"), ("b", "i4")], "f16"]
 
@@ -102,7 +113,9 @@ def extreme(rng: random.Random, path: Path) -> None:
     """Numbers at the ends of what their type holds."""
     array = numbers(rng, rng.choice(SHAPES), rng.choice(["f8", "f4", "i8", "u8"]))
     info = np.finfo(array.dtype) if array.dtype.kind == "f" else np.iinfo(array.dtype)
-    ends = [info.max, info.min] + ([info.tiny, info.smallest_subnormal] if array.dtype.kind == "f" else [0, 1])
+    ends = [info.max, info.min] + (
+        [info.tiny, info.smallest_subnormal] if array.dtype.kind == "f" else [0, 1]
+    )
     if rng.random() < 0.3:
         array[...] = rng.choice(ends)
     for _ in range(rng.choice([1, 10])):
@@ -143,7 +156,17 @@ def lying(rng: random.Random, path: Path) -> None:
         ]
     )
     kind = rng.choice(
-        ["'<f4'", "'|O'", "'<f8'", "'|V99999999'", "'<U2147483647'", "'<x4'", "None", "[('a', '<f4')]", "3"]
+        [
+            "'<f4'",
+            "'|O'",
+            "'<f8'",
+            "'|V99999999'",
+            "'<U2147483647'",
+            "'<x4'",
+            "None",
+            "[('a', '<f4')]",
+            "3",
+        ]
     )
     text = rng.choice(
         [
@@ -161,7 +184,9 @@ def lying(rng: random.Random, path: Path) -> None:
         ]
     ).encode()
     version = rng.choice([b"\x01\x00", b"\x01\x00", b"\x02\x00", b"\x03\x00", b"\x09\x00"])
-    length = struct.pack("<H" if version[0] == 1 else "<I", rng.choice([len(text), len(text), 0, 60_000]))
+    length = struct.pack(
+        "<H" if version[0] == 1 else "<I", rng.choice([len(text), len(text), 0, 60_000])
+    )
     path.write_bytes(b"\x93NUMPY" + version + length + text + bytes(rng.choice([0, 240, 10_000])))
 
 
@@ -176,7 +201,9 @@ def pickled(rng: random.Random, path: Path) -> None:
             np.savez(file, train=np.array([Pickled()] * 20, dtype=object), test=np.eye(20))
     else:
         with path.open("wb") as file:
-            np.savez(file, train=np.eye(20), test=np.eye(20), labels=np.array([Pickled()], dtype=object))
+            np.savez(
+                file, train=np.eye(20), test=np.eye(20), labels=np.array([Pickled()], dtype=object)
+            )
 
 
 def noise(rng: random.Random, path: Path) -> None:
@@ -214,7 +241,9 @@ def bomb(rng: random.Random, path: Path) -> None:
     """An archive that unpacks to far more than it holds, or says so, or says less than it does."""
     head = io.BytesIO()
     rows = rng.choice([10**5, 10**7, 3 * 10**8])
-    np.lib.format.write_array_header_1_0(head, {"descr": "<f8", "fortran_order": False, "shape": (rows, 10)})
+    np.lib.format.write_array_header_1_0(
+        head, {"descr": "<f8", "fortran_order": False, "shape": (rows, 10)}
+    )
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         for name in ("train.npy", "test.npy"):
             with packed.open(name, "w", force_zip64=True) as member:
@@ -229,13 +258,28 @@ def bomb(rng: random.Random, path: Path) -> None:
 
 
 def odd_zip(rng: random.Random, path: Path) -> None:
-    with zipfile.ZipFile(path, "w", rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])) as packed:
+    with zipfile.ZipFile(
+        path, "w", rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+    ) as packed:
         for name in rng.sample(
-            ["train.npy", "test.npy", "../out.npy", "/train.npy", "train", "data.pkl", "a/b.npy", ""], 3
+            [
+                "train.npy",
+                "test.npy",
+                "../out.npy",
+                "/train.npy",
+                "train",
+                "data.pkl",
+                "a/b.npy",
+                "",
+            ],
+            3,
         ):
             buffer = io.BytesIO()
             np.save(buffer, plain(rng))
-            packed.writestr(name or "x", rng.choice([buffer.getvalue(), b"", b"nonsense", pickle.dumps(Pickled())]))
+            packed.writestr(
+                name or "x",
+                rng.choice([buffer.getvalue(), b"", b"nonsense", pickle.dumps(Pickled())]),
+            )
 
 
 def pictures(rng: random.Random, path: Path) -> None:
@@ -256,7 +300,9 @@ def pictures(rng: random.Random, path: Path) -> None:
 
 
 def special(rng: random.Random, path: Path) -> None:
-    target = rng.choice(["/dev/zero", "/dev/null", "/dev/full", "missing", "/proc/self/mem", ".", path.name])
+    target = rng.choice(
+        ["/dev/zero", "/dev/null", "/dev/full", "missing", "/proc/self/mem", ".", path.name]
+    )
     path.symlink_to(target)
 
 
@@ -289,15 +335,21 @@ MODELS = [
 
 
 def finite(folder: Path) -> bool:
-    """Whether all that a training has written is finite; columns of what was not measured are empty of numbers."""
+    """Whether all that a training has written is finite; columns of what was not measured are empty
+    of numbers.
+    """
     rows = read_table(folder / "metrics.csv")
     told = [float(row[name]) for row in rows for name in ("train_loss", "beta", "learning_rate")]
     sizes = [value for value in read_json(folder / "data.json").values() if isinstance(value, int)]
     return bool(np.isfinite(told).all()) and min(sizes) > 0
 
 
-def parsed_once(parse: Callable[[Sequence[str]], Namespace]) -> Callable[[Sequence[str]], Namespace]:
-    """The parser of the command line, which takes longer than a file does; the first word is the name of the data."""
+def parsed_once(
+    parse: Callable[[Sequence[str]], Namespace],
+) -> Callable[[Sequence[str]], Namespace]:
+    """The parser of the command line, which takes longer than a file does; the first word is the
+    name of the data.
+    """
     known: dict[str, Namespace] = {}
 
     def again(words: Sequence[str]) -> Namespace:
@@ -326,7 +378,12 @@ def test_random_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ended = call([str(path), *f"train --folder new {options}".split()])
         codes[ended.code] += 1
         told = broken_promise(ended)
-        if not told and ended.code == 2 and path.stem not in ended.error and "error: data:" not in ended.error:
+        if (
+            not told
+            and ended.code == 2
+            and path.stem not in ended.error
+            and "error: data:" not in ended.error
+        ):
             told = f"the file is not named: {ended.error}"
         if not told and ended.code == 0 and not finite(Path("new")):
             told = "numbers that are not finite"
@@ -340,6 +397,9 @@ def test_random_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for made in tmp_path.iterdir():
             shutil.rmtree(made) if made.is_dir() and not made.is_symlink() else made.unlink()
     grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    print(f"{FILES} files, exit codes {dict(codes)}, {len(found)} broken promises, {grown / 2**20:.0f} MiB")
+    print(
+        f"{FILES} files, exit codes {dict(codes)}, {len(found)} broken"
+        f" promises, {grown / 2**20:.0f} MiB"
+    )
     assert found == [], "\n".join(str(case)[:600] for case in found)
     assert grown < MAX_GROWTH

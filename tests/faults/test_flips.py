@@ -1,4 +1,4 @@
-"""A bit that flips in any file of a run: noticed in weights and checkpoint always, and never a traceback."""
+"""A flipped bit in any file of a run: always noticed in weights and checkpoint, no traceback."""
 
 from __future__ import annotations
 
@@ -15,9 +15,20 @@ from pyro_vae.cli import main
 from tests.faults.scale import times
 
 FLIPS = times(60, 3000)
-TRAIN = "--quiet true --epochs 2 --batch_size 512 --model.hidden [8] --model.latent_dim 3 --guide.hidden [8]"
+TRAIN = (
+    "--quiet true --epochs 2 --batch_size 512 --model.hidden [8]"
+    " --model.latent_dim 3 --guide.hidden [8]"
+)
 BINARY = ("weights.safetensors", "checkpoint.pt")
-TEXT = ("config.yaml", "data.json", "versions.json", "run.json", "metrics.csv", "units.csv", "evidence.json")
+TEXT = (
+    "config.yaml",
+    "data.json",
+    "versions.json",
+    "run.json",
+    "metrics.csv",
+    "units.csv",
+    "evidence.json",
+)
 
 
 def call(arguments: str) -> tuple[int, str]:
@@ -45,7 +56,13 @@ def command(name: str, rng: random.Random) -> str:
     if name == "checkpoint.pt":
         return rng.choice(["resume RUN --epochs 3 --quiet true", "resume RUN --quiet true"])
     if name == "config.yaml":
-        return rng.choice(["info RUN", "sample RUN --num_samples 2", "evidence RUN --num_particles 2 --num_data 3"])
+        return rng.choice(
+            [
+                "info RUN",
+                "sample RUN --num_samples 2",
+                "evidence RUN --num_particles 2 --num_data 3",
+            ]
+        )
     return "info RUN"
 
 

@@ -1,6 +1,8 @@
-"""A disk that is full at any moment: exit code 1, one line that names the file, and all that was there before is as it was.
+"""A disk that is full at any moment: exit code 1, one line that names the file, and all that was
+there before is as it was.
 
-The disk is full where a file is flushed (each of a command's files in turn), and where a file grows beyond a limit.
+The disk is full where a file is flushed (each of a command's files in turn), and where a file grows
+beyond a limit.
 """
 
 from __future__ import annotations
@@ -92,27 +94,41 @@ def wrong(ended: Ended, before: dict[str, str], place: Path) -> str:
         "run/config.yaml",
         "run/weights.safetensors",
     )
-    training = "epoch" in ended.output or "new" in ended.error or any(name in ended.error for name in grown)
+    training = (
+        "epoch" in ended.output
+        or "new" in ended.error
+        or any(name in ended.error for name in grown)
+    )
     changed = [name for name, content in before.items() if after.get(name) != content]
     if changed and not training:
         return f"changed {changed}"
-    made = [name for name in after if name not in before and not re.match(r"new|run/events|run/ledger(/train|$)", name)]
+    made = [
+        name
+        for name in after
+        if name not in before and not re.match(r"new|run/events|run/ledger(/train|$)", name)
+    ]
     if made:
         return f"left {made}"
     return f"left {leftovers(place)}" if leftovers(place) else ""
 
 
 def goes_on(command: str, place: Path) -> str:
-    """Whether a training that met a full disk goes on when there is room again; empty where it does."""
+    """Whether a training that met a full disk goes on when there is room; empty where it does."""
     if not (place / "new").exists() and command == "train":
         return ""
     folder = "new" if command == "train" else "run"
     ended = call(["resume", folder, "--quiet", "true", "--epochs", "2"])
-    return "" if ended.code == 0 and (place / folder / "weights.safetensors").exists() else f"lost: {ended}"
+    return (
+        ""
+        if ended.code == 0 and (place / folder / "weights.safetensors").exists()
+        else f"lost: {ended}"
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_full_at_each_file(command: str, trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_at_each_file(
+    command: str, trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found: list[tuple[int, str]] = []
     for number in range(0, MOST_FILES, times(3, 1)):
         shutil.copytree(trained, "run")
@@ -121,7 +137,9 @@ def test_full_at_each_file(command: str, trained: Path, place: Path, monkeypatch
             ended = call(COMMANDS[command].split())
         if ended.code == 0:
             break
-        told = wrong(ended, before, place) or (goes_on(command, place) if command in ("train", "resume") else "")
+        told = wrong(ended, before, place) or (
+            goes_on(command, place) if command in ("train", "resume") else ""
+        )
         found += [(number, told)] if told else []
         for path in place.iterdir():
             shutil.rmtree(path)
@@ -143,5 +161,8 @@ def test_full_beyond_a_size(trained: Path, place: Path) -> None:
         found += [(command, size, told)] if told else []
         for path in place.iterdir():
             shutil.rmtree(path)
-    print(f"{LIMITS * len(COMMANDS)} commands with small files only, {failed} failed, {len(found)} broken promises")
+    print(
+        f"{LIMITS * len(COMMANDS)} commands with small files only, {failed} failed,"
+        f" {len(found)} broken promises"
+    )
     assert failed and found == []

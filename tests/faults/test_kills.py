@@ -1,4 +1,6 @@
-"""SIGKILL at random moments of `train` and `resume`: nothing is lost, and the end is that of a run that was left alone."""
+"""SIGKILL at random moments of `train` and `resume`: nothing is lost, and the end is that of a run
+that was left alone.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from tests.faults.scale import times
 
 KILLS = times(6, 200)
 TRAIN = (
-    "--quiet true --device cpu --epochs 8 --batch_size 512 --model.hidden [16] --model.latent_dim 3 --guide.hidden [16]"
+    "--quiet true --device cpu --epochs 8 --batch_size 512 --model.hidden [16]"
+    " --model.latent_dim 3 --guide.hidden [16]"
 )
 
 
@@ -34,16 +37,23 @@ def result(folder: Path) -> tuple[str, list[dict[str, str]], dict[str, object]]:
     weights, _ = read_weights(folder / "weights.safetensors")
     with (folder / "metrics.csv").open() as file:
         rows = [
-            {k: v for k, v in row.items() if k not in ("seconds", "data_per_second")} for row in csv.DictReader(file)
+            {k: v for k, v in row.items() if k not in ("seconds", "data_per_second")}
+            for row in csv.DictReader(file)
         ]
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
-    return digest_of(weights), rows, {"noise": state["noise"].tolist(), "last": digest_of(state["weights"])}
+    return (
+        digest_of(weights),
+        rows,
+        {"noise": state["noise"].tolist(), "last": digest_of(state["weights"])},
+    )
 
 
 def opens(folder: Path, forks: Forks) -> bool:
     """A folder that holds a checkpoint opens; another one says what it lacks, in one line."""
     code = forks.run(f"info {folder}")
-    return "Traceback" not in forks.error and code == (0 if (folder / "checkpoint.pt").exists() else 2)
+    return "Traceback" not in forks.error and code == (
+        0 if (folder / "checkpoint.pt").exists() else 2
+    )
 
 
 def test_killed_at_any_moment(forks: Forks, tmp_path: Path) -> None:
@@ -58,7 +68,11 @@ def test_killed_at_any_moment(forks: Forks, tmp_path: Path) -> None:
         stories += 1
         for number in range(100):
             begun = (folder / "config.yaml").exists()
-            command = f"resume {folder} --quiet true --device cpu" if begun else f"train --folder {folder} {TRAIN}"
+            command = (
+                f"resume {folder} --quiet true --device cpu"
+                if begun
+                else f"train --folder {folder} {TRAIN}"
+            )
             last = number == 4 or kills == KILLS
             code = forks.run(command, None if last else rng.uniform(0, length))
             if code == 0:
@@ -69,7 +83,11 @@ def test_killed_at_any_moment(forks: Forks, tmp_path: Path) -> None:
                 break
         if not lost and result(folder) != expected:
             lost.append((folder.name, number, "another end", ""))
-        hidden = [path.name for path in folder.iterdir() if path.name.startswith(".") and path.name != ".lock"]
+        hidden = [
+            path.name
+            for path in folder.iterdir()
+            if path.name.startswith(".") and path.name != ".lock"
+        ]
         if hidden:
             lost.append((folder.name, number, "left behind", " ".join(hidden)))
     print(f"{kills} kills in {stories} runs of {length:.1f} s, lost {len(lost)}")
@@ -88,11 +106,18 @@ def test_two_at_once(forks: Forks, tmp_path: Path, capsys: pytest.CaptureFixture
             time.sleep(0.01)
         (folder / ".checkpoint.pt.live").write_text("what the live run is writing")
         settings = (folder / "config.yaml").read_bytes()
-        for command in (f"resume {folder}", f"resume {folder} --epochs 9", f"train --folder {folder} {TRAIN}"):
+        for command in (
+            f"resume {folder}",
+            f"resume {folder} --epochs 9",
+            f"train --folder {folder} {TRAIN}",
+        ):
             assert main(command.split()) == 2
-            assert f"folder: {folder} is being trained by another process" in capsys.readouterr().err
+            assert (
+                f"folder: {folder} is being trained by another process" in capsys.readouterr().err
+            )
         assert main(["info", str(folder)]) == 0
-        assert (folder / ".checkpoint.pt.live").exists() and (folder / "config.yaml").read_bytes() == settings
+        assert (folder / ".checkpoint.pt.live").exists()
+        assert (folder / "config.yaml").read_bytes() == settings
     finally:
         enough.set()
         first.join()

@@ -1,4 +1,6 @@
-"""Run folders that a stranger made to do harm: nothing is run, followed, obeyed by the terminal, or unpacked without end."""
+"""Run folders that a stranger made to do harm: nothing is run, followed, obeyed by the terminal, or
+unpacked without end.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ from tests.faults.scale import times
 
 CONFIGS = times(24, 240)
 FOLDERS = times(20, 300)
-TRAIN = "--quiet true --epochs 1 --batch_size 512 --model.hidden [8] --model.latent_dim 3 --guide.hidden [8]"
+TRAIN = (
+    "--quiet true --epochs 1 --batch_size 512 --model.hidden [8]"
+    " --model.latent_dim 3 --guide.hidden [8]"
+)
 COMMANDS = (
     "info run",
     "sample run --num_samples 2",
@@ -73,10 +78,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory full of files that leave a marker when they are run, and a precious one."""
+    """A working directory of files that leave a marker when they are run, and a precious one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYRO_VAE_DEBUG", raising=False)
-    for name in ("evil.py", "hubconf.py", "docstring_parser.py", "evil_package.py", "yaml_extra.py"):
+    for name in (
+        "evil.py",
+        "hubconf.py",
+        "docstring_parser.py",
+        "evil_package.py",
+        "yaml_extra.py",
+    ):
         Path(name).write_text(EVIL)
     Path("evil.pkl").write_bytes(pickle.dumps(Pickled()))
     torch.save(Pickled(), "evil.pt")
@@ -112,7 +123,10 @@ PAYLOADS: list[tuple[str, dict[str, Any]]] = [
     ("torch.save", {"obj": 1, "f": "marker"}),
     ("torch.hub.load", {"repo_or_dir": ".", "model": "get", "source": "local"}),
     ("torch.hub.os.system", {"command": "touch marker"}),
-    ("torch.nn.modules.module.torch.hub.load", {"repo_or_dir": ".", "model": "get", "source": "local"}),
+    (
+        "torch.nn.modules.module.torch.hub.load",
+        {"repo_or_dir": ".", "model": "get", "source": "local"},
+    ),
     ("torch.utils.cpp_extension.load", {"name": "x", "sources": ["evil.py"]}),
     ("torch.multiprocessing.spawn", {"fn": "evil.get"}),
     ("pyro_vae.cli.os.system", {"command": "touch marker"}),
@@ -149,13 +163,24 @@ def wraps(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         "decoder by text": {"class_path": "pyro_vae.VAE", "init_args": {"decoder": text}},
         "activation": {
             "class_path": "pyro_vae.VAE",
-            "init_args": {"decoder": {"class_path": "pyro_vae.MLPDecoder", "init_args": {"activation": name}}},
+            "init_args": {
+                "decoder": {"class_path": "pyro_vae.MLPDecoder", "init_args": {"activation": name}}
+            },
         },
         "family": {"class_path": "pyro_vae.EncoderGuide", "init_args": {"family": spec}},
         "family by name": {"class_path": "pyro_vae.EncoderGuide", "init_args": {"family": name}},
-        "encoder": {"class_path": "pyro_vae.EncoderGuide", "init_args": {"encoder": spec, "hidden": [spec]}},
-        "autoguide": {"class_path": "pyro.infer.autoguide.AutoNormal", "init_args": {"model": name}},
-        "transformer": {"class_path": "torch.nn.Transformer", "init_args": {"custom_encoder": spec}},
+        "encoder": {
+            "class_path": "pyro_vae.EncoderGuide",
+            "init_args": {"encoder": spec, "hidden": [spec]},
+        },
+        "autoguide": {
+            "class_path": "pyro.infer.autoguide.AutoNormal",
+            "init_args": {"model": name},
+        },
+        "transformer": {
+            "class_path": "torch.nn.Transformer",
+            "init_args": {"custom_encoder": spec},
+        },
         "sequence": {"class_path": "torch.nn.Sequential", "init_args": {"args": [spec]}},
         "a file": "evil.yaml",
         "a file without an ending": "evil_settings",
@@ -167,7 +192,20 @@ def hostile(rng: random.Random, settings: dict[str, Any]) -> tuple[str, str]:
     """A configuration that would run something, and what it is."""
     name, arguments = rng.choice(PAYLOADS)
     how, value = rng.choice(list(wraps(name, arguments).items()))
-    part = rng.choice(["model", "guide", "optimizer", "schedule", "loss", "model", "guide", "data", "engine", "epochs"])
+    part = rng.choice(
+        [
+            "model",
+            "guide",
+            "optimizer",
+            "schedule",
+            "loss",
+            "model",
+            "guide",
+            "data",
+            "engine",
+            "epochs",
+        ]
+    )
     text = yaml.safe_dump(settings | {part: value})
     trick = rng.choice(["", "", "", "", "tag", "merge", "config", "twice", "name"])
     if trick == "tag":
@@ -205,17 +243,30 @@ def test_hostile_configurations(trained: Path, place: Path) -> None:
                 os.remove("marker")
         if "Traceback" in told:
             tracebacks.append((number, what, command, told))
-        if code != 2 and " data a " not in what:  # the name of a file of data, which `info` does not open
+        # the name of a file of data, which `info` does not open
+        if code != 2 and " data a " not in what:
             accepted.append((number, what, command, code))
         shutil.rmtree("run")
         shutil.rmtree("new", ignore_errors=True)
-    print(f"{CONFIGS} configurations: {len(executed)} executed, {len(tracebacks)} tracebacks, {len(accepted)} accepted")
+    print(
+        f"{CONFIGS} configurations: {len(executed)} executed, {len(tracebacks)} tracebacks,"
+        f" {len(accepted)} accepted"
+    )
     assert (executed, tracebacks, accepted) == ([], [], [])
 
 
 # folders
 
-ESCAPES = ["\x1b[31m", "\x1b]0;title\x07", "\x9b2J", "\r\x1b[1A", "\u202e", "\x00", "\ud800", "\x08" * 9]
+ESCAPES = [
+    "\x1b[31m",
+    "\x1b]0;title\x07",
+    "\x9b2J",
+    "\r\x1b[1A",
+    "\u202e",
+    "\x00",
+    "\ud800",
+    "\x08" * 9,
+]
 TEXTS = ("data.json", "versions.json", "run.json", "evidence.json", "diagnosis.json")
 LINKS = (
     "samples.png",
@@ -227,12 +278,22 @@ LINKS = (
     "config.yaml",
     "earlier",
 )
-LINKS += ("metrics.csv", "units.csv", "checkpoint.pt", WEIGHTS, "run.json", "data.json", ".checkpoint.pt.x")
+LINKS += (
+    "metrics.csv",
+    "units.csv",
+    "checkpoint.pt",
+    WEIGHTS,
+    "run.json",
+    "data.json",
+    ".checkpoint.pt.x",
+)
 
 
 def with_escapes(rng: random.Random) -> None:
     path = Path("run") / rng.choice(TEXTS)
-    facts = json.loads(path.read_text()) if path.exists() else {"guides": {"a": {"verdict": "fine"}}}
+    facts = (
+        json.loads(path.read_text()) if path.exists() else {"guides": {"a": {"verdict": "fine"}}}
+    )
     evil = "".join(rng.sample(ESCAPES, 3))
     facts = facts | rng.choice(
         [{evil: 1}, {"name": evil}, {"settings": {evil: evil}}, {"shape": evil}, {"binarise": evil}]
@@ -251,11 +312,15 @@ def with_escapes_in_a_table(rng: random.Random) -> None:
 def with_a_link(rng: random.Random) -> None:
     path = Path("run") / rng.choice(LINKS)
     path.unlink(missing_ok=True)
-    path.symlink_to(Path(rng.choice(["precious", ".", "/dev/null", "/dev/zero", "missing", "run"])).absolute())
+    path.symlink_to(
+        Path(rng.choice(["precious", ".", "/dev/null", "/dev/zero", "missing", "run"])).absolute()
+    )
 
 
 def with_a_wrong_kind(rng: random.Random) -> None:
-    path = Path("run") / rng.choice([*TEXTS, "config.yaml", "metrics.csv", "units.csv", WEIGHTS, "checkpoint.pt"])
+    path = Path("run") / rng.choice(
+        [*TEXTS, "config.yaml", "metrics.csv", "units.csv", WEIGHTS, "checkpoint.pt"]
+    )
     path.unlink(missing_ok=True)
     if rng.random() < 0.5:
         path.mkdir()
@@ -304,7 +369,14 @@ def with_noise(rng: random.Random) -> None:
     (Path("run") / name).write_bytes(rng.randbytes(rng.choice([0, 1, 8, 100, 10**4])))
 
 
-KINDS = [with_escapes, with_escapes_in_a_table, with_a_link, with_a_wrong_kind, with_nested_brackets, with_aliases]
+KINDS = [
+    with_escapes,
+    with_escapes_in_a_table,
+    with_a_link,
+    with_a_wrong_kind,
+    with_nested_brackets,
+    with_aliases,
+]
 KINDS += [with_a_hole, with_a_packed_checkpoint, with_a_pickle, with_noise]
 MAX_GROWTH = 2**30  # bytes
 
@@ -332,13 +404,17 @@ def test_hostile_folders(trained: Path, place: Path) -> None:
             Path("marker").unlink()
         if not all(character.isprintable() or character == "\n" for character in told):
             obeyed.append((*case, told))
-        if Path("precious").read_text() != "mine" or sorted(path.name for path in place.iterdir()) != listed:
+        if (
+            Path("precious").read_text() != "mine"
+            or sorted(path.name for path in place.iterdir()) != listed
+        ):
             followed.append(case)
             Path("precious").write_text("mine")
         shutil.rmtree("run")
     grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     told = (
-        f"{len(executed)} executed, {len(tracebacks)} tracebacks, {len(obeyed)} escapes, {len(followed)} links followed"
+        f"{len(executed)} executed, {len(tracebacks)} tracebacks, {len(obeyed)} escapes,"
+        f" {len(followed)} links followed"
     )
     print(f"{FOLDERS} folders: {told}, {grown / 2**20:.0f} MiB")
     assert (executed, tracebacks, obeyed, followed) == ([], [], [], [])

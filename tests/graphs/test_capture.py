@@ -34,7 +34,9 @@ def test_numbers_made_on_the_way_become_literals() -> None:
 
 def test_gradients_are_part_of_the_graph() -> None:
     weight = torch.randn(3, requires_grad=True)
-    graph = capture(lambda x: torch.autograd.grad(((weight * x) ** 2).sum(), weight), [torch.ones(3)])
+    graph = capture(
+        lambda x: torch.autograd.grad(((weight * x) ** 2).sum(), weight), [torch.ones(3)]
+    )
     x = torch.randn(3)
     torch.testing.assert_close(graph.module(weight, x)[0], 2 * weight.detach() * x**2)
 
@@ -99,7 +101,9 @@ def captured_once() -> list[weakref.ref[Any]]:
 
 
 def test_a_graph_that_is_gone_leaves_nothing_behind() -> None:
-    """The same sources and compiled graphs are kept after one capture and after many, and nothing of their programs."""
+    """The same sources and compiled graphs are kept after one capture and after many, and nothing
+    of their programs.
+    """
     sources = fx_graph_module._loader.eval_cache
     alive: list[weakref.ref[Any]] = []
     kept = []

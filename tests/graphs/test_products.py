@@ -14,7 +14,7 @@ LINEAR = torch.ops.pyro_vae.linear.default
 
 
 def layer(x: Tensor, weight: Tensor, bias: Tensor, gradient: Tensor) -> list[Tensor]:
-    """The products of a layer in both directions: inputs, weights and biases as autograd lays them out."""
+    """A layer's products in both directions: inputs, weights, biases as autograd lays them out."""
     return [torch.addmm(bias, x, weight.t()), gradient.t() @ x, gradient @ weight, x @ weight.t()]
 
 

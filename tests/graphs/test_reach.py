@@ -128,9 +128,15 @@ FURTHER: dict[str, tuple[Callable[[Wide, Tensor], Any], Callable[[Wide], object]
     "inherited class attribute": (lambda p, x: x * p.INHERITED, change(Base, "INHERITED")),
     "in a class method": (lambda p, x: p.of_class(x), change(Base, "INHERITED")),
     "class that is named": (lambda p, x: x * Constants.FACTOR, change(Constants, "FACTOR")),
-    "method replaced": (lambda p, x: p.helper(x), lambda p: setattr(Wide, "helper", lambda self, x: 3 * x)),
+    "method replaced": (
+        lambda p, x: p.helper(x),
+        lambda p: setattr(Wide, "helper", lambda self, x: 3 * x),
+    ),
     "attribute of a module": (lambda p, x: x * settings.TEMP, change(settings, "TEMP")),
-    "attribute of a module's module": (lambda p, x: x * settings.part.TEMP, change(settings.part, "TEMP")),
+    "attribute of a module's module": (
+        lambda p, x: x * settings.part.TEMP,
+        change(settings.part, "TEMP"),
+    ),
     "attribute of a module that is held": (lambda p, x: x * p.held.TEMP, change(settings, "TEMP")),
     "import in a function": (imports_inside, change(settings, "TEMP")),
     "global in a helper": (lambda p, x: p.helper(x), change_global),
@@ -138,7 +144,10 @@ FURTHER: dict[str, tuple[Callable[[Wide, Tensor], Any], Callable[[Wide], object]
     "global in a cached property": (lambda p, x: p.cached(x), change_global),
     "global in a static method": (lambda p, x: p.static(x), change_global),
     "attribute of a function": (with_attribute, change(with_attribute, "factor")),
-    "default of a function": (with_default, lambda p: with_default.__defaults__[0].__setitem__(0, 3.0)),
+    "default of a function": (
+        with_default,
+        lambda p: with_default.__defaults__[0].__setitem__(0, 3.0),
+    ),
     "slot": (lambda p, x: x * p.slots.factor, lambda p: setattr(p.slots, "factor", 3.0)),
     "long list": (lambda p, x: x * p.list[7], lambda p: p.list.__setitem__(7, 3.0)),
     "long dict": (lambda p, x: x * p.dict[7], lambda p: p.dict.update({7: 3.0})),
@@ -149,18 +158,32 @@ FURTHER: dict[str, tuple[Callable[[Wide, Tensor], Any], Callable[[Wide], object]
     "set": (lambda p, x: x * (3 if "b" in p.set else 1), lambda p: p.set.add("b")),
     "deque": (lambda p, x: x * p.deque[0], lambda p: p.deque.__setitem__(0, 3.0)),
     "view of a dict": (lambda p, x: x * p.view["factor"], lambda p: p.source.update(factor=3.0)),
-    "argument of a partial": (lambda p, x: p.partial(x), lambda p: setattr(p, "partial", partial(times, 3.0))),
-    "keyword of a partial": (lambda p, x: p.keyword(x=x), lambda p: setattr(p, "keyword", partial(times, factor=3.0))),
+    "argument of a partial": (
+        lambda p, x: p.partial(x),
+        lambda p: setattr(p, "partial", partial(times, 3.0)),
+    ),
+    "keyword of a partial": (
+        lambda p, x: p.keyword(x=x),
+        lambda p: setattr(p, "keyword", partial(times, factor=3.0)),
+    ),
     "array in place": (lambda p, x: x * float(p.array[1]), lambda p: p.array.__setitem__(1, 3.0)),
     "bytes in place": (lambda p, x: x * p.bytes[0], lambda p: p.bytes.__setitem__(0, 3)),
-    "in a nest": (lambda p, x: x * p.nested[0][0]["factor"][0], lambda p: p.nested[0][0]["factor"].__setitem__(0, 3.0)),
-    "default dtype": (lambda p, x: x * torch.ones(()).element_size(), lambda p: torch.set_default_dtype(torch.double)),
+    "in a nest": (
+        lambda p, x: x * p.nested[0][0]["factor"][0],
+        lambda p: p.nested[0][0]["factor"].__setitem__(0, 3.0),
+    ),
+    "default dtype": (
+        lambda p, x: x * torch.ones(()).element_size(),
+        lambda p: torch.set_default_dtype(torch.double),
+    ),
 }
 
 
 @pytest.fixture
 def put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module)
+    monkeypatch.setattr(
+        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
+    )
     for target, name in (
         (Wide, "FACTOR"),
         (Wide, "helper"),
@@ -257,7 +280,8 @@ def test_the_code_of_libraries_is_not_looked_at() -> None:
     watch = Watch(model, guide)
     assert len(watch.modules) == sum(1 for program in (model, guide) for _ in program.modules())
     reach = watch._reach
-    assert not reach.named and not any(isinstance(where, MappingProxyType) for where, _ in reach.dicts)
+    assert not reach.named
+    assert not any(isinstance(where, MappingProxyType) for where, _ in reach.dicts)
     assert sum(len(items) for _, items in reach.dicts) < 600  # half a microsecond a dozen
 
 

@@ -1,4 +1,4 @@
-"""What a watch finds in subclasses and methods of built-in classes, relative imports and weak references."""
+"""What a watch finds in subclasses and methods of built-ins, relative imports, weak references."""
 
 from __future__ import annotations
 
@@ -127,13 +127,19 @@ HIDDEN: dict[str, tuple[Callable[[], tuple[Any, Any]], Callable[[Any], None]]] =
     "weak set": (by(lambda thing: weakref.WeakSet([thing])), set_scale),
     "key of a dict": (by(lambda thing: {thing: 1}), set_scale),
     "method wrapper": (by(lambda thing: thing.__getattribute__), set_scale),
-    "method of a dict": (lambda: (lambda source: (source.get, source))({"a": 1.0}), lambda d: d.update(a=2.0)),
+    "method of a dict": (
+        lambda: (lambda source: (source.get, source))({"a": 1.0}),
+        lambda d: d.update(a=2.0),
+    ),
     "factory of a dict": (
         lambda: itself(defaultdict(lambda: 1.0)),
         lambda d: setattr(d, "default_factory", lambda: 2.0),
     ),
     "slot of a dict": (lambda: itself(ordered()), lambda d: setattr(d, "slot", 2.0)),
-    "bytes of an array of a class": (lambda: itself(np.ones(3).view(Table)), lambda a: a.__setitem__(0, 2.0)),
+    "bytes of an array of a class": (
+        lambda: itself(np.ones(3).view(Table)),
+        lambda a: a.__setitem__(0, 2.0),
+    ),
 }
 
 
@@ -207,7 +213,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
 
 
 @pytest.mark.parametrize(
-    "name", ["programs.sibling", "programs.name", "deep.programs.sibling", "deep.programs.name", "deep.programs.whole"]
+    "name",
+    [
+        "programs.sibling",
+        "programs.name",
+        "deep.programs.sibling",
+        "deep.programs.name",
+        "deep.programs.whole",
+    ],
 )
 def test_imports_in_a_function_of_a_package_are_seen(name: str, package: Any) -> None:
     module, function = name.rsplit(".", 1)

@@ -35,7 +35,9 @@ def test_bernoulli_sums_are_the_same(shape: tuple[int, ...], scale: float) -> No
     [
         lambda logits, x: [torch.nn.functional.binary_cross_entropy_with_logits(logits, x)],
         lambda logits, x: [dist.Bernoulli(logits=logits, validate_args=False).log_prob(x)],
-        lambda logits, x: [dist.Bernoulli(logits=logits[:, :7], validate_args=False).to_event(1).log_prob(x[:, :7])],
+        lambda logits, x: [
+            dist.Bernoulli(logits=logits[:, :7], validate_args=False).to_event(1).log_prob(x[:, :7])
+        ],
     ],
     ids=["a mean", "no sum", "too few pixels"],
 )
@@ -51,7 +53,11 @@ def test_what_is_lost_where_the_exponential_vanishes() -> None:
     # 784 pixels with exp(-|l|) just below float32's resolution: each loses all of it, 6e-8 at most
     logits = torch.full((1, 784), 17.0)
     got = log_bernoulli_sum(logits, torch.ones_like(logits), 784, num_factors(784))
-    exact = dist.Bernoulli(logits=logits.double()).log_prob(torch.ones(1, 784, dtype=torch.double)).sum()
+    exact = (
+        dist.Bernoulli(logits=logits.double())
+        .log_prob(torch.ones(1, 784, dtype=torch.double))
+        .sum()
+    )
     assert abs(got.double() - exact) < 784 * 6e-8
 
 

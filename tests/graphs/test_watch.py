@@ -33,7 +33,11 @@ class Program(nn.Module):
         self.others = [nn.Dropout(0.5)]
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.scale * self.net(x) * self.options["sigma"] * self.holder.sigma + self.offset + OFFSET
+        out = (
+            self.scale * self.net(x) * self.options["sigma"] * self.holder.sigma
+            + self.offset
+            + OFFSET
+        )
         out = self.others[0](self.activation(out))
         return out.double().float() if any(not p.requires_grad for p in self.parameters()) else out
 
@@ -70,7 +74,9 @@ CHANGES: dict[str, Callable[[Program], object]] = {
     "hook": lambda p: p.net.register_forward_hook(hook),
     "module appended": lambda p: p.net.append(nn.Tanh()),
     "module in a list": lambda p: p.others[0].eval(),
-    "strides": lambda p: setattr(p.net[0].weight, "data", p.net[0].weight.data.t().contiguous().t()),
+    "strides": lambda p: setattr(
+        p.net[0].weight, "data", p.net[0].weight.data.t().contiguous().t()
+    ),
     "global in forward": lambda p: globals().update(OFFSET=5.0),
     "weight in place": change_in_place,
     "state dict": load,
@@ -91,7 +97,9 @@ CHANGES: dict[str, Callable[[Program], object]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_the_result_follows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module)
+    monkeypatch.setattr(
+        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
+    )
     program = Program()
     compiled = Compiled(lambda x: [program(x)], program)
 
@@ -118,7 +126,9 @@ def test_the_result_follows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_going_back_needs_no_capture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module)
+    monkeypatch.setattr(
+        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
+    )
     program = Program()
     compiled = Compiled(lambda x: [program(x)], program)
     for size in (8, 3, 8, 3):

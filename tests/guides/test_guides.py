@@ -42,8 +42,18 @@ SIZE, DIM, NUM = 6, 3, 7
 def from_readme(model: LinearGaussian) -> nn.Module:
     """The guide that the README adds, built as it says."""
     text = (Path(__file__).parents[2] / "README.md").read_text()
-    (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "HeavyTailedGuide" in block]
-    names: dict[str, Any] = {"nn": nn, "pv": pyro_vae, "pyro": pyro, "dist": dist, "unique_name": unique_name}
+    (code,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        if "HeavyTailedGuide" in block
+    ]
+    names: dict[str, Any] = {
+        "nn": nn,
+        "pv": pyro_vae,
+        "pyro": pyro,
+        "dist": dist,
+        "unique_name": unique_name,
+    }
     exec(code, names)
     guide: nn.Module = names["HeavyTailedGuide"]((SIZE,), DIM)
     return guide
@@ -60,7 +70,9 @@ GUIDES: dict[str, Callable[[LinearGaussian], nn.Module]] = {
     "amortized flow": lambda model: Amortized(SplineFlow(DIM), MLP(SIZE, (16,))),
     "autoregressive": lambda model: AutoregressiveFlow(DIM, MLP(SIZE, (16,)), hidden=(16,)),
     "from the README": from_readme,
-    "semi-amortized": lambda model: SemiAmortized(Amortized(MeanField(DIM), MLP(SIZE, (16,))), model, 3),
+    "semi-amortized": lambda model: SemiAmortized(
+        Amortized(MeanField(DIM), MLP(SIZE, (16,))), model, 3
+    ),
     "semi-amortized, through": lambda model: SemiAmortized(
         Amortized(FullRank(DIM), MLP(SIZE, (16,))), model, 3, through=True
     ),
@@ -107,7 +119,9 @@ def test_particles_are_those_of_the_datum(name: str) -> None:
         assert ((own.double().mean(0) - whole[index]).abs() < 5 * error).all(), name
 
 
-def test_stock_svi_moves_every_parameter(pair: tuple[LinearGaussian, nn.Module, torch.Tensor]) -> None:
+def test_stock_svi_moves_every_parameter(
+    pair: tuple[LinearGaussian, nn.Module, torch.Tensor],
+) -> None:
     model, guide, x = pair
     model.requires_grad_(not list(guide.parameters())).eval()
     params = [p for m in (model, guide) for p in m.parameters() if p.requires_grad]
@@ -124,7 +138,9 @@ def test_float64_follows(pair: tuple[LinearGaussian, nn.Module, torch.Tensor]) -
     assert draws.log_weights.dtype == torch.float64
 
 
-def test_weights_average_to_the_evidence(pair: tuple[LinearGaussian, nn.Module, torch.Tensor]) -> None:
+def test_weights_average_to_the_evidence(
+    pair: tuple[LinearGaussian, nn.Module, torch.Tensor],
+) -> None:
     model, guide, x = pair
     with torch.no_grad():
         model.loading.mul_(0.3)  # healthy weights, so that the standard error can be believed
@@ -145,11 +161,14 @@ def test_family_starts_at_the_standard_normal_and_has_the_shapes(name: str) -> N
 
 
 @pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)
-def test_family_s_density_at_its_own_draws_is_that_at_a_point(make: Callable[[int], Family]) -> None:
+def test_family_s_density_at_its_own_draws_is_that_at_a_point(
+    make: Callable[[int], Family],
+) -> None:
     family = make(DIM)
     q = family(0.5 * torch.randn(4, family.num_params).double())
     z = q.rsample((5,))
-    torch.testing.assert_close(q.log_prob(z), q.log_prob(z.detach().clone()))  # what was cached, and what is inverted
+    # what was cached, and what is inverted
+    torch.testing.assert_close(q.log_prob(z), q.log_prob(z.detach().clone()))
 
 
 @pytest.mark.parametrize("make", [make for name, make in FAMILIES.items() if name != "mean-field"])
@@ -180,7 +199,9 @@ def test_family_s_density_integrates_to_one(make: Callable[[int], Family]) -> No
 
 def test_gaussian_kl_closed_form_library_and_monte_carlo_agree() -> None:
     q = MeanField(DIM)(0.5 * torch.randn(2 * DIM).double())
-    p = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(DIM).double(), 1.0), 1)
+    p = torch.distributions.Independent(
+        torch.distributions.Normal(torch.zeros(DIM).double(), 1.0), 1
+    )
     mean, scale = q.base_dist.loc, q.base_dist.scale
     closed = 0.5 * (mean**2 + scale**2 - 1 - 2 * scale.log()).sum()
     torch.testing.assert_close(torch.distributions.kl_divergence(q, p), closed)

@@ -1,4 +1,6 @@
-"""Coordinate ascent for the conjugate mixture against exact sums over all assignments, and against Pyro's own ELBO."""
+"""Coordinate ascent for the conjugate mixture against exact sums over all assignments, and against
+Pyro's own ELBO.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,8 @@ def test_the_exact_evidence_is_the_mean_of_the_likelihood_under_the_prior() -> N
     x = torch.tensor([[0.3, -0.2], [1.0, 0.4], [-0.5, 0.8]]).double()
     centres = torch.randn(200_000, 1, 2, 2).double()
     log_px = (
-        torch.distributions.Normal(centres, 1.0).log_prob(x[:, None]).sum(-1).logsumexp(-1) - torch.tensor(2.0).log()
+        torch.distributions.Normal(centres, 1.0).log_prob(x[:, None]).sum(-1).logsumexp(-1)
+        - torch.tensor(2.0).log()
     )
     weights = log_px.sum(1).exp()
     error = weights.std() / len(weights) ** 0.5
@@ -69,7 +72,11 @@ def test_the_closed_form_is_pyro_s_elbo() -> None:
     loss = Trace_ELBO(num_particles=200, vectorize_particles=True, max_plate_nesting=1)
     draws = -torch.tensor([loss.loss(model, guide, x) for _ in range(50)]).double()
     error = draws.std() / len(draws) ** 0.5
-    assert error > 1e-3 and abs(draws.mean() - elbos[-1]) < 5 * error, (draws.mean(), elbos[-1], error)
+    assert error > 1e-3 and abs(draws.mean() - elbos[-1]) < 5 * error, (
+        draws.mean(),
+        elbos[-1],
+        error,
+    )
 
 
 def test_shared_latents_have_no_weight_per_datum() -> None:

@@ -1,7 +1,9 @@
-"""Every objective, with `max_plate_nesting` given or left to a guess: the noise of a step does not depend on who takes it.
+"""Every objective, with `max_plate_nesting` given or left to a guess: the noise of a step does not
+depend on who takes it.
 
-Both engines see the same noise, and a run that goes on sees that of one that was never stopped, whatever is made on the
-way: guesses of the plates, bare parameters, whether they start at random or are met only in a later step.
+Both engines see the same noise, and a run that goes on sees that of one that was never stopped,
+whatever is made on the way: guesses of the plates, bare parameters, whether they start at random or
+are met only in a later step.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ OBJECTIVES: dict[str, Callable[[], Any]] = {
     "graph": TraceGraph_ELBO,
     "graph, vectorised": partial(TraceGraph_ELBO, **VECTORISED),
     "enumerating": partial(TraceEnum_ELBO, strict_enumeration_warning=False),
-    "enumerating, vectorised": partial(TraceEnum_ELBO, strict_enumeration_warning=False, **VECTORISED),
+    "enumerating, vectorised": partial(
+        TraceEnum_ELBO, strict_enumeration_warning=False, **VECTORISED
+    ),
     "renyi": partial(RenyiELBO, 0.5, num_particles=3),
     "renyi, vectorised": partial(RenyiELBO, 0.5, **VECTORISED),
     "tail-adaptive": partial(TraceTailAdaptive_ELBO, **VECTORISED),
@@ -60,13 +64,17 @@ ALL = pytest.mark.parametrize("objective", OBJECTIVES)
 ADAM = {"lr": 0.02}
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:the programs are not compiled", "ignore:.*minimal finite variance")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the programs are not compiled", "ignore:.*minimal finite variance"
+)
 
 
 @pytest.fixture(autouse=True)
 def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run graphs one operation at a time: what is asked of them here needs no compiler."""
-    monkeypatch.setattr("pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module)
+    monkeypatch.setattr(
+        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
+    )
 
 
 def objective_of(name: str, given: bool) -> Any:
@@ -77,12 +85,16 @@ def objective_of(name: str, given: bool) -> Any:
 
 
 class Bare(Amortized):
-    """A guide with bare parameters: one starts from a number, one at random, one at random and in a later step."""
+    """A guide with bare parameters: one starts from a number, one at random, one at random and in a
+    later step.
+    """
 
     def forward(self, x: Tensor, index: Tensor | None = None, late: bool = False) -> None:
         pyro.module("guide", self)
         loc = (
-            self.encoder(x)[:, :2] + pyro.param("fixed", torch.zeros(2)) + pyro.param("random", lambda: torch.randn(2))
+            self.encoder(x)[:, :2]
+            + pyro.param("fixed", torch.zeros(2))
+            + pyro.param("random", lambda: torch.randn(2))
         )
         if late:
             loc = loc * pyro.param("late", lambda: torch.randn(2))
@@ -99,8 +111,12 @@ def programs(guide: str, dtype: torch.dtype) -> tuple[Any, Any]:
     return LinearGaussian(6, 2).to(dtype), GUIDES[guide](MeanField(2), MLP(6, (8,))).to(dtype)
 
 
-def stepped(kind: Any, guide: str, objective: str, given: bool) -> tuple[list[float], dict[str, Tensor], Tensor]:
-    """Losses, parameters and the random state after six steps in float64, the last three of which are called otherwise."""
+def stepped(
+    kind: Any, guide: str, objective: str, given: bool
+) -> tuple[list[float], dict[str, Tensor], Tensor]:
+    """Losses, parameters and the random state after six steps in float64, the last three of which
+    are called otherwise.
+    """
     torch.set_default_dtype(torch.double)
     try:
         model, q = programs(guide, torch.double)
@@ -114,7 +130,10 @@ def stepped(kind: Any, guide: str, objective: str, given: bool) -> tuple[list[fl
         torch.manual_seed(9)
         losses = [float(svi.step(x, step >= 3)) for step in range(6)]
         assert kind is SVI or (svi.reason is not None) == (objective in FALL_BACK)
-        params = {n.split("$$$")[-1]: p.detach().clone() for n, p in pyro.get_param_store()._params.items()}
+        params = {
+            n.split("$$$")[-1]: p.detach().clone()
+            for n, p in pyro.get_param_store()._params.items()
+        }
         return losses, params, torch.get_rng_state()
     finally:
         torch.set_default_dtype(torch.float32)
@@ -157,7 +176,8 @@ def test_a_state_goes_on_as_if_never_stopped(objective: str, given: bool) -> Non
     assert all(map(torch.equal, end(other), expected))
 
 
-@pytest.mark.parametrize("objective", [name for name in OBJECTIVES if name != "tail-adaptive"])  # of infinite loss
+# of infinite loss
+@pytest.mark.parametrize("objective", [name for name in OBJECTIVES if name != "tail-adaptive"])
 @GIVEN
 @pytest.mark.parametrize("name", ["svi", "auto"])
 def test_a_run_goes_on_as_if_never_stopped(
@@ -180,7 +200,8 @@ def test_a_run_goes_on_as_if_never_stopped(
             device="cpu",
             **changes,
         )
-        return [row["train_loss"] for row in run.history], list(pyro.get_param_store()._params.values())
+        losses = [row["train_loss"] for row in run.history]
+        return losses, list(pyro.get_param_store()._params.values())
 
     whole = train("whole")
     with monkeypatch.context() as patch:

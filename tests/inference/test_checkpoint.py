@@ -93,5 +93,7 @@ def test_an_archive_that_unpacks_to_more_than_it_holds(tmp_path: Path) -> None:
 
 
 def test_weights_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match=r"guide: the checkpoint's parameters do not fit Linear: .*weight"):
+    with pytest.raises(
+        ValueError, match=r"guide: the checkpoint's parameters do not fit Linear: .*weight"
+    ):
         load_weights(torch.nn.Linear(2, 3), torch.nn.Linear(2, 4).state_dict(), "guide")

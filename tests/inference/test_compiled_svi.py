@@ -1,4 +1,6 @@
-"""The compiled engine against stock SVI: on the same noise the same loss and gradients, whatever the programs."""
+"""The compiled engine against stock SVI: on the same noise the same loss and gradients, whatever
+the programs.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,7 @@ ADAM = partial(torch.optim.Adam, lr=1e-2)
 
 
 class TwoSites(nn.Module):
-    """A discrete choice without a gradient of its own, a continuous one, and parameters outside of modules."""
+    """A discrete choice without its own gradient, a continuous one, parameters outside modules."""
 
     shape, latent_dim = SHAPE, DIM
 
@@ -59,7 +61,9 @@ class TwoSites(nn.Module):
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> None:
         pyro.module(unique_name(self), self)
-        scale = pyro.param("test_scale", torch.ones((), dtype=x.dtype), constraint=dist.constraints.positive)
+        scale = pyro.param(
+            "test_scale", torch.ones((), dtype=x.dtype), constraint=dist.constraints.positive
+        )
         with pyro.plate("data", len(x), dim=-1):
             k = pyro.sample("k", dist.Bernoulli(x.new_full((), 0.3)))
             z = pyro.sample("z", dist.Normal(k, 1.0).expand_by([]).to_event(0))
@@ -111,7 +115,9 @@ FURTHER_GUIDES: dict[str, Callable[[nn.Module], nn.Module]] = {  # with one mode
     "full-rank": lambda model: Local(FullRank(DIM), 2 * NUM),
     "flow": lambda model: Local(SplineFlow(DIM, 3), 2 * NUM),
     "autoregressive": lambda model: AutoregressiveFlow(DIM, MLP(model.shape, (8,)), hidden=(8,)),
-    "semi-amortized": lambda model: SemiAmortized(Amortized(MeanField(DIM), MLP(model.shape, (8,))), model, 2),
+    "semi-amortized": lambda model: SemiAmortized(
+        Amortized(MeanField(DIM), MLP(model.shape, (8,))), model, 2
+    ),
     "through the steps": lambda model: SemiAmortized(
         Amortized(MeanField(DIM), MLP(model.shape, (8,))), model, 2, through=True
     ),
@@ -119,7 +125,9 @@ FURTHER_GUIDES: dict[str, Callable[[nn.Module], nn.Module]] = {  # with one mode
 LOSSES: dict[str, Callable[[], Any]] = {
     "trace": Trace_ELBO,
     "trace, 3 particles": lambda: Trace_ELBO(num_particles=3),
-    "trace, vectorised": lambda: Trace_ELBO(num_particles=3, vectorize_particles=True, max_plate_nesting=1),
+    "trace, vectorised": lambda: Trace_ELBO(
+        num_particles=3, vectorize_particles=True, max_plate_nesting=1
+    ),
     "mean field": TraceMeanField_ELBO,
     "renyi": lambda: RenyiELBO(alpha=0.5, num_particles=3),
     "graph": TraceGraph_ELBO,
@@ -158,12 +166,14 @@ def programs(model: str, guide: str, loss: str, dtype: torch.dtype) -> tuple[Any
 def batch(model: str, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     x = torch.rand(NUM, *((32,) if model == "linear" else SHAPE), generator=generator, dtype=dtype)
-    return ((x < 0.2).to(dtype) if model in ("bernoulli", "gated", "conv", "two layers") else x), torch.randperm(
-        2 * NUM, generator=generator
-    )[:NUM]
+    return (
+        (x < 0.2).to(dtype) if model in ("bernoulli", "gated", "conv", "two layers") else x
+    ), torch.randperm(2 * NUM, generator=generator)[:NUM]
 
 
-def stock(p: Any, q: Any, loss: Any, data: tuple[Tensor, Tensor]) -> tuple[float, dict[str, Tensor]]:
+def stock(
+    p: Any, q: Any, loss: Any, data: tuple[Tensor, Tensor]
+) -> tuple[float, dict[str, Tensor]]:
     """Loss and gradients as `pyro.infer.SVI` computes them."""
     params = trainable_parameters(p, q, *data)
     with poutine.trace(param_only=True), warnings.catch_warnings():
@@ -176,7 +186,8 @@ def stock(p: Any, q: Any, loss: Any, data: tuple[Tensor, Tensor]) -> tuple[float
 
 def assert_parity(model: str, guide: str, loss: str, dtype: torch.dtype) -> None:
     p, q, objective = programs(model, guide, loss, dtype)
-    stock_s = (LOSSES | FURTHER_LOSSES)[loss]()  # each guesses for itself how deep the plates are nested
+    # each guesses for itself how deep the plates are nested
+    stock_s = (LOSSES | FURTHER_LOSSES)[loss]()
     gradients: dict[Tensor, Tensor] = {}
 
     class Keep(JointOptim):
@@ -202,7 +213,11 @@ def assert_parity(model: str, guide: str, loss: str, dtype: torch.dtype) -> None
                 assert params[name] not in gradients, name
                 continue
             error = (gradients[params[name]] - gradient).norm()
-            assert error <= TOLERANCE[dtype] * max(gradient.norm(), 0.01 * size), (name, error, gradient.norm())
+            assert error <= TOLERANCE[dtype] * max(gradient.norm(), 0.01 * size), (
+                name,
+                error,
+                gradient.norm(),
+            )
     assert svi.reason is None and svi._step.num_captures == 1
 
 
@@ -211,25 +226,35 @@ COMBINATIONS = [
     for m in MODELS
     for g in (GUIDES if m != "two sites" else ["amortized"])
     for loss in LOSSES
-    if not (m == "two sites" and loss == "mean field")  # a KL term that Pyro does not know in closed form
+    # a KL term that Pyro does not know in closed form
+    if not (m == "two sites" and loss == "mean field")
 ]
 COMBINATIONS += [("linear", "exact", loss) for loss in LOSSES]
 COMBINATIONS += [
-    ("bernoulli", guide, loss) for guide in list(FURTHER_GUIDES)[1:] for loss in ("trace", "trace, vectorised")
+    ("bernoulli", guide, loss)
+    for guide in list(FURTHER_GUIDES)[1:]
+    for loss in ("trace", "trace, vectorised")
 ]
-COMBINATIONS += [("two layers", "two layers", loss) for loss in (*LOSSES, *FURTHER_LOSSES) if loss != "mean field"]
+COMBINATIONS += [
+    ("two layers", "two layers", loss)
+    for loss in (*LOSSES, *FURTHER_LOSSES)
+    if loss != "mean field"
+]
 COMBINATIONS += [("bernoulli", "amortized", loss) for loss in FURTHER_LOSSES]
 
 
 @pytest.mark.parametrize(
     ("model", "guide", "loss", "dtype"),
-    [(*c, torch.float64) for c in COMBINATIONS] + [(*c, torch.float32) for c in COMBINATIONS if c[1] == "amortized"],
+    [(*c, torch.float64) for c in COMBINATIONS]
+    + [(*c, torch.float32) for c in COMBINATIONS if c[1] == "amortized"],
 )
 def test_captured_loss_and_gradients_are_pyro_s(
     model: str, guide: str, loss: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every model x guide x objective, the graph run one operation at a time."""
-    monkeypatch.setattr("pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module)
+    monkeypatch.setattr(
+        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
+    )
     assert_parity(model, guide, loss, dtype)
 
 
@@ -237,9 +262,15 @@ def test_captured_loss_and_gradients_are_pyro_s(
     ("model", "guide", "loss", "dtype"),
     [(m, "amortized", "trace", dtype) for m in MODELS for dtype in TOLERANCE]
     + [("bernoulli", g, "mean field", torch.float32) for g in GUIDES]
-    + [("bernoulli", "amortized", loss, torch.float32) for loss in LOSSES if loss not in ("trace", "mean field")],
+    + [
+        ("bernoulli", "amortized", loss, torch.float32)
+        for loss in LOSSES
+        if loss not in ("trace", "mean field")
+    ],
 )
-def test_compiled_loss_and_gradients_are_pyro_s(model: str, guide: str, loss: str, dtype: torch.dtype) -> None:
+def test_compiled_loss_and_gradients_are_pyro_s(
+    model: str, guide: str, loss: str, dtype: torch.dtype
+) -> None:
     """Each model, guide and objective once through Inductor."""
     assert_parity(model, guide, loss, dtype)
 
@@ -264,10 +295,14 @@ def test_a_thousand_steps_end_in_the_same_place(dtype: torch.dtype) -> None:
 
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run graphs one operation at a time: what a test asks of the engine needs no compiler."""
-    monkeypatch.setattr("pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module)
+    monkeypatch.setattr(
+        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
+    )
 
 
-def follow(svi: CompiledSVI, p: Any, q: Any, dtype: torch.dtype = torch.float32, num: int = NUM) -> None:
+def follow(
+    svi: CompiledSVI, p: Any, q: Any, dtype: torch.dtype = torch.float32, num: int = NUM
+) -> None:
     """Loss and parameters after a step are those of a stock step from the same place."""
     x, index = (part[:num] for part in batch("bernoulli", 1, dtype))
     params = list(trainable_parameters(p, q, x, index).values())
@@ -278,7 +313,9 @@ def follow(svi: CompiledSVI, p: Any, q: Any, dtype: torch.dtype = torch.float32,
     for v, value in zip(params, before, strict=True):
         v.data.copy_(value)
     torch.manual_seed(0)
-    expected = SVI(p, q, JointOptim(partial(torch.optim.SGD, lr=1e-3), params), Trace_ELBO()).step(x, index)
+    expected = SVI(p, q, JointOptim(partial(torch.optim.SGD, lr=1e-3), params), Trace_ELBO()).step(
+        x, index
+    )
     assert got.item() == pytest.approx(expected, rel=1e-5)
     for mine, v in zip(after, params, strict=True):
         torch.testing.assert_close(mine, v.detach(), rtol=1e-5, atol=1e-6)
@@ -324,10 +361,15 @@ class DropoutMLP(MLP):
 
 def test_beta_and_the_rate_need_no_new_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     eager(monkeypatch)
-    beta, model, guide = torch.tensor(0.0), VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM), MLP(SHAPE, (8,)))
+    beta, model, guide = (
+        torch.tensor(0.0),
+        VAE(SHAPE, DIM, (8,)),
+        Amortized(MeanField(DIM), MLP(SHAPE, (8,))),
+    )
     p, q = tempered(model, beta), tempered(guide, beta)
     optim = JointOptim(
-        partial(torch.optim.SGD, lr=1e-3), trainable_parameters(p, q, *batch("bernoulli", 0, torch.float32)).values()
+        partial(torch.optim.SGD, lr=1e-3),
+        trainable_parameters(p, q, *batch("bernoulli", 0, torch.float32)).values(),
     )
     svi = CompiledSVI(p, q, optim, TraceMeanField_ELBO(), fallback=False)
     losses = []
@@ -396,7 +438,9 @@ def test_what_cannot_be_compiled_runs_by_stock_svi_with_one_warning(
     p, q = model(), Amortized(MeanField(DIM), MLP(SHAPE, (8,)))
     svi = CompiledSVI(p, q, ADAM, Trace_ELBO())
     before = p.net.weight.detach().clone()
-    with pytest.warns(UserWarning, match=f"not compiled, stock SVI runs them: .*{reason}") as caught:
+    with pytest.warns(
+        UserWarning, match=f"not compiled, stock SVI runs them: .*{reason}"
+    ) as caught:
         for seed in range(6):
             x, index = batch("bernoulli", seed, torch.float32)
             svi.step(x * 9 * seed, index)
@@ -406,7 +450,9 @@ def test_what_cannot_be_compiled_runs_by_stock_svi_with_one_warning(
 
 
 def test_without_fallback_the_reason_is_raised() -> None:
-    svi = CompiledSVI(branch(), Amortized(MeanField(DIM), MLP(SHAPE, (8,))), ADAM, Trace_ELBO(), fallback=False)
+    svi = CompiledSVI(
+        branch(), Amortized(MeanField(DIM), MLP(SHAPE, (8,))), ADAM, Trace_ELBO(), fallback=False
+    )
     with pytest.raises(ValueError, match="cannot be compiled: it looks at the value"):
         svi.step(*batch("bernoulli", 0, torch.float32))
 
@@ -417,19 +463,25 @@ def test_without_a_compiler_stock_svi_runs(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("torch._inductor.compile", refuse)
     monkeypatch.setattr("pyro_vae.graphs.capturing._COMPILED", {})
-    svi = CompiledSVI(VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM), MLP(SHAPE, (8,))), ADAM, Trace_ELBO())
+    svi = CompiledSVI(
+        VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM), MLP(SHAPE, (8,))), ADAM, Trace_ELBO()
+    )
     with pytest.warns(UserWarning, match="No working C"):
         svi.step(*batch("bernoulli", 0, torch.float32))
 
 
 def test_a_program_s_own_error_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     eager(monkeypatch)
-    svi = CompiledSVI(VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM + 1), MLP(SHAPE, (8,))), ADAM, Trace_ELBO())
+    svi = CompiledSVI(
+        VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM + 1), MLP(SHAPE, (8,))), ADAM, Trace_ELBO()
+    )
     with pytest.raises(ValueError, match=r"expected \(\.\.\., 3\)"):
         svi.step(*batch("bernoulli", 0, torch.float32))
 
 
-@pytest.mark.parametrize("optim", [ADAM, pyro.optim.Adam({"lr": 1e-2}), pyro.optim.ClippedAdam({"lr": 1e-2})])
+@pytest.mark.parametrize(
+    "optim", [ADAM, pyro.optim.Adam({"lr": 1e-2}), pyro.optim.ClippedAdam({"lr": 1e-2})]
+)
 def test_any_optimizer_of_torch_or_pyro(optim: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     eager(monkeypatch)
     p, q = VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM), MLP(SHAPE, (8,)))
@@ -473,7 +525,10 @@ def test_evaluate_loss_is_pyro_s_and_moves_nothing(monkeypatch: pytest.MonkeyPat
     got = CompiledSVI(p, q, ADAM, Trace_ELBO()).evaluate_loss(*data)
     torch.manual_seed(0)
     assert got.item() == pytest.approx(Trace_ELBO().loss(p, q, *data), rel=1e-6)
-    assert all(torch.equal(a, b) for a, b in zip(before, [v for m in (p, q) for v in m.parameters()], strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(before, [v for m in (p, q) for v in m.parameters()], strict=True)
+    )
 
 
 def test_a_cleared_store_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -498,7 +553,9 @@ def test_parameters_that_the_first_step_makes_are_trained(monkeypatch: pytest.Mo
 
 def test_a_first_step_is_captured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     eager(monkeypatch)
-    svi = CompiledSVI(VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM), MLP(SHAPE, (8,))), ADAM, Trace_ELBO())
+    svi = CompiledSVI(
+        VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM), MLP(SHAPE, (8,))), ADAM, Trace_ELBO()
+    )
     for seed in range(3):
         svi.step(*batch("bernoulli", seed, torch.float32))
     assert svi._step.num_captures == 1
@@ -513,7 +570,12 @@ def test_keyword_and_other_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
             inner(x, index)
 
     encoder = Amortized(MeanField(DIM), MLP(SHAPE, (8,)))
-    svi = CompiledSVI(model, lambda x, factor, index: encoder(x, index), partial(torch.optim.SGD, lr=0.0), Trace_ELBO())
+    svi = CompiledSVI(
+        model,
+        lambda x, factor, index: encoder(x, index),
+        partial(torch.optim.SGD, lr=0.0),
+        Trace_ELBO(),
+    )
     x, index = batch("bernoulli", 0, torch.float32)
     losses = []
     for factor in (1.0, 1.0, 2.0):
@@ -523,7 +585,9 @@ def test_keyword_and_other_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     assert svi._step.num_captures == 2 and svi.reason is None
 
 
-def test_a_baseline_that_moves_at_every_run_is_left_to_stock_svi(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_baseline_that_moves_at_every_run_is_left_to_stock_svi(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     eager(monkeypatch)
 
     def model() -> None:
@@ -548,7 +612,9 @@ def test_a_baseline_that_moves_at_every_run_is_left_to_stock_svi(monkeypatch: py
     assert ends[0] == ends[1]
 
 
-@pytest.mark.parametrize("name", ["AutoNormal", "AutoMultivariateNormal", "AutoLowRankMultivariateNormal", "AutoDelta"])
+@pytest.mark.parametrize(
+    "name", ["AutoNormal", "AutoMultivariateNormal", "AutoLowRankMultivariateNormal", "AutoDelta"]
+)
 def test_pyro_s_own_guides_compile(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     eager(monkeypatch)
 
@@ -573,7 +639,9 @@ def test_subsampling_draws_anew_at_each_step(monkeypatch: pytest.MonkeyPatch) ->
         with pyro.plate("data", 50, subsample_size=5) as rows:
             pyro.sample("obs", dist.Normal(mean, 1.0), obs=x[rows])
 
-    svi = CompiledSVI(model, lambda: None, partial(torch.optim.SGD, lr=0.0), Trace_ELBO(), fallback=False)
+    svi = CompiledSVI(
+        model, lambda: None, partial(torch.optim.SGD, lr=0.0), Trace_ELBO(), fallback=False
+    )
     reference = SVI(
         model,
         lambda: None,
@@ -591,7 +659,13 @@ def test_subsampling_draws_anew_at_each_step(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_bias_before_a_normalisation_is_no_reason_to_fall_back() -> None:
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(32, 8), nn.BatchNorm1d(8), nn.ReLU())
     encoder.out_features = 8  # type: ignore[assignment]
-    svi = CompiledSVI(VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM), encoder), ADAM, Trace_ELBO(), fallback=False)
+    svi = CompiledSVI(
+        VAE(SHAPE, DIM, (8,)),
+        Amortized(MeanField(DIM), encoder),
+        ADAM,
+        Trace_ELBO(),
+        fallback=False,
+    )
     for seed in range(10):
         svi.step(*batch("bernoulli", seed, torch.float32))
     assert encoder[2].num_batches_tracked == 10
@@ -599,7 +673,9 @@ def test_a_bias_before_a_normalisation_is_no_reason_to_fall_back() -> None:
 
 def test_evaluation_is_compared_with_pyro_too(monkeypatch: pytest.MonkeyPatch) -> None:
     eager(monkeypatch)
-    svi = CompiledSVI(numpy_noise(), Amortized(MeanField(DIM), MLP(SHAPE, (8,))), ADAM, Trace_ELBO())
+    svi = CompiledSVI(
+        numpy_noise(), Amortized(MeanField(DIM), MLP(SHAPE, (8,))), ADAM, Trace_ELBO()
+    )
     x, index = batch("bernoulli", 0, torch.float32)
     svi.evaluate_loss(x, index)
     with pytest.warns(UserWarning, match="differs from what the graph computes"):
@@ -620,7 +696,9 @@ def test_the_user_s_validation_and_gradients_stay(monkeypatch: pytest.MonkeyPatc
 def test_what_changes_at_every_call_ends_in_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     eager(monkeypatch)
     p, q = VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM), MLP(SHAPE, (8,)))
-    svi = CompiledSVI(lambda x, index, beta: p(x, index), lambda x, index, beta: q(x, index), ADAM, Trace_ELBO())
+    svi = CompiledSVI(
+        lambda x, index, beta: p(x, index), lambda x, index, beta: q(x, index), ADAM, Trace_ELBO()
+    )
     with pytest.warns(UserWarning, match="changes so often that 16 graphs") as caught:
         for step in range(20):
             svi.step(*batch("bernoulli", 0, torch.float32), step / 20)
@@ -652,13 +730,17 @@ def joint(x: Tensor, model: nn.Module) -> JointOptim:
     for first in (True, False):
         model(x, first)
     return JointOptim(
-        partial(torch.optim.AdamW, lr=0.05, weight_decay=0.1), pyro.get_param_store()._params.values(), clip_norm=5.0
+        partial(torch.optim.AdamW, lr=0.05, weight_decay=0.1),
+        pyro.get_param_store()._params.values(),
+        clip_norm=5.0,
     )
 
 
 OPTIMS: dict[str, Callable[[Tensor, nn.Module], Any]] = {
     "Pyro's Adam": lambda x, model: pyro.optim.Adam({"lr": 0.05, "weight_decay": 0.1}),
-    "Pyro's SGD": lambda x, model: pyro.optim.SGD({"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1}),
+    "Pyro's SGD": lambda x, model: pyro.optim.SGD(
+        {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1}
+    ),
     "joint": joint,
 }
 
@@ -685,8 +767,12 @@ def test_parameters_that_a_step_does_not_use_move_as_in_stock_svi(
         torch.testing.assert_close(ends[1][key], value, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [lambda: ADAM, lambda: pyro.optim.Adam({"lr": 1e-2})], ids=["one for all", "Pyro's"])
-def test_a_state_knows_which_parameters_have_been_used(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "make", [lambda: ADAM, lambda: pyro.optim.Adam({"lr": 1e-2})], ids=["one for all", "Pyro's"]
+)
+def test_a_state_knows_which_parameters_have_been_used(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     eager(monkeypatch)
     x, _ = batch("bernoulli", 0, torch.float32)
     model = Heads(bare=False)
@@ -708,7 +794,9 @@ def test_a_state_knows_which_parameters_have_been_used(make: Any, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    "optim", [partial(torch.optim.SGD, lr=1e-3), pyro.optim.SGD({"lr": 1e-3})], ids=["one", "Pyro's"]
+    "optim",
+    [partial(torch.optim.SGD, lr=1e-3), pyro.optim.SGD({"lr": 1e-3})],
+    ids=["one", "Pyro's"],
 )
 def test_model_guide_and_loss_may_be_set(optim: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     eager(monkeypatch)
@@ -733,7 +821,9 @@ def test_model_guide_and_loss_may_be_set(optim: Any, monkeypatch: pytest.MonkeyP
     assert math.isfinite(got)
 
 
-def test_what_fell_back_is_compiled_again_with_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fell_back_is_compiled_again_with_another_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     eager(monkeypatch)
     svi = CompiledSVI(branch(), Amortized(MeanField(DIM), MLP(SHAPE, (8,))), ADAM, Trace_ELBO())
     data = batch("bernoulli", 0, torch.float32)

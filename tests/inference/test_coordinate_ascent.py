@@ -34,6 +34,11 @@ def test_converges_to_the_optimum_and_rises_at_every_sweep(dim: int) -> None:
     ],
 )
 def test_bad_input(change: dict[str, object], message: str) -> None:
-    arguments = {"loading": torch.ones(4, 2), "mean": torch.zeros(4), "sigma": 1.0, "x": torch.ones(2, 4)} | change
+    arguments = {
+        "loading": torch.ones(4, 2),
+        "mean": torch.zeros(4),
+        "sigma": 1.0,
+        "x": torch.ones(2, 4),
+    } | change
     with pytest.raises(ValueError, match=message):
         coordinate_ascent(**arguments)  # type: ignore[arg-type]

@@ -1,4 +1,6 @@
-"""What `fit` does where nothing is said: batches, warm-up, the epoch that is kept, units, the alarm, the sentence."""
+"""What `fit` does where nothing is said: batches, warm-up, the epoch that is kept, units, the
+alarm, the sentence.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def programs(dim: int = 3) -> tuple[VAE, EncoderGuide]:
     return VAE((SIZE,), dim, (32,), Gaussian()), EncoderGuide((SIZE,), dim, (32,))
 
 
-@pytest.mark.parametrize(("num", "size"), [(10, 16), (457, 16), (1297, 64), (1573, 64), (2560, 128), (50_000, 128)])
+@pytest.mark.parametrize(
+    ("num", "size"), [(10, 16), (457, 16), (1297, 64), (1573, 64), (2560, 128), (50_000, 128)]
+)
 def test_small_sets_have_small_batches(num: int, size: int) -> None:
     assert default_batch_size(num) == size
 
@@ -75,7 +79,10 @@ def test_warm_up_follows_the_run(loss: Any, epochs: int, num: int, expected: flo
 
 
 def test_what_is_kept() -> None:
-    assert [Recipe(**change).for_data(100, True).keep for change in ({}, {"beta": 2.0}, {"loss": Bound(5)})] == [
+    assert [
+        Recipe(**change).for_data(100, True).keep
+        for change in ({}, {"beta": 2.0}, {"loss": Bound(5)})
+    ] == [
         "best",
         "last",
         "last",
@@ -97,7 +104,9 @@ def test_the_best_epoch_is_kept() -> None:
     scores = [row["valid_elbo"] for row in run.history]
     assert run.epoch == 1 + max(range(5, 30), key=scores.__getitem__) < 30
     assert run.data.valid is not None
-    now = log_evidence(model, guide, run.data.valid.x, run.data.valid.numbers(), num_particles=1, seed=0)
+    now = log_evidence(
+        model, guide, run.data.valid.x, run.data.valid.numbers(), num_particles=1, seed=0
+    )
     assert now.elbo.mean().item() == pytest.approx(scores[run.epoch - 1], abs=1e-6)
     assert f"at epoch {run.epoch}, which was kept" in str(run)
 
@@ -111,8 +120,11 @@ def test_a_table_in_odd_units_is_learned_without_a_word() -> None:
     assert run.units is not None and run.units.num_active >= 1 and run.alarm is None
     assert run.data.valid is not None
     held = torch.from_numpy(x[run.data.valid.numbers().numpy()]).float()
-    constant = torch.distributions.Normal(*(torch.from_numpy(f(0)).float() for f in (x.mean, x.std)))
-    assert run.history[run.epoch - 1]["valid_elbo"] > constant.log_prob(held).sum(-1).mean() + SIZE  # nats
+    constant = torch.distributions.Normal(
+        *(torch.from_numpy(f(0)).float() for f in (x.mean, x.std))
+    )
+    # in nats
+    assert run.history[run.epoch - 1]["valid_elbo"] > constant.log_prob(held).sum(-1).mean() + SIZE
 
 
 def test_units_are_written_and_followed(tmp_path: Path) -> None:
@@ -143,9 +155,16 @@ def test_a_collapse_is_told_once_in_words(how: str) -> None:
     torch.manual_seed(0)
     sigma = Gaussian(1e5, "none") if how == "sigma" else Gaussian()
     model = (Deaf if how == "deaf" else VAE)((SIZE,), 3, (16,), sigma)
-    with pytest.warns(CollapseWarning, match=r"posterior collapse: .* latent unit.*warmup_epochs") as told:
+    with pytest.warns(
+        CollapseWarning, match=r"posterior collapse: .* latent unit.*warmup_epochs"
+    ) as told:
         run = fit(
-            model, EncoderGuide((SIZE,), 3, (16,)), curved(), epochs=40, beta=500 if how == "beta" else 1, quiet=True
+            model,
+            EncoderGuide((SIZE,), 3, (16,)),
+            curved(),
+            epochs=40,
+            beta=500 if how == "beta" else 1,
+            quiet=True,
         )
     assert len([w for w in told if w.category is CollapseWarning]) == 1
     assert told[0].filename == __file__  # it points to the call of fit
@@ -158,7 +177,9 @@ def test_the_alarm_is_not_repeated_after_a_resume(tmp_path: Path) -> None:
         torch.manual_seed(0)
         pyro.clear_param_store()
         model = VAE((SIZE,), 3, (16,), Gaussian(1e5, "none"))
-        fit(model, EncoderGuide((SIZE,), 3, (16,)), curved(), folder=tmp_path, quiet=True, **options)
+        fit(
+            model, EncoderGuide((SIZE,), 3, (16,)), curved(), folder=tmp_path, quiet=True, **options
+        )
 
     with pytest.warns(CollapseWarning):
         train(epochs=20)
@@ -167,11 +188,15 @@ def test_the_alarm_is_not_repeated_after_a_resume(tmp_path: Path) -> None:
         train(epochs=30, resume=True)
 
 
-def test_programs_whose_units_cannot_be_followed_train_all_the_same(capfd: pytest.CaptureFixture[str]) -> None:
+def test_programs_whose_units_cannot_be_followed_train_all_the_same(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     def model(x: torch.Tensor, index: Any = None) -> None:
         loc = pyro.sample("loc", dist.Normal(0.0, 10.0))
         with pyro.plate("data", len(x), dim=-1):
-            pyro.sample("obs", dist.Normal(loc[..., None] * torch.ones(SIZE), 1.0).to_event(1), obs=x)
+            pyro.sample(
+                "obs", dist.Normal(loc[..., None] * torch.ones(SIZE), 1.0).to_event(1), obs=x
+            )
 
     def guide(x: torch.Tensor, index: Any = None) -> None:
         pyro.sample("loc", dist.Normal(pyro.param("mean", torch.zeros(())), 0.1))
@@ -186,21 +211,34 @@ def test_the_sentence_says_what_was_learned(capfd: pytest.CaptureFixture[str]) -
     error = capfd.readouterr().err.strip().splitlines()[-1]
     assert error == str(run)
     assert error.startswith("after 2 epochs the ELBO of 10 validation data is")
-    assert "of 3 latent units active, rate" in error and error.endswith("next: pv.log_evidence(model, guide, x)")
+    assert "of 3 latent units active, rate" in error
+    assert error.endswith("next: pv.log_evidence(model, guide, x)")
 
 
 def test_rules_that_do_not_go_together_are_refused_by_name() -> None:
     model, guide = VAE((1, 8, 8), 2, (8,), Gaussian()), EncoderGuide((1, 8, 8), 2, (8,))
-    with pytest.raises(ValueError, match="binarise='dynamic' makes no data for a Gaussian likelihood"):
+    with pytest.raises(
+        ValueError, match="binarise='dynamic' makes no data for a Gaussian likelihood"
+    ):
         fit(model, guide, load("digits"), quiet=True)
-    with pytest.raises(ValueError, match="binarise='dequantise' makes no data for a Bernoulli likelihood"):
+    with pytest.raises(
+        ValueError, match="binarise='dequantise' makes no data for a Bernoulli likelihood"
+    ):
         fit(VAE((1, 8, 8), 2, (8,)), guide, load("digits", binarise="dequantise"), quiet=True)
 
 
-@pytest.mark.parametrize(("likelihood", "rule"), [(Bernoulli(), "dynamic"), (Gaussian(), "dequantise")])
+@pytest.mark.parametrize(
+    ("likelihood", "rule"), [(Bernoulli(), "dynamic"), (Gaussian(), "dequantise")]
+)
 def test_pixels_in_an_array_become_what_the_likelihood_needs(likelihood: Any, rule: str) -> None:
     pixels = np.random.RandomState(0).randint(0, 250, (60, 4, 4)).astype(np.uint8)
-    run = fit(VAE((1, 4, 4), 2, (8,), likelihood), EncoderGuide((1, 4, 4), 2, (8,)), pixels, epochs=1, quiet=True)
+    run = fit(
+        VAE((1, 4, 4), 2, (8,), likelihood),
+        EncoderGuide((1, 4, 4), 2, (8,)),
+        pixels,
+        epochs=1,
+        quiet=True,
+    )
     assert run.data.binarise == rule
 
 
@@ -218,7 +256,10 @@ def test_a_program_gets_the_numbers_of_the_user_s_rows() -> None:
 
 def test_a_guide_with_rows_holds_nothing_out() -> None:
     x = torch.randn(40, SIZE)
-    assert fit(LinearGaussian(SIZE, 2), Local(MeanField(2), 40), x, epochs=1, quiet=True).data.valid is None
+    assert (
+        fit(LinearGaussian(SIZE, 2), Local(MeanField(2), 40), x, epochs=1, quiet=True).data.valid
+        is None
+    )
 
 
 def test_a_float64_model_trains_on_float64() -> None:
@@ -269,15 +310,30 @@ def test_the_alarm_is_of_the_epoch_that_is_kept() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollapseWarning)
         run = fit(
-            VAE((40,), 2, (64,)), EncoderGuide((40,), 2, (64,)), x, epochs=150, warmup_epochs=0, keep="best", quiet=True
+            VAE((40,), 2, (64,)),
+            EncoderGuide((40,), 2, (64,)),
+            x,
+            epochs=150,
+            warmup_epochs=0,
+            keep="best",
+            quiet=True,
         )
-    assert run.units is not None and (run.alarm is None) == (run.units.num_active > 0), (run.epoch, run.alarm)
+    assert run.units is not None and (run.alarm is None) == (run.units.num_active > 0), (
+        run.epoch,
+        run.alarm,
+    )
 
 
 def test_bits_are_told_only_of_probabilities() -> None:
     x = (torch.rand(100, SIZE) < 0.3).float()
     for likelihood, told in ((Gaussian(), False), (Bernoulli(), True)):
-        run = fit(VAE((SIZE,), 2, (8,), likelihood), EncoderGuide((SIZE,), 2, (8,)), x, epochs=1, quiet=True)
+        run = fit(
+            VAE((SIZE,), 2, (8,), likelihood),
+            EncoderGuide((SIZE,), 2, (8,)),
+            x,
+            epochs=1,
+            quiet=True,
+        )
         assert ("bits a value" in str(run)) == told
 
 
@@ -294,7 +350,9 @@ def test_counts_are_taken_once_the_question_is_answered() -> None:
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3), (3, 8, 8)])
 def test_images_stay_in_the_layout_of_the_model(shape: tuple[int, ...]) -> None:
     x = np.random.RandomState(0).rand(60, *shape)
-    run = fit(VAE(shape, 2, (8,), Gaussian()), EncoderGuide(shape, 2, (8,)), x, epochs=1, quiet=True)
+    run = fit(
+        VAE(shape, 2, (8,), Gaussian()), EncoderGuide(shape, 2, (8,)), x, epochs=1, quiet=True
+    )
     assert torch.equal(run.data.train.x, torch.from_numpy(x).float()[run.data.train.numbers()])
 
 
@@ -302,7 +360,9 @@ def test_times_since_1970_are_not_rounded_away() -> None:
     x = np.random.RandomState(0).rand(60, SIZE)
     x[:, 2] = 1.7e9 + 60 * x[:, 2]
     for given in (x, torch.from_numpy(x)):
-        with pytest.raises(ValueError, match=r"about 1\.7e\+09 in value 2 of a row .* subtract an offset"):
+        with pytest.raises(
+            ValueError, match=r"about 1\.7e\+09 in value 2 of a row .* subtract an offset"
+        ):
             fit(*programs(), given, quiet=True)
 
 

@@ -24,7 +24,9 @@ with claim(Path(sys.argv[1]), resume=False):
 
 
 def test_another_process_is_refused_until_it_is_killed(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert process.stdout is not None and process.stdout.readline() == "held\n"
         for resume in (False, True):
@@ -84,14 +86,18 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
     for name in (".checkpoint.pt.abc", ".run.json.x", ".evidence.json.x", "checkpoint.pt"):
         (tmp_path / name).write_text("x")
     with claim(tmp_path, resume=True):
-        assert sorted(path.name for path in tmp_path.iterdir()) == [".evidence.json.x", LOCK, "checkpoint.pt"]
+        names = sorted(path.name for path in tmp_path.iterdir())
+        assert names == [".evidence.json.x", LOCK, "checkpoint.pt"]
 
 
 def test_a_folder_that_holds_a_run(tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").write_text("x")
     with pytest.raises(ValueError, match="holds a run already"), claim(tmp_path, resume=False):
         pass
-    with pytest.raises(FileNotFoundError, match="no such folder"), claim(tmp_path / "none", resume=True):
+    with (
+        pytest.raises(FileNotFoundError, match="no such folder"),
+        claim(tmp_path / "none", resume=True),
+    ):
         pass
     assert not (tmp_path / "none").exists()
 
@@ -106,7 +112,9 @@ def test_an_identity_is_drawn_once(tmp_path: Path) -> None:
         check_identity(tmp_path, "weights", "abc")
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"id": 3}', b'{"id": "x"}', b"[" * 9000, b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b'{"id": 3}', b'{"id": "x"}', b"[" * 9000, b"\xff"]
+)
 def test_a_torn_identity(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"run\.json: .*the file is damaged"):

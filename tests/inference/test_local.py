@@ -134,16 +134,26 @@ def test_converges_to_the_optimal_mean_field(dim: int, num_particles: int) -> No
 
 
 @pytest.mark.parametrize(
-    ("family", "dim", "within"),  # draws seldom reach the ends of the splines, which are the slower for it
-    [(FullRank, 2, 1e-6), (FullRank, 10, 1e-6), (lambda dim: LowRank(dim, dim), 3, 1e-6), (SplineFlow, 2, 0.02)],
+    ("family", "dim", "within"),
+    [
+        (FullRank, 2, 1e-6),
+        (FullRank, 10, 1e-6),
+        (lambda dim: LowRank(dim, dim), 3, 1e-6),
+        (SplineFlow, 2, 0.02),  # draws seldom reach the splines' ends, the slower for it
+    ],
 )
-def test_a_family_that_holds_the_posterior_finds_it(family: Callable[[int], Family], dim: int, within: float) -> None:
+def test_a_family_that_holds_the_posterior_finds_it(
+    family: Callable[[int], Family], dim: int, within: float
+) -> None:
     model, x = make_double(dim)
     guide = fit_local(model, Local(family(dim), 10).double(), x, num_particles=10)
     assert guide.optimum.converged.all()  # type: ignore[union-attr]
     est = log_evidence(model, guide, x, num_particles=1000)
     short = model.log_px(x) - est.elbo  # without noise of its own where q is exact
-    assert short.abs().max() < within and est.elbo_error.max() < within**0.5, (short, est.elbo_error)
+    assert short.abs().max() < within and est.elbo_error.max() < within**0.5, (
+        short,
+        est.elbo_error,
+    )
 
 
 def test_each_datum_stops_by_itself() -> None:
@@ -183,7 +193,11 @@ def test_an_optimum_is_a_start_that_is_not_lost() -> None:
     kept = (flow.table == start).all(1)
     est = log_evidence(model, flow, x, num_particles=1000)
     short = model.log_px(x) - est.elbo
-    assert kept.any() and (short[kept].abs() < 1e-6).all() and (short[~kept] < 5 * est.elbo_error[~kept]).all()
+    assert (
+        kept.any()
+        and (short[kept].abs() < 1e-6).all()
+        and (short[~kept] < 5 * est.elbo_error[~kept]).all()
+    )
     first, both = full.optimum, flow.optimum
     assert (both.num_steps > first.num_steps).all() and both.seconds > first.seconds  # type: ignore[union-attr, operator]
     with pytest.raises(ValueError, match="got one of 6 rows for 2 data"):
@@ -192,7 +206,9 @@ def test_an_optimum_is_a_start_that_is_not_lost() -> None:
 
 def test_what_convergence_took_is_counted() -> None:
     model, x = make()
-    once, twice = (fit_local(model, Local(MeanField(3), 20), x, num_particles=k).optimum for k in (1, 2))
+    once, twice = (
+        fit_local(model, Local(MeanField(3), 20), x, num_particles=k).optimum for k in (1, 2)
+    )
     assert torch.equal(once.num_evaluations, once.num_steps)  # type: ignore[union-attr, arg-type]
     assert torch.equal(twice.num_evaluations, 2 * twice.num_steps)  # type: ignore[union-attr, arg-type, operator]
 
@@ -217,7 +233,10 @@ def test_restarts_find_the_deeper_mode() -> None:
 def test_both_engines_take_the_same_way_to_convergence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(converge, "_SMALLEST", 1)  # one size, one graph
     model, x = make()
-    tables = [fit_local(model, Local(MeanField(3), 20), x, engine=e).table for e in ("svi", "compiled")]  # type: ignore[arg-type]
+    tables = [
+        fit_local(model, Local(MeanField(3), 20), x, engine=e).table  # type: ignore[arg-type]
+        for e in ("svi", "compiled")
+    ]
     torch.testing.assert_close(*tables, rtol=1e-3, atol=1e-3)
 
 

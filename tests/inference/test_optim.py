@@ -21,7 +21,9 @@ def parameters() -> list[nn.Parameter]:
 
 
 @pytest.mark.parametrize("kind", [ADAM, ADAMW])
-@pytest.mark.parametrize("options", [{}, {"amsgrad": True}, {"weight_decay": 0.1}, {"maximize": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"amsgrad": True}, {"weight_decay": 0.1}, {"maximize": True}], ids=str
+)
 def test_the_shortcut_is_torch_s_fused_adam(kind: Any, options: dict[str, Any]) -> None:
     mine, reference = parameters(), parameters()
     optim = JointOptim(partial(kind, lr=1e-2, **options), mine)
@@ -37,7 +39,9 @@ def test_the_shortcut_is_torch_s_fused_adam(kind: Any, options: dict[str, Any]) 
         assert all(map(torch.equal, mine, reference))
     assert optim._adam is not None
     state, expected = optim.get_state()["state"], torch_s.state_dict()["state"]
-    assert all(torch.equal(state[i][name], expected[i][name]) for i in expected for name in expected[i])
+    assert all(
+        torch.equal(state[i][name], expected[i][name]) for i in expected for name in expected[i]
+    )
 
 
 def test_the_state_goes_through_a_file_and_on(tmp_path: Any) -> None:
@@ -60,7 +64,9 @@ def test_the_state_goes_through_a_file_and_on(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"fused": False}, {"foreach": True}, {"fused": None, "differentiable": True}], ids=str
+    "options",
+    [{"fused": False}, {"foreach": True}, {"fused": None, "differentiable": True}],
+    ids=str,
 )
 def test_who_asks_for_another_kernel_gets_it(options: dict[str, Any]) -> None:
     mine = parameters()

@@ -1,4 +1,6 @@
-"""Stopped and resumed equals uninterrupted, bit for bit: killed, interrupted by Ctrl-C, or failed in the middle."""
+"""Stopped and resumed equals uninterrupted, bit for bit: killed, interrupted by Ctrl-C, or failed
+in the middle.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,10 @@ def train(folder: Path, options: str) -> Path:
 def rows(folder: Path) -> list[dict[str, str]]:
     """The rows of metrics.csv without what depends on the clock."""
     with (folder / "metrics.csv").open() as file:
-        return [{k: v for k, v in r.items() if k not in ("seconds", "data_per_second")} for r in csv.DictReader(file)]
+        return [
+            {k: v for k, v in r.items() if k not in ("seconds", "data_per_second")}
+            for r in csv.DictReader(file)
+        ]
 
 
 def position(folder: Path) -> dict[str, Any]:
@@ -66,7 +71,10 @@ def position(folder: Path) -> dict[str, Any]:
 
 def check_same(resumed: Path, uninterrupted: Path) -> None:
     """Weights, optimizer and generators equal bit for bit, and all metrics but timings."""
-    x, y = (torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (resumed, uninterrupted))
+    x, y = (
+        torch.load(folder / "checkpoint.pt", weights_only=True)
+        for folder in (resumed, uninterrupted)
+    )
     assert differences(x, y, "checkpoint.pt") == []
     x, y = (read_weights(folder / "weights.safetensors")[0] for folder in (resumed, uninterrupted))
     assert differences(x, y, "weights.safetensors") == []
@@ -81,11 +89,17 @@ def differences(x: Any, y: Any, name: str) -> list[str]:
         if x.keys() != y.keys():
             return [f"{name}: {sorted(map(str, x.keys() ^ y.keys()))}"]
         skip = {"seconds", "data_per_second", "run"}
-        return [d for key in x if key not in skip for d in differences(x[key], y[key], f"{name}/{key}")]
+        return [
+            d for key in x if key not in skip for d in differences(x[key], y[key], f"{name}/{key}")
+        ]
     if isinstance(x, list | tuple) and isinstance(y, list | tuple):
         if len(x) != len(y):
             return [f"{name}: length {len(x)} against {len(y)}"]
-        return [d for i, (a, b) in enumerate(zip(x, y, strict=True)) for d in differences(a, b, f"{name}/{i}")]
+        return [
+            d
+            for i, (a, b) in enumerate(zip(x, y, strict=True))
+            for d in differences(a, b, f"{name}/{i}")
+        ]
     if isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor):
         return [] if torch.equal(x, y) else [name]
     return [] if x == y or (x != x and y != y) else [f"{name}: {x!r} against {y!r}"]
@@ -142,7 +156,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    """A process of the console script that is stopped; the other runs here while it is still importing."""
+    """A process of the console script that is stopped; the other runs while it is importing."""
     root = tmp_path_factory.mktemp("story")
     process = start(root / "interrupted", LONG)
     try:
@@ -162,8 +176,13 @@ def test_killed_within_an_epoch_and_resumed_equals_uninterrupted(
     whole = train(tmp_path / "whole", FATAL)
     process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
-    assert position(tmp_path / "killed")["epoch"] == 2 and not (tmp_path / "killed" / "weights.safetensors").exists()
-    (tmp_path / "killed" / ".checkpoint.pt.torn").write_bytes(b"what a kill in the middle of writing leaves")
+    assert (
+        position(tmp_path / "killed")["epoch"] == 2
+        and not (tmp_path / "killed" / "weights.safetensors").exists()
+    )
+    (tmp_path / "killed" / ".checkpoint.pt.torn").write_bytes(
+        b"what a kill in the middle of writing leaves"
+    )
     assert call(f"resume {tmp_path / 'killed'} --quiet true --device cpu --trust fatal_guide") == 0
     check_same(tmp_path / "killed", whole)
 
@@ -210,12 +229,15 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
 
 MOMENTUM = "--optimizer torch.optim.SGD --optimizer.momentum 0.9 --optimizer.lr 1e-4"
 RECIPES = {
-    "cosine, warm-up, clipping": f"{MOMENTUM} --schedule CosineAnnealingLR --schedule.T_max 3 --warmup_epochs 2.5"
-    " --clip_norm 5 --beta 0.7",
-    "one cycle, patience": "--schedule OneCycleLR --schedule.max_lr 0.01 --schedule.total_steps 3 --patience 2",
-    "plateau, static, analytic": "--optimizer torch.optim.AdamW --binarise static --loss TraceMeanField_ELBO"
-    " --schedule ReduceLROnPlateau --schedule.patience 0 --schedule.threshold 10",
-    "milestones, no validation": "--valid 0 --optimizer RMSprop --schedule MultiStepLR --schedule.milestones [1,2]",
+    "cosine, warm-up, clipping": f"{MOMENTUM} --schedule CosineAnnealingLR --schedule.T_max 3"
+    " --warmup_epochs 2.5 --clip_norm 5 --beta 0.7",
+    "one cycle, patience": "--schedule OneCycleLR --schedule.max_lr 0.01 --schedule.total_steps 3"
+    " --patience 2",
+    "plateau, static, analytic": "--optimizer torch.optim.AdamW --binarise static"
+    " --loss TraceMeanField_ELBO --schedule ReduceLROnPlateau --schedule.patience 0"
+    " --schedule.threshold 10",
+    "milestones, no validation": "--valid 0 --optimizer RMSprop --schedule MultiStepLR"
+    " --schedule.milestones [1,2]",
 }
 
 
@@ -230,8 +252,10 @@ def test_failed_in_an_epoch_and_resumed(recipe: str, tmp_path: Path, failing: Fa
     check_same(tmp_path / "run", whole)
 
 
-def test_stopped_after_the_last_step_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All steps are done and the epoch is not closed: the validation and the schedule are still to come."""
+def test_stopped_after_the_last_step_of_an_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All steps are done and the epoch is open: the validation and schedule are still to come."""
 
     def fail(*arguments: Any) -> None:
         raise Failure
@@ -258,8 +282,11 @@ def test_stopped_twice(tmp_path: Path, failing: Failing) -> None:
 
 
 def test_patience_survives(tmp_path: Path, failing: Failing) -> None:
-    """At rate 0 the first epoch is the best; the run stops after the third, wherever it was resumed."""
-    options = "--epochs 9 --batch_size 200 --patience 2 --warmup_epochs 0 --optimizer torch.optim.SGD --optimizer.lr 0"
+    """At rate 0 the first epoch is best; the run stops after the third, wherever resumed."""
+    options = (
+        "--epochs 9 --batch_size 200 --patience 2 --warmup_epochs 0 --optimizer"
+        " torch.optim.SGD --optimizer.lr 0"
+    )
     whole = train(tmp_path / "whole", options)
     assert len(rows(whole)) == 3
     failing(f"train --folder {tmp_path / 'run'} {TINY} {options}", 17)
@@ -271,7 +298,9 @@ def test_patience_survives(tmp_path: Path, failing: Failing) -> None:
 # a run that has ended
 
 
-def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resuming_a_finished_run_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = train(tmp_path / "run", "--epochs 2")
     names = ("config.yaml", "metrics.csv", "versions.json", "checkpoint.pt")
     before = [(run / name).read_bytes() for name in names]
@@ -294,7 +323,9 @@ def test_more_epochs_equal_all_epochs_at_once(tmp_path: Path) -> None:
 # a run that was killed before or between its files
 
 
-def test_killed_before_the_first_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed_before_the_first_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Both ways on are told, and the one that is told first works."""
     whole = train(tmp_path / "whole", "--epochs 2")
     run = train(tmp_path / "run", "--epochs 2")
@@ -329,7 +360,9 @@ def test_killed_between_the_last_checkpoint_and_the_table(tmp_path: Path) -> Non
 
 def test_more_epochs_that_are_refused_leave_the_settings(tmp_path: Path) -> None:
     run = train(tmp_path / "run", "--epochs 2")
-    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("seed: 0", "seed: 1"))
+    (run / "config.yaml").write_text(
+        (run / "config.yaml").read_text().replace("seed: 0", "seed: 1")
+    )
     before = {path: path.read_bytes() for path in run.iterdir()}
     assert call(f"resume {run} --epochs 9 --quiet true") == 2
     assert {path: path.read_bytes() for path in run.iterdir()} == before
@@ -338,7 +371,13 @@ def test_more_epochs_that_are_refused_leave_the_settings(tmp_path: Path) -> None
 def test_a_refused_training_leaves_no_folder(tmp_path: Path) -> None:
     assert call(f"train --folder {tmp_path}/a/b --optimizer.lr -1 {TINY}") == 2
     with pytest.raises(ValueError, match="learning rate"):
-        fit(*programs(), torch.zeros(20, 4), folder=tmp_path / "a" / "b", optimizer=refusing, quiet=True)
+        fit(
+            *programs(),
+            torch.zeros(20, 4),
+            folder=tmp_path / "a" / "b",
+            optimizer=refusing,
+            quiet=True,
+        )
     assert not (tmp_path / "a").exists()
 
 
@@ -351,7 +390,15 @@ def test_a_refusal_at_the_first_step_leaves_no_folder(tmp_path: Path) -> None:
         return model(x, index)
 
     with pytest.raises(ValueError, match="the first step fails"):
-        fit(failing, guide, torch.zeros(20, 4), folder=tmp_path / "a", epochs=1, engine="svi", quiet=True)
+        fit(
+            failing,
+            guide,
+            torch.zeros(20, 4),
+            folder=tmp_path / "a",
+            epochs=1,
+            engine="svi",
+            quiet=True,
+        )
     assert not (tmp_path / "a").exists()
 
 

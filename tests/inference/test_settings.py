@@ -1,4 +1,6 @@
-"""A run that goes on is held to the settings of its loss and its schedule, not to the names of their classes."""
+"""A run that goes on is held to the settings of its loss and its schedule, not to the names of
+their classes.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,13 @@ import pyro
 import pytest
 import torch
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
-from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, ReduceLROnPlateau, SequentialLR, StepLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LambdaLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+    StepLR,
+)
 
 from pyro_vae import MLP, Amortized, LinearGaussian, MeanField, fit
 from pyro_vae.inference.checkpoint import load, save
@@ -26,7 +34,7 @@ X = torch.randn(32, 5, generator=torch.Generator().manual_seed(0))
 
 
 class Weighted(Trace_ELBO):
-    """A user's own: settings under names of their own, a count, and something that says nothing of itself."""
+    """A user's own: settings under its own names, a count, and something that says nothing."""
 
     def __init__(self, share: float = 1.0, table: Any = (1.0, 2.0)) -> None:
         super().__init__()
@@ -62,8 +70,19 @@ def train(folder: Path, epochs: int, resume: bool = False, **changes: Any) -> in
     pyro.clear_param_store()
     torch.manual_seed(0)
     model, guide = LinearGaussian(5, 2), Amortized(MeanField(2), MLP(5, ()))
-    options = {"batch_size": 16, "warmup_epochs": 0, "valid": 0, "device": "cpu", "engine": "svi", "quiet": True}
-    return len(fit(model, guide, X, epochs=epochs, folder=folder, resume=resume, **options | changes).history)
+    options = {
+        "batch_size": 16,
+        "warmup_epochs": 0,
+        "valid": 0,
+        "device": "cpu",
+        "engine": "svi",
+        "quiet": True,
+    }
+    return len(
+        fit(
+            model, guide, X, epochs=epochs, folder=folder, resume=resume, **options | changes
+        ).history
+    )
 
 
 OTHERS: list[tuple[str, Any, Any, str]] = [
@@ -74,18 +93,48 @@ OTHERS: list[tuple[str, Any, Any, str]] = [
         lambda: Bound(2, 0.5, True),
         "alpha=0.0, path_only=False, got alpha=0.5, path_only=True",
     ),
-    ("loss", lambda: ScoreFunction(4), lambda: ScoreFunction(4, True), "baseline=False, got baseline=True"),
+    (
+        "loss",
+        lambda: ScoreFunction(4),
+        lambda: ScoreFunction(4, True),
+        "baseline=False, got baseline=True",
+    ),
     ("loss", lambda: FreeBits(0.1), lambda: FreeBits(3.0), "nats=0.1, got nats=3.0"),
-    ("loss", Trace_ELBO, lambda: Trace_ELBO(num_particles=2), "num_particles=1, got num_particles=2"),
+    (
+        "loss",
+        Trace_ELBO,
+        lambda: Trace_ELBO(num_particles=2),
+        "num_particles=1, got num_particles=2",
+    ),
     ("loss", Weighted, lambda: Weighted(0.5), "weight=1.0, got weight=0.5"),
     ("loss", Weighted, lambda: Weighted(1.0, (1.0, 3.0)), r"table=\(2,\) .*, got table=\(2,\)"),
     ("loss", lambda: Around(FreeBits(0.1)), lambda: Around(FreeBits(0.2)), "nats: 0.1.*nats: 0.2"),
-    ("schedule", partial(StepLR, step_size=1), partial(StepLR, step_size=100), "step_size=1, got step_size=100"),
-    ("schedule", partial(CosineAnnealingLR, T_max=3), partial(CosineAnnealingLR, T_max=9), "T_max=3, got T_max=9"),
-    ("schedule", partial(LambdaLR, lr_lambda=half), partial(LambdaLR, lr_lambda=lambda e: 0.9**e), "lr_lambdas"),
+    (
+        "schedule",
+        partial(StepLR, step_size=1),
+        partial(StepLR, step_size=100),
+        "step_size=1, got step_size=100",
+    ),
+    (
+        "schedule",
+        partial(CosineAnnealingLR, T_max=3),
+        partial(CosineAnnealingLR, T_max=9),
+        "T_max=3, got T_max=9",
+    ),
+    (
+        "schedule",
+        partial(LambdaLR, lr_lambda=half),
+        partial(LambdaLR, lr_lambda=lambda e: 0.9**e),
+        "lr_lambdas",
+    ),
     ("schedule", then(1, 2), then(2, 2), "milestones=.1., got _milestones=.2."),
     ("schedule", then(1, 2), then(1, 3), "step_size: 2.*step_size: 3"),
-    ("schedule", partial(ReduceLROnPlateau, patience=1), partial(ReduceLROnPlateau, patience=7), "patience=1"),
+    (
+        "schedule",
+        partial(ReduceLROnPlateau, patience=1),
+        partial(ReduceLROnPlateau, patience=7),
+        "patience=1",
+    ),
     ("schedule", partial(StepLR, step_size=1), None, "schedule = StepLR, got NoneType"),
     ("loss", Trace_ELBO, TraceMeanField_ELBO, "loss = Trace_ELBO, got TraceMeanField_ELBO"),
 ]
@@ -177,7 +226,10 @@ def told(function: Any) -> dict[str, str]:
 UNLIKE: dict[str, Callable[[], tuple[Any, Any]]] = {
     "operator": lambda: (lambda e: 0.9**e, lambda e: 0.9 * e),
     "name": lambda: (lambda e: e.real, lambda e: e.imag),
-    "inner code": lambda: (lambda e: sum(0.9**k for k in (e,)), lambda e: sum(0.9 * k for k in (e,))),
+    "inner code": lambda: (
+        lambda e: sum(0.9**k for k in (e,)),
+        lambda e: sum(0.9 * k for k in (e,)),
+    ),
     "constant in a tuple": lambda: (lambda e: e in (1, 2), lambda e: e in (1, 3)),
     "constant in a set": lambda: (lambda e: e in {1, 2}, lambda e: e in {1, 3}),
     "closure": lambda: (closure(0.9), closure(0.1)),
@@ -210,7 +262,9 @@ def test_functions_that_differ_are_told_apart(name: str) -> None:
 def test_a_number_among_the_globals_of_a_function_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     before = told(lambda e: RATE**e)
     monkeypatch.setitem(globals(), "RATE", 0.1)
-    assert "RATE=0.9" in before["lr_lambdas"] and "RATE=0.1" in told(lambda e: RATE**e)["lr_lambdas"]
+    assert (
+        "RATE=0.9" in before["lr_lambdas"] and "RATE=0.1" in told(lambda e: RATE**e)["lr_lambdas"]
+    )
 
 
 def test_weights_that_a_function_holds_are_no_setting() -> None:
@@ -227,7 +281,8 @@ def test_functions_are_told_the_same_in_another_process() -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_settings import *\n"
-        "functions = [half, nested(0.9), Decay(0.9).at, within(0.5), lambda e: e in {'a', 'b', 'c'}, holding(object())]\n"
+        "functions = [half, nested(0.9), Decay(0.9).at, within(0.5), lambda e: e in {'a', 'b',"
+        " 'c'}, holding(object())]\n"
         "print([told(function) for function in functions])"
     )
     seen = {
@@ -263,4 +318,7 @@ def test_code_of_another_version_of_python_is_not_compared() -> None:
     assert difference(begun, {"function": "half ['0.5'] code 3.11:ff00"}) is None
     assert difference(begun, {"function": "half ['0.6'] code 3.11:ff00"}) is not None
     assert difference(begun, {"function": "half ['0.5'] code 3.9:ff00"}) is not None
-    assert difference({"function": "half ['0.5']"}, {"function": "half ['0.5'] code 3.11:ff00"}) is None
+    assert (
+        difference({"function": "half ['0.5']"}, {"function": "half ['0.5'] code 3.11:ff00"})
+        is None
+    )

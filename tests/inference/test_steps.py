@@ -42,11 +42,18 @@ SHAPE, DIM = (1, 4, 8), 2
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run graphs one operation at a time: what is asked of the engine here needs no compiler."""
-    monkeypatch.setattr("pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module)
+    monkeypatch.setattr(
+        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
+    )
 
 
 def grey(num: int = 70) -> Dataset:
-    pixels = torch.randint(0, 256, (num, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(3)) // 3
+    pixels = (
+        torch.randint(
+            0, 256, (num, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(3)
+        )
+        // 3
+    )
     split = Split("train", pixels, "dynamic")
     return Dataset("grey", split, None, split)
 
@@ -56,11 +63,20 @@ def programs() -> tuple[VAE, Amortized]:
     return VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM), MLP(SHAPE, (8,)))
 
 
-def trained(name: str, folder: Path | None = None, **changes: Any) -> tuple[list[float], list[Tensor]]:
+def trained(
+    name: str, folder: Path | None = None, **changes: Any
+) -> tuple[list[float], list[Tensor]]:
     model, guide = programs()
-    options = {"epochs": 3, "batch_size": 32, "loss": TraceMeanField_ELBO(), "warmup_epochs": 2.0} | changes
+    options = {
+        "epochs": 3,
+        "batch_size": 32,
+        "loss": TraceMeanField_ELBO(),
+        "warmup_epochs": 2.0,
+    } | changes
     run = fit(model, guide, grey(), engine=name, quiet=True, folder=folder, **options)  # type: ignore[arg-type]
-    return [r["train_loss"] for r in run.history], [p.detach() for m in (model, guide) for p in m.parameters()]
+    return [r["train_loss"] for r in run.history], [
+        p.detach() for m in (model, guide) for p in m.parameters()
+    ]
 
 
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
@@ -119,17 +135,32 @@ class Branch(nn.Module):
         scale = 1.0 if x.mean() > 0.5 else 0.5
         with pyro.plate("data", len(x), dim=-1):
             z = pyro.sample("latent", dist.Normal(torch.zeros(DIM), 1.0).to_event(1))
-            pyro.sample("obs", dist.Normal(self.net(z).unflatten(-1, SHAPE), scale).to_event(3), obs=x)
+            pyro.sample(
+                "obs", dist.Normal(self.net(z).unflatten(-1, SHAPE), scale).to_event(3), obs=x
+            )
 
 
-def test_auto_warns_once_and_goes_on_and_compiled_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_warns_once_and_goes_on_and_compiled_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engine, "_WORTH_IT", 1)
     guide = Amortized(MeanField(DIM), MLP(SHAPE, (8,)))
-    with pytest.warns(UserWarning, match="stock SVI runs them: it looks at the value of a tensor") as caught:
+    with pytest.warns(
+        UserWarning, match="stock SVI runs them: it looks at the value of a tensor"
+    ) as caught:
         run = fit(Branch(), guide, grey(), epochs=2, batch_size=32, quiet=True)
     assert len(caught) == 1 and len(run.history) == 2
     with pytest.raises(ValueError, match="cannot be compiled: it looks at the value"):
-        fit(Branch(), guide, grey(), epochs=2, batch_size=32, engine="compiled", quiet=True, folder=tmp_path)
+        fit(
+            Branch(),
+            guide,
+            grey(),
+            epochs=2,
+            batch_size=32,
+            engine="compiled",
+            quiet=True,
+            folder=tmp_path,
+        )
     fit(
         Branch(), guide, grey(), epochs=2, batch_size=32, engine="svi", quiet=True, folder=tmp_path
     )  # nothing in the way
@@ -142,7 +173,9 @@ def test_svi_never_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_engine() -> None:
-    with pytest.raises(ValueError, match="engine: got 'jit', expected one of 'auto', 'compiled', 'svi'"):
+    with pytest.raises(
+        ValueError, match="engine: got 'jit', expected one of 'auto', 'compiled', 'svi'"
+    ):
         Recipe(engine="jit")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="engine: got 'jit'"):
         fit_local(*programs(), torch.zeros(3, *SHAPE), engine="jit")  # type: ignore[arg-type]
@@ -152,13 +185,19 @@ def test_a_loss_that_is_read_late_still_names_its_step() -> None:
     # on a GPU the losses are looked at now and then: the first bad one is what is reported
     losses = torch.tensor([3.0, 2.0, torch.nan, torch.inf, 1.0])
     job = SimpleNamespace(
-        losses=losses, recipe=Recipe(batch_size=2), params={"w": torch.tensor([torch.nan])}, folder=None,
-        train=SimpleNamespace(x=torch.zeros(10, 3)), optim=SimpleNamespace(optimizer=torch.optim.SGD([losses], lr=0.5)),
-    )  # fmt: skip
+        losses=losses,
+        recipe=Recipe(batch_size=2),
+        params={"w": torch.tensor([torch.nan])},
+        folder=None,
+        train=SimpleNamespace(x=torch.zeros(10, 3)),
+        optim=SimpleNamespace(optimizer=torch.optim.SGD([losses], lr=0.5)),
+    )
     at: Any = SimpleNamespace(epoch=1, step=2, order=torch.arange(10))
     check_losses(job, at)  # type: ignore[arg-type]
     at.step = 5
-    with pytest.raises(NonFiniteLoss, match=r"nan at epoch 2, step 3: the parameters \['w'\] became non-finite"):
+    with pytest.raises(
+        NonFiniteLoss, match=r"nan at epoch 2, step 3: the parameters \['w'\] became non-finite"
+    ):
         check_losses(job, at)  # type: ignore[arg-type]
 
 
@@ -167,7 +206,9 @@ def test_local_inference_by_either_engine(compiled: bool, monkeypatch: pytest.Mo
     monkeypatch.setattr(local, "_WORTH_IT", 1 if compiled else 10**9)
     steps = []
     monkeypatch.setattr(
-        CompiledSVI, "_update", lambda self, *g, _f=CompiledSVI._update: steps.append(1) or _f(self, *g)
+        CompiledSVI,
+        "_update",
+        lambda self, *g, _f=CompiledSVI._update: steps.append(1) or _f(self, *g),
     )
     model = LinearGaussian(5, 2, sigma=0.5, seed=1)
     x = model.sample(6)
@@ -179,7 +220,9 @@ def test_local_inference_by_either_engine(compiled: bool, monkeypatch: pytest.Mo
 
 
 class FakeGraph:
-    """A CUDA graph as far as a CPU can play it: what was recorded runs again, on the recording's own tensors."""
+    """A CUDA graph as far as a CPU can play it: what was recorded runs again, on the recording's
+    own tensors.
+    """
 
     recording: Any = None
 
@@ -187,8 +230,10 @@ class FakeGraph:
         self.loss.copy_(self.run())
 
 
-def test_a_recorded_step_reads_its_inputs_rate_and_programs_anew(monkeypatch: pytest.MonkeyPatch, eager: None) -> None:
-    """`Replayed` with a fake recording against the plain engine: the bookkeeping, not CUDA itself."""
+def test_a_recorded_step_reads_its_inputs_rate_and_programs_anew(
+    monkeypatch: pytest.MonkeyPatch, eager: None
+) -> None:
+    """`Replayed` with a fake recording against the plain engine: the bookkeeping, not CUDA."""
     recorded = []
 
     def record(self: cuda.Replayed, tensors: tuple[Tensor, ...]) -> Any:
@@ -225,4 +270,5 @@ def test_a_recorded_step_reads_its_inputs_rate_and_programs_anew(monkeypatch: py
         ends.append((losses, params))
     assert ends[0][0] == ends[1][0]
     assert all(map(torch.equal, ends[0][1], ends[1][1]))
-    assert len(recorded) == 1  # a frozen parameter has no gradient, and the optimizer then does more than its kernel
+    # a frozen parameter has no gradient, and the optimizer then does more than its kernel
+    assert len(recorded) == 1

@@ -45,35 +45,49 @@ def make(num: int = NUM) -> tuple[LinearGaussian, Amortized, torch.Tensor]:
 
 
 def with_valid(x: torch.Tensor) -> Dataset:
-    return Dataset("toy", Split("train", x[:64], "none"), Split("valid", x[64:], "none"), Split("test", x[64:], "none"))
+    return Dataset(
+        "toy",
+        Split("train", x[:64], "none"),
+        Split("valid", x[64:], "none"),
+        Split("test", x[64:], "none"),
+    )
 
 
 def adam(epochs: int, rate: float, batch_size: int = 32) -> Recipe:
     """Adam whose rate falls to zero by a cosine, and the analytic KL."""
-    optimizer, schedule = partial(torch.optim.Adam, lr=rate), partial(CosineAnnealingLR, T_max=epochs)
+    optimizer, schedule = (
+        partial(torch.optim.Adam, lr=rate),
+        partial(CosineAnnealingLR, T_max=epochs),
+    )
     return Recipe(epochs, batch_size, optimizer, schedule, TraceMeanField_ELBO(), warmup_epochs=0)
 
 
 def test_trained_mean_field_approaches_its_closed_form_optimum() -> None:
-    # The decoder is known; a linear encoder can reach the optimum, whose scale is the same for all data.
+    # The decoder is known; a linear encoder can reach the optimum, of one scale for all data.
     _, guide, x = make(512)
     model = LinearGaussian(SIZE, 2, sigma=0.5, seed=7).requires_grad_(False)
     assert model.mean_field_gap() > 0.1  # its posterior is correlated: the family costs something
     fit(model, guide, x, adam(200, 0.1, 64), valid=0, quiet=True)
     q = guide.q(x)
     full = torch.distributions.MultivariateNormal(q.mean, torch.diag_embed(q.variance))
-    gap = torch.distributions.kl_divergence(full, model.posterior(x)).mean() - model.mean_field_gap()
+    gap = (
+        torch.distributions.kl_divergence(full, model.posterior(x)).mean() - model.mean_field_gap()
+    )
     assert -1e-5 < gap.item() < 2e-3, gap  # the amortization gap, in closed form
     est = log_evidence(model, guide, x, num_particles=500)
     error = est.elbo_error.square().sum().sqrt().item() / 512
-    assert abs((model.log_px(x).mean() - model.mean_field_gap() - gap - est.elbo.mean()).item()) < 5 * error
+    assert (
+        abs((model.log_px(x).mean() - model.mean_field_gap() - gap - est.elbo.mean()).item())
+        < 5 * error
+    )
 
 
 def test_trained_model_approaches_maximum_likelihood() -> None:
     model, guide, x = make(512)
     fit(model, guide, x, adam(120, 0.05), valid=0, quiet=True)
     best = LinearGaussian.maximum_likelihood(x, 2)
-    # Mean-field training finds maximum likelihood all the same (Lucas et al., 2019): loadings can be orthogonal.
+    # Mean-field training finds maximum likelihood all the same (Lucas et al., 2019):
+    # loadings can be orthogonal.
     gap = (best.log_px(x) - model.log_px(x)).mean().item()
     assert 0 <= gap < 2e-3, gap
 
@@ -81,10 +95,16 @@ def test_trained_model_approaches_maximum_likelihood() -> None:
 @pytest.mark.parametrize("loss", [Trace_ELBO(), TraceMeanField_ELBO(), Trace_ELBO(num_particles=3)])
 def test_train_loss_is_minus_the_elbo_per_datum(loss: Any) -> None:
     model, guide, x = make(1000)
-    run = fit(model, guide, x, epochs=1, optimizer=SGD, loss=loss, warmup_epochs=0, valid=0, quiet=True)
+    run = fit(
+        model, guide, x, epochs=1, optimizer=SGD, loss=loss, warmup_epochs=0, valid=0, quiet=True
+    )
     est = log_evidence(model, guide, x, num_particles=100)
     error = (est.elbo_error * 10).square().sum().sqrt().item() / 1000  # one particle in the loss
-    assert abs(run.history[0]["train_loss"] + est.elbo.mean().item()) < 5 * error, (run.history, est.elbo.mean(), error)
+    assert abs(run.history[0]["train_loss"] + est.elbo.mean().item()) < 5 * error, (
+        run.history,
+        est.elbo.mean(),
+        error,
+    )
 
 
 def test_beta_weighs_the_rate() -> None:
@@ -100,10 +120,12 @@ def test_beta_weighs_the_rate() -> None:
 
 
 def test_beta_collapses_a_dimension_exactly_below_its_eigenvalue() -> None:
-    # Linear VAE, fixed decoder noise s: dimension i collapses exactly when beta * s >= e_i (Dai et al.; Lucas et al.).
+    # Linear VAE, fixed decoder noise s: dimension i collapses exactly when beta * s >= e_i
+    # (Dai et al.; Lucas et al.).
     generator = torch.Generator().manual_seed(1)
     scales = torch.tensor([3.0, 1.5, 0.5])
-    x = torch.linalg.qr(torch.randn(2000, 3, generator=generator)).Q * math.sqrt(2000) * scales  # e = scales ** 2
+    # e = scales ** 2
+    x = torch.linalg.qr(torch.randn(2000, 3, generator=generator)).Q * math.sqrt(2000) * scales
 
     class Linear(nn.Module):
         def __init__(self) -> None:
@@ -127,7 +149,9 @@ def test_beta_collapses_a_dimension_exactly_below_its_eigenvalue() -> None:
 
 def test_warm_up_rises_to_beta_by_step() -> None:
     model, guide, x = make()
-    run = fit(model, guide, x, epochs=4, batch_size=32, beta=2.0, warmup_epochs=2, valid=0, quiet=True)
+    run = fit(
+        model, guide, x, epochs=4, batch_size=32, beta=2.0, warmup_epochs=2, valid=0, quiet=True
+    )
     # the last step of each epoch of three: 2/3 and 5/3 of two epochs, then all
     assert [row["beta"] for row in run.history] == pytest.approx([2 / 3, 5 / 3, 2, 2])
 
@@ -165,7 +189,11 @@ def test_one_optimizer_is_pyro_s_adam_per_parameter() -> None:
         model, guide, x = make()
         pyro.clear_param_store()
         params = [p for m in (guide, model) for p in m.parameters()]
-        optim = JointOptim(partial(torch.optim.Adam, lr=0.01), params) if joint else pyro.optim.Adam({"lr": 0.01})
+        optim = (
+            JointOptim(partial(torch.optim.Adam, lr=0.01), params)
+            if joint
+            else pyro.optim.Adam({"lr": 0.01})
+        )
         svi = pyro.infer.SVI(model, guide, optim, Trace_ELBO())
         torch.manual_seed(3)
         for _ in range(10):
@@ -183,7 +211,9 @@ def test_an_optimizer_of_one_s_own_needs_no_closure() -> None:
     fit(model, guide, x, epochs=1, optimizer=partial(Plain, lr=1e-4), quiet=True)
 
 
-@pytest.mark.parametrize("name", ["Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD"])
+@pytest.mark.parametrize(
+    "name", ["Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD"]
+)
 def test_any_torch_optimizer_trains(name: str) -> None:
     model, guide, x = make()
     before = model.loading.detach().clone()
@@ -212,13 +242,18 @@ def test_a_parameter_that_appears_later_is_refused() -> None:
     [
         (None, [0.1, 0.1, 0.1]),
         (partial(StepLR, step_size=1, gamma=0.5), [0.1, 0.05, 0.025]),
-        (partial(ReduceLROnPlateau, patience=0, threshold=1e9, threshold_mode="abs", factor=0.1), [0.1, 0.1, 0.01]),
+        (
+            partial(ReduceLROnPlateau, patience=0, threshold=1e9, threshold_mode="abs", factor=0.1),
+            [0.1, 0.1, 0.01],
+        ),
     ],
 )
 def test_schedule_steps_once_an_epoch(schedule: Any, rates: list[float]) -> None:
     model, guide, x = make()
     optimizer = partial(torch.optim.Adam, lr=0.1)
-    run = fit(model, guide, with_valid(x), epochs=3, optimizer=optimizer, schedule=schedule, quiet=True)
+    run = fit(
+        model, guide, with_valid(x), epochs=3, optimizer=optimizer, schedule=schedule, quiet=True
+    )
     assert [row["learning_rate"] for row in run.history] == pytest.approx(rates)
 
 
@@ -235,8 +270,18 @@ def test_early_stopping_keeps_the_best_parameters() -> None:
 
 def test_non_finite_loss_names_epoch_step_and_cause(tmp_path: Path) -> None:
     model, guide, x = make()
-    with pytest.raises(NonFiniteLoss, match=r"epoch \d+, step \d+.*lower the learning rate \(now 1e\+08\)"):
-        fit(model, guide, x, epochs=5, optimizer=partial(torch.optim.SGD, lr=1e8), folder=tmp_path / "run", quiet=True)
+    with pytest.raises(
+        NonFiniteLoss, match=r"epoch \d+, step \d+.*lower the learning rate \(now 1e\+08\)"
+    ):
+        fit(
+            model,
+            guide,
+            x,
+            epochs=5,
+            optimizer=partial(torch.optim.SGD, lr=1e8),
+            folder=tmp_path / "run",
+            quiet=True,
+        )
 
 
 def test_non_finite_loss_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
@@ -257,21 +302,38 @@ def test_non_finite_loss_leaves_the_last_good_checkpoint(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("valid", "name"), [(10, "validation"), (0, "train")])
 @pytest.mark.parametrize("rate", [1e3, 1e20])
-def test_what_only_the_last_step_broke_is_a_non_finite_loss(valid: int, name: str, rate: float, tmp_path: Path) -> None:
-    # One step an epoch: its loss is finite, and the parameters that it leaves are finite, but their densities are not.
-    model, guide = VAE((SIZE,), 2, hidden=(8,), likelihood=Gaussian()), EncoderGuide((SIZE,), 2, hidden=(8,))
+def test_what_only_the_last_step_broke_is_a_non_finite_loss(
+    valid: int, name: str, rate: float, tmp_path: Path
+) -> None:
+    # One step an epoch: its loss is finite, as are the parameters that it leaves; their densities
+    # are not.
+    model, guide = (
+        VAE((SIZE,), 2, hidden=(8,), likelihood=Gaussian()),
+        EncoderGuide((SIZE,), 2, hidden=(8,)),
+    )
     x, sgd = torch.randn(NUM, SIZE), partial(torch.optim.SGD, lr=rate)
     with pytest.raises(
         NonFiniteLoss, match=f"of the {name} data is NaN or infinite after epoch 1.*learning rate"
     ) as told:
-        fit(model, guide, x, epochs=1, batch_size=NUM, valid=valid, optimizer=sgd, folder=tmp_path, quiet=True)
+        fit(
+            model,
+            guide,
+            x,
+            epochs=1,
+            batch_size=NUM,
+            valid=valid,
+            optimizer=sgd,
+            folder=tmp_path,
+            quiet=True,
+        )
     assert "leading dimensions" not in str(told.value)
     assert all(torch.isfinite(p).all() for p in guide.parameters())
     assert (tmp_path / "checkpoint.pt").exists() and not (tmp_path / "weights.pt").exists()
 
 
 def test_a_validation_datum_outside_the_support_is_no_divergence() -> None:
-    # Uniform noise of width 4: the train data are within reach of every mean, one validation datum is not.
+    # Uniform noise of width 4: the train data are within reach of every mean, but not one
+    # validation datum.
     def model(x: torch.Tensor, index: torch.Tensor | None = None) -> None:
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("z", dist.Normal(0.0, 1.0).expand([1]).to_event(1))
@@ -284,7 +346,9 @@ def test_a_validation_datum_outside_the_support_is_no_divergence() -> None:
 
     x = torch.linspace(-1, 1, 20).reshape(20, 1)
     valid = torch.cat([x[:9], torch.tensor([[3.0]])])
-    data = Dataset("toy", Split("train", x, "none"), Split("valid", valid, "none"), Split("test", x, "none"))
+    data = Dataset(
+        "toy", Split("train", x, "none"), Split("valid", valid, "none"), Split("test", x, "none")
+    )
     run = fit(model, guide, data, epochs=1, warmup_epochs=0, optimizer=SGD, quiet=True)
     assert run.history[0]["valid_elbo"] == -math.inf
 
@@ -302,7 +366,9 @@ def test_a_checkpoint_within_an_epoch_is_never_of_broken_parameters(
             z = super().forward(x, index)
             if self.calls > 12:  # a finite loss with a gradient that is not
                 pyro.factor(
-                    "nothing", (self.head.bias - self.head.bias.detach()).square().sum().sqrt(), has_rsample=True
+                    "nothing",
+                    (self.head.bias - self.head.bias.detach()).square().sum().sqrt(),
+                    has_rsample=True,
                 )
             return z
 
@@ -413,7 +479,8 @@ def test_progress_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     assert out == "" and "epoch 2/2" in err and "valid ELBO" in err and "data/s" in err
     for options in ({"beta": 2.0}, {"warmup_epochs": 0.9}, {"loss": RenyiELBO(num_particles=2)}):
         fit(model, guide, x, epochs=1, valid=0, **options)  # type: ignore[arg-type]
-        assert "ELBO" not in capfd.readouterr().err, options  # what is minimised is not minus the ELBO
+        # what is minimised is not minus the ELBO
+        assert "ELBO" not in capfd.readouterr().err, options
 
     def subsampled(program: Any) -> Any:
         return lambda x, index: pyro.poutine.scale(program, scale=12.0)(x, index)
@@ -423,7 +490,9 @@ def test_progress_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def in_a_plate_of(kind: str, num_data: int = NUM) -> tuple[Any, Any]:
-    """A model and a guide in a plate of the minibatch's own size, or in one of all data that a minibatch is a part of."""
+    """A model and a guide in a plate of the minibatch's own size, or in one of all data that a
+    minibatch is a part of.
+    """
 
     def plate(x: torch.Tensor, index: torch.Tensor) -> Any:
         if kind == "own":
@@ -448,20 +517,29 @@ def in_a_plate_of(kind: str, num_data: int = NUM) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("engine", ["svi", "compiled"])
 def test_a_datum_of_a_plate_that_subsamples_counts_once_in_the_history(engine: Any) -> None:
-    x, options = make()[2], {"epochs": 2, "batch_size": 20, "optimizer": SGD, "warmup_epochs": 0, "valid": 12}
+    x, options = (
+        make()[2],
+        {"epochs": 2, "batch_size": 20, "optimizer": SGD, "warmup_epochs": 0, "valid": 12},
+    )
     told = {}
     for kind in ("own", "subsample"):
         pyro.clear_param_store()
         run = fit(*in_a_plate_of(kind), x, engine=engine, device="cpu", quiet=True, **options)  # type: ignore[arg-type]
         assert run.loss_is_elbo
         told[kind] = [(row["train_loss"], row["valid_elbo"]) for row in run.history]
-    torch.testing.assert_close(torch.tensor(told["subsample"]), torch.tensor(told["own"]), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        torch.tensor(told["subsample"]), torch.tensor(told["own"]), rtol=1e-5, atol=0
+    )
 
-    run = fit(*in_a_plate_of("subsample_size"), x, engine=engine, device="cpu", quiet=True, **options)  # type: ignore[arg-type]
-    assert run.history[0]["train_loss"] == pytest.approx(told["own"][0][0], rel=0.1)  # the plate draws noise of its own
+    programs = in_a_plate_of("subsample_size")
+    run = fit(*programs, x, engine=engine, device="cpu", quiet=True, **options)  # type: ignore[arg-type]
+    # the plate draws noise of its own
+    assert run.history[0]["train_loss"] == pytest.approx(told["own"][0][0], rel=0.1)
 
 
 def test_data_plates_of_two_sizes_are_refused() -> None:
     x, (model, _), (_, guide) = make()[2], in_a_plate_of("subsample"), in_a_plate_of("own")
-    with pytest.raises(ValueError, match=r"data plates have sizes \{'guide z': 8, 'model z': 96, 'model x': 96\}"):
+    with pytest.raises(
+        ValueError, match=r"data plates have sizes \{'guide z': 8, 'model z': 96, 'model x': 96\}"
+    ):
         fit(model, guide, x, epochs=1, quiet=True)

@@ -21,13 +21,18 @@ def test_round_trip(tmp_path: Path) -> None:
     for part, tensors in STATE.items():
         assert back[part].keys() == tensors.keys()
         assert all(
-            torch.equal(back[part][name], x) and back[part][name].dtype == x.dtype for name, x in tensors.items()
+            torch.equal(back[part][name], x) and back[part][name].dtype == x.dtype
+            for name, x in tensors.items()
         )
     assert digest_of(back) == digest_of(STATE)
 
 
 def test_the_digest_is_of_names_shapes_and_values() -> None:
-    others = [{"model": {"a": torch.zeros(2)}}, {"model": {"b": torch.zeros(2)}}, {"guide": {"a": torch.zeros(2)}}]
+    others = [
+        {"model": {"a": torch.zeros(2)}},
+        {"model": {"b": torch.zeros(2)}},
+        {"guide": {"a": torch.zeros(2)}},
+    ]
     others += [{"model": {"a": torch.zeros(2, 1)}}, {"model": {"a": torch.ones(2)}}]
     others += [{"model": {"a": torch.zeros(2, dtype=torch.int32)}}]
     assert len({digest_of(state) for state in others}) == len(others)

@@ -27,18 +27,27 @@ def test_evidence_is_that_of_quadrature() -> None:
         marginal = torch.logsumexp(top[:, None] + middle, 0) + math.log(step)  # of the middle layer
         exact = torch.logsumexp(marginal[:, None] + likelihood, 0) + math.log(step)
     est = log_evidence(model, guide, x, num_particles=50_000)
-    assert ((est.log_px - exact).abs() < 5 * est.log_px_error).all(), (est.log_px, exact, est.log_px_error)
+    assert ((est.log_px - exact).abs() < 5 * est.log_px_error).all(), (
+        est.log_px,
+        exact,
+        est.log_px_error,
+    )
     assert (est.elbo < exact).all()
 
 
 @pytest.mark.parametrize("loss", [Bound(1, 1.0), Bound(5), Bound(5, path_only=True)])
 def test_trains(loss: Bound) -> None:
     torch.manual_seed(0)
-    x = (torch.rand(100, 1) < 0.5).float()[:, :, None, None].expand(100, *SHAPE).contiguous()  # all on or all off
-    model, guide = HierarchicalVAE(SHAPE, 2, 3, (8,), (8,)), HierarchicalGuide(SHAPE, 2, 3, (8,), (8,))
+    # all on or all off
+    x = (torch.rand(100, 1) < 0.5).float()[:, :, None, None].expand(100, *SHAPE).contiguous()
+    model, guide = (
+        HierarchicalVAE(SHAPE, 2, 3, (8,), (8,)),
+        HierarchicalGuide(SHAPE, 2, 3, (8,), (8,)),
+    )
     adam = lambda params: torch.optim.Adam(params, lr=0.01)  # noqa: E731
     fit(model, guide, x, epochs=60, batch_size=50, loss=loss, optimizer=adam, quiet=True)
-    assert log_evidence(model, guide, x, num_particles=200).mean > -1.6  # 0.69 is the least, 4.2 for fair coins
+    # 0.69 is the least, 4.2 for fair coins
+    assert log_evidence(model, guide, x, num_particles=200).mean > -1.6
 
 
 def test_starts_from_the_mean() -> None:

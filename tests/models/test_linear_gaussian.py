@@ -29,7 +29,7 @@ def test_log_px_is_scikit_learn_s() -> None:
     _, x = make(12, 3, 200)
     pca = PCA(3, svd_solver="full").fit(x.numpy())
     theirs = torch.from_numpy(pca.score_samples(x.numpy()))
-    # scikit-learn divides the covariance by N - 1: scale the data so that the two covariances are the same.
+    # scikit-learn divides the covariance by N - 1: scale the data so that both are the same.
     centred = (x - x.mean(0)) * (len(x) / (len(x) - 1)) ** 0.5
     model = LinearGaussian.maximum_likelihood(centred + x.mean(0), 3)
     torch.testing.assert_close(model.log_px(x), theirs, atol=1e-9, rtol=0)
@@ -38,7 +38,9 @@ def test_log_px_is_scikit_learn_s() -> None:
 def test_maximum_likelihood_is_a_stationary_point() -> None:
     _, x = make(8, 2, 100)
     model = LinearGaussian.maximum_likelihood(x, 2)
-    covariance = model.loading @ model.loading.T + (2 * model.log_sigma).exp() * torch.eye(8, dtype=torch.double)
+    covariance = model.loading @ model.loading.T + (2 * model.log_sigma).exp() * torch.eye(
+        8, dtype=torch.double
+    )
     loss = torch.distributions.MultivariateNormal(model.mean, covariance).log_prob(x).mean()
     for gradient in torch.autograd.grad(loss, [model.loading, model.mean, model.log_sigma]):
         assert gradient.abs().max() < 1e-8
@@ -58,7 +60,9 @@ def test_optimal_mean_field_is_a_maximum() -> None:
     q, p = model.optimal_mean_field(x), model.posterior(x)
     best = model.mean_field_gap()
     for change in (1.05, 0.95):
-        worse = torch.distributions.MultivariateNormal(q.mean, torch.diag_embed(q.variance * change))
+        worse = torch.distributions.MultivariateNormal(
+            q.mean, torch.diag_embed(q.variance * change)
+        )
         assert (kl_divergence(worse, p) > best).all()
 
 

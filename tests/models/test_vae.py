@@ -8,7 +8,17 @@ import pytest
 import torch
 from pyro import poutine
 
-from pyro_vae import VAE, Bernoulli, ConvDecoder, Dataset, GatedDecoder, Gaussian, Split, likelihood_for, load
+from pyro_vae import (
+    VAE,
+    Bernoulli,
+    ConvDecoder,
+    Dataset,
+    GatedDecoder,
+    Gaussian,
+    Split,
+    likelihood_for,
+    load,
+)
 from pyro_vae.programs.traces import log_joint
 
 SHAPE = (1, 6, 6)
@@ -53,7 +63,9 @@ def test_half_variance_gaussian_is_squared_error_up_to_its_constant() -> None:
     torch.testing.assert_close(log_likelihood, -squared - 4 / 2 * math.log(math.pi))
 
 
-@pytest.mark.parametrize(("learn", "number"), [("none", 0), ("shared", 1), ("pixel", 36), ("output", 0)])
+@pytest.mark.parametrize(
+    ("learn", "number"), [("none", 0), ("shared", 1), ("pixel", 36), ("output", 0)]
+)
 def test_gaussian_s_own_parameters(learn: str, number: int) -> None:
     likelihood = Gaussian(0.5, learn)  # type: ignore[arg-type]
     VAE(SHAPE, 3, (8,), likelihood)
@@ -67,7 +79,8 @@ def test_two_instances_and_copies_have_names_of_their_own() -> None:
 
     first = VAE(SHAPE, 3, (8,))
     x = torch.zeros(2, *SHAPE)
-    models = [first, copy.deepcopy(first), VAE(SHAPE, 3, (8,))]  # alive: the store keeps nothing of dead ones
+    # alive: the store keeps nothing of dead ones
+    models = [first, copy.deepcopy(first), VAE(SHAPE, 3, (8,))]
     for model in models:
         model(x)
     assert len(pyro.get_param_store()) == 3 * len(list(first.parameters()))
@@ -98,7 +111,10 @@ def test_grey_only_by_name_and_only_within_the_unit_interval() -> None:
     [
         (lambda: VAE(SHAPE, 0), "latent_dim"),
         (lambda: VAE((), 3, mean=torch.zeros(2)), "mean"),
-        (lambda: VAE(SHAPE, 3, (8,), mean=torch.zeros(3)), r"mean: got shape \(3,\), expected \(1, 6, 6\)"),
+        (
+            lambda: VAE(SHAPE, 3, (8,), mean=torch.zeros(3)),
+            r"mean: got shape \(3,\), expected \(1, 6, 6\)",
+        ),
         (lambda: Gaussian(-1.0), "sigma: got -1.0"),
         (lambda: Gaussian(1.0, "some"), "learn: got 'some'"),  # type: ignore[arg-type]
         (lambda: Gaussian(1.0, floor=2.0), "floor: got 2.0"),
@@ -162,10 +178,20 @@ def test_the_likelihood_goes_with_the_data() -> None:
     assert isinstance(likelihood_for(load("digits")), Bernoulli)
     assert isinstance(likelihood_for(one(pixels, "dynamic")), Bernoulli)
     assert isinstance(likelihood_for(one(torch.randint(0, 2, (30, 6)).float(), "none")), Bernoulli)
-    photographs, table = likelihood_for(one(pixels, "dequantise")), likelihood_for(one(torch.randn(30, 6), "none"))
-    assert isinstance(photographs, Gaussian) and photographs.describe() == "Gaussian, one sigma learned"
-    assert isinstance(table, Gaussian) and table.describe() == "Gaussian, a sigma for each value learned"
+    photographs, table = (
+        likelihood_for(one(pixels, "dequantise")),
+        likelihood_for(one(torch.randn(30, 6), "none")),
+    )
+    assert (
+        isinstance(photographs, Gaussian)
+        and photographs.describe() == "Gaussian, one sigma learned"
+    )
+    assert (
+        isinstance(table, Gaussian)
+        and table.describe() == "Gaussian, a sigma for each value learned"
+    )
 
 
 def test_latent_units_follow_the_size_of_a_datum() -> None:
-    assert [VAE(shape, hidden=(4,)).latent_dim for shape in ((2,), (1, 8, 8), (1, 28, 28))] == [3, 16, 50]
+    shapes = ((2,), (1, 8, 8), (1, 28, 28))
+    assert [VAE(shape, hidden=(4,)).latent_dim for shape in shapes] == [3, 16, 50]

@@ -1,4 +1,6 @@
-"""What programs are called with: the rows by the name `index`, where they take them, and nothing that nobody meant."""
+"""What programs are called with: the rows by the name `index`, where they take them, and nothing
+that nobody meant.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,16 @@ def model(x: Tensor, index: Tensor | None = None) -> None:
     with pyro.plate("data", len(x), dim=-1):
         z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
         mean = torch.cat([z, z[..., :1]], -1)
-        pyro.sample("obs", dist.Normal(mean, pyro.param("scale", torch.tensor(0.8))).to_event(1), obs=x)
+        pyro.sample(
+            "obs", dist.Normal(mean, pyro.param("scale", torch.tensor(0.8))).to_event(1), obs=x
+        )
 
 
 def guide(x: Tensor, index: Tensor | None = None) -> None:
     with pyro.plate("data", len(x), dim=-1):
-        pyro.sample("z", dist.Normal(pyro.param("slope", torch.tensor(0.4)) * x[:, :2], 0.6).to_event(1))
+        pyro.sample(
+            "z", dist.Normal(pyro.param("slope", torch.tensor(0.4)) * x[:, :2], 0.6).to_event(1)
+        )
 
 
 def without_index(x: Tensor) -> None:
@@ -78,20 +84,48 @@ PROGRAMS: list[tuple[Callable[..., Any], bool]] = [  # whether it takes the rows
     (poutine.block(Labelled(), hide=["nothing"]), True),
     (Labelled().method, True),
 ]
-IDS = ["without", "labels", "bound", "handled", "keyword", "anything", "positional", "module", "blocked", "method"]
+IDS = [
+    "without",
+    "labels",
+    "bound",
+    "handled",
+    "keyword",
+    "anything",
+    "positional",
+    "module",
+    "blocked",
+    "method",
+]
 
 
 @pytest.mark.parametrize(("program", "takes_index"), PROGRAMS, ids=IDS)
-def test_every_signature_gives_the_numbers_of_the_plain_one(program: Any, takes_index: bool) -> None:
+def test_every_signature_gives_the_numbers_of_the_plain_one(
+    program: Any, takes_index: bool
+) -> None:
     def figures(program: Any) -> list[Tensor]:
         pyro.clear_param_store()
         SEEN.clear()
-        run = pv.fit(program, guide, X, epochs=2, batch_size=6, valid=2, warmup_epochs=0, device="cpu", quiet=True)
+        run = pv.fit(
+            program,
+            guide,
+            X,
+            epochs=2,
+            batch_size=6,
+            valid=2,
+            warmup_epochs=0,
+            device="cpu",
+            quiet=True,
+        )
         losses = torch.tensor([(row["train_loss"], row["valid_elbo"]) for row in run.history])
         weights = pv.log_evidence(program, guide, X, num_particles=25, seed=1).log_px
-        annealed = pv.log_evidence(program, guide, X, method="annealed", num_temperatures=5, num_chains=4).log_px
-        nuts = pv.reference_posterior(program, X[:2], num_chains=2, num_samples=20, num_warmup=20).draws["z"]
-        ranks = pv.check_calibration(program, guide, X, num_simulations=20, num_draws=5).ranks["z[0]"]
+        annealed = pv.log_evidence(
+            program, guide, X, method="annealed", num_temperatures=5, num_chains=4
+        ).log_px
+        nuts = pv.reference_posterior(
+            program, X[:2], num_chains=2, num_samples=20, num_warmup=20
+        ).draws["z"]
+        checked = pv.check_calibration(program, guide, X, num_simulations=20, num_draws=5)
+        ranks = checked.ranks["z[0]"]
         pv.fit_local(program, guide, X, num_steps=2)
         return [losses, weights, annealed, nuts, ranks, pyro.param("slope").detach().clone()]
 
@@ -157,7 +191,9 @@ def test_an_argument_that_nobody_fills_is_refused_by_name(program: Any, message:
 
 
 def test_a_guide_s_argument_is_refused_as_the_guide_s() -> None:
-    with pytest.raises(ValueError, match=r"guide: its argument 'y' is filled by nobody.*functools.partial"):
+    with pytest.raises(
+        ValueError, match=r"guide: its argument 'y' is filled by nobody.*functools.partial"
+    ):
         pv.log_evidence(model, lambda x, y: None, X)
 
 

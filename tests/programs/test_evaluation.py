@@ -1,4 +1,6 @@
-"""Programs that are plain functions over nets: these are found, put into eval mode, and resumed with their statistics."""
+"""Programs that are plain functions over nets: these are found, put into eval mode, and resumed
+with their statistics.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ WAYS: dict[str, Callable[[nn.Module], Callable[..., Any]]] = {
     "object": Holder,
     "handler": lambda net: poutine.scale(by_closure(net), scale=1.0),
     "beside a large dict": held,
-    "longer than is watched": lambda net: by_closure(nn.Sequential(*(nn.Identity() for _ in range(300)), net)),
+    "longer than is watched": lambda net: by_closure(
+        nn.Sequential(*(nn.Identity() for _ in range(300)), net)
+    ),
 }
 
 
@@ -114,7 +118,17 @@ def test_a_net_that_the_user_has_put_into_eval_mode_stays_there() -> None:
 @pytest.mark.parametrize("engine", ["svi", "compiled"])
 def test_fit_leaves_the_statistics_of_a_function_s_nets_to_training(engine: Any) -> None:
     model, net = pv.LinearGaussian(5, 2), encoder()
-    pv.fit(model, by_closure(net), X, epochs=2, batch_size=10, valid=10, device="cpu", quiet=True, engine=engine)
+    pv.fit(
+        model,
+        by_closure(net),
+        X,
+        epochs=2,
+        batch_size=10,
+        valid=10,
+        device="cpu",
+        quiet=True,
+        engine=engine,
+    )
     assert net[1].num_batches_tracked == 6, "one for each step, none for a check or a validation"
 
 
@@ -139,8 +153,16 @@ def test_a_killed_run_of_a_function_goes_on_with_its_statistics(tmp_path: Path) 
         pyro.clear_param_store()
         torch.manual_seed(0)
         model, net = pv.LinearGaussian(5, 2), encoder()
-        options: dict[str, Any] = {"batch_size": 10, "valid": 10, "warmup_epochs": 1, "device": "cpu", "quiet": True}
-        done = pv.fit(model, by_closure(net), X, epochs=epochs, folder=folder, resume=resume, **options)
+        options: dict[str, Any] = {
+            "batch_size": 10,
+            "valid": 10,
+            "warmup_epochs": 1,
+            "device": "cpu",
+            "quiet": True,
+        }
+        done = pv.fit(
+            model, by_closure(net), X, epochs=epochs, folder=folder, resume=resume, **options
+        )
         rows = [(row["train_loss"], row["valid_elbo"]) for row in done.history]
         return rows, net[1].running_mean.clone()
 

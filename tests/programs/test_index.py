@@ -1,4 +1,6 @@
-"""What `index` means: the number of each datum in its data set, in training, validation, and every command and estimator."""
+"""What `index` means: the number of each datum in its data set, in training, validation, and every
+command and estimator.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ from pyro_vae.report.export import draws_to_arviz
 from pyro_vae.swap import swap_guides
 
 SIZE, NUM = 3, 40
-FAR = 5.0  # standard deviations between the prior means of neighbours: another datum's is seen at once
+# standard deviations between the prior means of neighbours: another datum's is seen at once
+FAR = 5.0
 
 
 class Covariates(nn.Module):
@@ -78,7 +81,9 @@ class Posterior(nn.Module):
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
         with pyro.plate("data", len(x), dim=-1):
-            return pyro.sample("latent", dist.Normal((x + self.table[index]) / 2, 0.5**0.5).to_event(1))
+            return pyro.sample(
+                "latent", dist.Normal((x + self.table[index]) / 2, 0.5**0.5).to_event(1)
+            )
 
 
 def programs(num_rows: int) -> tuple[Covariates, Posterior]:
@@ -95,7 +100,11 @@ def data_set(num_valid: int = 8, num_test: int = 12) -> Dataset:
 
 def test_splits_are_numbered_in_turn_without_overlap() -> None:
     data = data_set()
-    numbers = [split.numbers().tolist() for split in (data.train, data.valid, data.test) if split is not None]
+    numbers = [
+        split.numbers().tolist()
+        for split in (data.train, data.valid, data.test)
+        if split is not None
+    ]
     assert numbers == [list(range(40)), list(range(40, 48)), list(range(48, 60))]
     assert data.num_rows == 60
     assert data.test.take(3).numbers().tolist() == [48, 49, 50]
@@ -142,7 +151,10 @@ def test_rows_of_a_file_keep_their_place_in_it(tmp_path: Path) -> None:
     ("origin", "match"),
     [
         (torch.tensor([0.0, 1.0]), "origin: got torch.float32"),
-        (torch.tensor([0, 1, 2]), r"origin: got torch.int64 \(3,\), expected integers of shape \(2,\)"),
+        (
+            torch.tensor([0, 1, 2]),
+            r"origin: got torch.int64 \(3,\), expected integers of shape \(2,\)",
+        ),
         (torch.tensor([0, -1]), "origin: got rows -1 to 0"),
     ],
 )
@@ -170,7 +182,9 @@ def no_steps(params: Any) -> torch.optim.Optimizer:
 def test_a_table_of_the_train_rows_alone_is_refused() -> None:
     model, guide = programs(NUM)
     before = [p.clone() for p in model.parameters()]
-    with pytest.raises(ValueError, match=r"index: got 40 to 47, where the programs fail \(.*out of bounds.*valid=0"):
+    with pytest.raises(
+        ValueError, match=r"index: got 40 to 47, where the programs fail \(.*out of bounds.*valid=0"
+    ):
         fit(model, guide, data_set(), epochs=1, quiet=True)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     fit(model, guide, data_set().train.x, valid=0, epochs=1, quiet=True)
@@ -178,21 +192,34 @@ def test_a_table_of_the_train_rows_alone_is_refused() -> None:
 
 def test_a_table_that_is_too_short_for_one_datum_alone() -> None:
     data = data_set()
-    model, guide = programs(data.num_rows - 1)  # too short for the last test datum, which is not among the first eight
+    # too short for the last test datum, which is not among the first eight
+    model, guide = programs(data.num_rows - 1)
     with pytest.raises(ValueError, match=r"index: got 48 to 59, where the programs fail"):
         log_evidence(model, guide, data.test.x, data.test.numbers(), num_particles=10)
 
 
 ESTIMATORS: dict[str, Callable[..., Tensor]] = {
     "importance": lambda m, g, x, n: log_evidence(m, g, x, n, num_particles=10).log_px,
-    "target": lambda m, g, x, n: log_evidence(m, g, x, n, num_particles=200, target_error=0.1).log_px,
-    "compiled": lambda m, g, x, n: log_evidence(m, g, x, n, num_particles=10, engine="compiled").log_px,
-    "annealed": lambda m, g, x, n: log_evidence(m, g, x, n, method="annealed", num_temperatures=20).log_px,
-    "best": lambda m, g, x, n: log_evidence(m, g, x, n, method="best", num_particles=200, num_temperatures=20).log_px,
+    "target": lambda m, g, x, n: (
+        log_evidence(m, g, x, n, num_particles=200, target_error=0.1).log_px
+    ),
+    "compiled": lambda m, g, x, n: (
+        log_evidence(m, g, x, n, num_particles=10, engine="compiled").log_px
+    ),
+    "annealed": lambda m, g, x, n: (
+        log_evidence(m, g, x, n, method="annealed", num_temperatures=20).log_px
+    ),
+    "best": lambda m, g, x, n: (
+        log_evidence(m, g, x, n, method="best", num_particles=200, num_temperatures=20).log_px
+    ),
     "ledger": lambda m, g, x, n: gap_ledger(m, {"exact": g}, x, n, num_particles=200).log_px,
-    "export": lambda m, g, x, n: torch.tensor(draws_to_arviz(m, g, x, n, num_draws=30)["weights"]["log_px"].values),
+    "export": lambda m, g, x, n: torch.tensor(
+        draws_to_arviz(m, g, x, n, num_draws=30)["weights"]["log_px"].values
+    ),
     "full-rank": lambda m, g, x, n: (
-        log_evidence(m, swap_guides(m, g, x, ["full-rank"], n)["full-rank"], x, n, num_particles=500).log_px
+        log_evidence(
+            m, swap_guides(m, g, x, ["full-rank"], n)["full-rank"], x, n, num_particles=500
+        ).log_px
     ),
 }
 
@@ -203,7 +230,8 @@ def test_the_evidence_of_test_data_is_that_of_their_own_covariates(name: str) ->
     model, guide = programs(data.num_rows)
     x, numbers = data.test.x, data.test.numbers()
     found, truth = ESTIMATORS[name](model, guide, x, numbers), model.closed_form(x, numbers)
-    assert (found - truth).abs().max() < 0.05, (found, truth)  # other covariates are some hundred nats off
+    # other covariates are some hundred nats off
+    assert (found - truth).abs().max() < 0.05, (found, truth)
 
 
 def test_a_closed_form_of_the_model_gets_the_numbers_too() -> None:
@@ -212,7 +240,9 @@ def test_a_closed_form_of_the_model_gets_the_numbers_too() -> None:
     model.log_px = model.closed_form
     for method in ("exact", "best"):
         found = log_evidence(model, guide, data.test.x, data.test.numbers(), method=method)
-        assert torch.allclose(found.log_px.float(), model.closed_form(data.test.x, data.test.numbers()))
+        assert torch.allclose(
+            found.log_px.float(), model.closed_form(data.test.x, data.test.numbers())
+        )
 
 
 def test_without_numbers_the_data_are_the_first_ones() -> None:
@@ -220,7 +250,9 @@ def test_without_numbers_the_data_are_the_first_ones() -> None:
     x = data_set().test.x
     found = log_evidence(model, guide, x, num_particles=10)
     assert torch.allclose(found.log_px.float(), model.closed_form(x, torch.arange(12)), atol=1e-3)
-    assert torch.allclose(log_weights(model, guide, x)[0], model.closed_form(x, torch.arange(12)), atol=1e-3)
+    assert torch.allclose(
+        log_weights(model, guide, x)[0], model.closed_form(x, torch.arange(12)), atol=1e-3
+    )
     reference = reference_posterior(model, x[:2], num_chains=2, num_samples=100, num_warmup=100)
     means, _ = reference.moments("latent")
     assert ((means - (x[:2] + model.table[:2]) / 2).abs() < 0.5).all()
@@ -232,10 +264,16 @@ def test_diagnostics_take_the_numbers() -> None:
     x, numbers = data.test.x, data.test.numbers()
     assert check_calibration(model, guide, x, numbers, num_simulations=200).calibrated
     both = sandwich(model, x, numbers, guide=guide, num_data=6, num_temperatures=20)
-    assert torch.allclose(both.forward.log_px.float(), model.closed_form(both.x, both.index), atol=0.05)
+    assert torch.allclose(
+        both.forward.log_px.float(), model.closed_form(both.x, both.index), atol=0.05
+    )
     units = latent_units(model, guide, x, numbers)
     wrong = latent_units(model, guide, x)
-    assert units is not None and wrong is not None and not torch.allclose(units.variances, wrong.variances)
+    assert (
+        units is not None
+        and wrong is not None
+        and not torch.allclose(units.variances, wrong.variances)
+    )
 
     near = x + model.table[numbers]  # where the prior of each, and no other's, reaches
     curve = rate_distortion_curve(model, near, numbers, num_points=2, num_temperatures=100)
@@ -259,13 +297,19 @@ def test_a_table_of_rows_belongs_to_the_data_of_its_numbers() -> None:
     ).abs().max() < 0.05
     assert torch.equal(guide.numbers, numbers)
     for other in (torch.arange(12), numbers + 1):
-        with pytest.raises(ValueError, match="of which the guide has not all: its 12 are of data from 48 to 59"):
+        with pytest.raises(
+            ValueError, match="of which the guide has not all: its 12 are of data from 48 to 59"
+        ):
             log_evidence(model, guide, x, other, num_particles=10)
-    with pytest.raises(ValueError, match="index: got 47 to 47, but the guide has 12 rows, of data 48 to 59"):
+    with pytest.raises(
+        ValueError, match="index: got 47 to 47, but the guide has 12 rows, of data 48 to 59"
+    ):
         guide(x[:1], torch.tensor([47]))
     again = Local.started_at(guide, x, MeanField(SIZE))
     assert torch.equal(again.numbers, numbers)
-    ledger = gap_ledger(model, {"full": guide, "mean": fit_local(model, again, x)}, x, num_particles=500)
+    ledger = gap_ledger(
+        model, {"full": guide, "mean": fit_local(model, again, x)}, x, num_particles=500
+    )
     assert (ledger.log_px - truth).abs().max() < 0.05
 
 
@@ -281,7 +325,9 @@ def test_a_table_in_any_order_is_saved_with_its_numbers() -> None:
     assert not [name for name, _ in Local(MeanField(2), 3, torch.arange(3)).named_buffers()]
 
 
-@pytest.mark.parametrize("numbers", [torch.arange(4), torch.tensor([1, 1, 2]), torch.tensor([-1, 0, 1]), torch.ones(3)])
+@pytest.mark.parametrize(
+    "numbers", [torch.arange(4), torch.tensor([1, 1, 2]), torch.tensor([-1, 0, 1]), torch.ones(3)]
+)
 def test_bad_numbers_of_a_table(numbers: Tensor) -> None:
     with pytest.raises(ValueError, match="numbers: got"):
         Local(MeanField(2), 3, numbers)
@@ -291,7 +337,10 @@ def test_fit_trains_a_table_of_some_rows_by_their_numbers(tmp_path: Path) -> Non
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(50, SIZE)).astype(np.float32))
     data = load(tmp_path / "x.npy", valid=0)
     model, _ = programs(data.num_rows)
-    with pytest.raises(ValueError, match=r"has not a row for each of the train data, whose numbers go from \d to 49"):
+    with pytest.raises(
+        ValueError,
+        match=r"has not a row for each of the train data, whose numbers go from \d to 49",
+    ):
         fit(model, Local(MeanField(SIZE), len(data.train)), data, epochs=1, quiet=True)
     guide = Local(MeanField(SIZE), len(data.train), data.train.numbers())
     fit(model, guide, data, epochs=300, batch_size=15, optimizer=adam, quiet=True)
@@ -312,7 +361,9 @@ from torch import nn
 
 
 def check(x, index):
-    """Data are coded: the first value of a row is its number. Simulated ones are not whole numbers, stand-ins are 0."""
+    """Data are coded: the first value of a row is its number. Simulated ones are not whole numbers,
+    stand-ins are 0.
+    """
     code = x[:, 0]
     if bool((code == code.round()).all()) and x.any() and not torch.equal(code.long(), index):
         raise ValueError(f"these are the data {code.tolist()}, got index {index.tolist()}")
@@ -329,7 +380,8 @@ class Model(nn.Module):
         check(x, index)
         pyro.module(f"coded model {id(self)}", self)
         with pyro.plate("data", len(x), dim=-1):
-            z = pyro.sample("latent", dist.Normal(index[:, None].float() + torch.zeros(2), 1.0).to_event(1))
+            mean = index[:, None].float() + torch.zeros(2)
+            z = pyro.sample("latent", dist.Normal(mean, 1.0).to_event(1))
             pyro.sample("obs", dist.Normal(self.decode(z), 1.0).to_event(1), obs=x)
 
     def decode(self, z):
@@ -345,7 +397,8 @@ class Guide(nn.Module):
         check(x, index)
         pyro.module(f"coded guide {id(self)}", self)
         with pyro.plate("data", len(x), dim=-1):
-            return pyro.sample("latent", dist.Normal((x + index[:, None]) / 2, self.scale.exp()).to_event(1))
+            mean = (x + index[:, None]) / 2
+            return pyro.sample("latent", dist.Normal(mean, self.scale.exp()).to_event(1))
 '''
 
 
@@ -357,29 +410,43 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
     (tmp_path / "coded.py").write_text(PROGRAMS)
     np.save("x.npy", np.arange(60, dtype=np.float32)[:, None] + np.array([0.0, 0.3], np.float32))
     pyro.clear_param_store()
-    what = "--data x.npy --values real --model coded.Model --guide coded.Guide --folder run --quiet true"
-    assert main([*["train", "--epochs", "2", "--batch_size", "16", "--binarise", "none"], *what.split()]) == 0
+    what = (
+        "--data x.npy --values real --model coded.Model --guide coded.Guide"
+        " --folder run --quiet true"
+    )
+    assert (
+        main(
+            [*["train", "--epochs", "2", "--batch_size", "16", "--binarise", "none"], *what.split()]
+        )
+        == 0
+    )
     yield "run"
     sys.modules.pop("coded", None)
 
 
-def test_commands_pass_the_number_of_each_datum(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_pass_the_number_of_each_datum(
+    run_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     commands = [
         "evidence RUN --num_particles 200",
         "evidence RUN --method best --num_particles 200 --num_temperatures 10",
         "evidence RUN --split valid --method annealed --num_temperatures 10",
         "evidence RUN --split train --num_particles 30",
         "compare RUN --guides amortized --num_data 4 --num_particles 50 --num_temperatures 4",
-        "diagnose RUN --num_particles 100 --num_simulations 20 --num_draws 9 --num_sandwich 3 --num_temperatures 4"
-        " --num_data 4",
+        "diagnose RUN --num_particles 100 --num_simulations 20 --num_draws 9 --num_sandwich 3"
+        " --num_temperatures 4 --num_data 4",
         "export RUN --num_data 4 --num_draws 30",
         "reconstruct RUN --num_data 4",
         "info RUN",
     ]
     for command in commands:
         pyro.clear_param_store()
-        assert main([*command.replace("RUN", run_folder).split(), "--trust", "coded"]) == 0, capsys.readouterr().err
+        assert main([*command.replace("RUN", run_folder).split(), "--trust", "coded"]) == 0, (
+            capsys.readouterr().err
+        )
     told = json.loads(Path("run/evidence.json").read_text())
     assert told["split"] == "train"
     draws = arviz.from_netcdf("run/draws.nc")
-    assert np.array_equal(draws["observed_data"]["x"].values[:, 0], draws["observed_data"]["datum"].values)
+    assert np.array_equal(
+        draws["observed_data"]["x"].values[:, 0], draws["observed_data"]["datum"].values
+    )

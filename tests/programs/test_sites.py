@@ -47,7 +47,9 @@ def test_a_scalar_latent_is_annealed_both_ways_and_along_the_curve() -> None:
     found = pv.sandwich(scalar_model, torch.zeros(1, 1), num_data=8, num_temperatures=50)
     truth = scalar_log_px(found.x)
     assert (found.forward.log_px - truth).mean() < 5 * found.forward.monte_carlo_error
-    curve = rate_distortion_curve(scalar_model, torch.zeros(2, 1), num_points=2, num_temperatures=20)
+    curve = rate_distortion_curve(
+        scalar_model, torch.zeros(2, 1), num_points=2, num_temperatures=20
+    )
     assert curve.rate.shape == (2, 2)
 
 
@@ -60,7 +62,13 @@ def test_a_scalar_beside_a_vector() -> None:
 
     x = torch.tensor([[-1.0], [2.0]])
     found = pv.log_evidence(
-        model, scalar_guide, x, method="annealed", start="prior", num_temperatures=500, num_chains=100
+        model,
+        scalar_guide,
+        x,
+        method="annealed",
+        start="prior",
+        num_temperatures=500,
+        num_chains=100,
     )
     off = found.log_px - dist.Normal(0.0, 2.0).log_prob(x[:, 0])
     assert (off.abs() <= 5 * found.log_px_error).all(), (off, found.log_px_error)
@@ -174,7 +182,12 @@ def test_a_particle_outside_the_support_weighs_nothing() -> None:
 def test_a_likelihood_that_is_nan_outside_of_the_prior_is_not_asked() -> None:
     x = torch.tensor([[-1.0], [0.5]])
     exact = on_a_grid(
-        lambda s: dist.Gamma(3.0, 2.0).log_prob(s) + dist.Normal(0.0, s.rsqrt()).log_prob(x[:, 0].double()), 0, 40
+        lambda s: (
+            dist.Gamma(3.0, 2.0).log_prob(s)
+            + dist.Normal(0.0, s.rsqrt()).log_prob(x[:, 0].double())
+        ),
+        0,
+        40,
     )
     found = pv.log_evidence(precision_model, normal_guide, x, num_particles=50_000)
     assert ((found.log_px - exact).abs() <= 5 * found.log_px_error).all(), (found.log_px, exact)
@@ -185,7 +198,8 @@ def test_uniform_noise_is_a_model_like_any_other() -> None:
     exact = ((normal.cdf(x + 1) - normal.cdf(x - 1)) / 2).log().flatten()
     found = pv.log_evidence(hard_model, scalar_guide, x, num_particles=20_000)
     assert ((found.log_px - exact).abs() <= 5 * found.log_px_error).all(), (found.log_px, exact)
-    far = pv.log_evidence(hard_model, scalar_guide, x + 100, num_particles=100)  # not one particle explains it
+    # not one particle explains it
+    far = pv.log_evidence(hard_model, scalar_guide, x + 100, num_particles=100)
     lower, upper = far.interval()
     assert (far.log_px == -math.inf).all() and (far.ess == 0).all()
     assert (lower == -math.inf).all() and (upper == math.inf).all() and not far.reliable.any()
@@ -237,7 +251,9 @@ def test_an_angle_is_not_a_number() -> None:
 
     best = pv.log_evidence(angle_model, guide, x, method="best")
     turn = torch.linspace(-math.pi, math.pi, 20_001, dtype=torch.double)[1:, None]
-    joint = dist.VonMises(0.0, 1.0).log_prob(turn) + dist.Normal(turn, 1.0).log_prob(x[:, 0].double())
+    joint = dist.VonMises(0.0, 1.0).log_prob(turn) + dist.Normal(turn, 1.0).log_prob(
+        x[:, 0].double()
+    )
     exact = torch.logsumexp(joint, 0) + math.log(2 * math.pi / 20_000)
     assert best.method.startswith("importance")
     assert ((best.log_px - exact).abs() <= 5 * best.log_px_error).all(), (best.log_px, exact)
@@ -274,7 +290,9 @@ def test_what_a_mask_hides_is_not_asked_for_its_support() -> None:
     def model(x: torch.Tensor, index: torch.Tensor | None = None) -> None:
         with pyro.plate("data", len(x), dim=-1):
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
-            noise = dist.Uniform(z[..., None] - 3.0, z[..., None].expand(*z.shape, 2) + 3.0, validate_args=False)
+            noise = dist.Uniform(
+                z[..., None] - 3.0, z[..., None].expand(*z.shape, 2) + 3.0, validate_args=False
+            )
             pyro.sample("obs", noise.mask(seen[: len(x)]).to_event(1), obs=x)
 
     x = torch.where(seen, 0.5, -99.0)

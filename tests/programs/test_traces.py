@@ -1,4 +1,6 @@
-"""log_joint and log_weights on programs of any make: several sites, inner plates, masks, scales, subsampling."""
+"""log_joint and log_weights on programs of any make: several sites, inner plates, masks, scales,
+subsampling.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def test_several_sites_and_an_inner_plate_by_hand() -> None:
     assert plate_depth(two_site_model, two_site_guide, X) == 2
     torch.manual_seed(3)
     draws = particles(two_site_model, two_site_guide, X, None, 4)
-    torch.manual_seed(3)  # the same noise by hand, in the shape that the particle plate gives: (S, 1, B)
+    # the same noise by hand, in the shape that the particle plate gives: (S, 1, B)
+    torch.manual_seed(3)
     a = dist.Normal(X.mean(-1), 0.5).expand((4, 1, 2)).rsample()
     b = dist.LogNormal(0.0, 0.3).expand((4, 1, 2)).rsample()
     prior = dist.Normal(0.0, 1.0).log_prob(a) + dist.Gamma(2.0, 1.0).log_prob(b)
@@ -83,7 +86,9 @@ def test_a_plate_of_the_whole_data_that_subsamples() -> None:
     def model(x: torch.Tensor, index: torch.Tensor) -> None:
         with pyro.plate("all", 100, subsample=index, dim=-1):
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
-            pyro.sample("x", dist.Normal(z[..., None], 1.0).expand((*z.shape, 3)).to_event(1), obs=x)
+            pyro.sample(
+                "x", dist.Normal(z[..., None], 1.0).expand((*z.shape, 3)).to_event(1), obs=x
+            )
 
     def guide(x: torch.Tensor, index: torch.Tensor) -> None:
         with pyro.plate("all", 100, subsample=index, dim=-1):
@@ -101,7 +106,11 @@ def test_masked_entries_do_not_count() -> None:
         with pyro.plate("data", len(x), dim=-1):
             z = pyro.sample("latent", dist.Normal(torch.zeros(2), 1.0).to_event(1))
             with poutine.mask(mask=observed):
-                pyro.sample("obs", dist.Normal(z.sum(-1, keepdim=True) * torch.ones(3), 1.0).to_event(1), obs=x)
+                pyro.sample(
+                    "obs",
+                    dist.Normal(z.sum(-1, keepdim=True) * torch.ones(3), 1.0).to_event(1),
+                    obs=x,
+                )
 
     guide = Amortized(MeanField(2), MLP(3, ()))
     likelihood = particles(model, guide, X, None, 4).log_likelihood
@@ -181,7 +190,9 @@ def test_parameters_that_were_never_registered_are_refused() -> None:
             with pyro.plate("data", len(x), dim=-1):
                 pyro.sample("latent", dist.Normal(self.net(x), 1.0).to_event(1))
 
-    with pytest.raises(ValueError, match=r"Silent: its parameters \['net.weight', 'net.bias'\] are not registered"):
+    with pytest.raises(
+        ValueError, match=r"Silent: its parameters \['net.weight', 'net.bias'\] are not registered"
+    ):
         trainable_parameters(LinearGaussian(3, 2), Silent(), X)
 
 
@@ -235,7 +246,9 @@ def test_nets_without_leading_dimensions_are_told_of() -> None:
         def forward(self, x: torch.Tensor, index: Any = None) -> Any:
             with pyro.plate("data", len(x), dim=-1):
                 z = pyro.sample("latent", dist.Normal(torch.zeros(2), 1.0).to_event(1))
-                pyro.sample("obs", dist.Normal(self.norm(z) @ torch.ones(2, 3), 1.0).to_event(1), obs=x)
+                pyro.sample(
+                    "obs", dist.Normal(self.norm(z) @ torch.ones(2, 3), 1.0).to_event(1), obs=x
+                )
 
     x = torch.randn(7, 3)
     with pytest.raises(ValueError, match="nets must take leading dimensions"):
@@ -250,7 +263,11 @@ def test_a_local_guide_s_whole_table_needs_no_index() -> None:
 def test_simulated_data_have_the_model_s_moments() -> None:
     model = LinearGaussian((2, 3), 2, sigma=0.5)
     latents, x = simulate(model, torch.zeros(4, 2, 3), num_data=20_000)
-    assert x.shape == (20_000, 2, 3) and latents.keys() == {"latent"} and latents["latent"].shape == (20_000, 2)
+    assert (
+        x.shape == (20_000, 2, 3)
+        and latents.keys() == {"latent"}
+        and latents["latent"].shape == (20_000, 2)
+    )
     covariance = (model.loading @ model.loading.T + 0.25 * torch.eye(6)).detach()
     assert (x.flatten(1).T.cov() - covariance).abs().max() < 0.1
     noise = x.flatten(1) - latents["latent"] @ model.loading.T.detach()

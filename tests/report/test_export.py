@@ -1,4 +1,6 @@
-"""Draws with their weights, and chains, in ArviZ's container; and ArviZ's own functions on it, in either version."""
+"""Draws with their weights, and chains, in ArviZ's container; and ArviZ's own functions on it, in
+either version.
+"""
 
 from __future__ import annotations
 
@@ -56,20 +58,35 @@ def test_the_weights_average_to_log_px(made: tuple[LinearGaussian, torch.Tensor,
     model, x, data = made
     log_w, truth = log_weights_of(data), model.log_px(x)
     found, error = torch.tensor(data["weights"]["log_px"].values), log_mean_exp_error(log_w)
-    assert ((found - truth).abs() < 5 * error).all() and (error < 0.1).all(), (found, truth, error, DRAWS)
+    assert ((found - truth).abs() < 5 * error).all() and (error < 0.1).all(), (
+        found,
+        truth,
+        error,
+        DRAWS,
+    )
     torch.testing.assert_close(found, torch.logsumexp(log_w, 0) - np.log(DRAWS))
-    torch.testing.assert_close(torch.tensor(data["weights"]["pareto_k"].values), pareto_k(log_w), rtol=0, atol=0)
+    torch.testing.assert_close(
+        torch.tensor(data["weights"]["pareto_k"].values), pareto_k(log_w), rtol=0, atol=0
+    )
     assert (data["weights"]["ess"] > 10).all() and (data["weights"]["ess"] < DRAWS).all()
 
 
-def test_every_number_belongs_to_its_draw_and_datum(made: tuple[LinearGaussian, torch.Tensor, Any]) -> None:
+def test_every_number_belongs_to_its_draw_and_datum(
+    made: tuple[LinearGaussian, torch.Tensor, Any],
+) -> None:
     model, x, data = made
     z = torch.tensor(data["guide"]["latent"].values)  # (1, S, N, 2)
     q = model.optimal_mean_field(x)
-    likelihood = dist.Normal(z @ model.loading.T + model.mean, model.log_sigma.exp()).log_prob(x).sum(-1)
+    likelihood = (
+        dist.Normal(z @ model.loading.T + model.mean, model.log_sigma.exp()).log_prob(x).sum(-1)
+    )
     guide = dist.Normal(q.mean, q.stddev).log_prob(z).sum(-1)
     prior = dist.Normal(0.0, 1.0).log_prob(z).sum(-1)
-    expected = {"log_px_given_z": likelihood, "log_guide": guide, "log_weight": prior + likelihood - guide}
+    expected = {
+        "log_px_given_z": likelihood,
+        "log_guide": guide,
+        "log_weight": prior + likelihood - guide,
+    }
     for name, values in expected.items():
         found = data["guide_stats"][name]
         assert found.dims == ("chain", "draw", "datum")
@@ -78,14 +95,22 @@ def test_every_number_belongs_to_its_draw_and_datum(made: tuple[LinearGaussian, 
     assert data["observed_data"]["x"].dims == ("datum", "x_dim_0")
     weights = data["guide_stats"]["log_weight"]
     weights = np.exp(weights - weights.max("draw"))
-    mean = data["guide"]["latent"].weighted(weights).mean(("chain", "draw"))  # of p(z | x), by the weights
+    # of p(z | x), by the weights
+    mean = data["guide"]["latent"].weighted(weights).mean(("chain", "draw"))
     exact, ess = model.posterior(x), torch.tensor(data["weights"]["ess"].values)
     error = exact.stddev / ess[:, None].sqrt()
-    assert ((torch.tensor(mean.values) - exact.mean).abs() < 5 * error).all(), (mean, exact.mean, error)
+    assert ((torch.tensor(mean.values) - exact.mean).abs() < 5 * error).all(), (
+        mean,
+        exact.mean,
+        error,
+    )
 
 
-def test_the_posterior_is_resampled_by_the_weights(made: tuple[LinearGaussian, torch.Tensor, Any]) -> None:
-    # A mean-field guide is too narrow along the axes; what its weights choose has the posterior's mean and covariance.
+def test_the_posterior_is_resampled_by_the_weights(
+    made: tuple[LinearGaussian, torch.Tensor, Any],
+) -> None:
+    # A mean-field guide is too narrow along the axes; what its weights choose has the mean and the
+    # covariance of the posterior.
     model, x, data = made
     exact, draws = (
         model.posterior(x),
@@ -93,15 +118,27 @@ def test_the_posterior_is_resampled_by_the_weights(made: tuple[LinearGaussian, t
     )
     ess = torch.tensor(data["weights"]["ess"].values)[:, None]
     error = exact.stddev / ess.sqrt() * 2**0.5  # of resampling besides
-    assert ((draws["posterior"].mean(0) - exact.mean).abs() < 5 * error).all(), (draws["posterior"].mean(0), exact.mean)
-    cov = {name: torch.stack([torch.cov(z[:, n].T)[0, 1] for n in range(NUM)]).mean() for name, z in draws.items()}
+    assert ((draws["posterior"].mean(0) - exact.mean).abs() < 5 * error).all(), (
+        draws["posterior"].mean(0),
+        exact.mean,
+    )
+    cov = {
+        name: torch.stack([torch.cov(z[:, n].T)[0, 1] for n in range(NUM)]).mean()
+        for name, z in draws.items()
+    }
     truth = exact.covariance_matrix[0, 0, 1].detach()
-    assert (cov["posterior"] - truth).abs() < 0.3 * truth.abs() < 0.7 * (cov["guide"] - truth).abs(), (cov, truth)
+    assert (
+        (cov["posterior"] - truth).abs() < 0.3 * truth.abs() < 0.7 * (cov["guide"] - truth).abs()
+    ), (cov, truth)
     for datum in range(NUM):
-        assert set(draws["posterior"][:, datum, 0].tolist()) <= set(draws["guide"][:, datum, 0].tolist())
+        assert set(draws["posterior"][:, datum, 0].tolist()) <= set(
+            draws["guide"][:, datum, 0].tolist()
+        )
 
 
-def test_data_drawn_from_the_posterior_predictive(made: tuple[LinearGaussian, torch.Tensor, Any]) -> None:
+def test_data_drawn_from_the_posterior_predictive(
+    made: tuple[LinearGaussian, torch.Tensor, Any],
+) -> None:
     model, _, data = made
     drawn = torch.tensor(data["posterior_predictive"]["x"].values)[0]  # (100, N, 5)
     z = torch.tensor(data["posterior"]["latent"].values)[0, :100]
@@ -119,14 +156,24 @@ def test_data_drawn_from_the_posterior_predictive(made: tuple[LinearGaussian, to
     )
 
 
-def test_loo_and_compare_find_nothing_to_work_on(made: tuple[LinearGaussian, torch.Tensor, Any]) -> None:
-    for call in (lambda: arviz.loo(made[2]), lambda: arviz.compare({"one": made[2], "two": made[2]})):
+def test_loo_and_compare_find_nothing_to_work_on(
+    made: tuple[LinearGaussian, torch.Tensor, Any],
+) -> None:
+    for call in (
+        lambda: arviz.loo(made[2]),
+        lambda: arviz.compare({"one": made[2], "two": made[2]}),
+    ):
         with pytest.raises(Exception, match=r"(?i)log.likelihood|ELPD"):
             call()
-    assert "log_likelihood" not in made[2].children if not OLD else "log_likelihood" not in made[2].groups()
+    assert (
+        "log_likelihood" not in made[2].children
+        if not OLD
+        else "log_likelihood" not in made[2].groups()
+    )
 
 
-@pytest.mark.filterwarnings("ignore:Passing a dict or None as alias_mapping")  # ArviZ 0.23 with Matplotlib 3.11
+# ArviZ 0.23 with Matplotlib 3.11
+@pytest.mark.filterwarnings("ignore:Passing a dict or None as alias_mapping")
 def test_arviz_s_predictive_plot(made: tuple[LinearGaussian, torch.Tensor, Any], axes: Any) -> None:
     (arviz.plot_ppc if OLD else arviz.plot_ppc_dist)(made[2])
     assert axes()
@@ -136,7 +183,14 @@ def test_netcdf_and_back(made: tuple[LinearGaussian, torch.Tensor, Any], tmp_pat
     data = made[2]
     write_netcdf(data, tmp_path / "draws.nc")
     back = arviz.from_netcdf(tmp_path / "draws.nc")
-    for group in ("guide", "guide_stats", "posterior", "weights", "posterior_predictive", "observed_data"):
+    for group in (
+        "guide",
+        "guide_stats",
+        "posterior",
+        "weights",
+        "posterior_predictive",
+        "observed_data",
+    ):
         assert list(back[group].data_vars)
         for name in back[group].data_vars:
             np.testing.assert_array_equal(back[group][name].values, data[group][name].values)
@@ -156,9 +210,13 @@ def test_data_are_scored_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyro_vae.report.export._ROWS", 90)
     data = draws_to_arviz(watched, ExactGuide(model), x, num_draws=30)
     assert rows[-6:] == [3, 3, 3, 3, 1, 1]  # scored, and drawn from
-    np.testing.assert_allclose(log_weights_of(data), model.log_px(x).detach().expand(30, 7), atol=1e-9)
+    np.testing.assert_allclose(
+        log_weights_of(data), model.log_px(x).detach().expand(30, 7), atol=1e-9
+    )
     assert data["observed_data"]["x"].shape == (7, 2, 3)
-    again, other = (draws_to_arviz(model, ExactGuide(model), x, num_draws=30, seed=seed) for seed in (0, 1))
+    again, other = (
+        draws_to_arviz(model, ExactGuide(model), x, num_draws=30, seed=seed) for seed in (0, 1)
+    )
     assert (again["guide"]["latent"] == data["guide"]["latent"]).all()
     assert (other["guide"]["latent"] != data["guide"]["latent"]).all()
 
@@ -169,7 +227,8 @@ def test_rows_of_a_local_guide_name_their_data() -> None:
         guide.table[:, :2] = 100.0 * torch.arange(9)[:, None]
     data = draws_to_arviz(model, guide, x, torch.tensor([7, 2, 4]), num_draws=30)
     means = data["guide"]["latent"].mean(("chain", "draw", "latent_dim_0"))
-    assert means.sel(datum=7) == pytest.approx(700, abs=5) and means.sel(datum=2) == pytest.approx(200, abs=5)
+    assert means.sel(datum=7) == pytest.approx(700, abs=5)
+    assert means.sel(datum=2) == pytest.approx(200, abs=5)
 
 
 def plated_model(x: torch.Tensor, index: Any = None) -> None:
@@ -195,7 +254,8 @@ def test_several_sites_and_an_inner_plate(num_data: int) -> None:
     x = 10.0 * torch.randn(num_data, 3)
     data = draws_to_arviz(plated_model, plated_guide, x, num_draws=50)
     posterior = data["guide"]
-    assert posterior["a"].dims == ("chain", "draw", "datum") and posterior["a"].shape == (1, 50, num_data)
+    assert posterior["a"].dims == ("chain", "draw", "datum")
+    assert posterior["a"].shape == (1, 50, num_data)
     assert posterior["c"].dims == ("chain", "draw", "datum", "c_dim_0", "c_dim_1")
     np.testing.assert_allclose(posterior["c"].mean(("chain", "draw", "c_dim_1")), x, atol=0.1)
     a, b, c = (torch.tensor(posterior[name].values) for name in "abc")
@@ -204,11 +264,8 @@ def test_several_sites_and_an_inner_plate(num_data: int) -> None:
     chains = {"a": a, "c": c.movedim(2, 3)}  # as NUTS gives them
     there = reference_to_arviz(Reference(chains, {}, {}, 0, 0.0), x, axes={"c": 1})["posterior"]
     assert all(there[name].equals(posterior[name]) for name in chains)
-    assert data["posterior"]["c"].dims == posterior["c"].dims and data["posterior_predictive"]["x"].shape == (
-        1,
-        50,
-        *x.shape,
-    )
+    assert data["posterior"]["c"].dims == posterior["c"].dims
+    assert data["posterior_predictive"]["x"].shape == (1, 50, *x.shape)
 
 
 def test_one_datum_needs_no_plate() -> None:
@@ -217,16 +274,20 @@ def test_one_datum_needs_no_plate() -> None:
 
     data = draws_to_arviz(bare, bare, torch.tensor([[1.0, 2.0]]), num_draws=30)
     assert data["posterior"]["z"].dims == ("chain", "draw", "datum", "z_dim_0")
-    assert (data["guide_stats"]["log_weight"] == 0).all() and (data["weights"]["pareto_k"] == 0).all()
+    assert (data["guide_stats"]["log_weight"] == 0).all()
+    assert (data["weights"]["pareto_k"] == 0).all()
 
 
 def test_chains_of_a_reference(tmp_path: Path) -> None:
     model, x = LinearGaussian(5, 2), torch.randn(4, 5)
     draws = model.posterior(x).sample(torch.Size((3, 100)))
     reference = Reference({"latent": draws}, {}, {}, 0, 0.0)
-    write_netcdf(reference_to_arviz(reference, x, torch.tensor([3, 1, 8, 5])), tmp_path / "chains.nc")
+    write_netcdf(
+        reference_to_arviz(reference, x, torch.tensor([3, 1, 8, 5])), tmp_path / "chains.nc"
+    )
     back = arviz.from_netcdf(tmp_path / "chains.nc")
-    assert dict(back["posterior"]["latent"].sizes) == {"chain": 3, "draw": 100, "datum": 4, "latent_dim_0": 2}
+    sizes = {"chain": 3, "draw": 100, "datum": 4, "latent_dim_0": 2}
+    assert dict(back["posterior"]["latent"].sizes) == sizes
     np.testing.assert_array_equal(back["posterior"]["latent"].sel(datum=8), draws[:, :, 2])
     np.testing.assert_array_equal(back["observed_data"]["x"].sel(datum=5), x[3])
     table = arviz.summary(back)
@@ -247,7 +308,9 @@ def test_arviz_s_summary_and_psis(made: tuple[LinearGaussian, torch.Tensor, Any]
     np.testing.assert_allclose(khat.values, data["weights"]["pareto_k"], atol=1e-9)
 
 
-def test_arviz_s_plots_of_some_units_and_data(made: tuple[LinearGaussian, torch.Tensor, Any], axes: Any) -> None:
+def test_arviz_s_plots_of_some_units_and_data(
+    made: tuple[LinearGaussian, torch.Tensor, Any], axes: Any
+) -> None:
     model, x, data = made
     arviz.plot_forest(data, var_names=["latent"], coords={"datum": [0, 3], "latent_dim_0": [1]})
     assert axes()
@@ -263,8 +326,10 @@ def test_arviz_s_plots_of_some_units_and_data(made: tuple[LinearGaussian, torch.
     assert axes()
 
 
-@pytest.mark.filterwarnings("ignore:support for DataArrays:FutureWarning")  # ArviZ 0.23 wants an ELPDData
-@pytest.mark.filterwarnings("ignore:Passing a dict or None as alias_mapping")  # ArviZ 0.23 with Matplotlib 3.11
+# ArviZ 0.23 wants an ELPDData
+@pytest.mark.filterwarnings("ignore:support for DataArrays:FutureWarning")
+# ArviZ 0.23 with Matplotlib 3.11
+@pytest.mark.filterwarnings("ignore:Passing a dict or None as alias_mapping")
 def test_arviz_s_plot_of_khat(made: tuple[LinearGaussian, torch.Tensor, Any], axes: Any) -> None:
     weights = made[2]["weights"]
     arviz.plot_khat(weights["pareto_k"] if OLD else weights)
@@ -274,8 +339,12 @@ def test_arviz_s_plot_of_khat(made: tuple[LinearGaussian, torch.Tensor, Any], ax
 
 def test_few_draws_have_no_khat() -> None:
     model = LinearGaussian(5, 2)
-    data = draws_to_arviz(model, Amortized(MeanField(2), MLP(5, ())), torch.randn(3, 5), num_draws=1)
-    assert data["weights"]["pareto_k"].isnull().all() and np.isfinite(data["weights"]["log_px"]).all()
+    data = draws_to_arviz(
+        model, Amortized(MeanField(2), MLP(5, ())), torch.randn(3, 5), num_draws=1
+    )
+    assert (
+        data["weights"]["pareto_k"].isnull().all() and np.isfinite(data["weights"]["log_px"]).all()
+    )
 
 
 def called(name: str) -> Callable[..., None]:
@@ -311,13 +380,28 @@ CHAINS = Reference({"latent": torch.ones(2, 10, 3, 2)}, {}, {}, 0, 0.0)
             lambda: draws_to_arviz(MODEL, GUIDE, X, torch.tensor([0, 1, 3])),
             r"index: got rows 0 to 3, expected 0 to 3 - 1",
         ),
-        (lambda: draws_to_arviz(MODEL, GUIDE, X, torch.tensor([0, 1])), r"index: got torch.int64 \(2,\)"),
-        (lambda: draws_to_arviz(MODEL, GUIDE, X, torch.tensor([0, -1, 1])), "index: got rows -1 to 1"),
+        (
+            lambda: draws_to_arviz(MODEL, GUIDE, X, torch.tensor([0, 1])),
+            r"index: got torch.int64 \(2,\)",
+        ),
+        (
+            lambda: draws_to_arviz(MODEL, GUIDE, X, torch.tensor([0, -1, 1])),
+            "index: got rows -1 to 1",
+        ),
         (lambda: draws_to_arviz(MODEL, called("code"), X), r"guide: got latent sites \['code'\]"),
         (lambda: draws_to_arviz(broken, GUIDE, X), "out of order"),
-        (lambda: draws_to_arviz(called("x"), called("x"), X), r"model: got sites \['x'\], expected names"),
-        (lambda: draws_to_arviz(called("datum"), called("datum"), X), r"model: got sites \['datum'\]"),
-        (lambda: reference_to_arviz(CHAINS, X[:1]), r"x, axes: got 1 data, expected those .* \(3, 2\)"),
+        (
+            lambda: draws_to_arviz(called("x"), called("x"), X),
+            r"model: got sites \['x'\], expected names",
+        ),
+        (
+            lambda: draws_to_arviz(called("datum"), called("datum"), X),
+            r"model: got sites \['datum'\]",
+        ),
+        (
+            lambda: reference_to_arviz(CHAINS, X[:1]),
+            r"x, axes: got 1 data, expected those .* \(3, 2\)",
+        ),
         (lambda: reference_to_arviz(CHAINS, X, axes={"latent": 1}), "x, axes: got 3 data"),
         (
             lambda: reference_to_arviz(CHAINS, X, torch.arange(2)),

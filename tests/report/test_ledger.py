@@ -22,7 +22,8 @@ def ledgers() -> tuple[Ledger, Ledger]:
     torch.manual_seed(0)
     model = LinearGaussian(5, 2, sigma=0.7).double()
     made = []
-    for shift in (0.0, 3.0):  # the encoder is as good as any on the first, and far off on the second
+    # the encoder is as good as any on the first, and far off on the second
+    for shift in (0.0, 3.0):
         x = model.sample(NUM) + 0.7 * torch.randn(NUM, 5).double()
         q = model.optimal_mean_field(x)
         table = torch.cat([q.mean, q.variance.log() / 2], -1).detach()
@@ -31,7 +32,11 @@ def ledgers() -> tuple[Ledger, Ledger]:
             best.table.copy_(table)
             off.head.weight.zero_()
             off.head.bias.copy_(table.mean(0) + torch.tensor([shift, 0.0, 0.0, 0.0]))
-        made.append(gap_ledger(model, {"exact": ExactGuide(model), "off": off, "best": best}, x, num_particles=400))
+        made.append(
+            gap_ledger(
+                model, {"exact": ExactGuide(model), "off": off, "best": best}, x, num_particles=400
+            )
+        )
     return made[0], made[1]
 
 
@@ -43,7 +48,8 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_files_hold_the_ledger(ledgers: tuple[Ledger, Ledger], tmp_path: Path) -> None:
     ledger = ledgers[0]
     means, data, netcdf, chart = write_ledger(ledger, tmp_path, "test")
-    assert [path.name for path in (means, data, netcdf, chart)] == ["test.csv", "test_data.csv", "test.nc", "test.png"]
+    names = [path.name for path in (means, data, netcdf, chart)]
+    assert names == ["test.csv", "test_data.csv", "test.nc", "test.png"]
     off = ledger.entries["off"]
     assert off.amortization is not None
     told: dict[str, Any] = {row["guide"]: row for row in rows(means)}["off"]
@@ -56,7 +62,9 @@ def test_files_hold_the_ledger(ledgers: tuple[Ledger, Ledger], tmp_path: Path) -
         assert float(row["approximation_gap"]) + float(row["amortization_gap"]) == value
     back = arviz.from_netcdf(netcdf)["ledger"]
     assert list(back["guide"].values) == ["exact", "off", "best"]
-    torch.testing.assert_close(torch.tensor(back["elbo"].sel(guide="off").values), off.evidence.elbo)
+    torch.testing.assert_close(
+        torch.tensor(back["elbo"].sel(guide="off").values), off.evidence.elbo
+    )
     assert back["amortization_gap"].sel(guide="best").isnull().all()
     with Image.open(chart) as picture:
         colours = {colour[:3] for _, colour in picture.convert("RGB").getcolors(2**20) or []}
@@ -71,7 +79,11 @@ def test_tables(ledgers: tuple[Ledger, Ledger], capsys: pytest.CaptureFixture[st
     )  # the exact guide loses nothing
     show(generalisation_table(*ledgers))
     out = capsys.readouterr().out
-    lines = {line.split("│")[1].strip(): line.split("│")[2:5] for line in out.splitlines() if line.startswith("│")}
+    lines = {
+        line.split("│")[1].strip(): line.split("│")[2:5]
+        for line in out.splitlines()
+        if line.startswith("│")
+    }
     assert list(lines) == ["exact", "off", "best"]
     first, second = (ledger.entries["off"] for ledger in ledgers)
     assert first.amortization is not None and second.amortization is not None

@@ -17,7 +17,8 @@ def test_grid_is_a_picture_of_the_data(tmp_path: Path) -> None:
     path = save_grid(images, tmp_path / "new" / "grid.png", columns=2)
     with Image.open(path) as picture:
         assert picture.size == (2 * 58 + 2, 2 * 58 + 2)
-        assert picture.getpixel((30, 30)) == (0, 0, 0) and picture.getpixel((88, 30)) == (255, 255, 255)
+        assert picture.getpixel((30, 30)) == (0, 0, 0)
+        assert picture.getpixel((88, 30)) == (255, 255, 255)
 
 
 def test_flat_squares_become_images_and_others_are_refused() -> None:
@@ -39,7 +40,11 @@ def test_interleave() -> None:
 
 def test_table(capsys: pytest.CaptureFixture[str]) -> None:
     keys = ("elbo", "rate", "distortion", "log_px")
-    summary = dict.fromkeys(keys, -1.234) | {f"{k}_error": 0.5 for k in keys} | {"share_above_threshold": 0.125}
+    summary = (
+        dict.fromkeys(keys, -1.234)
+        | {f"{k}_error": 0.5 for k in keys}
+        | {"share_above_threshold": 0.125}
+    )
     show(evidence_table("title", [("mine", summary, 2.0)]))
     out = capsys.readouterr().out
     assert "-1.23 +- 0.50" in out and "12.5%" in out and "mine" in out

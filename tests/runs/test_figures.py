@@ -35,10 +35,14 @@ def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def facts(path: Path) -> dict[str, object]:
-    return {name: value for name, value in json.loads(path.read_text()).items() if name != "seconds"}
+    return {
+        name: value for name, value in json.loads(path.read_text()).items() if name != "seconds"
+    }
 
 
-def test_a_short_measurement_does_not_replace_a_long_one(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_measurement_does_not_replace_a_long_one(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = run / "evidence.json"
     assert call("evidence run --num_particles 40") == 0
     long, table = facts(path), path.with_suffix(".csv").read_text()
@@ -46,7 +50,10 @@ def test_a_short_measurement_does_not_replace_a_long_one(run: Path, capsys: pyte
     (kept,) = earlier(path)
     assert facts(kept) == long and kept.with_suffix(".csv").read_text() == table
     assert facts(path)["num_data"] == 20 and path.with_suffix(".csv").read_text() != table
-    assert long["settings"].items() >= {"method": "importance", "num_particles": 40, "num_data": 300, "seed": 0}.items()
+    assert (
+        long["settings"].items()
+        >= {"method": "importance", "num_particles": 40, "num_data": 300, "seed": 0}.items()
+    )
     capsys.readouterr()
     assert call("info run") == 0
     out = capsys.readouterr().out
@@ -62,7 +69,15 @@ def test_the_same_settings_replace_their_figures(run: Path) -> None:
 
 def test_every_setting_makes_a_difference(run: Path) -> None:
     base = "evidence run --num_particles 5 --num_data 20"
-    others = ["", "--seed 1", "--num_data 21", "--split train", "--defensive 0.2", "--engine pyro", "--num_particles 6"]
+    others = [
+        "",
+        "--seed 1",
+        "--num_data 21",
+        "--split train",
+        "--defensive 0.2",
+        "--engine pyro",
+        "--num_particles 6",
+    ]
     for number, other in enumerate(others):
         assert call(f"{base} {other}") == 0
         assert len(earlier(run / "evidence.json")) == number
@@ -81,7 +96,10 @@ def test_figures_of_an_earlier_version_are_kept(run: Path) -> None:
 
 def test_a_file_that_is_named_is_kept_too(run: Path) -> None:
     for seed in (0, 1):
-        assert call(f"evidence run --num_particles 5 --num_data 20 --seed {seed} --out made/x.json") == 0
+        assert (
+            call(f"evidence run --num_particles 5 --num_data 20 --seed {seed} --out made/x.json")
+            == 0
+        )
     assert len(earlier(Path("made/x.json"))) == 1
 
 
@@ -89,19 +107,26 @@ def test_verdicts_and_ledgers_are_kept(run: Path, capsys: pytest.CaptureFixture[
     small = "--num_data 20 --num_particles 100 --num_simulations 40 --num_draws 9"
     for seed in (0, 1):
         assert call(f"diagnose run {small} --seed {seed}") == 0
-        assert call(f"compare run --guides amortized --num_data 3 --num_particles 20 --seed {seed}") == 0
+        assert (
+            call(f"compare run --guides amortized --num_data 3 --num_particles 20 --seed {seed}")
+            == 0
+        )
     assert len(earlier(run / "diagnosis.json")) == 1
     for split in ("train", "test"):
         (kept,) = earlier(run / "ledger" / f"{split}.json")
         assert facts(kept)["settings"]["seed"] == 0  # type: ignore[index]
         key = kept.stem.removeprefix(split)
-        names = {f"{split}{key}.{end}" for end in ("csv", "nc", "png", "json")} | {f"{split}_data{key}.csv"}
+        names = {f"{split}{key}.{end}" for end in ("csv", "nc", "png", "json")} | {
+            f"{split}_data{key}.csv"
+        }
         assert names <= {path.name for path in kept.parent.iterdir()}
     capsys.readouterr()
     assert call("info run") == 0
     out = capsys.readouterr().out
     assert (
-        "diagnosis.json  amortized " in out and "earlier/diagnosis-" in out and "ledger/test.json  measured with" in out
+        "diagnosis.json  amortized " in out
+        and "earlier/diagnosis-" in out
+        and "ledger/test.json  measured with" in out
     )
 
 

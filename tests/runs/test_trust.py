@@ -1,4 +1,6 @@
-"""What a stranger sends is data: no file of a run folder runs code, leads out of the folder, or drives the terminal."""
+"""What a stranger sends is data: no file of a run folder runs code, leads out of the folder, or
+drives the terminal.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,14 @@ from pyro_vae.data.files import read_path
 from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.runs.opening import open_run
 from pyro_vae.files.texts import printable
-from pyro_vae.runs.trust import MAX_CONFIG, is_known, own_classes, read_config, split_trust, trusted_by
+from pyro_vae.runs.trust import (
+    MAX_CONFIG,
+    is_known,
+    own_classes,
+    read_config,
+    split_trust,
+    trusted_by,
+)
 
 TINY = "--epochs 1 --quiet true --model.hidden [8] --model.latent_dim 3"
 OWN = """
@@ -55,7 +64,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of a run, `run` in the working directory, with a module of the user's own beside it."""
+    """A copy of a run, `run` in the working directory, with a module of the user's beside it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYRO_VAE_DEBUG", raising=False)
     shutil.copytree(trained, "run")
@@ -71,11 +80,41 @@ def change(run: Path, **settings: Any) -> None:
 
 # classes
 
-KNOWN = ["pyro_vae.VAE", "pyro_vae.SplineFlow", "pyro_vae.models.likelihoods.Gaussian", "torch.optim.SGD"]
-KNOWN += ["torch.optim.lr_scheduler.StepLR", "torch.nn.ReLU", "pyro.infer.Trace_ELBO", "pyro_vae.objectives.Bound"]
-UNKNOWN = ["os.system", "subprocess.getoutput", "runpy.run_path", "torch.hub.load", "numpy.load", "builtins.eval"]
-UNKNOWN += ["torch.load", "torch.nn.modules.module.torch.hub.load", "pyro_vae.cli.os.system", "pyro_vae.runs.opening.Path"]
-UNKNOWN += ["torch.nn.functional.relu", "pyro_vae.fit", "nowhere.Model", "torch.nn", "torchvision.ops.MLP", "VAE", ""]
+KNOWN = [
+    "pyro_vae.VAE",
+    "pyro_vae.SplineFlow",
+    "pyro_vae.models.likelihoods.Gaussian",
+    "torch.optim.SGD",
+]
+KNOWN += [
+    "torch.optim.lr_scheduler.StepLR",
+    "torch.nn.ReLU",
+    "pyro.infer.Trace_ELBO",
+    "pyro_vae.objectives.Bound",
+]
+UNKNOWN = [
+    "os.system",
+    "subprocess.getoutput",
+    "runpy.run_path",
+    "torch.hub.load",
+    "numpy.load",
+    "builtins.eval",
+]
+UNKNOWN += [
+    "torch.load",
+    "torch.nn.modules.module.torch.hub.load",
+    "pyro_vae.cli.os.system",
+    "pyro_vae.runs.opening.Path",
+]
+UNKNOWN += [
+    "torch.nn.functional.relu",
+    "pyro_vae.fit",
+    "nowhere.Model",
+    "torch.nn",
+    "torchvision.ops.MLP",
+    "VAE",
+    "",
+]
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -89,13 +128,18 @@ def test_what_is_no_class_of_these_houses(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["info run", "sample run", "resume run", "train --config run/config.yaml --folder new"]
+    "command",
+    ["info run", "sample run", "resume run", "train --config run/config.yaml --folder new"],
 )
 @pytest.mark.parametrize("part", ["model", "guide", "optimizer", "schedule", "loss"])
-def test_a_function_is_not_run(part: str, command: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_function_is_not_run(
+    part: str, command: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     change(run, **{part: {"class_path": "os.system", "init_args": {"command": "touch was_run"}}})
     assert call(command) == 2
-    assert f"{part}.class_path: os.system is no class that a file may name" in capsys.readouterr().err
+    assert (
+        f"{part}.class_path: os.system is no class that a file may name" in capsys.readouterr().err
+    )
     assert not Path("was_run").exists() and not Path("new").exists()
 
 
@@ -105,15 +149,26 @@ def test_a_function_is_not_run(part: str, command: str, run: Path, capsys: pytes
         "own_guides.Guide",
         {"class_path": "own_guides.Guide"},
         {"class_path": "pyro_vae.EncoderGuide", "init_args": {"encoder": "own_guides.Guide"}},
-        {"class_path": "pyro_vae.EncoderGuide", "init_args": {"encoder": "{class_path: own_guides.Guide}"}},
-        {"class_path": "pyro_vae.EncoderGuide", "dict_kwargs": {"encoder": [{"class_path": "own_guides.Guide"}]}},
+        {
+            "class_path": "pyro_vae.EncoderGuide",
+            "init_args": {"encoder": "{class_path: own_guides.Guide}"},
+        },
+        {
+            "class_path": "pyro_vae.EncoderGuide",
+            "dict_kwargs": {"encoder": [{"class_path": "own_guides.Guide"}]},
+        },
     ],
 )
-def test_a_module_beside_the_run_is_not_imported(value: Any, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_module_beside_the_run_is_not_imported(
+    value: Any, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     change(run, guide=value)
     assert call("info run") == 2
     told = capsys.readouterr().err
-    assert "own_guides.Guide is no class that a file may name" in told and "say --trust own_guides.Guide" in told
+    assert (
+        "own_guides.Guide is no class that a file may name" in told
+        and "say --trust own_guides.Guide" in told
+    )
     assert not Path("was_run").exists() and "own_guides" not in sys.modules
 
 
@@ -145,10 +200,14 @@ def test_trust_is_of_names() -> None:
         split_trust("a b")
     with pytest.raises(ValueError, match=r"trust: got 'my', expected a list"):
         open_run("run", trust="my")
-    assert trusted_by(["train", "--model={class_path: my.Model}", "--loss", "pyro.infer.Trace_ELBO"]) == ["my.Model"]
+    assert trusted_by(
+        ["train", "--model={class_path: my.Model}", "--loss", "pyro.infer.Trace_ELBO"]
+    ) == ["my.Model"]
 
 
-def test_the_working_directory_is_the_last_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_working_directory_is_the_last_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     before = list(sys.path)
     with own_classes([]):
@@ -162,8 +221,11 @@ def test_the_working_directory_is_the_last_place(tmp_path: Path, monkeypatch: py
 def test_a_module_beside_the_run_never_takes_a_library_s_place(command: str, run: Path) -> None:
     for name in ("docstring_parser", "yaml", "csv", "safetensors"):
         Path(f"{name}.py").write_text("from pathlib import Path\nPath('was_run').touch()\n")
-    code = "import sys; from pyro_vae.cli import main; sys.exit(main(sys.argv[1:]))"  # as the console script does
-    done = subprocess.run([sys.executable, "-P", "-c", code, *command.split()], capture_output=True, text=True)
+    # as the console script does
+    code = "import sys; from pyro_vae.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, *command.split()], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert not Path("was_run").exists()
 
@@ -207,23 +269,33 @@ def test_settings_that_are_refused(
 def test_settings_that_are_read(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(
-        "data: faces.old.npz\nbeta: 1e-3\noptimizer: {class_path: SGD, init_args: {lr: 1.0e-08}}\nvalid: null\n"
+        "data: faces.old.npz\nbeta: 1e-3\noptimizer: {class_path: SGD, init_args:"
+        " {lr: 1.0e-08}}\nvalid: null\n"
     )
     optimizer = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e-8}}
-    assert read_config(path) == {"data": "faces.old.npz", "beta": 1e-3, "optimizer": optimizer, "valid": None}
+    assert read_config(path) == {
+        "data": "faces.old.npz",
+        "beta": 1e-3,
+        "optimizer": optimizer,
+        "valid": None,
+    }
 
 
 # the terminal
 
 
-def test_a_file_s_text_does_not_drive_the_terminal(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_s_text_does_not_drive_the_terminal(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     evil = "\x1b]0;title\x07\x1b[2J\x9b31m"
     for name in ("data.json", "versions.json"):
         facts = json.loads((run / name).read_text())
         (run / name).write_text(json.dumps(facts | {"name": evil, evil: 1}))
     for name in ("evidence.json", "diagnosis.json"):
         (run / name).write_text(
-            json.dumps({"guides": {"a": {"verdict": evil}}, "settings": {"method": evil}, "x": "\ud800"})
+            json.dumps(
+                {"guides": {"a": {"verdict": evil}}, "settings": {"method": evil}, "x": "\ud800"}
+            )
         )
     assert call("info run") == 0
     (run / "run.json").write_text(json.dumps({"id": evil}))
@@ -238,14 +310,20 @@ def test_printable() -> None:
 
 
 @pytest.mark.parametrize("name", ["data.json", "versions.json", "evidence.json"])
-@pytest.mark.parametrize("content", [b"[" * 10**5, b"[1]", b"\xff", b"", b"1" * 10**4, b"\x00", b'{"shape": [0]}'])
-def test_files_that_are_no_facts(name: str, content: bytes, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "content", [b"[" * 10**5, b"[1]", b"\xff", b"", b"1" * 10**4, b"\x00", b'{"shape": [0]}']
+)
+def test_files_that_are_no_facts(
+    name: str, content: bytes, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (run / name).write_bytes(content)
     assert call("info run") == (0 if content.startswith(b"{") and name != "data.json" else 2)
     assert capsys.readouterr().err.count("\n") <= 1
 
 
-@pytest.mark.parametrize("shape", [[1, -8, 8], [1, 8, "8"], "188", [10**9, 10**9], None, [True, 8, 8], [1] * 99])
+@pytest.mark.parametrize(
+    "shape", [[1, -8, 8], [1, 8, "8"], "188", [10**9, 10**9], None, [True, 8, 8], [1] * 99]
+)
 def test_shapes_that_are_none(shape: Any, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = json.loads((run / "data.json").read_text())
     (run / "data.json").write_text(json.dumps(facts | {"shape": shape}))
@@ -254,9 +332,12 @@ def test_shapes_that_are_none(shape: Any, run: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    "content", [b"\x00", b'epoch\n"' + b"a" * 2 * 10**5, b"epoch,a\n1\n", b"epoch\nx\n", b"\xff\n\xff", b""]
+    "content",
+    [b"\x00", b'epoch\n"' + b"a" * 2 * 10**5, b"epoch,a\n1\n", b"epoch\nx\n", b"\xff\n\xff", b""],
 )
-def test_tables_that_are_torn(content: bytes, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_that_are_torn(
+    content: bytes, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("units.csv", "metrics.csv"):
         (run / name).write_bytes(content)
         assert call("info run") == 2
@@ -268,10 +349,13 @@ def test_tables_that_are_torn(content: bytes, run: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    "command", ["sample run", "reconstruct run --num_data 4", "export run --num_data 2 --num_draws 5"]
+    "command",
+    ["sample run", "reconstruct run --num_data 4", "export run --num_data 2 --num_draws 5"],
 )
 def test_a_link_is_replaced_and_not_followed(command: str, run: Path) -> None:
-    name = {"sample": "samples.png", "reconstruct": "reconstructions.png", "export": "draws.nc"}[command.split()[0]]
+    name = {"sample": "samples.png", "reconstruct": "reconstructions.png", "export": "draws.nc"}[
+        command.split()[0]
+    ]
     Path("precious").write_text("mine")
     (run / name).symlink_to(Path("precious").resolve())
     assert call(command) == 0
@@ -305,11 +389,18 @@ def test_a_stranger_s_other_files_of_a_folder_are_left_alone(run: Path) -> None:
 
 
 def test_a_bomb_of_numbers(tmp_path: Path) -> None:
-    """A header of 400 MB of zeros that need not be written out: only what the archive says of its size is read."""
+    """A header of 400 MB of zeros that need not be written out: only what the archive says of its
+    size is read.
+    """
     path = tmp_path / "bomb.npz"
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (4 * 10**8,)})
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as file:
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (4 * 10**8,)}
+    )
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("x.npy", "w") as file,
+    ):
         file.write(header.getvalue())
         for _ in range(40):
             file.write(bytes(10**7))
@@ -324,7 +415,9 @@ def test_numbers_that_compress_well_are_read(tmp_path: Path) -> None:
 
 def test_a_header_that_promises_more_than_there_is(tmp_path: Path) -> None:
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**13,)})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (10**13,)}
+    )
     (tmp_path / "x.npy").write_bytes(header.getvalue())
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("x.npy", header.getvalue())

@@ -1,4 +1,6 @@
-"""A wrong command line: one line that names the option and what is near to it; and a pipe whose reader has gone."""
+"""A wrong command line: one line that names the option and what is near to it; and a pipe whose
+reader has gone.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +15,29 @@ from pyro_vae.cli import main
 from pyro_vae.runs.usage import explain
 
 CASES = {
-    "train --model.hiden [3]": "model.hiden: Option 'hiden' is not accepted, got hiden=[3]: did you mean hidden?",
+    "train --model.hiden [3]": "model.hiden: Option 'hiden' is not accepted, got hiden=[3]: did you"
+    " mean hidden?",
     "train --epochs abc": "epochs: expected an integer, got abc",
     "train --epochs": "argument --epochs: expected one argument",
     "train --valid 1.5": "valid: expected an integer, got 1.5",
     "train --num-data 3": "unknown option --num_data: did you mean --data?",
-    "train --model Vae": "model: no class is called 'Vae', expected one or its path, as my_file.MyClass: did you mean VAE?",
-    "train --model pyro_vae.VA": "model: module 'pyro_vae' has no attribute 'VA', got pyro_vae.VA: did you mean VAE?",
+    "train --model Vae": "model: no class is called 'Vae', expected one or its path, as"
+    " my_file.MyClass: did you mean VAE?",
+    "train --model pyro_vae.VA": "model: module 'pyro_vae' has no attribute 'VA', got pyro_vae.VA:"
+    " did you mean VAE?",
     "train --guide.hidden nope": "guide.hidden: expected a sequence, got nope",
     "train a b": "got more arguments than the command takes: a b",
     "evidence a --methd best": "unknown option --methd: did you mean --method or --seed?",
-    "evidence a --method bst": "method: expected one of 'importance', 'annealed', 'quadrature', 'exact', 'best', got bst:"
-    " did you mean best?",
+    "evidence a --method bst": "method: expected one of 'importance', 'annealed', 'quadrature',"
+    " 'exact', 'best', got bst: did you mean best?",
     "evidence": "the following arguments are required: run, the folder of one",
 }
 
 
 @pytest.mark.parametrize("arguments", CASES)
-def test_one_line_says_what_is_wrong_and_what_is_near(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_line_says_what_is_wrong_and_what_is_near(
+    arguments: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(shlex.split(arguments)) == 2
     assert capsys.readouterr() == ("", f"pyro-vae: error: {CASES[arguments]}\n")
 
@@ -56,7 +63,11 @@ def test_a_reader_that_has_gone_is_no_error(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pyro_vae.cli"]
     subprocess.run([*command, *arguments.split()], cwd=tmp_path, check=True, capture_output=True)
     process = subprocess.Popen(
-        [*command, "info", "run"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "info", "run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
