@@ -15,8 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from jsonargparse import Namespace
 
 from pyro_vae.data import Split
 from pyro_vae.files.folders import own_folder
-from pyro_vae.runs.opening import Parts
 from pyro_vae.files.texts import read_json
+from pyro_vae.runs.opening import Parts
 
 EARLIER = "earlier"
 _PLUMBING = ("run", "data_root", "device", "out", "trust", "num_data", "max_bytes")

@@ -30,9 +30,9 @@ import torch
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from torch import nn
 
-from pyro_vae.runs.choices import choose_likelihood, match_rule
 from pyro_vae.data import Binarise, Dataset, load
 from pyro_vae.data.arrays import Values
+from pyro_vae.files.texts import read_json, write_json, write_text
 from pyro_vae.guides import EncoderGuide
 from pyro_vae.inference import Recipe
 from pyro_vae.inference.folder import check_identity, new_identity
@@ -42,7 +42,7 @@ from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.inference.weights import digest_of, read_weights, write_weights
 from pyro_vae.models import VAE
 from pyro_vae.programs.parameters import trainable_parameters
-from pyro_vae.files.texts import read_json, write_json, write_text
+from pyro_vae.runs.choices import choose_likelihood, match_rule
 from pyro_vae.runs.trust import config_action, own_classes, read_config, split_trust
 from pyro_vae.runs.usage import OneLineParser
 

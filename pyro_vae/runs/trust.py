@@ -29,8 +29,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pyro_vae.guides import Family
 from pyro_vae.files.atomic import read_whole
+from pyro_vae.guides import Family
 
 # where known classes are defined
 HOUSES = ("pyro_vae", "torch.nn", "torch.optim", "pyro.infer", "pyro.nn")

@@ -30,7 +30,7 @@ from pyro.infer import (
 from torch import Tensor
 
 from pyro_vae import MLP, Amortized, CompiledSVI, LinearGaussian, MeanField, fit
-from pyro_vae.inference import engine
+from pyro_vae.inference import steps
 from pyro_vae.objectives import Bound, FreeBits, ScoreFunction
 
 VECTORISED: dict[str, Any] = {"num_particles": 3, "vectorize_particles": True}
@@ -183,7 +183,7 @@ def test_a_state_goes_on_as_if_never_stopped(objective: str, given: bool) -> Non
 def test_a_run_goes_on_as_if_never_stopped(
     name: Any, objective: str, given: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_WORTH_IT", 1)  # "auto" compiles what can be compiled
+    monkeypatch.setattr(steps, "_WORTH_IT", 1)  # "auto" compiles what can be compiled
     x = torch.randn(40, 6, generator=torch.Generator().manual_seed(1))
 
     def train(folder: str, **changes: Any) -> tuple[Any, list[Tensor]]:
@@ -216,7 +216,7 @@ def test_a_run_goes_on_as_if_never_stopped(
 
 def _stop_at(number: int, patch: pytest.MonkeyPatch) -> None:
     """Interrupt a run before a step in the middle of an epoch."""
-    make = engine.make_step
+    make = steps.make_step
 
     def failing(*arguments: Any) -> Any:
         step, taken = make(*arguments), count(1)

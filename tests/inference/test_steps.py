@@ -29,7 +29,7 @@ from pyro_vae import (
     fit,
     fit_local,
 )
-from pyro_vae.inference import cuda, engine, local
+from pyro_vae.inference import cuda, local, steps
 from pyro_vae.inference.compiled_svi import CompiledSVI
 from pyro_vae.inference.failure import check_losses
 from pyro_vae.inference.optim import JointOptim
@@ -143,7 +143,7 @@ class Branch(nn.Module):
 def test_auto_warns_once_and_goes_on_and_compiled_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_WORTH_IT", 1)
+    monkeypatch.setattr(steps, "_WORTH_IT", 1)
     guide = Amortized(MeanField(DIM), MLP(SHAPE, (8,)))
     with pytest.warns(
         UserWarning, match="stock SVI runs them: it looks at the value of a tensor"
@@ -167,7 +167,7 @@ def test_auto_warns_once_and_goes_on_and_compiled_refuses(
 
 
 def test_svi_never_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_WORTH_IT", 1)
+    monkeypatch.setattr(steps, "_WORTH_IT", 1)
     monkeypatch.setattr(CompiledSVI, "step", lambda *_: pytest.fail("compiled"))
     trained("svi")
 

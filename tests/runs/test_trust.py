@@ -22,9 +22,9 @@ from PIL import Image
 
 from pyro_vae.cli import main
 from pyro_vae.data.files import read_path
+from pyro_vae.files.texts import printable
 from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.runs.opening import open_run
-from pyro_vae.files.texts import printable
 from pyro_vae.runs.trust import (
     MAX_CONFIG,
     is_known,
