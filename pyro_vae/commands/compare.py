@@ -16,7 +16,7 @@ from rich.status import Status
 from pyro_vae.commands.options import choose, look_at_latent, run_parser
 from pyro_vae.data import Split
 from pyro_vae.diagnostics import gap_ledger
-from pyro_vae.evidence import log_evidence
+from pyro_vae.evidence import Annealed, Importance, log_evidence
 from pyro_vae.files.atomic import staged
 from pyro_vae.files.folders import own_folder
 from pyro_vae.files.texts import write_json
@@ -100,13 +100,17 @@ def _compare(
             _show(status, split, "log p(x)")
             estimates = {}
             if options.num_temperatures:
-                numbers = {"num_temperatures": options.num_temperatures, "seed": options.seed}
+                annealed = Annealed(options.num_temperatures, seed=options.seed)
                 estimates["annealing"] = log_evidence(
-                    parts.model, parts.guide, part.x, part.numbers(), method="annealed", **numbers
+                    parts.model, parts.guide, part.x, annealed, index=part.numbers()
                 )
-            scores = {"num_particles": options.num_particles, "seed": options.seed}
             ledgers[split] = gap_ledger(
-                parts.model, guides, part.x, part.numbers(), estimates=estimates, **scores
+                parts.model,
+                guides,
+                part.x,
+                part.numbers(),
+                method=Importance(options.num_particles, seed=options.seed),
+                estimates=estimates,
             )
         settings = settings_of(options, parts, part) | {"split": split}
         known, others = out / f"{split}.json", [out / f"{split}{end}" for end in ENDS]

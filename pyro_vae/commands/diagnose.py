@@ -13,20 +13,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse import Namespace
 from rich.console import Console
 
 from pyro_vae.commands.options import add_data, choose, look_at_latent, run_parser
 from pyro_vae.data import Split
 from pyro_vae.diagnostics import Reference, Units, agreement, check_calibration, reference_posterior
-from pyro_vae.evidence import likeness, log_evidence, sandwich
+from pyro_vae.evidence import Annealed, Importance, likeness, log_evidence, sandwich
 from pyro_vae.evidence.weights import MIN_PARTICLES
 from pyro_vae.files.atomic import check_replaceable, staged
 from pyro_vae.files.folders import making
 from pyro_vae.files.texts import write_json
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.inputs import check_numbers
+from pyro_vae.programs.protocols import HasRows, offers
 from pyro_vae.report.tables import share
 from pyro_vae.runs.figures import make_way, settings_of
 from pyro_vae.runs.opening import Parts, open_from
@@ -102,7 +102,7 @@ def _diagnose(options: Namespace, parts: Parts, split: Split, names: list[str], 
             status.update("sampling by NUTS")
             some = split.take(options.num_nuts)
             reference = reference_posterior(parts.model, some.x, some.numbers(), seed=options.seed)
-            found["nuts"] = _nuts_facts(reference)
+            found["nuts"] = reference.summary()
         if options.num_sandwich:
             status.update("annealing both ways")
             found["sandwich"] = _sandwich(parts, split, options)
@@ -139,14 +139,8 @@ def _judge(
 ) -> dict[str, Any]:
     """What is found of one guide, and the verdict."""
     said: list[str] = []
-    weights = log_evidence(
-        model,
-        guide,
-        split.x,
-        split.numbers(),
-        num_particles=options.num_particles,
-        seed=options.seed,
-    )
+    method = Importance(options.num_particles, seed=options.seed)
+    weights = log_evidence(model, guide, split.x, method, index=split.numbers())
     high = weights.share_above_threshold
     found: dict[str, Any] = {
         "elbo": weights.elbo.mean().item(),
@@ -159,7 +153,7 @@ def _judge(
         else "importance weights healthy"
     )
     right = high <= _FEW_HIGH
-    if hasattr(guide, "num_rows"):
+    if offers(guide, HasRows):
         said.append("calibration not applicable to parameters per datum")
     else:
         numbers = {name: options[name] for name in ("num_simulations", "num_draws", "seed")}
@@ -169,7 +163,7 @@ def _judge(
         found["coverage_error"] = error.tolist()
         found["p_values"] = ranks.p_values
         covers = "/".join(f"{100 * value:.0f}" for value in held)
-        said += [ranks.verdict(), f"50/80/95% regions hold the truth in {covers}%"]
+        said += [ranks.verdict, f"50/80/95% regions hold the truth in {covers}%"]
         right = right and ranks.calibrated
     if reference is not None:
         told, near = _against(guide, reference, split, options)
@@ -201,58 +195,22 @@ def _against(
 ) -> tuple[str, bool]:
     some = split.take(options.num_nuts)
     found = agreement(guide, reference, some.x, some.numbers(), seed=options.seed)
-    shift = (
-        torch.cat([part.flatten() for part in found.shift.values()]).square().mean().sqrt().item()
-    )
-    ratio = torch.cat([part.flatten() for part in found.ratio.values()]).log().mean().exp().item()
     doubt = "" if reference.converged else " (whose chains have not converged)"
-    told = (
-        f"against NUTS{doubt} means off by {shift:.2f} and standard deviations"
-        f" {ratio:.2f} of the posterior's"
-    )
-    return told, shift < _FAR and _RATIO < ratio < 1 / _RATIO
-
-
-def _nuts_facts(reference: Reference) -> dict[str, Any]:
-    worst = max(value.max().item() for value in reference.r_hat.values())
-    least = min(value.min().item() for value in reference.ess.values())
-    return {
-        "r_hat": worst,
-        "ess": least,
-        "num_divergent": reference.num_divergent,
-        "seconds": reference.seconds,
-    }
+    near = found.mean_shift < _FAR and _RATIO < found.mean_ratio < 1 / _RATIO
+    return f"against NUTS{doubt} {found.verdict}", near
 
 
 def _sandwich(parts: Parts, split: Split, options: Namespace) -> dict[str, Any]:
-    numbers = {"num_temperatures": options.num_temperatures, "seed": options.seed}
-    some = split.take(options.num_sandwich)
+    method = Annealed(options.num_temperatures, seed=options.seed)
+    model, guide, some = parts.model, parts.guide, split.take(options.num_sandwich)
     found = sandwich(
-        parts.model,
-        split.x,
-        split.numbers(),
-        guide=parts.guide,
-        num_data=options.num_sandwich,
-        **numbers,
+        model, guide, split.x, split.numbers(), num_data=options.num_sandwich, method=method
     )
-    real = log_evidence(
-        parts.model, parts.guide, some.x, some.numbers(), method="annealed", **numbers
-    )
-    alike = likeness(
-        parts.model,
-        parts.guide,
-        split.x,
-        found,
-        real,  # type: ignore[arg-type]
-        index=split.numbers(),
-    )
-    told = (
-        f"sandwich: {found.forward.method} is at most {found.gap:.2f} +- {found.gap_error:.2f}"
-        " nats low on simulated data"
-    )
+    real = log_evidence(model, guide, some.x, method, index=some.numbers())
+    alike = likeness(model, guide, split.x, found, real, index=split.numbers())
     return {
         "gap": found.gap,
         "gap_error": found.gap_error,
         "alike": alike.alike,
-        "verdict": f"{told}; {alike}",
+        "verdict": f"sandwich: {found.verdict}; {alike.verdict}",
     }

@@ -9,8 +9,7 @@ from jsonargparse import Namespace
 
 from pyro_vae.arguments import check_seed
 from pyro_vae.commands.options import choose, method_of, run_parser
-from pyro_vae.programs.evaluation import evaluation
-from pyro_vae.programs.traces import plate_depth, sample_guide
+from pyro_vae.programs.pair import opened
 from pyro_vae.report.images import save_data
 from pyro_vae.runs.opening import open_from
 from pyro_vae.runs.usage import OneLineParser
@@ -42,9 +41,8 @@ def run(options: Namespace) -> None:
     check_seed("seed", options.seed)
     split = choose(parts, "test", options.num_data, usual=32)
     x, index = split.x, split.numbers()
-    with evaluation(parts.model, parts.guide, device=x.device, seed=options.seed):
-        depth = plate_depth(parts.model, parts.guide, x, index)
-        latents, _ = sample_guide(parts.guide, x, index, 1, depth)
+    with opened(parts.model, parts.guide, x, index, seed=options.seed, check=False) as pair:
+        latents, _ = pair.sample(1)
         if len(latents) != 1:
             raise ValueError(
                 f"guide: got latent sites {sorted(latents)}, this command decodes exactly one"

@@ -17,7 +17,9 @@ References: Hoffman, Gelman (2014); Vehtari, Gelman, Simpson, Carpenter, Buerkne
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from pyro.infer import MCMC, NUTS
@@ -26,18 +28,18 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_kind, check_seed, refuse
 from pyro_vae.diagnostics.convergence import convergence
-from pyro_vae.programs.calls import called
-from pyro_vae.programs.evaluation import evaluation
-from pyro_vae.programs.inputs import check_inputs, check_numbers
+from pyro_vae.programs.calls import Program, called
+from pyro_vae.programs.inputs import check_numbers
+from pyro_vae.programs.pair import opened
 from pyro_vae.programs.parameters import without_parameters
-from pyro_vae.programs.traces import Program, plate_depth, sample_guide
+from pyro_vae.results import Result, counted
 
 _R_HAT = 1.01
 _ESS = 100.0  # per chain
 
 
-@dataclass(frozen=True)
-class Reference:
+@dataclass(frozen=True, repr=False)
+class Reference(Result):
     """Draws of the latents of all data, by site name, and what tells whether they can be believed.
 
     Attributes:
@@ -66,6 +68,46 @@ class Reference:
         enough = all((value > _ESS * self.num_chains).all() for value in self.ess.values())
         return bool(close and enough and not self.num_divergent)
 
+    @property
+    def verdict(self) -> str:
+        """Whether the draws can be believed, in a sentence."""
+        told = f"R-hat at most {_worst(self.r_hat):.3f}, ESS at least {_least(self.ess):,.0f}"
+        state = "the chains have converged" if self.converged else "the chains have NOT converged"
+        return f"{state}: {told}, {self.num_divergent} divergent transitions"
+
+    def headline(self) -> str:
+        chains, kept = next(iter(self.draws.values())).shape[:2]
+        return f"reference posterior by NUTS, {counted(chains, 'chains')} of {kept:,} draws"
+
+    def figures(self) -> Iterator[tuple[str, str]]:
+        for name, draws in self.draws.items():
+            told = f"shape {tuple(draws.shape[2:])}, R-hat at most {self.r_hat[name].max():.3f}"
+            yield name, f"{told}, ESS at least {self.ess[name].min():,.0f}"
+        yield "cost", f"{self.seconds:.1f} s"
+        yield "verdict", self.verdict
+
+    def summary(self) -> dict[str, Any]:
+        """The worst R-hat and ESS, the divergent transitions, and whether the chains converged."""
+        return {
+            "r_hat": _worst(self.r_hat),
+            "ess": _least(self.ess),
+            "num_divergent": self.num_divergent,
+            "converged": self.converged,
+            "seconds": self.seconds,
+        }
+
+    def columns(self) -> dict[str, Any]:
+        """A row for each unit of each site: its moments and its health."""
+        moments = {name: self.moments(name) for name in self.draws}
+        return _by_unit(
+            {
+                "mean": {name: mean for name, (mean, _) in moments.items()},
+                "sd": {name: sd for name, (_, sd) in moments.items()},
+                "r_hat": self.r_hat,
+                "ess": self.ess,
+            }
+        )
+
     def moments(self, name: str) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of every unit of a site, `(*site)`."""
         if name not in self.draws:
@@ -74,8 +116,8 @@ class Reference:
         return draws.mean(0), draws.std(0)
 
 
-@dataclass(frozen=True)
-class Agreement:
+@dataclass(frozen=True, repr=False)
+class Agreement(Result):
     """A guide against a reference posterior, by site name; every value `(*site)`.
 
     Attributes:
@@ -87,6 +129,65 @@ class Agreement:
     shift: dict[str, Tensor]
     shift_error: dict[str, Tensor]
     ratio: dict[str, Tensor]
+
+    @property
+    def mean_shift(self) -> float:
+        """Root mean square of the shifts of all units."""
+        return _joined(self.shift).square().mean().sqrt().item()
+
+    @property
+    def mean_ratio(self) -> float:
+        """Geometric mean of the ratios of all units."""
+        return _joined(self.ratio).log().mean().exp().item()
+
+    @property
+    def verdict(self) -> str:
+        """How far the guide is from the reference, in a sentence."""
+        means, sds = f"{self.mean_shift:.2f}", f"{self.mean_ratio:.2f}"
+        return f"means off by {means} and standard deviations {sds} of the posterior's"
+
+    def headline(self) -> str:
+        units = counted(len(_joined(self.shift)), "units")
+        return f"a guide against a reference posterior, {units}"
+
+    def figures(self) -> Iterator[tuple[str, str]]:
+        for name, shift in self.shift.items():
+            error, ratio = self.shift_error[name], self.ratio[name]
+            off = f"shift at most {shift.abs().max():.2f} (error {error.mean():.2f})"
+            yield name, f"{off}, ratio {ratio.min():.2f} to {ratio.max():.2f}"
+        yield "verdict", self.verdict
+
+    def summary(self) -> dict[str, Any]:
+        """Mean shift and mean ratio, and the number of units."""
+        found = {"mean_shift": self.mean_shift, "mean_ratio": self.mean_ratio}
+        return found | {"num_units": len(_joined(self.shift))}
+
+    def columns(self) -> dict[str, Any]:
+        """A row for each unit of each site."""
+        parts = {"shift": self.shift, "shift_error": self.shift_error, "ratio": self.ratio}
+        return _by_unit(parts)
+
+
+def _worst(values: dict[str, Tensor]) -> float:
+    return max(value.max().item() for value in values.values())
+
+
+def _least(values: dict[str, Tensor]) -> float:
+    return min(value.min().item() for value in values.values())
+
+
+def _joined(values: dict[str, Tensor]) -> Tensor:
+    """All units of all sites in a row."""
+    return torch.cat([value.flatten() for value in values.values()])
+
+
+def _by_unit(parts: dict[str, dict[str, Tensor]]) -> dict[str, Any]:
+    """Columns with a row for each unit of each site, of quantities by site."""
+    first = next(iter(parts.values()))
+    sites = [name for name, value in first.items() for _ in range(value.numel())]
+    units = [unit for value in first.values() for unit in range(value.numel())]
+    found: dict[str, Any] = {"site": sites, "unit": units}
+    return found | {name: _joined(values) for name, values in parts.items()}
 
 
 def reference_posterior(
@@ -130,14 +231,13 @@ def reference_posterior(
         }
     )
     check_seed("seed", seed)
-    x, index = check_inputs(model, None, x, index)
     started, chains, divergent = time.monotonic(), [], 0
-    with evaluation(model, device=x.device, seed=seed), torch.enable_grad():
+    with opened(model, None, x, index, seed=seed, check=False) as pair, torch.enable_grad():
         for _ in range(num_chains):
             kernel = NUTS(without_parameters(called(model, "model")), init_strategy=init_to_sample)
             mcmc = MCMC(kernel, num_samples, num_warmup, disable_progbar=True)
             try:
-                mcmc.run(x, index)
+                mcmc.run(pair.x, pair.index)
             except (ValueError, RuntimeError, NotImplementedError) as error:
                 raise ValueError(f"model: NUTS cannot sample its posterior: {error}") from error
             chains.append(mcmc.get_samples())
@@ -173,10 +273,8 @@ def agreement(
     check_numbers({"num_draws": (num_draws, 2), "seed": (seed, 0)})
     called(guide, "guide")
     check_kind("reference", reference, Reference, "a Reference, as reference_posterior returns it")
-    x, index = check_inputs(None, guide, x, index)
-    with evaluation(guide, device=x.device, seed=seed):
-        depth = plate_depth(guide, guide, x, index)
-        latents, _ = sample_guide(guide, x, index, num_draws, depth)
+    with opened(guide, guide, x, index, seed=seed, check=False) as pair:
+        latents, _ = pair.sample(num_draws)
     if latents.keys() != reference.draws.keys():
         raise ValueError(
             f"guide: got sites {sorted(latents)}, expected the reference's"

@@ -8,6 +8,7 @@ Where q is correlated the units' rates sum to less than the whole rate.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,22 +17,23 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from pyro_vae.arguments import check_integer, check_rows
-from pyro_vae.diagnostics.information import THRESHOLD
 from pyro_vae.objectives import unit_rates
-from pyro_vae.programs.evaluation import evaluation
-from pyro_vae.programs.inputs import check_inputs
-from pyro_vae.programs.parts import batches
+from pyro_vae.programs.calls import Program
+from pyro_vae.programs.pair import Pair, opened
 from pyro_vae.programs.sites import is_point
-from pyro_vae.programs.traces import Program, guide_sites, paired_sites, plate_depth, sample_guide
+from pyro_vae.programs.traces import guide_sites, paired_sites
+from pyro_vae.results import Result, counted
 
 Found = dict[str, tuple[Tensor, Tensor, Tensor]]
 
+THRESHOLD = 0.01
+_SHOWN = 8  # units that are told
 DRAWS = 100  # of a guide that does not know its own moments
 PARENTS = 20  # runs of a guide with several latents, one of which may follow another
 
 
-@dataclass(frozen=True)
-class Units:
+@dataclass(frozen=True, repr=False)
+class Units(Result):
     """The latent units of a guide on some data.
 
     Attributes:
@@ -53,6 +55,27 @@ class Units:
     def num_active(self) -> int:
         """Number of active units."""
         return int(self.active.sum())
+
+    def headline(self) -> str:
+        return f"{counted(len(self.names), 'latent units')}, rates in nats per datum"
+
+    def figures(self) -> Iterator[tuple[str, str]]:
+        order = self.rates.argsort(descending=True).tolist()
+        told = [f"{self.names[unit]} {self.rates[unit]:.2f}" for unit in order[:_SHOWN]]
+        more = f" and {len(order) - _SHOWN} more" if len(order) > _SHOWN else ""
+        yield "rates", f"{', '.join(told)}{more}"
+        yield "sum", f"{self.rates.sum():.2f}"
+        yield "verdict", f"{self.num_active} of {len(self.names)} active"
+
+    def summary(self) -> dict[str, Any]:
+        """How many are active, and the sum of their rates."""
+        rate = self.rates.sum().item()
+        return {"num_units": len(self.names), "num_active": self.num_active, "rate": rate}
+
+    def columns(self) -> dict[str, Any]:
+        """A row for each unit."""
+        found = {"unit": list(self.names), "rate": self.rates, "variance": self.variances}
+        return found | {"active": self.active}
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each unit, for a table."""
@@ -78,18 +101,14 @@ def latent_units(
     """
     check_rows("x", x, least=2)  # a variance over the data is asked for
     check_integer("batch_size", batch_size, 1)
-    x, index = check_inputs(model, guide, x, index)
-    found = []
-    with evaluation(model, guide, device=x.device, seed=0):
-        for rows in batches(x, index, batch_size, guide):
-            found.append(_batch(model, guide, x[rows], index[rows]))
+    with opened(model, guide, x, index, seed=0, check=False) as pair:
+        found = [_batch(pair.take(rows)) for rows in pair.blocks(batch_size)]
     if not found[0]:
         return None
     rates, variances, names = [], [], []
     for site in found[0]:
-        means, errors, kl = (
-            torch.cat([batch[site][part] for batch in found]).double().cpu() for part in range(3)
-        )
+        parts = zip(*(batch[site] for batch in found), strict=True)
+        means, errors, kl = (torch.cat(part).double().cpu() for part in parts)
         rates.append(kl.mean(0))
         variances.append(means.var(0) - errors.mean(0))
         width = means.shape[1]
@@ -97,41 +116,37 @@ def latent_units(
     return Units(tuple(names), torch.cat(rates), torch.cat(variances))
 
 
-def _batch(model: Program, guide: Program, x: Tensor, index: Tensor) -> Found:
+def _batch(pair: Pair) -> Found:
     """For each site, each datum's mean, the noise in it, and rate, `(B, units)`."""
     found: Found = {}
     draws = None
-    for name, (mine, prior) in paired_sites(model, guide, x, index).items():
+    for name, (mine, prior) in paired_sites(pair.model, pair.guide, pair.x, pair.index).items():
         if is_point(mine["fn"]):
             continue
         moments = _moments(mine)
         if moments is None and mine["fn"].support.is_discrete:
-            rate = (
-                (mine["unscaled_log_prob"] - prior["unscaled_log_prob"])
-                .reshape(-1, len(x))
-                .sum(0)[:, None]
-            )
+            log_ratio = mine["unscaled_log_prob"] - prior["unscaled_log_prob"]
+            rate = log_ratio.reshape(-1, len(pair)).sum(0)[:, None]
             found[name] = (torch.full_like(rate, torch.nan), torch.zeros_like(rate), rate)
             continue
         if moments is None:
-            depth = plate_depth(model, guide, x, index)
-            draws = sample_guide(guide, x, index, DRAWS, depth)[0] if draws is None else draws
-            drawn = draws[name].movedim(depth, 1).reshape(DRAWS, len(x), -1)
+            draws = pair.sample(DRAWS)[0] if draws is None else draws
+            drawn = draws[name].movedim(pair.depth, 1).reshape(DRAWS, len(pair), -1)
             moments = drawn.mean(0), drawn.var(0)
             noise = moments[1] / DRAWS
         else:
             noise = torch.zeros_like(moments[0])
         found[name] = (moments[0], noise, _rates(mine, prior, *moments))
-    return _over_parents(guide, x, index, found) if len(found) > 1 else found
+    return _over_parents(pair, found) if len(found) > 1 else found
 
 
-def _over_parents(guide: Program, x: Tensor, index: Tensor, found: Found) -> Found:
+def _over_parents(pair: Pair, found: Found) -> Found:
     """The means of latents that follow others in the guide, averaged over draws of these, with the
     noise that is left.
     """
     means: dict[str, list[Tensor]] = {name: [] for name in found}
     for _ in range(PARENTS):
-        for site in guide_sites(guide, x, index):
+        for site in guide_sites(pair.guide, pair.x, pair.index):
             moments = _moments(site) if site["name"] in found else None
             if moments is not None:
                 means[site["name"]].append(moments[0])

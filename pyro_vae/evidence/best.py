@@ -13,43 +13,46 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_progress
-from pyro_vae.evidence.annealed import Annealed, by_annealing
+from pyro_vae.evidence.annealed import Annealed
+from pyro_vae.evidence.annealed_estimate import AnnealedEstimate
 from pyro_vae.evidence.estimate import Estimate, standard_error
-from pyro_vae.evidence.importance import Evidence, by_importance
+from pyro_vae.evidence.exact import Exact
+from pyro_vae.evidence.importance import Importance
+from pyro_vae.evidence.importance_estimate import ImportanceEstimate
+from pyro_vae.evidence.method import Method, Progress
 from pyro_vae.evidence.path import Path
-from pyro_vae.evidence.quadrature import by_closed_form, by_quadrature
-from pyro_vae.evidence.scores import Engine, check_engine
-from pyro_vae.programs.evaluation import evaluation
-from pyro_vae.programs.inputs import check_budget, check_density, check_inputs, check_numbers
-from pyro_vae.programs.traces import Program
+from pyro_vae.evidence.quadrature import Quadrature
+from pyro_vae.graphs import Engine, check_engine
+from pyro_vae.programs.inputs import check_budget, check_numbers
+from pyro_vae.programs.pair import Pair
+from pyro_vae.programs.protocols import KnowsLogPx, offers
 
-DoubtedT = TypeVar("DoubtedT", Evidence, Annealed)
+DoubtedT = TypeVar("DoubtedT", ImportanceEstimate, AnnealedEstimate)
 
 _NEARLY_ALL = 0.95
 _MATTERS = 0.05  # nats; smaller differences are not worth a warning
 
 
-@dataclass(frozen=True)
-class Best(Estimate):
+@dataclass(frozen=True, repr=False)
+class BestEstimate(Estimate):
     """The estimate that was chosen, and what was said of it.
 
     Attributes:
         chosen: where the figures are from.
         tried: all estimates, by method.
-        verdict: a sentence.
+        said: the verdict, a sentence.
     """
 
     chosen: Estimate
     tried: dict[str, Estimate]
-    verdict: str
+    said: str
 
     @property
     def method(self) -> str:
@@ -66,6 +69,11 @@ class Best(Estimate):
         """The chosen one's."""
         return self.chosen.freedom
 
+    @property
+    def verdict(self) -> str:
+        """How good the best is, in a sentence."""
+        return self.said
+
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """The chosen one's."""
         return self.chosen.interval(level)
@@ -74,103 +82,102 @@ class Best(Estimate):
         """The chosen one's."""
         return self.chosen.mean_interval(level)
 
+    def _further(self) -> Iterator[tuple[str, str]]:
+        means = [f"{name} {found.mean:.2f}" for name, found in self.tried.items()]
+        if len(means) > 1:
+            yield "tried", "; ".join(means)
+        yield from self.chosen._further()
+
+    def columns(self) -> dict[str, Tensor]:
+        return self.chosen.columns()
+
     def summary(self) -> dict[str, Any]:
         """The chosen one's, the means of all, and the verdict."""
         means = {name: estimate.mean for name, estimate in self.tried.items()}
-        return self.chosen.summary() | {
-            "seconds": round(self.seconds, 3),
-            "tried": means,
-            "verdict": self.verdict,
-        }
+        own = {"seconds": round(self.seconds, 3), "tried": means, "verdict": self.verdict}
+        return self.chosen.summary() | own
 
 
-def best_evidence(
-    model: Program,
-    guide: Program,
-    x: Tensor,
-    index: Tensor | None = None,
-    *,
-    num_particles: int = 5000,
-    num_temperatures: int = 1000,
-    budget: float | None = None,
-    seed: int = 0,
-    engine: Engine = "auto",
-    progress: Callable[[int], None] | None = None,
-) -> Best:
-    """Estimate log p(x) by whatever serves best, and say how far that can be trusted.
+@dataclass(frozen=True)
+class Best(Method[BestEstimate]):
+    """Whatever serves best here, with a verdict.
 
-    Args:
-        model, guide: Pyro programs.
-        x: data `(N, *shape)`.
-        index: rows of the dataset `(N,)`.
+    Attributes:
         num_particles: of importance sampling.
         num_temperatures: of annealing.
         budget: seconds, about, that annealing may take with all that came before it.
-        seed, engine, progress: as of `by_importance`.
+        seed, engine: as of `Importance`.
     """
-    started = time.monotonic()
-    check_numbers(
-        {
-            "num_particles": (num_particles, 1),
-            "num_temperatures": (num_temperatures, 2),
-            "seed": (seed, 0),
-        }
-    )
-    check_budget(budget)
-    check_engine(engine)
-    check_progress(progress)
-    x, index = check_inputs(model, guide, x, index)
-    if hasattr(model, "log_px"):
-        return _only(
-            by_closed_form(model, x, index), "log p(x) is exact, by the model's own closed form"
+
+    num_particles: int = 5000
+    num_temperatures: int = 1000
+    budget: float | None = None
+    seed: int = 0
+    engine: Engine = "auto"
+
+    def __post_init__(self) -> None:
+        least = {"num_particles": 1, "num_temperatures": 2, "seed": 0}
+        check_numbers({name: (getattr(self, name), number) for name, number in least.items()})
+        check_budget(self.budget)
+        check_engine(self.engine)
+
+    def __call__(self, pair: Pair, progress: Progress | None = None) -> BestEstimate:
+        started = time.monotonic()
+        if offers(pair.model, KnowsLogPx):
+            exact = Exact()(pair)
+            return _only(exact, exact.verdict)
+
+        size, unsettled = _latent_size(pair), torch.zeros(len(pair), dtype=torch.bool)
+        if size is not None and size <= 2:
+            found = Quadrature()(pair)
+            worst = found.log_px_error.max().item()
+            if found.reliable.all():
+                told = f"log p(x) by quadrature over {size} latents, with an error of about"
+                return _only(found, f"{told} {worst:.1g} nats")
+            unsettled = ~found.reliable
+
+        importance = Importance(self.num_particles, seed=self.seed, engine=self.engine)
+        weights = _doubted(importance(pair, progress), unsettled)
+        share = weights.reliable.double().mean().item()
+        if share >= _NEARLY_ALL:
+            told = f"the weights vouch for {share:.0%} of the data"
+            return _only(weights, f"importance sampling can be believed: {told}")
+        doubt = f"the weights vouch for only {share:.0%} of the data"
+        if unsettled.any():
+            many = unsettled.double().mean().item()
+            doubt += f", and quadrature does not settle on {many:.0%}"
+        if size is None:
+            other = "the latents are not real-valued, so nothing else applies: a lower bound"
+            return _only(weights, f"{doubt}, and {other}")
+
+        left = self.budget
+        if left is not None:
+            left = max(1e-3, left - (time.monotonic() - started))
+        from_guide = not weights.blind.any() and _has_density(pair)
+        annealing = Annealed(
+            self.num_temperatures,
+            "guide" if from_guide else "prior",
+            budget=left,
+            seed=self.seed,
+            engine=self.engine,
         )
-    size, unsettled = _latent_size(model, guide, x, index), torch.zeros(len(x), dtype=torch.bool)
-    if size is not None and size <= 2:
-        found = by_quadrature(model, x, index)
-        worst = found.log_px_error.max().item()
-        if found.reliable.all():
-            return _only(
-                found,
-                f"log p(x) by quadrature over {size} latents, with an error"
-                f" of about {worst:.1g} nats",
-            )
-        unsettled = ~found.reliable
-    options: dict[str, Any] = {"seed": seed, "engine": engine, "progress": progress}
-    weights = _doubted(
-        by_importance(model, guide, x, index, num_particles=num_particles, **options), unsettled
-    )
-    share = weights.reliable.double().mean().item()
-    if share >= _NEARLY_ALL:
-        return _only(
-            weights,
-            f"importance sampling can be believed: the weights vouch for {share:.0%} of the data",
+        chains = annealing(pair if from_guide else pair.under(None), progress)
+        chains = _doubted(chains, unsettled)
+        chosen, said = _choose(weights, chains, doubt)
+        if chosen is weights:
+            again = replace(importance, seed=self.seed + 1)(pair, progress)
+            chosen = _doubted(again, unsettled)
+        tried: dict[str, Estimate] = {one.method: one for one in (weights, chains)}
+        return BestEstimate(
+            chosen.log_px,
+            chosen.log_px_error,
+            weights.evaluations + chains.evaluations,
+            time.monotonic() - started,
+            self.seed,
+            chosen,
+            tried,
+            said,
         )
-    doubt = f"the weights vouch for only {share:.0%} of the data"
-    if unsettled.any():
-        doubt += f", and quadrature does not settle on {unsettled.double().mean():.0%}"
-    if size is None:
-        return _only(
-            weights,
-            f"{doubt}, and the latents are not real-valued, so nothing else applies: a lower bound",
-        )
-    left = None if budget is None else max(1e-3, budget - (time.monotonic() - started))
-    missed = bool(weights.blind.any())
-    start = guide if not missed and _has_density(guide, x, index) else None
-    chains = by_annealing(
-        model, x, index, guide=start, num_temperatures=num_temperatures, budget=left, **options
-    )
-    chains = _doubted(chains, unsettled)
-    tried: dict[str, Estimate] = {estimate.method: estimate for estimate in (weights, chains)}
-    chosen, verdict = _choose(weights, chains, doubt)
-    if chosen is weights:
-        again = by_importance(
-            model, guide, x, index, num_particles=num_particles, **options | {"seed": seed + 1}
-        )
-        chosen = _doubted(again, unsettled)
-    seconds, evaluations = time.monotonic() - started, weights.evaluations + chains.evaluations
-    return Best(
-        chosen.log_px, chosen.log_px_error, evaluations, seconds, seed, chosen, tried, verdict
-    )
 
 
 def _doubted(found: DoubtedT, unsettled: Tensor) -> DoubtedT:
@@ -178,42 +185,37 @@ def _doubted(found: DoubtedT, unsettled: Tensor) -> DoubtedT:
     return replace(found, blind=found.blind | unsettled)
 
 
-def _only(found: Estimate, verdict: str) -> Best:
+def _only(found: Estimate, said: str) -> BestEstimate:
     parts = found.log_px, found.log_px_error, found.evaluations, found.seconds, found.seed
-    return Best(*parts, found, {found.method: found}, verdict)
+    return BestEstimate(*parts, found, {found.method: found}, said)
 
 
-def _choose(weights: Evidence, chains: Estimate, doubt: str) -> tuple[Estimate, str]:
+def _choose(weights: ImportanceEstimate, chains: Estimate, doubt: str) -> tuple[Estimate, str]:
     difference = chains.log_px - weights.log_px
     gain, error = difference.mean().item(), standard_error(difference)
     noise = math.hypot(chains.monte_carlo_error, weights.monte_carlo_error)
     told = f"{abs(gain):.2f} +- {noise if math.isnan(error) else max(error, noise):.2f} nats"
     if abs(gain) < max(_MATTERS, 2 * noise):
-        return chains, f"importance sampling and annealing agree ({told} apart), although {doubt}"
+        agree = f"importance sampling and annealing agree ({told} apart)"
+        return chains, f"{agree}, although {doubt}"
     if gain > 0:
         return chains, f"importance sampling is {told} low on these data: use annealed"
-    return (
-        weights,
-        f"annealing is {told} below importance sampling: it needs more temperatures; {doubt}",
-    )
+    low = f"annealing is {told} below importance sampling: it needs more temperatures"
+    return weights, f"{low}; {doubt}"
 
 
-def _has_density(guide: Program, x: Tensor, index: Tensor | None) -> bool:
+def _has_density(pair: Pair) -> bool:
     """Whether a path can start from the guide."""
-    x, rows = check_inputs(None, guide, x, index)
-    with evaluation(guide, device=x.device):
-        try:
-            check_density(guide, x, rows)
-        except ValueError:
-            return False
+    try:
+        pair.check_density()
+    except ValueError:
+        return False
     return True
 
 
-def _latent_size(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> int | None:
+def _latent_size(pair: Pair) -> int | None:
     """Latent values of a datum; None where they are not all real-valued."""
-    x, rows = check_inputs(model, guide, x, index)
-    with evaluation(model, device=x.device), torch.no_grad():
-        try:
-            return Path(model, None, x, rows).size
-        except ValueError:
-            return None
+    try:
+        return Path(pair.under(None)).size
+    except ValueError:
+        return None

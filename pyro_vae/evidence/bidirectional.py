@@ -16,31 +16,30 @@ References: Grosse, Ghahramani, Adams (2015); Wu, Burda, Salakhutdinov, Grosse (
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_progress
-from pyro_vae.evidence.annealed import Annealed, check_setting, run
-from pyro_vae.evidence.chains import Setting
+from pyro_vae.arguments import check_kind, check_progress
+from pyro_vae.evidence.annealed import Annealed, annealed
+from pyro_vae.evidence.annealed_estimate import AnnealedEstimate
 from pyro_vae.evidence.estimate import standard_error
-from pyro_vae.evidence.importance import by_importance
-from pyro_vae.evidence.scores import Engine
-from pyro_vae.programs.calls import called
-from pyro_vae.programs.evaluation import device_of, evaluation
-from pyro_vae.programs.inputs import check_like, check_numbers, simulated_rows
-from pyro_vae.programs.parts import takes_parts
-from pyro_vae.programs.simulation import simulate
-from pyro_vae.programs.traces import Program
+from pyro_vae.evidence.importance import Importance
+from pyro_vae.evidence.method import Progress
+from pyro_vae.evidence.methods import log_evidence
+from pyro_vae.programs.calls import Program
+from pyro_vae.programs.inputs import check_any_x, check_like, check_numbers
+from pyro_vae.programs.pair import opened
+from pyro_vae.programs.simulation import simulated
+from pyro_vae.results import Result, counted, with_error
 
-# difference of two means, in standard deviations over the data, at which data are not called alike
 _FAR = 0.5
 
 
-@dataclass(frozen=True)
-class Sandwich:
+@dataclass(frozen=True, repr=False)
+class Sandwich(Result):
     """The two bounds on simulated data.
 
     Attributes:
@@ -52,8 +51,8 @@ class Sandwich:
 
     x: Tensor
     index: Tensor
-    forward: Annealed
-    reverse: Annealed
+    forward: AnnealedEstimate
+    reverse: AnnealedEstimate
 
     @property
     def gaps(self) -> Tensor:
@@ -70,68 +69,87 @@ class Sandwich:
         """Standard error of `gap` over the data, the chains' noise included."""
         return standard_error(self.gaps)
 
+    def headline(self) -> str:
+        data = counted(len(self.x), "simulated data")
+        return f"two-sided bounds of log p(x), {data}, nats per datum"
+
+    def figures(self) -> Iterator[tuple[str, str]]:
+        for name, found in (("lower", self.forward), ("upper", self.reverse)):
+            yield name, f"{with_error(found.mean, found.std_error)}, by {found.method}"
+        yield "gap", f"{with_error(self.gap, self.gap_error)} (paired, over the data)"
+        yield "verdict", self.verdict
+
+    @property
+    def verdict(self) -> str:
+        """How low forward annealing is at most, in expectation, in a sentence."""
+        told = f"at most {self.gap:.2f} +- {self.gap_error:.2f} nats low on simulated data"
+        return f"{self.forward.method} is {told}"
+
+    def summary(self) -> dict[str, Any]:
+        """The bounds' means, the gap and its error, by name."""
+        return {
+            "lower": self.forward.mean,
+            "upper": self.reverse.mean,
+            "gap": self.gap,
+            "gap_error": self.gap_error,
+            "num_data": len(self.x),
+            "seed": self.forward.seed,
+        }
+
+    def columns(self) -> dict[str, Tensor]:
+        bounds = {"lower": self.forward.log_px, "upper": self.reverse.log_px}
+        return {"index": self.index} | bounds | {"gap": self.gaps}
+
 
 def sandwich(
     model: Program,
+    guide: Program | None,
     like: Tensor,
     index: Tensor | None = None,
     *,
-    guide: Program | None = None,
     num_data: int = 100,
-    num_temperatures: int = 1000,
-    num_chains: int = 16,
-    num_leapfrog: int = 5,
-    seed: int = 0,
-    engine: Engine = "auto",
-    progress: Callable[[int], None] | None = None,
+    method: Annealed | None = None,
+    progress: Progress | None = None,
 ) -> Sandwich:
     """Simulate data from the model, and bound log p(x) of each from below and from above.
 
     Args:
         model: Pyro program whose latents are real-valued, with one observed site.
+        guide: where the path starts, a program that answers for any x; None for the model's prior.
         like: data `(N, *shape)` of the kind that the model scores, whose values do not matter.
         index: rows of the dataset `(N,)` of these; simulated data take turns with them.
-        guide: where the path starts; the model's prior unless given. One that answers for any x.
         num_data: how many to simulate.
-        num_temperatures, num_chains, num_leapfrog, engine: as of `by_annealing`.
-        seed: of the data and the chains.
+        method: how to anneal; `Annealed()` unless given.
         progress: called with the number of data done after each block of either direction.
 
     Raises:
-        ValueError: what `by_annealing` and `simulate` raise, or a guide with parameters per datum.
+        ValueError: what `Annealed` and `simulate` raise, or a guide with parameters per datum.
 
     Example:
         >>> from pyro_vae import LinearGaussian
-        >>> model, like = LinearGaussian(5, 2), torch.zeros(1, 5)
-        >>> found = sandwich(model, like, num_data=4, num_temperatures=20)
-        >>> found.gaps.shape
+        >>> quick, like = Annealed(num_temperatures=20), torch.zeros(1, 5)
+        >>> sandwich(LinearGaussian(5, 2), None, like, num_data=4, method=quick).gaps.shape
         torch.Size([4])
     """
-    setting = Setting(num_temperatures, num_chains, num_leapfrog)
+    method = Annealed() if method is None else method
+    check_kind("method", method, Annealed, "an Annealed, or None")
     check_numbers({"num_data": (num_data, 1)})
-    check_setting(setting, seed, engine)
     check_progress(progress)
     check_like(model, like)
-    if guide is not None:
-        called(guide, "guide")
-    if hasattr(guide, "num_rows") or (guide is not None and not takes_parts(guide, like)):
-        raise ValueError(
-            "guide: got a table with a row per datum, expected a guide that"
-            " answers for data it has not seen"
-        )
-    like = like.to(device_of(model) or like.device)
-    like, index = simulated_rows(like, index, torch.arange(num_data, device=like.device))
-    with evaluation(model, device=like.device, seed=seed):
-        latents, x = simulate(model, like, index)
-    forward = run(model, guide, x, index, setting, seed=seed, engine=engine, progress=progress)
-    reverse = run(
-        model, guide, x, index, setting, exact=latents, seed=seed, engine=engine, progress=progress
-    )
+    if guide is not None and method.uses_guide:
+        check_any_x(guide, like)
+    else:
+        guide = None
+
+    latents, x, index = simulated(model, like, index, num_data, seed=method.seed)
+    with opened(model, guide, x, index) as pair:
+        forward = annealed(method, pair, progress=progress)
+        reverse = annealed(method, pair, exact=latents, progress=progress)
     return Sandwich(x, index, forward, reverse)
 
 
-@dataclass(frozen=True)
-class Likeness:
+@dataclass(frozen=True, repr=False)
+class Likeness(Result):
     """Real and simulated data side by side.
 
     Attributes:
@@ -147,12 +165,34 @@ class Likeness:
         """Whether every difference is below half a standard deviation."""
         return all(abs(distance) < _FAR for distance in self.distances.values())
 
-    def __str__(self) -> str:
-        told = [
-            f"{name} {real:.2f} and {simulated:.2f} ({self.distances[name]:+.2f} sd)"
-            for name, (real, simulated) in self.means.items()
-        ]
-        return f"{'alike' if self.alike else 'not alike'}: real and simulated {', '.join(told)}"
+    @property
+    def verdict(self) -> str:
+        """Whether they are alike, and by what, in a sentence."""
+        told = ", ".join(f"{name} {text}" for name, text in self._sides())
+        return f"{'alike' if self.alike else 'not alike'}: real and simulated {told}"
+
+    def headline(self) -> str:
+        return "real data beside simulated ones"
+
+    def figures(self) -> Iterator[tuple[str, str]]:
+        yield from self._sides()
+        yield "verdict", "alike" if self.alike else "not alike"
+
+    def _sides(self) -> Iterator[tuple[str, str]]:
+        for name, (real, made) in self.means.items():
+            yield name, f"{real:.2f} and {made:.2f} ({self.distances[name]:+.2f} sd)"
+
+    def summary(self) -> dict[str, Any]:
+        """The means and their distances, by quantity."""
+        return {"means": self.means, "distances": self.distances, "alike": self.alike}
+
+    def columns(self) -> dict[str, list[Any]]:
+        return {
+            "quantity": list(self.means),
+            "real": [real for real, _ in self.means.values()],
+            "simulated": [made for _, made in self.means.values()],
+            "distance": list(self.distances.values()),
+        }
 
 
 def likeness(
@@ -160,7 +200,7 @@ def likeness(
     guide: Program,
     real: Tensor,
     sandwich: Sandwich,
-    annealed: Annealed | None = None,
+    chains: AnnealedEstimate | None = None,
     *,
     index: Tensor | None = None,
     num_particles: int = 100,
@@ -173,18 +213,17 @@ def likeness(
         model, guide: Pyro programs; the guide answers for any x.
         real: data `(N, *shape)`.
         sandwich: of the same model.
-        annealed: of the real data, with the sandwich's setting; without it acceptance is left out.
+        chains: of the real data, annealed as the sandwich's; without them acceptance is left out.
         index: rows of the dataset `(N,)` of the real data.
         num_particles: of each datum for its ELBO and rate.
         seed: of these particles.
     """
-    pairs = [
-        by_importance(model, guide, x, rows, num_particles=num_particles, seed=seed)
-        for x, rows in ((real, index), (sandwich.x, sandwich.index))
-    ]
-    found = {name: (getattr(pairs[0], name), getattr(pairs[1], name)) for name in ("elbo", "rate")}
-    if annealed is not None:
-        found["acceptance"] = (annealed.acceptance, sandwich.forward.acceptance)
+    method = Importance(num_particles, seed=seed)
+    one = log_evidence(model, guide, real, method, index=index)
+    other = log_evidence(model, guide, sandwich.x, method, index=sandwich.index)
+    found = {"elbo": (one.elbo, other.elbo), "rate": (one.rate, other.rate)}
+    if chains is not None:
+        found["acceptance"] = (chains.acceptance, sandwich.forward.acceptance)
     means = {name: (a.mean().item(), b.mean().item()) for name, (a, b) in found.items()}
     spread = {
         name: math.sqrt((_variance(a) + _variance(b)) / 2 + 1e-12) for name, (a, b) in found.items()

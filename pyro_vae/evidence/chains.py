@@ -34,7 +34,7 @@ _RATE = 0.3  # of its adaptation
 _DRAWS = 64  # of the start, from which the units' scales are taken
 
 
-class Setting(NamedTuple):
+class Plan(NamedTuple):
     """How to anneal: temperatures T, chains K of a datum, and leapfrog steps L of a transition."""
 
     num_temperatures: int
@@ -109,8 +109,6 @@ def anneal(
     betas: Sequence[float],
     tuning: Tuning,
     num_leapfrog: int,
-    x: Tensor,
-    index: Tensor,
 ) -> Iterator[Stage]:
     """Lead chains from betas[0] along the temperatures, up or down; a stage after each."""
     log_w = torch.zeros_like(point.log_joint, dtype=torch.double)
@@ -119,22 +117,20 @@ def anneal(
         chance = torch.ones_like(point.log_joint)
         if beta > 0:  # there the run ends, and no weight would come after the move
             point, chance = transition(
-                path, point, beta, tuning.step(beta), tuning.scale, num_leapfrog, x, index
+                path, point, beta, tuning.step(beta), tuning.scale, num_leapfrog
             )
         yield Stage(beta, point, log_w, chance)
 
 
-def pilot(path: Path, setting: Setting, x: Tensor, index: Tensor) -> tuple[Tuning, float]:
+def pilot(path: Path, plan: Plan) -> tuple[Tuning, float]:
     """Adapt the step sizes on the way up, and tell the seconds that a temperature takes."""
-    scale = path.draw(x, index, _DRAWS).std(0).clamp(min=1e-6)
-    point = path.at(path.draw(x, index, setting.num_chains), x, index)
+    scale = path.draw(_DRAWS).std(0).clamp(min=1e-6)
+    point = path.at(path.draw(plan.num_chains))
     log_step = torch.full_like(scale[:, 0], math.log(_FIRST * path.size**-0.25))
-    betas = [0.0] * _SETTLE + schedule(setting.num_pilot)
+    betas = [0.0] * _SETTLE + schedule(plan.num_pilot)
     found, started = [], time.monotonic()
     for number, beta in enumerate(betas):
-        point, chance = transition(
-            path, point, beta, log_step.exp(), scale, setting.num_leapfrog, x, index
-        )
+        point, chance = transition(path, point, beta, log_step.exp(), scale, plan.num_leapfrog)
         log_step = adapted(log_step, chance, _RATE)
         if number >= _SETTLE:
             found.append(log_step)

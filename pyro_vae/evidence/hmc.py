@@ -33,8 +33,6 @@ def transition(
     step: Tensor,
     scale: Tensor,
     num_leapfrog: int,
-    x: Tensor,
-    index: Tensor,
 ) -> tuple[Point, Tensor]:
     """One transition of every chain, and the probability `(K, B)` with which each proposal was
     taken.
@@ -46,7 +44,6 @@ def transition(
         step: eps of each datum `(B,)`.
         scale: s `(B, P)`.
         num_leapfrog: L.
-        x, index: the data `(B, *shape)` and their rows `(B,)`.
     """
     momentum = torch.randn_like(point.z)
     before = point.log_density(beta) - momentum.square().sum(-1) / 2
@@ -54,7 +51,7 @@ def transition(
     proposal = point
     for _ in range(num_leapfrog):
         momentum = momentum + reach / 2 * proposal.gradient(beta)
-        proposal = path.at(proposal.z + reach * momentum, x, index)
+        proposal = path.at(proposal.z + reach * momentum)
         momentum = momentum + reach / 2 * proposal.gradient(beta)
     after = proposal.log_density(beta) - momentum.square().sum(-1) / 2
     # a trajectory that diverged is not taken

@@ -14,23 +14,16 @@ their names and plates.
 from __future__ import annotations
 
 import math
-import warnings
+from copy import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyro_vae.graphs import CaptureError, Compiled
-from pyro_vae.programs.inputs import check_density
-from pyro_vae.programs.traces import (
-    Program,
-    constrained,
-    log_joint,
-    plate_depth,
-    prior,
-    sample_guide,
-)
+from pyro_vae.graphs import Guard
+from pyro_vae.programs.pair import Pair
+from pyro_vae.programs.traces import constrained, log_joint, prior, sample_guide
 
 
 class Point(NamedTuple):
@@ -102,87 +95,68 @@ class Layout:
 
 
 class Path:
-    """The path of a model from its prior or from a guide, evaluated by Pyro or as a compiled graph.
+    """The path of a pair's model from its prior or from the pair's guide.
 
     Args:
-        model: Pyro program whose latents are all real-valued.
-        start: a guide, or None for the model's prior.
-        x: data `(N, *shape)`, of which the first are looked at for the sites' shapes.
-        index: rows of the dataset `(N,)`.
-        compiled: evaluate a captured and compiled graph.
-        fallback: where that cannot be, warn and go on without; else a ValueError.
+        pair: opened; a guide of None stands for the prior.
+        guard: who evaluates it; Pyro unless given.
 
     Raises:
         ValueError: latents that are discrete or constrained, or a guide without a fixed density.
     """
 
-    def __init__(
-        self,
-        model: Program,
-        start: Program | None,
-        x: Tensor,
-        index: Tensor,
-        compiled: bool = False,
-        fallback: bool = True,
-    ) -> None:
-        self.model, self.start, self.fallback = model, start, fallback
-        depth = plate_depth(model, start or prior(model), x, index)
-        bounded = constrained(model, x[:2], index[:2])
+    def __init__(self, pair: Pair, guard: Guard | None = None) -> None:
+        self.pair = pair
+        x, index = pair.x[:2], pair.index[:2]
+        bounded = constrained(pair.model, x, index)
         if bounded:
             raise ValueError(
                 f"model: its latents {bounded} are not real-valued, expected all of them on the"
-                " whole line: transform them in the model, or use method='importance'"
+                " whole line: transform them in the model, or use the method Importance"
             )
-        if start is not None:
-            check_density(start, x, index)
-        latents, _ = sample_guide(prior(model), x[:2], index[:2], 1, depth)
-        shapes = {name: tuple(value.movedim(depth, 1).shape[2:]) for name, value in latents.items()}
-        self.layout = Layout(depth, shapes)
-        self._compiled = (
-            Compiled(self._evaluate, *filter(None, (model, start))) if compiled else None
-        )
+        if pair.given is not None:
+            pair.check_density()
+        latents, _ = sample_guide(prior(pair.model), x, index, 1, pair.depth)
+        shapes = {name: tuple(z.movedim(pair.depth, 1).shape[2:]) for name, z in latents.items()}
+        self.layout = Layout(pair.depth, shapes)
+        programs = (pair.model,) if pair.given is None else (pair.model, pair.given)
+        self._run = self._evaluate if guard is None else guard(self._evaluate, *programs)
+
+    def take(self, rows: Tensor) -> Path:
+        """The same path for the data at these places."""
+        part = copy(self)
+        part.pair = self.pair.take(rows)
+        return part
 
     @property
     def size(self) -> int:
         """P, latent values of a datum."""
         return sum(self.layout.sizes)
 
-    def draw(self, x: Tensor, index: Tensor, num_chains: int) -> Tensor:
+    def draw(self, num_chains: int) -> Tensor:
         """Latents from the start, `(K, B, P)`."""
-        latents, _ = sample_guide(
-            self.start or prior(self.model), x, index, num_chains, self.layout.depth
-        )
-        return self.layout.pack(latents).detach()
+        return self.layout.pack(self.pair.sample(num_chains)[0]).detach()
 
-    def at(self, z: Tensor, x: Tensor, index: Tensor) -> Point:
+    def at(self, z: Tensor) -> Point:
         """Densities and gradients at latents `(K, B, P)`."""
-        if self._compiled is not None:
-            try:
-                return Point(z, *self._compiled(z, x, index))
-            except CaptureError as error:
-                if not self.fallback:
-                    raise ValueError(
-                        f"model, guide: cannot be compiled: {error}; use engine='pyro' or 'auto'"
-                    ) from error
-                warnings.warn(
-                    f"the programs are not compiled, Pyro runs them: {error}", stacklevel=4
-                )
-                self._compiled = None
-        return Point(z, *self._evaluate(z, x, index))
+        return Point(z, *self._run(z, self.pair.x, self.pair.index))
 
-    def densities(self, z: Tensor, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    def densities(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """log start(z) and log p(x, z), `(K, B)` each, at latents `(K, B, P)`."""
+        return self._densities(z, self.pair.x, self.pair.index)
+
+    def _densities(self, z: Tensor, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         latents, depth = self.layout.unpack(z), self.layout.depth
-        log_prior, log_likelihood = log_joint(self.model, latents, x, index, depth)
+        log_prior, log_likelihood = log_joint(self.pair.model, latents, x, index, depth)
         joint = log_prior + log_likelihood
-        return log_prior if self.start is None else log_joint(self.start, latents, x, index, depth)[
-            0
-        ], joint
+        if self.pair.given is None:
+            return log_prior, joint
+        return log_joint(self.pair.given, latents, x, index, depth)[0], joint
 
     def _evaluate(self, z: Tensor, x: Tensor, index: Tensor) -> list[Tensor]:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            start, joint = self.densities(z, x, index)
+            start, joint = self._densities(z, x, index)
             gradients = [_gradient(density, z) for density in (start, joint)]
         return [start.detach(), joint.detach(), *gradients]
 

@@ -15,180 +15,98 @@ their weights must agree with the sum, and be healthy. Thirty thousand find half
 spike a thousandth of the prior wide, where the one latent value is not far out, and may miss one
 that is narrower or of two values.
 
-A model that knows its log p(x) in closed form (a method `log_px(x)`) needs none of this:
-`by_closed_form`.
+A model that knows its log p(x) in closed form (a method `log_px(x)`) needs none of this: `Exact`.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_progress
-from pyro_vae.evidence.estimate import Estimate
+from pyro_vae.evidence.exact import TRUSTED, IntegratedEstimate
+from pyro_vae.evidence.method import Method, Progress
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.tails import tail
 from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
-from pyro_vae.programs.calls import called
-from pyro_vae.programs.checks import check_programs
-from pyro_vae.programs.evaluation import evaluation, isolated_noise
-from pyro_vae.programs.inputs import check_inputs, check_numbers
-from pyro_vae.programs.traces import Program, prior
+from pyro_vae.programs.evaluation import isolated_noise
+from pyro_vae.programs.inputs import check_numbers
+from pyro_vae.programs.pair import Pair
 
 _REACH = 10.0  # standard deviations on each side of the mean
 _DRAWS = 1000  # of the prior, for its mean and standard deviation
 _ROUNDS = 40  # grids of each datum at most
 _SETTLED = 0.05  # relative change of the standard deviations below which a grid is kept
 _ROWS = 65_536  # points by data that are scored at once
-_TRUSTED = 0.01  # nats of error above which a grid is not believed
 _RANDOM = 32_768  # points between those of the grid
 _AGREE = 4.0  # standard errors of theirs
 
 
 @dataclass(frozen=True)
-class Integrated(Estimate):
-    """log p(x) by quadrature or in closed form; its error is one of discretisation, zero for the
-    closed form.
+class Quadrature(Method[IntegratedEstimate]):
+    """A sum over a grid of a datum's one or two latent values, which must be real-valued.
 
     Attributes:
-        num_points: points of the grid on a side; 0 for the closed form.
-    """
-
-    num_points: int
-
-    @property
-    def method(self) -> str:
-        """Such as `quadrature(201 points a side)`, or `exact`."""
-        return f"quadrature({self.num_points} points a side)" if self.num_points else "exact"
-
-    @property
-    def reliable(self) -> Tensor:
-        """Whether the discretisation error is below 0.01 nats."""
-        return self.log_px_error < _TRUSTED
-
-    def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """The value less and plus its discretisation error, whatever the level; all of the line
-        where not `reliable`.
-        """
-        low, high = self.log_px - self.log_px_error, self.log_px + self.log_px_error
-        low = torch.where(self.reliable, low, -math.inf)
-        return low, torch.where(self.reliable, high, math.inf)
-
-    def mean_interval(self, level: float = 0.95) -> tuple[float, float]:
-        """The mean of the intervals' ends."""
-        low, high = self.interval(level)
-        return low.mean().item(), high.mean().item()
-
-
-def by_closed_form(model: Program, x: Tensor, index: Tensor | None = None) -> Integrated:
-    """log p(x) of each datum by the model's own method `log_px(x)`, or `log_px(x, index)`.
-
-    Raises:
-        ValueError: a model without such a method, or data that it cannot score.
-
-    Example:
-        >>> from pyro_vae import LinearGaussian
-        >>> by_closed_form(LinearGaussian(5, 2), torch.zeros(3, 5)).method
-        'exact'
-    """
-    started = time.monotonic()
-    closed: Callable[..., Tensor] | None = getattr(model, "log_px", None)
-    if closed is None:
-        raise ValueError(
-            f"model: {type(model).__name__} has no method `log_px`, which method='exact' needs: use"
-            " 'quadrature' for one or two latents, 'annealed' or 'best'"
-        )
-    x, index = check_inputs(model, None, x, index)
-    with evaluation(model, device=x.device):
-        log_px = called(closed, "log_px")(x, index).double().cpu()
-    if log_px.shape != (len(x),):
-        raise ValueError(
-            f"model: its `log_px` gave shape {tuple(log_px.shape)}, expected a"
-            f" value per datum, ({len(x)},)"
-        )
-    return Integrated(
-        log_px, torch.zeros_like(log_px), 0.0, time.monotonic() - started, 0, num_points=0
-    )
-
-
-def by_quadrature(
-    model: Program,
-    x: Tensor,
-    index: Tensor | None = None,
-    *,
-    num_points: int = 201,
-    progress: Callable[[int], None] | None = None,
-) -> Integrated:
-    """log p(x) of each datum by a sum over a grid of its one or two latent values.
-
-    Args:
-        model: Pyro program whose latents are real-valued, one or two of them for each datum.
-        x: data `(N, *shape)`.
-        index: rows of the dataset `(N,)`.
         num_points: of the grid on a side, odd and at least 51.
-        progress: called with the number of data done after each.
-
-    Raises:
-        ValueError: more latents, or constrained ones; data that the model cannot score.
-
-    Example:
-        >>> from pyro_vae import LinearGaussian
-        >>> model, x = LinearGaussian(5, 2), torch.randn(3, 5)
-        >>> torch.allclose(by_quadrature(model, x).log_px, model.log_px(x).double(), atol=1e-4)
-        True
     """
-    started = time.monotonic()
-    check_numbers({"num_points": (num_points, 51)})
-    check_progress(progress)
-    if num_points % 2 == 0:
-        raise ValueError(
-            f"num_points: got {num_points}, expected an odd number: every other point is a grid too"
-        )
-    x, index = check_inputs(model, None, x, index)
-    with evaluation(model, device=x.device, seed=0):
-        check_programs(model, prior(model), x, index)
-        path = Path(model, None, x, index)
+
+    num_points: int = 201
+
+    def __post_init__(self) -> None:
+        check_numbers({"num_points": (self.num_points, 51)})
+        if self.num_points % 2 == 0:
+            raise ValueError(
+                f"num_points: got {self.num_points}, expected an odd number: every other point is a"
+                " grid too"
+            )
+
+    @property
+    def uses_guide(self) -> bool:
+        return False
+
+    def __call__(self, pair: Pair, progress: Progress | None = None) -> IntegratedEstimate:
+        started, found = time.monotonic(), []
+        torch.manual_seed(0)
+        path = Path(pair.under(None))
         if path.size > 2:
             raise ValueError(
-                f"model: got {path.size} latent values per datum, expected one or two: use"
-                " method='annealed' or 'best'"
+                f"model: got {path.size} latent values per datum, expected one or two: use the"
+                " method Annealed or Best"
             )
-        found = []
-        for row in torch.arange(len(x), device=x.device).split(1):
-            found.append(_integrate(path, x[row], index[row], num_points))
+        for row in torch.arange(len(pair), device=pair.x.device).split(1):
+            found.append(_integrate(path.take(row), self.num_points))
             if progress is not None:
                 progress(1)
-    log_px, error, rounds = torch.tensor(found, dtype=torch.double).T
-    evaluations = rounds.mean().item() * num_points**path.size + _RANDOM
-    return Integrated(log_px, error, evaluations, time.monotonic() - started, 0, num_points)
+        log_px, error, rounds = torch.tensor(found, dtype=torch.double).T
+        evaluations = rounds.mean().item() * self.num_points**path.size + _RANDOM
+        seconds = time.monotonic() - started
+        return IntegratedEstimate(log_px, error, evaluations, seconds, 0, self.num_points)
 
 
-def _integrate(path: Path, x: Tensor, index: Tensor, num_points: int) -> tuple[float, float, int]:
+def _integrate(path: Path, num_points: int) -> tuple[float, float, int]:
     """log p(x) of one datum, what every other point makes of it, and how many grids that took."""
-    draws = path.draw(x, index, _DRAWS)[:, 0]
+    draws = path.draw(_DRAWS)[:, 0]
     mean, std = draws.mean(0), draws.std(0)
-    line = torch.linspace(-_REACH, _REACH, num_points, dtype=draws.dtype, device=x.device)
+    line = torch.linspace(-_REACH, _REACH, num_points, dtype=draws.dtype, device=draws.device)
     unit = torch.cartesian_prod(*[line] * path.size).reshape(-1, path.size)
     rounds = 0
     while rounds < _ROUNDS:
         rounds += 1
         centre, grid = mean, mean + std * unit
         log_joint = torch.cat(
-            [path.densities(part[:, None], x, index)[1][:, 0] for part in grid.split(_ROWS)]
+            [path.densities(part[:, None])[1][:, 0] for part in grid.split(_ROWS)]
         ).double()
         log_cell = (std.double() * (line[1] - line[0])).log().sum()
-        heat, mass = _flattened(log_joint, 3**path.size)
+        power, mass = _flattened(log_joint, 3**path.size)
         before, mean = std, (mass * grid).sum(0).to(draws.dtype)
         std = (mass * (grid - mean).square()).sum(0).sqrt().to(draws.dtype)
         # what lies between two points is not seen
         std = torch.maximum(std, before * (line[1] - line[0]) / 2)
-        if heat == 1 and (std / before - 1).abs().max() < _SETTLED:
+        if power == 1 and (std / before - 1).abs().max() < _SETTLED:
             break
     every_other = (slice(None, None, 2),) * path.size
     coarse = log_joint.reshape([num_points] * path.size)[every_other].flatten()
@@ -196,14 +114,14 @@ def _integrate(path: Path, x: Tensor, index: Tensor, num_points: int) -> tuple[f
     halved = torch.logsumexp(coarse, 0) + path.size * math.log(2)
     edge = torch.softmax(log_joint, 0)[(unit.abs() == _REACH).any(1)].sum()
     log_px, error = (fine + log_cell).item(), ((fine - halved).abs() + edge).item()
-    if error < _TRUSTED:
+    if error < TRUSTED:
         cells = _Cells(
             centre,
             before * (line[1] - line[0]),
             num_points,
             torch.log_softmax(log_joint, 0) - log_cell,
         )
-        error = max(error, _between(path, x, index, cells, log_px))
+        error = max(error, _between(path, cells, log_px))
     return log_px, error, rounds
 
 
@@ -243,17 +161,17 @@ class _Cells(NamedTuple):
         return torch.where(inside, self.heights[spots], -math.inf)
 
 
-def _between(path: Path, x: Tensor, index: Tensor, cells: _Cells, log_px: float) -> float:
+def _between(path: Path, cells: _Cells, log_px: float) -> float:
     """What random points between those of the grid object to its sum, nats: 0 where they agree."""
-    with isolated_noise(x.device):
+    with isolated_noise(path.pair.x.device):
         torch.manual_seed(0)
-        z = torch.cat([cells.draw(_RANDOM // 2), path.draw(x, index, _RANDOM // 2)[:, 0]])
+        z = torch.cat([cells.draw(_RANDOM // 2), path.draw(_RANDOM // 2)[:, 0]])
         z = z[torch.randperm(len(z), device=z.device)]  # so that both halves have some of both
-    log_prior, log_joint = (part[:, 0].double() for part in path.densities(z[:, None], x, index))
+    log_prior, log_joint = (part[:, 0].double() for part in path.densities(z[:, None]))
     log_w = (log_joint - torch.logaddexp(cells.log_density(z), log_prior) + math.log(2))[:, None]
     told, error = log_mean_exp(log_w).item(), log_mean_exp_error(log_w).item()
     off = abs(told - log_px)
-    agree = off <= _AGREE * error + _TRUSTED and tail(log_w).limit.item() <= 1
+    agree = off <= _AGREE * error + TRUSTED and tail(log_w).limit.item() <= 1
     return 0.0 if agree else max(off, error)
 
 
@@ -261,9 +179,9 @@ def _flattened(log_joint: Tensor, least: int) -> tuple[float, Tensor]:
     """The largest power of the density, halved from 1, whose mass `(G, 1)` is spread over `least`
     points in effect.
     """
-    heat = 1.0
+    power = 1.0
     while True:
-        mass = torch.softmax(heat * log_joint, 0)
-        if 1 / mass.square().sum() >= least or heat < 1e-9:
-            return heat, mass[:, None]
-        heat /= 2
+        mass = torch.softmax(power * log_joint, 0)
+        if 1 / mass.square().sum() >= least or power < 1e-9:
+            return power, mass[:, None]
+        power /= 2

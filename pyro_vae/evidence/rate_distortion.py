@@ -17,31 +17,73 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_integer
-from pyro_vae.evidence.annealed import blocks, check_setting
-from pyro_vae.evidence.chains import Setting, Stage
-from pyro_vae.evidence.scores import Engine
+from pyro_vae.arguments import check_integer, check_kind
+from pyro_vae.evidence.annealed import Annealed, blocks
+from pyro_vae.evidence.chains import Stage
+from pyro_vae.evidence.estimate import standard_error
 from pyro_vae.evidence.weights import log_mean_exp
-from pyro_vae.programs.traces import Program
+from pyro_vae.programs.calls import Program
+from pyro_vae.programs.pair import opened
+from pyro_vae.results import Result, counted, with_error
+
+_SHOWN = 5  # points that are told
 
 
-@dataclass(frozen=True)
-class Curve:
+@dataclass(frozen=True, repr=False)
+class Curve(Result):
     """Points of the curve, from beta near 0 to 1, in nats.
 
     Attributes:
         beta: inverse temperatures `(G,)`.
         rate, distortion: of each datum, `(G, N)`; at beta = 1, rate + distortion is minus the
             estimate of log p(x).
+        method: how it was annealed.
     """
 
     beta: Tensor
     rate: Tensor
     distortion: Tensor
+    method: Annealed
+
+    def headline(self) -> str:
+        points, data = counted(len(self.beta), "points"), counted(self.rate.shape[1], "data")
+        return f"rate-distortion curve, {points}, means over {data}, nats per datum"
+
+    def figures(self) -> Iterator[tuple[str, str]]:
+        places = torch.linspace(0, len(self.beta) - 1, min(_SHOWN, len(self.beta)))
+        for place in places.round().int().tolist():
+            told = [
+                f"{name} {with_error(values[place].mean().item(), standard_error(values[place]))}"
+                for name, values in (("rate", self.rate), ("distortion", self.distortion))
+            ]
+            yield f"beta {self.beta[place]:.3g}", ", ".join(told)
+        yield (
+            "verdict",
+            "at each beta an upper bound of the rate at that distortion, in expectation",
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """beta, mean rate and mean distortion of every point."""
+        return {
+            "beta": self.beta.tolist(),
+            "rate": self.rate.mean(1).tolist(),
+            "distortion": self.distortion.mean(1).tolist(),
+            "num_data": self.rate.shape[1],
+            "seed": self.method.seed,
+        }
+
+    def columns(self) -> dict[str, Tensor]:
+        """A row for each point: means over the data and their standard errors."""
+        found = {"beta": self.beta}
+        for name, values in (("rate", self.rate), ("distortion", self.distortion)):
+            found[name] = values.mean(1)
+            found[f"{name}_error"] = torch.tensor([standard_error(row) for row in values])
+        return found
 
 
 def rate_distortion_curve(
@@ -50,11 +92,7 @@ def rate_distortion_curve(
     index: Tensor | None = None,
     *,
     num_points: int = 50,
-    num_temperatures: int = 1000,
-    num_chains: int = 16,
-    num_leapfrog: int = 5,
-    seed: int = 0,
-    engine: Engine = "auto",
+    method: Annealed | None = None,
 ) -> Curve:
     """Trace the rate and the distortion of the best encoder at each weight of the KL term, by
     annealing from the prior.
@@ -64,28 +102,33 @@ def rate_distortion_curve(
         x: data `(N, *shape)`.
         index: rows of the dataset `(N,)`.
         num_points: G, of the curve, evenly spread over the temperatures; at most as many as these.
-        num_temperatures, num_chains, num_leapfrog, seed, engine: as of `by_annealing`.
+        method: how to anneal; `Annealed(start="prior")` unless given.
 
     Raises:
-        ValueError: what `by_annealing` raises.
+        ValueError: what `Annealed` raises, or one that starts from a guide.
 
     Example:
         >>> from pyro_vae import LinearGaussian
         >>> model, x = LinearGaussian(5, 2), torch.randn(3, 5)
-        >>> curve = rate_distortion_curve(model, x, num_points=4, num_temperatures=20)
-        >>> curve.rate.shape
+        >>> quick = Annealed(num_temperatures=20, start="prior")
+        >>> rate_distortion_curve(model, x, num_points=4, method=quick).rate.shape
         torch.Size([4, 3])
     """
-    setting = Setting(num_temperatures, num_chains, num_leapfrog)
-    check_setting(setting, seed, engine)
-    check_integer("num_points", num_points, 1, num_temperatures)
-    chosen = set(torch.linspace(num_temperatures, 0, num_points + 1).round().int().tolist()[:-1])
+    method = Annealed(start="prior") if method is None else method
+    check_kind("method", method, Annealed, "an Annealed, or None")
+    if method.uses_guide:
+        raise ValueError("method: got one that starts from a guide, expected start='prior'")
+    most = method.num_temperatures
+    check_integer("num_points", num_points, 1, most)
+    chosen = set(torch.linspace(most, 0, num_points + 1).round().int().tolist()[:-1])
+
     found = []
-    for block in blocks(model, None, x, index, setting, seed=seed, engine=engine):
-        betas, *curves = zip(*_points(block.stages, chosen), strict=True)
-        found.append([torch.stack(curve)[:, : block.size].cpu() for curve in curves])
+    with opened(model, None, x, index) as pair:
+        for block in blocks(method, pair):
+            betas, *curves = zip(*_points(block.stages, chosen), strict=True)
+            found.append([torch.stack(curve)[:, : block.size].cpu() for curve in curves])
     rate, distortion = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
-    return Curve(torch.tensor(betas, dtype=torch.double), rate, distortion)
+    return Curve(torch.tensor(betas, dtype=torch.double), rate, distortion, method)
 
 
 def _points(stages: Iterator[Stage], chosen: set[int]) -> Iterator[tuple[float, Tensor, Tensor]]:

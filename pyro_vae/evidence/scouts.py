@@ -22,14 +22,15 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
-from pyro_vae.programs.parts import batches
-from pyro_vae.programs.traces import Program, log_joint, plate_depth, prior, sample_guide
+from pyro_vae.programs.calls import Program
+from pyro_vae.programs.evaluation import seed_noise
+from pyro_vae.programs.pair import Pair
+from pyro_vae.programs.traces import sample_guide
 
 NUM_SCOUTS = 8
 """Climbs from the prior of each datum, unless said otherwise."""
@@ -48,111 +49,94 @@ _VALUES = 2**21  # of the data of all climbers that move at once
 
 
 def missed(
-    model: Program,
-    guide: Program,
-    x: Tensor,
-    index: Tensor,
-    log_px: Tensor,
-    error: Tensor,
-    num_scouts: int = NUM_SCOUTS,
-    seed: int = 0,
+    pair: Pair, log_px: Tensor, error: Tensor, num_scouts: int = NUM_SCOUTS, seed: int = 0
 ) -> Tensor:
     """Whether scouts, or the prior's own draws, have found what the guide misses of each datum's
-    posterior, `(N,)`.
+    posterior, `(N,)`, on the CPU.
 
     Args:
+        pair: opened; the noise of its evaluation is set.
         log_px, error: what was estimated from the guide's draws `(N,)`.
         num_scouts: 0 to look for nothing.
+        seed: of their noise.
     """
     if not num_scouts:
-        return torch.zeros(len(x), dtype=torch.bool)
-    outside = unreached(model, guide, x, index, num_scouts, seed)
-    return outside | outweighed(model, guide, x, index, log_px, error, seed)
+        return torch.zeros(len(pair), dtype=torch.bool)
+    return unreached(pair, num_scouts, seed) | outweighed(pair, log_px, error, seed)
 
 
 @torch.no_grad()
-def unreached(
-    model: Program,
-    guide: Program,
-    x: Tensor,
-    index: Tensor,
-    num_scouts: int = NUM_SCOUTS,
-    seed: int = 0,
-) -> Tensor:
-    """Whether a scout has found a mode of each datum's posterior that the guide misses, `(N,)`, on
-    the CPU.
+def unreached(pair: Pair, num_scouts: int = NUM_SCOUTS, seed: int = 0) -> Tensor:
+    """Whether a scout has found a mode of each datum's posterior that the guide misses, `(N,)`.
 
-    Nowhere, where the latents are not all real-valued: there is nothing to climb. To be called in
-    evaluation state, the noise of which it sets.
+    Nowhere, where the latents are not all real-valued: there is nothing to climb.
     """
-    nowhere = torch.zeros(len(x), dtype=torch.bool)
     try:
-        path = Path(model, None, x, index)
-        path.at(path.draw(x[:1], index[:1], 1), x[:1], index[:1])
+        path = Path(pair.under(None))
+        one = path.take(torch.zeros(1, dtype=torch.long, device=pair.x.device))
+        one.at(one.draw(1))
     except Exception:
         # latents that are constrained, or whatever a program without a gradient raises
-        return nowhere
-    size = max(1, _VALUES // (x[0].numel() * (num_scouts + _FROM_GUIDE)))
-    found = []
-    for number, rows in enumerate(batches(x, index, min(size, _MOST), guide)):
-        torch.manual_seed(
-            int(np.random.SeedSequence([seed, number, 1]).generate_state(1, np.uint64)[0])
-        )
-        found.append(_look(path, guide, x[rows], index[rows], num_scouts).cpu())
+        return torch.zeros(len(pair), dtype=torch.bool)
+
+    size, found = _VALUES // (pair.x[0].numel() * (num_scouts + _FROM_GUIDE)), []
+    for number, rows in enumerate(pair.blocks(min(max(1, size), _MOST))):
+        seed_noise(seed, number, 1)
+        found.append(_look(path.take(rows), pair.guide, num_scouts).cpu())
     return torch.cat(found)
 
 
 @torch.no_grad()
-def outweighed(
-    model: Program,
-    guide: Program,
-    x: Tensor,
-    index: Tensor,
-    log_px: Tensor,
-    error: Tensor,
-    seed: int = 0,
-) -> Tensor:
+def outweighed(pair: Pair, log_px: Tensor, error: Tensor, seed: int = 0) -> Tensor:
     """Whether draws of the prior say that log p(x) `(N,)`, told with this error, is too low for
-    each datum, on the CPU.
+    each datum.
     """
-    depth, found = plate_depth(model, guide, x, index), []
-    size = max(1, _VALUES // (x[0].numel() * _PRIOR_DRAWS))
-    for number, rows in enumerate(torch.arange(len(x), device=x.device).split(min(size, _MOST))):
-        torch.manual_seed(
-            int(np.random.SeedSequence([seed, number, 2]).generate_state(1, np.uint64)[0])
-        )
-        latents, _ = sample_guide(prior(model), x[rows], index[rows], _PRIOR_DRAWS, depth)
-        found.append(log_joint(model, latents, x[rows], index[rows], depth)[1].double().cpu())
+    size, found = _VALUES // (pair.x[0].numel() * _PRIOR_DRAWS), []
+    prior, places = pair.under(None), torch.arange(len(pair), device=pair.x.device)
+    for number, rows in enumerate(places.split(min(max(1, size), _MOST))):
+        seed_noise(seed, number, 2)
+        part = prior.take(rows)
+        found.append(part.score(part.sample(_PRIOR_DRAWS)[0])[1].double().cpu())
     log_w = torch.cat(found, 1)
+
     # of the mean that may be noise
     share = (_SURE * log_mean_exp_error(log_w)).nan_to_num(nan=1.0).clamp(max=1)
     least = log_mean_exp(log_w) + torch.log1p(-share)
     return least > log_px + _SURE * error.nan_to_num(nan=math.inf) + _MATTERS
 
 
-def _look(path: Path, guide: Program, x: Tensor, index: Tensor, num_scouts: int) -> Tensor:
+def _look(path: Path, guide: Program, num_scouts: int) -> Tensor:
     """The same of a block of data `(B,)`, on its device."""
+    x, index = path.pair.x, path.pair.index
     latents, _ = sample_guide(guide, x, index, _DRAWS, path.layout.depth)
     drawn = path.layout.pack(latents)  # (S, B, P)
     mean, std = drawn.mean(0), drawn.std(0).clamp(min=1e-6)
     reach = _distance(drawn, mean, std).max(0).values  # (B,)
 
-    far = path.draw(x, index, max(_DRAWS, num_scouts))
-    scale, half = far.std(0).clamp(min=1e-6), far[: (num_scouts + 1) // 2]
-    pairs = torch.cat([half, 2 * far.mean(0) - half])[:num_scouts]
-    ends = _climb(path, torch.cat([pairs, drawn[:_FROM_GUIDE]]), scale, x, index)
-    heights = path.densities(ends, x, index)[1]
+    z, scale = starts(path, num_scouts)
+    ends = climb(path, torch.cat([z, drawn[:_FROM_GUIDE]]), scale)
+    heights = path.densities(ends)[1]
     heights = torch.where(heights.isnan(), -math.inf, heights)  # (K, B)
 
     high = heights > heights.max(0).values - _BELOW
     return (high & (_distance(ends, mean, std) > reach)).any(0)
 
 
-def _climb(path: Path, z: Tensor, scale: Tensor, x: Tensor, index: Tensor) -> Tensor:
+def starts(path: Path, number: int) -> tuple[Tensor, Tensor]:
+    """Draws of the prior `(K, B, P)`, half of them mirror images of the others, and its standard
+    deviations `(B, P)`.
+    """
+    far = path.draw(max(_DRAWS, number))
+    half = far[: (number + 1) // 2]
+    mirrored = torch.cat([half, 2 * far.mean(0) - half])[:number]
+    return mirrored, far.std(0).clamp(min=1e-6)
+
+
+def climb(path: Path, z: Tensor, scale: Tensor) -> Tensor:
     """Where Adam on log p(x, z) ends, from each of z `(K, B, P)`, in units of `scale` `(B, P)`."""
     first, second = torch.zeros_like(z), torch.zeros_like(z)
     for step in range(1, _STEPS + 1):
-        uphill = torch.nan_to_num(path.at(z, x, index).grad_joint * scale, posinf=0.0, neginf=0.0)
+        uphill = torch.nan_to_num(path.at(z).grad_joint * scale, posinf=0.0, neginf=0.0)
         first = torch.lerp(uphill, first, _BETAS[0])
         second = torch.lerp(uphill.square(), second, _BETAS[1])
         move = (first / (1 - _BETAS[0] ** step)) / (

@@ -40,6 +40,12 @@ def _strict(value: Any) -> Any:
     return value
 
 
+def by_row(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each place of columns of one length, tensors or lists, by name."""
+    values = [list(getattr(column, "tolist", lambda c=column: c)()) for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
+
+
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write rows with the same keys, at least one, atomically."""
     text = io.StringIO()

@@ -4,6 +4,18 @@ knows of Pyro.
 
 from pyro_vae.graphs.capturing import CaptureError, Graph, capture, compile_graph, rollback
 from pyro_vae.graphs.compiled import Compiled
+from pyro_vae.graphs.engine import Engine, Guard, check_engine
 from pyro_vae.graphs.watch import Watch
 
-__all__ = ["CaptureError", "Compiled", "Graph", "Watch", "capture", "compile_graph", "rollback"]
+__all__ = [
+    "CaptureError",
+    "Compiled",
+    "Engine",
+    "Graph",
+    "Guard",
+    "Watch",
+    "capture",
+    "check_engine",
+    "compile_graph",
+    "rollback",
+]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from pyro_vae.data import Split
-from pyro_vae.evidence.methods import log_evidence
+from pyro_vae.evidence import Importance, log_evidence
 from pyro_vae.inference.job import Job, Position
 from pyro_vae.programs.evaluation import evaluation
 from pyro_vae.programs.traces import particles
@@ -66,9 +66,8 @@ def validation_scores(job: Job, at: Position) -> dict[str, float]:
         return {}
     numbers = job.valid.numbers()
     try:
-        score = log_evidence(
-            job.model, job.guide, job.valid.x, numbers, num_particles=1, seed=job.recipe.seed
-        )
+        one = Importance(num_particles=1, seed=job.recipe.seed)
+        score = log_evidence(job.model, job.guide, job.valid.x, one, index=numbers)
     except ValueError as error:
         if _has_finite_scores(job, job.valid):
             raise  # something else is wrong

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
 from torch import nn
@@ -79,6 +80,11 @@ def evaluation(
         if seed is not None:
             torch.manual_seed(seed)
         yield
+
+
+def seed_noise(*numbers: int) -> None:
+    """Seed torch's generators from several numbers, such as a seed and the number of a block."""
+    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
 
 
 def isolated_noise(device: torch.device) -> Any:

@@ -17,19 +17,18 @@ from pyro_vae.arguments import (
     check_rows,
     check_shape,
 )
-from pyro_vae.programs.calls import called
+from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.evaluation import device_of
-from pyro_vae.programs.parts import default_index, known_numbers, some
-from pyro_vae.programs.traces import Program, guide_sites, log_joint, plate_depth, sample_guide
+from pyro_vae.programs.parts import default_index, known_numbers, takes_parts
+from pyro_vae.programs.protocols import ChecksData, HasRows, offers
 
 
 def check_data(model: Program | None, x: Tensor) -> None:
     """Ask the model whether it can score `x` `(N, *shape)`, where it has a `check_data`; else only
     refuse NaN.
     """
-    check = getattr(model, "check_data", None)
-    if check is not None:
-        check(x)
+    if offers(model, ChecksData):
+        model.check_data(x)
     elif x.is_floating_point():
         check_finite("x", x)
 
@@ -50,7 +49,7 @@ def check_inputs(
     check_data(model, x)
     x = x.to(device_of(*filter(None, (model, guide))) or x.device)
     if index is None:
-        rows = getattr(guide, "num_rows", None)
+        rows = guide.num_rows if offers(guide, HasRows) else None
         if rows not in (None, len(x)):
             raise ValueError(
                 f"index: got none for {len(x)} data, but the guide has parameters for"
@@ -126,34 +125,15 @@ def check_like(model: Program, like: Tensor) -> None:
         check_shape("like", like, (None, *shape), None if parameter is None else parameter.dtype)
 
 
-def check_sites(guide: Program, x: Tensor, index: Tensor) -> None:
-    """Raise a ValueError for a guide with auxiliary sites, such as Pyro's AutoGuides."""
-    auxiliary = [
-        s["name"]
-        for s in guide_sites(guide, *some(x, index, 2, guide))
-        if s["infer"].get("is_auxiliary")
-    ]
-    if auxiliary:
+def check_any_x(guide: Program, like: Tensor) -> None:
+    """Raise a ValueError for a guide that does not answer for data which it has not seen."""
+    called(guide, "guide")
+    rows = guide.num_rows if offers(guide, HasRows) else None
+    if rows is not None or not takes_parts(guide, like):
         raise ValueError(
-            f"guide: got auxiliary sites {auxiliary}, expected none: they hide log q(z | x) at a"
-            " given z (what can be had without it: importance sampling that is not defensive,"
-            " annealing from the prior)"
-        )
-
-
-def check_density(guide: Program, x: Tensor, index: Tensor) -> None:
-    """Raise a ValueError for a guide whose density at a given latent is unknown, or another one
-    each time it is asked.
-    """
-    check_sites(guide, x, index)
-    few, rows = some(x, index, 2, guide)
-    depth = plate_depth(guide, guide, few, rows)
-    latents, _ = sample_guide(guide, few, rows, 2, depth)
-    once, again = (log_joint(guide, latents, few, rows, depth)[0] for _ in range(2))
-    if not torch.equal(once, again):
-        raise ValueError(
-            "guide: its density at a given latent differs from run to run, as that of a"
-            " semi-amortized one does: start from the prior (start='prior'), or fit a Local guide"
+            f"guide: got a table with a row for each of {rows or len(like)} data, which says"
+            " nothing of the data that are simulated here; expected a guide that answers for any x,"
+            " such as Amortized"
         )
 
 

@@ -29,6 +29,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.evaluation import isolated_noise
+from pyro_vae.programs.protocols import HasRows, offers
 from pyro_vae.programs.sites import sample_sites
 
 Shapes = dict[str, torch.Size]
@@ -56,8 +57,9 @@ def own_numbers(x: Tensor, *guides: Any) -> Tensor | None:
 
 def known_numbers(guide: Any) -> Tensor | None:
     """The numbers of the data that a guide has rows for; None if it answers for any data."""
-    rows = getattr(guide, "num_rows", None)
-    return None if rows is None else getattr(guide, "numbers", torch.arange(rows))
+    if not offers(guide, HasRows):
+        return None
+    return getattr(guide, "numbers", torch.arange(guide.num_rows))
 
 
 def some(

@@ -7,6 +7,8 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_vae.programs.calls import Program, called
+from pyro_vae.programs.evaluation import device_of, evaluation
+from pyro_vae.programs.inputs import simulated_rows
 from pyro_vae.programs.sites import sample_sites
 from pyro_vae.programs.traces import Substitute, run_particles
 
@@ -47,6 +49,21 @@ def simulate(
     latents = {s["name"]: s["value"] for s in sites if s is not observed[0]}
     x = observed[0]["value"].movedim(-1 - observed[0]["fn"].event_dim, 0)  # the data plate first
     return latents, x.reshape(like.shape)
+
+
+def simulated(
+    model: Program, like: Tensor, index: Tensor | None, num_data: int, seed: int
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Latents, data and their numbers, as of `simulate`, by a model in evaluation state.
+
+    Args:
+        like: data of the kind that the model scores; simulated data take turns with their numbers.
+        index: of these; 0, 1, ... unless given.
+    """
+    like = like.to(device_of(model) or like.device)
+    like, index = simulated_rows(like, index, torch.arange(num_data, device=like.device))
+    with evaluation(model, device=like.device, seed=seed):
+        return *simulate(model, like, index), index
 
 
 def predict(

@@ -36,19 +36,12 @@ from pyro_vae.arguments import check_index, check_kind, check_rows, is_integer, 
 from pyro_vae.data.binarise import draw_seed
 from pyro_vae.diagnostics.reference import Reference
 from pyro_vae.evidence.weights import ess, log_mean_exp, pareto_k, resampled
-from pyro_vae.programs.checks import check_programs
-from pyro_vae.programs.evaluation import evaluation, isolated_noise
-from pyro_vae.programs.inputs import caveat_of, check_inputs, check_numbers
-from pyro_vae.programs.parts import batches
+from pyro_vae.programs.calls import Program
+from pyro_vae.programs.evaluation import isolated_noise
+from pyro_vae.programs.inputs import caveat_of, check_numbers
+from pyro_vae.programs.pair import Pair, opened
 from pyro_vae.programs.simulation import predict
-from pyro_vae.programs.traces import (
-    Particles,
-    Program,
-    guide_sites,
-    log_joint,
-    plate_depth,
-    sample_guide,
-)
+from pyro_vae.programs.traces import Particles, guide_sites
 from pyro_vae.report.arviz_data import to_arviz
 
 _ROWS = 16_384  # latents scored in one run of the model
@@ -117,17 +110,12 @@ def draws_to_arviz(
         ((3,), (1, 50, 3, 5))
     """
     check_numbers({"num_draws": (num_draws, 1), "seed": (seed, 0)})
-    x, index = check_inputs(model, guide, x, index)
-    with evaluation(model, guide, device=x.device, seed=seed):
-        check_programs(model, guide, x, index)
-        places = batches(x, index, max(1, _ROWS // num_draws), guide)
-        depth = plate_depth(model, guide, x, index)
-        noise = torch.Generator().manual_seed(
-            draw_seed(seed, "resampling")
-        )  # beside the guide's, which it leaves alone
-        parts = [
-            _draw(model, guide, x[rows], index[rows], num_draws, depth, noise) for rows in places
-        ]
+    with opened(model, guide, x, index, seed=seed) as pair:
+        x, index = pair.x, pair.index
+        # beside the guide's, which it leaves alone
+        noise = torch.Generator().manual_seed(draw_seed(seed, "resampling"))
+        places = pair.blocks(max(1, _ROWS // num_draws))
+        parts = [_draw(pair.take(rows), num_draws, noise) for rows in places]
     groups: dict[str, dict[str, Tensor]] = {}
     for group, values in parts[0].items():
         groups[group] = {
@@ -205,22 +193,13 @@ def check_axes(axes: Mapping[str, int], sites: Mapping[str, Tensor]) -> None:
         refuse("axes", axes, f"dimensions by the names of sites, out of {', '.join(sites)}")
 
 
-def _draw(
-    model: Program,
-    guide: Program,
-    x: Tensor,
-    index: Tensor,
-    num_draws: int,
-    depth: int,
-    noise: torch.Generator,
-) -> dict[str, dict[str, Tensor]]:
+def _draw(pair: Pair, num_draws: int, noise: torch.Generator) -> dict[str, dict[str, Tensor]]:
     """The groups of some data, `(S, B, ...)` each, on the CPU; log-densities in float64."""
-    plates = {
-        s["name"]: max(1, s["value"].dim() - s["fn"].event_dim)
-        for s in guide_sites(guide, x, index)
-    }
-    latents, log_guide = sample_guide(guide, x, index, num_draws, depth)
-    scores = Particles(*log_joint(model, latents, x, index, depth), log_guide)
+    plates = {}
+    for site in guide_sites(pair.guide, pair.x, pair.index):
+        plates[site["name"]] = max(1, site["value"].dim() - site["fn"].event_dim)
+    latents, log_guide = pair.sample(num_draws)
+    scores = Particles(*pair.score(latents), log_guide)
     scores = Particles(*(part.double().cpu() for part in scores))
     stats = {
         "log_weight": scores.log_weights,
@@ -228,22 +207,21 @@ def _draw(
         "log_px_given_z": scores.log_likelihood,
     }
 
+    device, depth = pair.x.device, pair.depth
+    rows = resampled(stats["log_weight"], noise).to(device)
+    each = torch.arange(len(pair), device=device)
     sites, chosen, again = {}, {}, {}
-    rows, each = (
-        resampled(stats["log_weight"], noise).to(x.device),
-        torch.arange(len(x), device=x.device),
-    )
     for name, z in latents.items():
         # (S, B, plates, *event), plates of size 1 where the site is in none
         by_datum = z.movedim(depth, 1)
         by_weight = by_datum[rows, each]
-        shape = (num_draws, len(x), *by_datum.shape[2 + depth - plates[name] :])
+        shape = (num_draws, len(pair), *by_datum.shape[2 + depth - plates[name] :])
         sites[name], chosen[name] = by_datum.reshape(shape).cpu(), by_weight.reshape(shape).cpu()
         again[name] = by_weight[:_PREDICTED].movedim(1, depth)
 
-    with isolated_noise(x.device):
+    with isolated_noise(device):
         torch.manual_seed(int(torch.randint(2**62, (), generator=noise)))
-        predicted = predict(model, again, x, index, depth)
+        predicted = predict(pair.model, again, pair.x, pair.index, depth)
     found = {"guide": sites, "guide_stats": stats, "posterior": chosen}
     return found if predicted is None else found | {"posterior_predictive": {"x": predicted.cpu()}}
 

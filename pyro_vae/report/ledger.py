@@ -13,12 +13,11 @@ from rich.table import Table
 
 from pyro_vae.diagnostics import Entry, Gap, Ledger
 from pyro_vae.files.atomic import write_atomically
-from pyro_vae.files.texts import write_csv
+from pyro_vae.files.texts import by_row, write_csv
 from pyro_vae.report.arviz_data import to_arviz, write_netcdf
 from pyro_vae.report.tables import share, with_caveat
 
 ENDS = (".csv", "_data.csv", ".nc", ".png")  # of the files of a ledger
-_SCORES = ("elbo", "elbo_error", "rate", "distortion", "log_px", "log_px_error", "ess", "pareto_k")
 _GAPS = ("inference", "approximation", "amortization")
 
 
@@ -44,7 +43,7 @@ def ledger_table(title: str, ledger: Ledger) -> Table:
         scores = [
             f"{getattr(entry.evidence, key).mean():.2f}" for key in ("elbo", "rate", "distortion")
         ]
-        gaps = ["" if gap is None else str(gap) for gap in (getattr(entry, key) for key in _GAPS)]
+        gaps = ["" if gap is None else str(gap) for gap in entry.gaps.values()]
         cost = [f"{entry.evaluations.double().mean():.0f}", f"{1000 * entry.seconds:.3g}"]
         table.add_row(name, *scores, *gaps, share(entry.evidence.share_above_threshold), *cost)
     return table
@@ -60,8 +59,8 @@ def generalisation_table(train: Ledger, test: Ledger) -> Table:
     for key in _GAPS:
         table.add_column(f"{key} gap", justify="right")
     for name, entry in test.entries.items():
-        gaps = [(getattr(train.entries[name], key), getattr(entry, key)) for key in _GAPS]
-        table.add_row(name, *(_difference(*pair) for pair in gaps))
+        pairs = zip(train.entries[name].gaps.values(), entry.gaps.values(), strict=True)
+        table.add_row(name, *(_difference(*pair) for pair in pairs))
     return table
 
 
@@ -82,9 +81,7 @@ def write_ledger(ledger: Ledger, folder: Path, name: str) -> list[Path]:
     paths = [folder / f"{name}{end}" for end in ENDS]
     caveat = {"caveat": ledger.estimate.caveat} if ledger.estimate.caveat else {}
     write_csv([row | caveat for row in ledger.rows()], paths[0])
-    write_csv(
-        [row for key, entry in ledger.entries.items() for row in _data_rows(key, entry)], paths[1]
-    )
+    write_csv(by_row(ledger.columns()), paths[1])
     write_netcdf(ledger_to_arviz(ledger), paths[2])
     save_chart(ledger, paths[3], name)
     return paths
@@ -94,7 +91,7 @@ def ledger_to_arviz(ledger: Ledger) -> Any:
     """The group `ledger` of an InferenceData (ArviZ 0.23) or DataTree (1.x), with dimensions guide
     and datum.
     """
-    columns = [_columns(entry) for entry in ledger.entries.values()]
+    columns = [entry.columns() for entry in ledger.entries.values()]
     values = {
         name: torch.stack([column[name] for column in columns]).numpy() for name in columns[0]
     }
@@ -147,27 +144,6 @@ def _bars(entry: Entry) -> list[tuple[Gap, str, str]]:
     if entry.approximation is None:
         return [(entry.inference, "inference gap", "tab:gray")]
     bars = [(entry.approximation, "approximation gap", "tab:blue")]
-    return bars + (
-        [(entry.amortization, "amortization gap", "tab:orange")]
-        if entry.amortization is not None
-        else []
-    )
-
-
-def _columns(entry: Entry) -> dict[str, torch.Tensor]:
-    """Everything that is known per datum `(N,)`; NaN for a gap that is not there."""
-    missing = torch.full_like(entry.evidence.elbo, math.nan)
-    found = {name: getattr(entry.evidence, name) for name in _SCORES}
-    for key in _GAPS:
-        gap: Gap | None = getattr(entry, key)
-        found[f"{key}_gap"] = missing if gap is None else gap.values
-        found[f"{key}_gap_error"] = missing if gap is None else gap.errors
-    return found | {"evaluations": entry.evaluations.double()}
-
-
-def _data_rows(name: str, entry: Entry) -> list[dict[str, Any]]:
-    columns = {key: values.tolist() for key, values in _columns(entry).items()}
-    return [
-        {"guide": name, "datum": number, **dict(zip(columns, values, strict=True))}
-        for number, values in enumerate(zip(*columns.values(), strict=True))
-    ]
+    if entry.amortization is not None:
+        bars.append((entry.amortization, "amortization gap", "tab:orange"))
+    return bars

@@ -43,7 +43,7 @@ SHORT = (
     "torch.nn",
 )  # where short names are sought
 PATHS = ("data", "data_root")  # settings whose dots are those of files
-PARTS = ("--model", "--guide", "--optimizer", "--schedule", "--loss")
+PARTS = ("--model", "--guide", "--optimizer", "--schedule", "--loss", "--method")
 
 MAX_CONFIG = 2**18  # bytes
 _MAX_DEPTH = 30
