@@ -226,13 +226,19 @@ def ours(work: Work) -> Side:
         work.keep_mean(
             note,
             pv.log_evidence(
-                work.model, work.guide, work.x, num_particles=work.num_particles, engine="compiled"
+                work.model,
+                work.guide,
+                work.x,
+                pv.Importance(num_particles=work.num_particles, engine="compiled"),
             ).log_px,
         )
 
     def warm() -> None:
         pv.log_evidence(
-            work.model, work.guide, work.x[:16], num_particles=work.num_particles, engine="compiled"
+            work.model,
+            work.guide,
+            work.x[:16],
+            pv.Importance(num_particles=work.num_particles, engine="compiled"),
         )
 
     return Side(run, warm=warm, note=note)

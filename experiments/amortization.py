@@ -61,7 +61,7 @@ def timed(what: Callable[[], T]) -> tuple[T, float]:
 
 def elbo(model: Any, guide: Any, x: Tensor) -> float:
     """Mean ELBO of the data, nats, by 200 draws each."""
-    return pv.log_evidence(model, guide, x, num_particles=200).elbo.mean().item()
+    return pv.log_evidence(model, guide, x, pv.Importance(num_particles=200)).elbo.mean().item()
 
 
 def optimum(guide: Any) -> Any:
@@ -165,7 +165,7 @@ def one_at_a_time(model: Any, x: Tensor, num_single: int = 20) -> dict[str, floa
         "seconds_per_datum": together / len(x),
         "seconds_per_datum_alone": seconds / num_single,
         "ratio": seconds / num_single / (together / len(x)),
-        "elbo_of_the_first": pv.log_evidence(model, guide, x, num_particles=200)
+        "elbo_of_the_first": pv.log_evidence(model, guide, x, pv.Importance(num_particles=200))
         .elbo[:num_single]
         .mean()
         .item(),

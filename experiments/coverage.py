@@ -34,7 +34,12 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import pyro_vae as pv
-from pyro_vae.evidence import Estimate, by_annealing, by_importance
+from pyro_vae.evidence import (
+    Annealed,
+    Estimate,
+    Importance,
+    log_evidence,
+)
 from pyro_vae.files.texts import write_json
 from pyro_vae.report.tables import show
 
@@ -149,13 +154,13 @@ STARTS = (
 
 def weights(case: Case, x: Tensor, size: int) -> Estimate:
     """Importance sampling by S particles."""
-    return by_importance(case.model, case.guide, x, num_particles=size)
+    return log_evidence(case.model, case.guide, x, Importance(num_particles=size))
 
 
 def chains(case: Case, x: Tensor, size: int, from_prior: bool = False) -> Estimate:
     """Annealing by T temperatures."""
-    return by_annealing(
-        case.model, x, guide=None if from_prior else case.guide, num_temperatures=size
+    return log_evidence(
+        case.model, None if from_prior else case.guide, x, Annealed(num_temperatures=size)
     )
 
 

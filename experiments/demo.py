@@ -60,7 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
         rows.append(
             (
                 name,
-                pv.log_evidence(model, guide, x, num_particles=options.num_particles).summary(),
+                pv.log_evidence(
+                    model, guide, x, pv.Importance(num_particles=options.num_particles)
+                ).summary(),
                 spent,
             )
         )

@@ -33,7 +33,6 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor
 
 import pyro_vae as pv
-from pyro_vae.diagnostics import active_units
 from pyro_vae.objectives import Bound, ScoreFunction
 from pyro_vae.runs.opening import open_run
 
@@ -109,16 +108,17 @@ def iwae(options: argparse.Namespace) -> dict[str, Any]:
         parts = open_run(folder)
         assert parts.data is not None
         x = parts.data.test.take(options.num_data or 1000).x
-        est = pv.log_evidence(parts.model, parts.guide, x, num_particles=5000)
+        est = pv.log_evidence(parts.model, parts.guide, x, pv.Importance(num_particles=5000))
         first = est.log_px if first is None else first
         gain = est.log_px - first
+        units = pv.latent_units(parts.model, parts.guide, x)
         with (Path(folder) / "metrics.csv").open() as file:
             *_, last = csv.DictReader(file)
         rows[Path(folder).name] = est.summary() | {
             "particles_in_training": getattr(parts.recipe.loss, "num_particles", 1),
             "epochs": int(last["epoch"]),
             "train_seconds": float(last["seconds"]),
-            "active_units": active_units(parts.guide, x),
+            "active_units": 0 if units is None else units.num_active,
             "gain": gain.mean().item(),
             "gain_error": gain.std().item() / len(gain) ** 0.5,
         }

@@ -20,8 +20,6 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +31,13 @@ from torch import Tensor, nn
 import pyro_vae as pv
 from pyro_vae.evidence import (
     Annealed,
+    AnnealedEstimate,
     Estimate,
-    by_annealing,
-    by_importance,
-    by_quadrature,
+    Importance,
+    Method,
+    Quadrature,
     likeness,
+    log_evidence,
     sandwich,
 )
 from pyro_vae.files.texts import write_json
@@ -91,22 +91,23 @@ def gaussian(options: argparse.Namespace) -> dict[str, Any]:
     for dim in options.dims:
         model, x = gaussian_model(dim, 20)
         guide, exact = Wide(model), model.log_px(x)
-        annealing: dict[str, Any] = {"num_temperatures": options.num_temperatures}
+        num_temperatures = options.num_temperatures
         many = x[:1].expand(options.num_seeds, -1).contiguous()
-        methods: dict[str, Callable[[Tensor], Estimate]] = {
-            "importance": partial(by_importance, model, guide),
-            "annealed from the guide": partial(by_annealing, model, guide=guide, **annealing),
-            "annealed from the prior": partial(by_annealing, model, **annealing),
+        methods: dict[str, Method[Estimate]] = {
+            "importance": Importance(),
+            "annealed from the guide": Annealed(num_temperatures),
+            "annealed from the prior": Annealed(num_temperatures, "prior"),
         }
-        for name, run in methods.items():
-            row = error(run(x), exact)
-            found = run(many)
+        for name, method in methods.items():
+            row = error(log_evidence(model, guide, x, method), exact)
+            found = log_evidence(model, guide, many, method)
             lower, upper = found.interval(0.95)
             row["coverage"] = ((lower <= exact[0]) & (exact[0] <= upper)).double().mean().item()
             row["reliable"] = found.reliable.double().mean().item()
             results[f"{name}, d={dim}"] = row
             told(f"{name}, d={dim}", row)
-        both = sandwich(model, x, num_data=options.num_simulated, **annealing)
+        prior = Annealed(num_temperatures, "prior")
+        both = sandwich(model, None, x, num_data=options.num_simulated, method=prior)
         exact = model.log_px(both.x)
         row = {
             "forward_below_exact": (exact - both.forward.log_px).mean().item(),
@@ -137,22 +138,22 @@ def flat(options: argparse.Namespace) -> dict[str, Any]:
     pv.fit(model, guide, data, epochs=options.epochs, warmup_epochs=0, keep="last", quiet=True)
     model.requires_grad_(False)
     x = data.test.take(options.num_data).x
-    grid = by_quadrature(model, x)
+    grid = log_evidence(model, None, x, Quadrature())
     local = pv.fit_local(model, pv.Local.started_at(guide, x, pv.FullRank(2)), x, num_particles=8)
     results: dict[str, Any] = {
         "quadrature": {"log_px": grid.mean, "error": grid.log_px_error.max().item()}
     }
     for name, found in {
-        "importance from the encoder": by_importance(model, guide, x),
-        "importance from the encoder, a tenth from the prior": by_importance(
-            model, guide, x, defensive=0.1
+        "importance from the encoder": log_evidence(model, guide, x, Importance()),
+        "importance from the encoder, a tenth from the prior": log_evidence(
+            model, guide, x, Importance(defensive=0.1)
         ),
-        "importance from a local full-rank guide": by_importance(model, local, x),
-        "annealed from the encoder": by_annealing(
-            model, x, guide=guide, num_temperatures=options.num_temperatures
+        "importance from a local full-rank guide": log_evidence(model, local, x, Importance()),
+        "annealed from the encoder": log_evidence(
+            model, guide, x, Annealed(num_temperatures=options.num_temperatures)
         ),
-        "annealed from the prior": by_annealing(
-            model, x, num_temperatures=options.num_temperatures
+        "annealed from the prior": log_evidence(
+            model, None, x, Annealed(start="prior", num_temperatures=options.num_temperatures)
         ),
     }.items():
         row = error(found, grid.log_px) | {"reliable": found.reliable.double().mean().item()}
@@ -181,11 +182,11 @@ def runs(options: argparse.Namespace) -> dict[str, Any]:
         }
         estimates: dict[str, Estimate] = {}
         for size in options.num_particles:
-            estimates[f"L_{size}"] = by_importance(model, guide, x, num_particles=size)
+            estimates[f"L_{size}"] = log_evidence(model, guide, x, Importance(num_particles=size))
         for start in options.start:
             from_guide = guide if start == "guide" else None
-            estimates[f"AIS from the {start}"] = by_annealing(
-                model, x, guide=from_guide, num_temperatures=options.num_temperatures
+            estimates[f"AIS from the {start}"] = log_evidence(
+                model, from_guide, x, Annealed(num_temperatures=options.num_temperatures)
             )
         first = next(iter(estimates.values()))
         for name, estimate in estimates.items():
@@ -201,11 +202,10 @@ def runs(options: argparse.Namespace) -> dict[str, Any]:
                   flush=True)  # fmt: skip
         if options.num_simulated:
             start = options.start[0]
-            both = sandwich(model, x, guide=guide if start == "guide" else None,
-                            num_data=options.num_simulated,
-                            num_temperatures=options.num_temperatures)  # fmt: skip
+            method = Annealed(options.num_temperatures, start)
+            both = sandwich(model, guide, x, num_data=options.num_simulated, method=method)
             real = estimates[f"AIS from the {start}"]
-            assert isinstance(real, Annealed)
+            assert isinstance(real, AnnealedEstimate)
             alike = likeness(model, guide, x, both, real)
             found["sandwich"] = {
                 "gap": both.gap,
@@ -218,7 +218,7 @@ def runs(options: argparse.Namespace) -> dict[str, Any]:
                 "seconds": both.forward.seconds + both.reverse.seconds,
             }
             print(
-                f"{folder}: sandwich {both.gap:.3f} +- {both.gap_error:.3f} nats; {alike}",
+                f"{folder}: sandwich {both.gap:.3f} +- {both.gap_error:.3f} nats; {alike.verdict}",
                 flush=True,
             )
         results[Path(folder).name] = found
@@ -231,8 +231,8 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     parts = open_run(options.run[0])
     assert parts.data is not None
     model, x = parts.model.requires_grad_(False), parts.data.test.take(options.num_data).x
-    setting = {"num_temperatures": options.num_temperatures}
-    batched = by_annealing(model, x, engine="compiled", **setting)
+    method = Annealed(options.num_temperatures, "prior", engine="compiled")
+    batched = log_evidence(model, None, x, method)
     alone, count = 0.0, 0
     for row in x[:2].split(1):
         single = one_chain(model, row, options.num_temperatures, batched)
@@ -247,7 +247,9 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
-def one_chain(model: Any, x: Tensor, num_temperatures: int, like: Annealed) -> tuple[float, int]:
+def one_chain(
+    model: Any, x: Tensor, num_temperatures: int, like: AnnealedEstimate
+) -> tuple[float, int]:
     """Plain annealing of one chain of one datum, as one would write it: seconds and evaluations."""
     started, z = time.monotonic(), torch.randn(1, model.latent_dim)
     count, step = 0, 0.05
@@ -262,7 +264,7 @@ def one_chain(model: Any, x: Tensor, num_temperatures: int, like: Annealed) -> t
         beta, momentum, start = number / num_temperatures, torch.randn_like(z), z
         log_f, slope = gradient(z, beta)
         before = log_f - momentum.square().sum() / 2
-        for _ in range(like.setting.num_leapfrog):
+        for _ in range(like.plan.num_leapfrog):
             momentum = momentum + step / 2 * slope
             z = z + step * momentum
             log_f, slope = gradient(z, beta)

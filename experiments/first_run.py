@@ -102,7 +102,9 @@ def run(
             "epochs": 0,
             "seconds": 0.0,
         }
-    test = pv.log_evidence(model, guide, data.test.x, num_particles=64, engine="pyro").summary()
+    test = pv.log_evidence(
+        model, guide, data.test.x, pv.Importance(num_particles=64, engine="pyro")
+    ).summary()
     units = pv.latent_units(model, guide, data.test.x)
     assert units is not None and found.units is not None
     return {

@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
         names = ("amortized", "semi-amortized", *CLASSICAL)
         guides = swap_guides(model, guide, part.x, names, num_particles=options.draws) | others
         ledger = ledgers[split] = pv.gap_ledger(
-            model, guides, part.x, num_particles=options.num_particles
+            model, guides, part.x, method=pv.Importance(num_particles=options.num_particles)
         )
         show(ledger_table(f"{split}: {len(part)} data, {part.fingerprint}", ledger))
         facts = {

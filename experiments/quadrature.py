@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
         with torch.no_grad():
             mass, divergence = judge(before, joint, grid, log_cell)
-        est = pv.log_evidence(model, before, x, num_particles=options.num_particles)
+        est = pv.log_evidence(model, before, x, pv.Importance(num_particles=options.num_particles))
         off = (divergence - (log_px - est.elbo)).abs()
         elbo = log_px - divergence
         row = {

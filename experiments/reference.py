@@ -22,7 +22,6 @@ from rich.table import Table
 from torch import Tensor
 
 import pyro_vae as pv
-from pyro_vae.diagnostics import unit_variances
 from pyro_vae.report.tables import show
 from pyro_vae.runs.opening import open_run
 from pyro_vae.swap import swap_guides
@@ -62,7 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
     assert parts.data is not None
     model, guide = parts.model.requires_grad_(False), parts.guide
     x = parts.data.test.take(options.num_data).x
-    active = unit_variances(guide, parts.data.test.x[:1000]) > 0.01
+    units = pv.latent_units(model, guide, parts.data.test.x[:1000])
+    assert units is not None
+    active = units.variances > 0.01
     active |= ~active.any()  # all of them where none is
     sizes = {name: getattr(options, name) for name in ("num_chains", "num_samples", "num_warmup")}
     reference = pv.reference_posterior(model, x, **sizes)

@@ -98,7 +98,7 @@ def run(
     }
     pv.fit(model, guide, data, loss=loss, seed=seed, **options)  # type: ignore[arg-type]
     seconds = time.monotonic() - started
-    test = pv.log_evidence(model, guide, data.test.x, num_particles=50, seed=seed)
+    test = pv.log_evidence(model, guide, data.test.x, pv.Importance(num_particles=50, seed=seed))
     kept = {
         "elbo",
         "elbo_error",

@@ -81,7 +81,7 @@ def judged(
     """What each of the three says: True where the guide is flagged."""
     torch.manual_seed(seed)
     x = model.sample(20) + model.log_sigma.exp() * torch.randn(20, 20).double()
-    weights = pv.log_evidence(model, guide, x, num_particles=2500, seed=seed)
+    weights = pv.log_evidence(model, guide, x, pv.Importance(num_particles=2500, seed=seed))
     ranks = check_calibration(model, guide, x, num_simulations=num_simulations, seed=seed)
     held, deviation = ranks.coverage([0.95])
     return {

@@ -550,15 +550,17 @@ CASES = [
     ),
     Case(
         "num_particles 0",
-        "evidence run --num_particles 0",
+        "evidence run --method.num_particles 0",
         "num_particles: got 0, expected a positive integer",
     ),
     Case(
-        "max_bytes 0", "evidence run --max_bytes 0", "max_bytes: got 0, expected a positive integer"
+        "max_bytes 0",
+        "evidence run --method.max_bytes 0",
+        "max_bytes: got 0, expected a positive integer",
     ),
     Case(
         "negative seed of the particles",
-        "evidence run --seed -1 --num_particles 2",
+        "evidence run --method.seed -1 --method.num_particles 2",
         "seed: got -1, expected",
     ),
     Case("more data than the split has", "evidence run --num_data 301", "num_data: got"),
@@ -583,7 +585,7 @@ CASES = [
     Case("a picture without a format", "sample run --out picture", "out: cannot write picture"),
     Case(
         "a JSON that cannot be written",
-        "evidence run --num_particles 2 --out taken/x.json",
+        "evidence run --method.num_particles 2 --out taken/x.json",
         "out: cannot make",
         text("taken", ""),
     ),
@@ -600,38 +602,38 @@ CASES = [
     ),
     Case(
         "exact log p(x) of a model that has none",
-        "evidence run --method exact",
+        "evidence run --method Exact",
         "VAE has no method `log_px`",
     ),
     Case(
         "quadrature over three latents",
-        "evidence run --method quadrature",
+        "evidence run --method Quadrature",
         "got 3 latent values per datum",
     ),
     Case("a method that does not exist", "evidence run --method magic", "method"),
     Case(
         "one temperature",
-        "evidence run --method annealed --num_temperatures 1",
+        "evidence run --method Annealed --method.num_temperatures 1",
         "num_temperatures: got 1, expected",
     ),
     Case(
         "one chain",
-        "evidence run --method annealed --num_chains 1",
+        "evidence run --method Annealed --method.num_chains 1",
         "num_chains: got 1, expected an integer >= 2",
     ),
     Case(
         "no time at all",
-        "evidence run --method annealed --budget 0",
+        "evidence run --method Annealed --method.budget 0",
         "budget: got 0.0, expected a number of seconds",
     ),
     Case(
         "an error of zero",
-        "evidence run --target_error 0",
+        "evidence run --method.target_error 0",
         "target_error: got 0.0, expected a positive number",
     ),
     Case(
         "all particles from the prior",
-        "evidence run --defensive 1",
+        "evidence run --method.defensive 1",
         "defensive: got 1.0, expected a share",
     ),
     Case(
@@ -815,7 +817,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path: Pat
     tensors = [value for part in ("model", "guide") for value in state["weights"][part].values()]
     assert tensors and all(torch.isfinite(value).all() for value in tensors)
     assert not (tmp_path / "new" / WEIGHTS).exists()
-    assert call("evidence new --num_particles 2", tmp_path)[0] == 0
+    assert call("evidence new --method.num_particles 2", tmp_path)[0] == 0
 
 
 def test_a_loss_that_is_not_finite_at_once_promises_no_checkpoint_that_is_not_there(

@@ -164,7 +164,7 @@ def settings(folder: Path) -> dict:
 
 
 def evidence(folder: Path, options: str = "") -> dict[str, float]:
-    assert call(f"evidence {folder} --num_particles 30 {options}") == 0
+    assert call(f"evidence {folder} --method.num_particles 30 {options}") == 0
     facts = json.loads((folder / "evidence.json").read_text())
     del facts["seconds"]
     return facts
@@ -347,10 +347,10 @@ def test_every_table_says_that_grey_pixels_have_no_likelihood(
     )
     told = capsys.readouterr()
     assert said in told.out
-    few = "--num_data 20 --num_particles 100"
+    few, own = "--num_data 20 --num_particles 100", "--num_data 20 --method.num_particles 100"
     commands = {
-        f"evidence a {few}": "evidence.json",
-        f"evidence a {few} --method best --num_temperatures 20": "evidence.json",
+        f"evidence a {own}": "evidence.json",
+        f"evidence a --method Best {own} --method.num_temperatures 20": "evidence.json",
         f"diagnose a {few} --num_simulations 40 --num_draws 9": "diagnosis.json",
         f"compare a {few} --guides amortized --split test": "ledger/test.csv",
         "info a": "evidence.json",
@@ -514,7 +514,7 @@ def test_compare_works_on_a_guide_that_is_not_amortized_by_a_family(
 
 
 @pytest.mark.parametrize(
-    "command", ["evidence run --num_particles 5", "sample run", "reconstruct run"]
+    "command", ["evidence run --method.num_particles 5", "sample run", "reconstruct run"]
 )
 def test_out_makes_its_folder(command: str, run: Path) -> None:
     name = "made/here.json" if command.startswith("evidence") else "made/here.png"
@@ -525,18 +525,26 @@ def test_out_makes_its_folder(command: str, run: Path) -> None:
 # evidence by other methods, diagnose, export
 
 
-@pytest.mark.parametrize("method", ["annealed", "quadrature", "best", "importance"])
+METHODS = {
+    "Importance": "--method.num_particles 2000 --method.seed 1",
+    "Annealed": "--method.num_temperatures 60 --method.seed 1",
+    "Laplace": "--method.num_particles 2000 --method.seed 1",
+    "Quadrature": "",
+    "Best": "--method.num_particles 2000 --method.num_temperatures 60 --method.seed 1",
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_evidence_by_every_method_agrees(method: str, capsys: pytest.CaptureFixture[str]) -> None:
     run = train("flat", "--model.latent_dim 2")
-    options = "--num_data 4 --num_particles 2000 --num_temperatures 60 --seed 1"
-    assert call(f"evidence {run} --method {method} {options}") == 0
+    assert call(f"evidence {run} --method {method} --num_data 4 {METHODS[method]}") == 0
     found = json.loads((run / "evidence.json").read_text())
     with (run / "evidence.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["datum"]) for row in rows] == [0, 1, 2, 3]
     assert sum(float(row["log_px"]) for row in rows) / 4 == pytest.approx(found["log_px"])
     assert all(float(row["lower"]) <= float(row["upper"]) for row in rows)
-    assert call(f"evidence {run} --method quadrature --num_data 4 --out {run}/exact.json") == 0
+    assert call(f"evidence {run} --method Quadrature --num_data 4 --out {run}/exact.json") == 0
     exact = json.loads((run / "exact.json").read_text())
     assert abs(found["log_px"] - exact["log_px"]) < 5 * found["log_px_monte_carlo_error"] + 1e-3
     out = capsys.readouterr().out
@@ -546,7 +554,7 @@ def test_evidence_by_every_method_agrees(method: str, capsys: pytest.CaptureFixt
 def test_a_method_that_does_not_apply_is_one_line(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(f"evidence {run} --method exact") == 2
+    assert call(f"evidence {run} --method Exact") == 2
     assert "VAE has no method `log_px`" in capsys.readouterr().err
     assert not (run / "evidence.json").exists()
 
@@ -679,9 +687,8 @@ OPTIONS = {
     " --schedule --loss --beta --warmup_epochs --clip_norm --patience --seed --folder --device"
     " --quiet --trust",
     "resume": "run --epochs --device --quiet --data_root --trust",
-    "evidence": "run --method --split --num_data --num_particles --defensive --target_error --start"
-    " --num_temperatures --num_chains --num_leapfrog --budget --seed --max_bytes --out --device"
-    " --trust",
+    "evidence": "run --method --split --num_data --method.num_particles --method.defensive"
+    " --method.target_error --method.budget --method.seed --method.max_bytes --out --device --trust",
     "diagnose": "run --guides --split --num_data --num_particles --num_simulations --num_draws"
     " --num_sandwich --num_nuts --num_temperatures --seed --out --device --trust",
     "export": "run --split --num_data --num_draws --seed --out --device --trust",
@@ -725,7 +732,7 @@ def test_photographs_are_dequantised_under_a_gaussian(capsys: pytest.CaptureFixt
     )
     assert kept["model"]["init_args"]["latent_dim"] == 9
     assert kept["model"]["init_args"]["likelihood"]["class_path"] == "pyro_vae.Gaussian"
-    assert call("evidence grey --num_particles 30") == 0
+    assert call("evidence grey --method.num_particles 30") == 0
     found = json.loads((Path("grey") / "evidence.json").read_text())
     expected = 8 - found["log_px"] / (20 * math.log(2))
     assert found["log_px_bits_per_dim"] == pytest.approx(expected)
@@ -793,7 +800,7 @@ def test_a_collapse_is_a_line_and_is_repeated(capsys: pytest.CaptureFixture[str]
     )
     assert err.count("\n") == 1
     for command in (
-        "evidence a --num_particles 30",
+        "evidence a --method.num_particles 30",
         "info a",
         "compare a --guides amortized --num_data 5",
     ):
@@ -812,8 +819,9 @@ def test_the_verdict_on_a_dead_latent_says_so_first(capsys: pytest.CaptureFixtur
         "the latent is NOT used, 0 of 4 units active; ",
     )
     capsys.readouterr()
-    for method in ("importance", "best"):
-        assert call(f"evidence a --num_data 9 --num_particles 100 --method {method}") == 0
+    for method in ("Importance", "Best"):
+        options = f"--method {method} --method.num_particles 100"
+        assert call(f"evidence a --num_data 9 {options}") == 0
         said = json.loads((folder / "evidence.json").read_text())["verdict"]
         assert said.startswith(unused) and said in capsys.readouterr().out.splitlines()
     assert call("compare a --guides amortized --split test --num_data 5 --num_particles 30") == 0
@@ -843,7 +851,7 @@ def test_the_verdict_counts_the_units_that_are_used(
         rf"the latent is used(, 4|, 4| in part, {said['active_units']}) of 4 units active; ",
         said["verdict"],
     )
-    assert call(f"evidence {run} --num_data 1 --num_particles 30") == 0
+    assert call(f"evidence {run} --num_data 1 --method.num_particles 30") == 0
     assert (
         "whether the latent is used is not to be told from one datum; " in capsys.readouterr().out
     )

@@ -66,7 +66,7 @@ ROWS = torch.arange(12)
 SPLIT = pv.Split("train", BINARY, "none")
 SET = pv.Dataset("some", SPLIT, None, SPLIT)
 REFERENCE = pv.reference_posterior(MODEL, X[:3], num_chains=2, num_samples=8, num_warmup=8)
-WEIGHED = pv.log_evidence(MODEL, EXACT, X, num_particles=60)
+WEIGHED = pv.log_evidence(MODEL, EXACT, X, pv.Importance(num_particles=60))
 RANKS = pv.check_calibration(MODEL, EXACT, X, num_simulations=40, num_draws=9)
 DOUBLE, WHOLE = X.double(), torch.randint(0, 2, (12, 4))
 

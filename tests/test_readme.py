@@ -66,4 +66,4 @@ def test_add_a_guide() -> None:
     guide = names["HeavyTailedGuide"]((6,), 2)  # type: ignore[operator]
     model, x = pv.VAE((6,), 2, (8,)), torch.zeros(20, 6)
     pv.fit(model, guide, x, epochs=1, quiet=True)
-    assert pv.log_evidence(model, guide, x, num_particles=10).log_px.isfinite().all()
+    assert pv.log_evidence(model, guide, x, pv.Importance(num_particles=10)).log_px.isfinite().all()

@@ -44,9 +44,8 @@ def test_a_program_of_one_s_own_is_trained_on_numbers_and_measured(x: torch.Tens
     # of the exact posterior
     assert pyro.param("slope").item() == pytest.approx(1 / VARIANCE, abs=0.15)
     truth = dist.Normal(0.0, math.sqrt(VARIANCE)).log_prob(x)
-    for method in ("importance", "annealed", "quadrature", "best"):
-        options = {"num_temperatures": 100} if method == "annealed" else {}
-        found = pv.log_evidence(model, guide, x[:20], method=method, **options)  # type: ignore[call-overload]
+    for method in (pv.Importance(), pv.Annealed(100), pv.Quadrature(), pv.Best(), pv.Laplace()):
+        found = pv.log_evidence(model, guide, x[:20], method)
         error = found.log_px_error.square().sum().sqrt().item() + 1e-4
         assert abs((found.log_px - truth[:20]).sum().item()) < 5 * error, (
             method,
@@ -55,8 +54,10 @@ def test_a_program_of_one_s_own_is_trained_on_numbers_and_measured(x: torch.Tens
         )
     assert pv.latent_units(model, guide, x).num_active == 1  # type: ignore[union-attr]
     assert draws_to_arviz(model, guide, x[:4])["posterior_predictive"]["x"].shape == (1, 100, 4)
-    assert pv.check_calibration(model, guide, x, num_simulations=60, num_draws=9).verdict()
-    assert pv.gap_ledger(model, {"mine": guide}, x[:5], num_particles=50).log_px.shape == (5,)
+    assert pv.check_calibration(model, guide, x, num_simulations=60, num_draws=9).verdict
+    assert pv.gap_ledger(
+        model, {"mine": guide}, x[:5], method=pv.Importance(num_particles=50)
+    ).log_px.shape == (5,)
 
 
 @pytest.mark.parametrize("kind", ["real", "binary"])

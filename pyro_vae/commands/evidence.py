@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -14,7 +14,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pyro_vae.commands.options import add_data, choose, look_at_latent, run_parser
-from pyro_vae.evidence import Estimate, ImportanceEstimate, Method, log_evidence
+from pyro_vae.evidence import (
+    Annealed,
+    Best,
+    Estimate,
+    Importance,
+    ImportanceEstimate,
+    Laplace,
+    Method,
+    Quadrature,
+    log_evidence,
+)
 from pyro_vae.files.atomic import check_replaceable, staged
 from pyro_vae.files.folders import making
 from pyro_vae.files.texts import write_json
@@ -44,6 +54,8 @@ def parser(trust: Sequence[str]) -> OneLineParser:
         "--out", type=str | None, default=None, help="JSON file instead of RUN/evidence.json"
     )
     made.set_defaults({"method": {"class_path": "pyro_vae.Importance"}})
+    methods = (Importance, Annealed, Laplace, Quadrature, Best)
+    made.nested = [f"--method.{option.name}" for known in methods for option in fields(known)]
     return made
 
 
@@ -94,7 +106,8 @@ def _evidence(options: Namespace, parts: Parts, out: Path) -> None:
 
     title = f"{options.run}: {len(split)} {options.split} data"
     if isinstance(estimate, ImportanceEstimate):
-        rows = [(type(parts.guide).__name__, summary, estimate.seconds)]
+        proposal = type(parts.guide if method.uses_guide else method).__name__
+        rows = [(proposal, summary, estimate.seconds)]
         show(evidence_table(f"{title}, {estimate.evaluations:.0f} particles", rows))
     print(f"{title}: log p(x) {interval_text(estimate)}")
     print(verdict)

@@ -126,6 +126,7 @@ def sandwich(
         ValueError: what `Annealed` and `simulate` raise, or a guide with parameters per datum.
 
     Example:
+        >>> import torch
         >>> from pyro_vae import LinearGaussian
         >>> quick, like = Annealed(num_temperatures=20), torch.zeros(1, 5)
         >>> sandwich(LinearGaussian(5, 2), None, like, num_data=4, method=quick).gaps.shape

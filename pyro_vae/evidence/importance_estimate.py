@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -50,6 +50,7 @@ class ImportanceEstimate(Estimate):
         blind: whether such particles cannot vouch: a scout, or the prior's own draws, have found
             what the guide misses, or a latent is discrete.
         num_particles: S, the fewest of any datum.
+        proposal: what drew them; "importance" stands for the guide.
     """
 
     smoothed: Tensor
@@ -66,12 +67,13 @@ class ImportanceEstimate(Estimate):
     unseen: Tensor
     blind: Tensor
     num_particles: int
+    proposal: str = field(default="importance", kw_only=True)
 
     @property
     def method(self) -> str:
         """Such as `importance(S=5000)`, or `importance(S=1000 or more)` where some had more."""
         more = " or more" * (self.evaluations > self.num_particles)
-        return f"importance(S={self.num_particles}{more})"
+        return f"{self.proposal}(S={self.num_particles}{more})"
 
     @property
     def reliable(self) -> Tensor:

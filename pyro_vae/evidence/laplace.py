@@ -87,6 +87,7 @@ class Laplace(Method[ImportanceEstimate]):
             **found,  # type: ignore[arg-type]
             blind=torch.cat(blind),
             num_particles=self.num_particles,
+            proposal="Laplace",
             evaluations=self.num_particles,
             seconds=time.monotonic() - started,
             seed=self.seed,

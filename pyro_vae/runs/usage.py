@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
 from typing import Any, NoReturn
 
@@ -39,6 +39,7 @@ _NOISE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"[Ee]xpected a (?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])\.?", _expected),
     (r"NestedArg\(key='(.*?)', val=(.*?)\)", r"\1=\2"),
     (r"Namespace\(class_path='[^']*', init_args=Namespace\((.*?)\)\)", r"\1"),
+    (r"Problem with given class_path '[^']*': ", ""),
     (r"^\s*-\s*", ""),
     (
         r"Expected a dot import path string: ([\w.]+)",
@@ -56,7 +57,13 @@ class UsageError(ValueError):
 
 
 class OneLineParser(ArgumentParser):
-    """A parser whose errors are a `UsageError` of one line."""
+    """A parser whose errors are a `UsageError` of one line.
+
+    Attributes:
+        nested: options of the classes that may be named, for who forgets where they belong.
+    """
+
+    nested: Sequence[str] = ()
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # a parser inside of another, which tells the whole
@@ -64,12 +71,8 @@ class OneLineParser(ArgumentParser):
         raise UsageError(explain(message, self._option_strings())) from ex
 
     def _option_strings(self) -> list[str]:
-        return [
-            option
-            for action in self._actions
-            for option in action.option_strings
-            if option.startswith("--")
-        ]
+        own = [option for action in self._actions for option in action.option_strings]
+        return [option for option in own if option.startswith("--")] + list(self.nested)
 
 
 def explain(message: str, options: Iterable[str] = ()) -> str:
@@ -102,7 +105,9 @@ def _unknown(words: list[str], options: list[str]) -> str:
     names = [word.split("=")[0] for word in words if word.startswith("-")]
     if not names:
         return f"got more arguments than the command takes: {' '.join(words)}"
-    return f"unknown option {', '.join(names)}{_did_you_mean(names[0], options)}"
+    inner = [name for name in options if name.rpartition(".")[2] == names[0].lstrip("-")]
+    near = f": did you mean {inner[0]}?" if inner else _did_you_mean(names[0], options)
+    return f"unknown option {', '.join(names)}{near}"
 
 
 def _path(text: str) -> tuple[str, str]:
@@ -120,6 +125,9 @@ def _near_names(text: str) -> str:
     refused = re.search(r"Option '([\w.]+)' is not accepted.*?class_path='([\w.]+)'", text)
     if refused:
         return _did_you_mean(refused[1], _arguments(refused[2]))
+    given = re.search(r"given class_path '([\w.]+)': Option '([\w.]+)' is not accepted", text)
+    if given:
+        return _did_you_mean(given[2], _arguments(given[1]))
     missing = re.search(r"module '([\w.]+)' has no attribute '(\w+)'", text)
     if missing:
         return _did_you_mean(missing[2], dir(sys.modules.get(missing[1], pyro_vae)))

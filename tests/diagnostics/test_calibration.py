@@ -87,7 +87,7 @@ def test_a_wrong_guide_is_flagged_and_told(
     model = linear_gaussian()
     found = check_calibration(model, distorted(model, **change), LIKE, num_simulations=300)
     assert not found.calibrated and set(flagged) <= set(found.flagged), found.p_values
-    verdict = found.verdict()
+    verdict = found.verdict
     assert verdict.startswith("miscalibrated: ") and verdict.endswith(f": the guide is {cause}"), (
         verdict
     )
@@ -102,7 +102,7 @@ def test_the_prior_passes_on_its_units_and_fails_on_what_looks_at_x() -> None:
         found.p_values["log_likelihood"] < 1e-6
         and min(found.p_values[f"latent[{i}]"] for i in (0, 1)) > 0.01
     )
-    assert found.verdict().endswith("(p < 1e-4): the guide ignores x, or a part of it")
+    assert found.verdict.endswith("(p < 1e-4): the guide ignores x, or a part of it")
 
 
 def test_coverage_is_that_of_the_closed_form() -> None:
@@ -191,7 +191,7 @@ def test_a_quantity_is_flagged_where_its_ecdf_leaves_the_band() -> None:
     )
     with pytest.raises(ValueError, match=r"level: got 1\.0"):
         found.band(1.0)
-    assert "more of 200: the guide is biased (too high) in" in found.verdict()
+    assert "more of 200: the guide is biased (too high) in" in found.verdict
 
 
 def two_site_model(x: torch.Tensor, index: Any = None) -> None:
@@ -234,7 +234,7 @@ def test_several_sites_and_an_inner_plate(dtype: torch.dtype) -> None:
     assert "b[1]" in wrong.flagged and not {"a[0]", "b[0]", "b[2]"} & set(wrong.flagged), (
         wrong.p_values
     )
-    assert wrong.verdict().endswith("the guide is too narrow in 1 of 4 units")
+    assert wrong.verdict.endswith("the guide is too narrow in 1 of 4 units")
 
 
 def test_discrete_quantities_tie_and_stay_uniform() -> None:
@@ -309,7 +309,7 @@ def test_the_verdict_of_a_right_guide() -> None:
     model = linear_gaussian().double()
     found = check_calibration(model, ExactGuide(model), LIKE.double(), num_simulations=200)
     assert (
-        found.verdict()
+        found.verdict
         == "calibrated: no deviation of 5 quantities at the 5% level (200 simulations)"
     )
     assert found.calibrated and not found.flagged

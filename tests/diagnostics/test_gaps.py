@@ -22,7 +22,7 @@ from pyro_vae import (
     gap_ledger,
 )
 from pyro_vae.diagnostics.gaps import Gap, Ledger
-from pyro_vae.evidence import by_annealing
+from pyro_vae.evidence import Annealed, Importance, log_evidence
 
 NUM = 40
 
@@ -46,7 +46,7 @@ def made() -> tuple[LinearGaussian, torch.Tensor, Ledger]:
         "classical": fit_local(model, Local(MeanField(2), NUM).double(), x, num_particles=10),
         "full": fit_local(model, Local(FullRank(2), NUM).double(), x, num_particles=10),
     }
-    return model, x, gap_ledger(model, guides, x, num_particles=4000)
+    return model, x, gap_ledger(model, guides, x, method=Importance(num_particles=4000))
 
 
 def test_gaps_are_those_of_the_closed_form(
@@ -140,7 +140,9 @@ def test_the_error_knows_that_both_numbers_share_their_draws(
     model, x = small
     guides = {"wide": Wide(model, 1.5)}
     gaps = [
-        gap_ledger(model, guides, x, num_particles=100, seed=seed).entries["wide"].inference
+        gap_ledger(model, guides, x, method=Importance(num_particles=100, seed=seed))
+        .entries["wide"]
+        .inference
         for seed in range(100)
     ]
     spread = torch.tensor([gap.mean for gap in gaps]).std().item()
@@ -155,7 +157,8 @@ def test_the_best_of_many_guides_stays_a_lower_bound(
     kinds = ((1.4, 0.0), (1.5, 0.1), (1.6, 0.0), (1.5, -0.1), (1.45, 0.05), (1.55, 0.0))
     guides = {f"{width} {shift}": Wide(model, width, shift) for width, shift in kinds}
     above = [
-        gap_ledger(model, guides, x, num_particles=40, seed=2 * s).log_px - model.log_px(x)
+        gap_ledger(model, guides, x, method=Importance(num_particles=40, seed=2 * s)).log_px
+        - model.log_px(x)
         for s in range(50)
     ]
     means = torch.stack(above).mean(1)
@@ -168,12 +171,16 @@ def test_an_annealed_estimate_is_taken_unless_it_is_lower(
 ) -> None:
     model, x, _ = made
     guides = {"classical": fit_local(model, Local(MeanField(2), NUM).double(), x, num_steps=50)}
-    chains = by_annealing(model, x, num_temperatures=100)
-    ledger = gap_ledger(model, guides, x, num_particles=50, estimates={"chains": chains})
+    chains = log_evidence(model, None, x, Annealed(start="prior", num_temperatures=100))
+    ledger = gap_ledger(
+        model, guides, x, estimates={"chains": chains}, method=Importance(num_particles=50)
+    )
     assert ledger.estimator == "chains" and torch.equal(ledger.log_px, chains.log_px)
     low = replace(chains, log_px=chains.log_px - 1)
     assert (
-        gap_ledger(model, guides, x, num_particles=50, estimates={"chains": low}).estimator
+        gap_ledger(
+            model, guides, x, estimates={"chains": low}, method=Importance(num_particles=50)
+        ).estimator
         == "classical"
     )
     entry = ledger.entries["classical"]
@@ -183,8 +190,8 @@ def test_an_annealed_estimate_is_taken_unless_it_is_lower(
             model,
             {"amortized": ExactGuide(model)},
             x[:3],
-            num_particles=50,
             estimates={"chains": chains},
+            method=Importance(num_particles=50),
         )
 
 

@@ -29,6 +29,7 @@ from pyro_vae import (
 )
 from pyro_vae.diagnostics import CollapseWarning
 from pyro_vae.diagnostics.collapse import find_collapse, warn_unused
+from pyro_vae.evidence import Importance
 
 
 def linear() -> tuple[LinearGaussian, torch.Tensor]:
@@ -54,7 +55,7 @@ def test_rates_of_independent_units_sum_to_the_rate() -> None:
     model, x = linear()
     guide = Amortized(MeanField(3), MLP(6, (8,)))
     units = latent_units(model, guide, x)
-    score = log_evidence(model, guide, x, num_particles=400)
+    score = log_evidence(model, guide, x, Importance(num_particles=400))
     error = (score.rate.std() / 500**0.5 / 10).item()
     assert (
         units is not None and abs(units.rates.sum().item() - score.rate.mean().item()) < 5 * error
@@ -210,3 +211,40 @@ def test_the_noise_of_a_parent_is_no_activity() -> None:
         guide.bottom_head.bias.zero_()
     units = latent_units(model, guide, (torch.rand(1000, 6) < 0.5).float())
     assert units is not None and units.num_active == 0, units.variances
+
+
+def test_variances_of_a_known_encoder() -> None:
+    model, guide = LinearGaussian(3, 3), Amortized(MeanField(3), MLP(3, ()))
+    with torch.no_grad():
+        guide.head.weight.zero_()
+        guide.head.weight[0, 0], guide.head.weight[1, 1] = 1.0, 0.05
+    x = torch.randn(5000, 3)
+    units = latent_units(model, guide, x)
+    assert units is not None and units.num_active == 1
+    expected = torch.stack([x[:, 0].var(), x[:, 1].var() * 0.05**2, torch.tensor(0.0)])
+    torch.testing.assert_close(units.variances.float(), expected)
+
+
+def test_batches_make_no_difference() -> None:
+    model, guide = LinearGaussian(3, 2), Amortized(MeanField(2), MLP(3, (4,)))
+    x = torch.randn(50, 3)
+    whole, parts = (latent_units(model, guide, x, batch_size=size) for size in (4096, 7))
+    assert whole is not None and parts is not None
+    torch.testing.assert_close(parts.variances, whole.variances)
+
+
+def test_units_of_an_inner_plate() -> None:
+    def plated(x: torch.Tensor, index: Any = None) -> Any:
+        with pyro.plate("rows", len(x), dim=-1), pyro.plate("columns", 3, dim=-2):
+            return pyro.sample("z", dist.Normal(100 * torch.arange(3.0)[:, None] + x[:, 0], 1.0))
+
+    def model(x: torch.Tensor, index: Any = None) -> None:
+        with pyro.plate("rows", len(x), dim=-1):
+            with pyro.plate("columns", 3, dim=-2):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("obs", dist.Normal(z.sum(-2)[..., None], 1.0).to_event(1), obs=x)
+
+    x = torch.randn(40, 1)
+    units = latent_units(model, plated, x)
+    assert units is not None and units.names == ("z[0]", "z[1]", "z[2]")
+    torch.testing.assert_close(units.variances.float(), x[:, 0].var().expand(3), rtol=1e-3, atol=0)

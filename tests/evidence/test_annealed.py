@@ -24,14 +24,21 @@ from pyro_vae import (
     Local,
     MeanField,
     SemiAmortized,
-    log_evidence,
 )
-from pyro_vae.evidence import by_annealing, by_quadrature, likeness, rate_distortion_curve, sandwich
-from pyro_vae.evidence.chains import Setting, place, schedule
+from pyro_vae.evidence import (
+    Annealed,
+    Importance,
+    Quadrature,
+    likeness,
+    log_evidence,
+    rate_distortion_curve,
+    sandwich,
+)
+from pyro_vae.evidence.chains import Plan, place, schedule
 from pyro_vae.evidence.estimate import standard_error
 from pyro_vae.evidence.hmc import adapted, transition
 from pyro_vae.evidence.path import Path
-from pyro_vae.programs.evaluation import evaluation
+from pyro_vae.programs.pair import opened
 from pyro_vae.programs.simulation import simulate
 from pyro_vae.programs.traces import log_joint, plate_depth, prior, sample_guide
 
@@ -72,7 +79,7 @@ def test_the_schedule_is_even_at_neither_end_and_can_be_read_backwards() -> None
 @pytest.mark.parametrize("start", ["prior", "guide"])
 def test_within_its_errors_of_the_exact_value(start: str) -> None:
     model, x = make()
-    est = log_evidence(model, Mean(model), x, method="annealed", start=start, num_temperatures=150)
+    est = log_evidence(model, Mean(model), x, Annealed(start=start, num_temperatures=150))
     z = (est.log_px + est.log_px_error**2 / 2 - model.log_px(x)) / est.log_px_error
     assert z.abs().max() < 5 and abs(z.mean()) < 5 / len(z) ** 0.5, z
     assert (est.log_px - model.log_px(x)).abs().max() < 0.5
@@ -84,8 +91,8 @@ def test_within_its_errors_of_the_exact_value(start: str) -> None:
 def test_a_good_guide_saves_temperatures() -> None:
     model, x = make(4)
     errors = [
-        by_annealing(model, x, guide=guide, num_temperatures=50).log_px_error.mean()
-        for guide in (None, Mean(model))
+        log_evidence(model, Mean(model), x, Annealed(50, start)).log_px_error.mean()
+        for start in ("prior", "guide")
     ]
     assert errors[1] < errors[0] / 2
 
@@ -93,7 +100,11 @@ def test_a_good_guide_saves_temperatures() -> None:
 def test_forward_is_below_and_reverse_above() -> None:
     model, _ = make(8)
     found = sandwich(
-        model, torch.zeros(1, 11).double(), num_data=100, num_temperatures=10, num_chains=4
+        model,
+        None,
+        torch.zeros(1, 11).double(),
+        num_data=100,
+        method=Annealed(num_temperatures=10, num_chains=4),
     )
     exact = model.log_px(found.x)
     for difference in (exact - found.forward.log_px, found.reverse.log_px - exact):
@@ -105,14 +116,20 @@ def test_forward_is_below_and_reverse_above() -> None:
         and not found.forward.upper
     )
     more = sandwich(
-        model, torch.zeros(1, 11).double(), num_data=100, num_temperatures=100, num_chains=4
+        model,
+        None,
+        torch.zeros(1, 11).double(),
+        num_data=100,
+        method=Annealed(num_temperatures=100, num_chains=4),
     )
     assert abs(more.gap) < found.gap / 3
 
 
 def test_a_reverse_run_has_an_upper_end_only_and_it_holds() -> None:
     model, _ = make(4)
-    found = sandwich(model, torch.zeros(1, 7).double(), num_data=100, num_temperatures=30)
+    found = sandwich(
+        model, None, torch.zeros(1, 7).double(), num_data=100, method=Annealed(num_temperatures=30)
+    )
     lower, upper = found.reverse.interval(0.9)
     assert torch.isinf(lower).all() and (model.log_px(found.x) <= upper).double().mean() > 0.9
     torch.testing.assert_close(
@@ -123,7 +140,7 @@ def test_a_reverse_run_has_an_upper_end_only_and_it_holds() -> None:
 
 def test_few_chains_have_no_error_to_be_believed() -> None:
     model, x = make(8, 20)
-    est = by_annealing(model, x, num_temperatures=3, num_chains=4)
+    est = log_evidence(model, None, x, Annealed(start="prior", num_temperatures=3, num_chains=4))
     assert est.reliable.double().mean() < 0.5
 
 
@@ -131,23 +148,20 @@ def test_a_guide_whose_density_is_noise_cannot_be_a_start() -> None:
     model, x = make(2, 4)
     semi = SemiAmortized(Amortized(MeanField(2), MLP(5, ())).double(), model, num_steps=2)
     with pytest.raises(ValueError, match="differs from run to run"):
-        by_annealing(model, x, guide=semi, num_temperatures=5)
+        log_evidence(model, semi, x, Annealed(num_temperatures=5))
     auto = AutoNormal(model)
     auto(x)
     with pytest.raises(ValueError, match="auxiliary sites"):
-        by_annealing(model, x, guide=auto, num_temperatures=5)
+        log_evidence(model, auto, x, Annealed(num_temperatures=5))
 
 
 def test_real_data_are_set_beside_the_simulated() -> None:
     model, x = make(2, 60)
-    found = sandwich(model, x, num_data=60, num_temperatures=10)
-    own = by_annealing(model, x, num_temperatures=10)
+    found = sandwich(model, None, x, num_data=60, method=Annealed(num_temperatures=10))
+    own = log_evidence(model, None, x, Annealed(start="prior", num_temperatures=10))
     alike = likeness(model, Mean(model), x, found, own)
-    assert (
-        alike.alike
-        and alike.distances.keys() == {"elbo", "rate", "acceptance"}
-        and str(alike).startswith("alike: real")
-    )
+    assert alike.alike and alike.verdict.startswith("alike: real")
+    assert alike.distances.keys() == {"elbo", "rate", "acceptance"}
     other = likeness(model, Mean(model), 5 * x, found)
     assert not other.alike and other.distances["elbo"] < -0.5
 
@@ -155,18 +169,17 @@ def test_real_data_are_set_beside_the_simulated() -> None:
 def test_a_transition_leaves_the_tempered_density_as_it_is() -> None:
     model, x = make(2, 3)
     beta = 0.3
-    index = torch.arange(3)
-    path = Path(model, None, x, index)
     precision = torch.eye(2).double() + beta * model.loading.T @ model.loading / 0.49
     exact = dist.MultivariateNormal(
         torch.linalg.solve(precision, beta * (x - model.mean) @ model.loading / 0.49, left=False),
         precision_matrix=precision,
     )
-    with evaluation(model, seed=1):
-        point = path.at(exact.sample((4000,)).detach(), x, index)
+    with opened(model, None, x, seed=1) as pair:
+        path = Path(pair)
+        point = path.at(exact.sample((4000,)).detach())
         scale, step = torch.ones(3, 2).double(), torch.full((3,), 0.5).double()
         for _ in range(3):
-            point, chance = transition(path, point, beta, step, scale, 5, x, index)
+            point, chance = transition(path, point, beta, step, scale, 5)
     assert 0.5 < chance.mean() < 0.999
     error = exact.stddev / 4000**0.5
     assert ((point.z.mean(0) - exact.mean).abs() < 5 * error).all()
@@ -189,7 +202,7 @@ def test_each_datum_has_a_step_size_of_its_own() -> None:
             return z
 
     x = torch.tensor([[1.0, 0.3, -0.2], [-1.0, 0.3, -0.2]])
-    est = by_annealing(Uneven(3, 2), x, num_temperatures=200)
+    est = log_evidence(Uneven(3, 2), None, x, Annealed(start="prior", num_temperatures=200))
     variance = torch.tensor([[1 + 0.02**2], [2.0]])
     truth = dist.Normal(torch.zeros(2), variance.sqrt()).log_prob(x[:, 1:]).sum(1)
     assert (est.acceptance > 0.5).all()
@@ -213,9 +226,9 @@ def test_several_sites_and_an_inner_plate() -> None:
     x = torch.tensor([[0.4, -0.3, 0.9], [1.5, 1.0, 2.0]])
     covariance = torch.ones(3, 3) + (0.25 + 0.09) * torch.eye(3)
     truth = dist.MultivariateNormal(torch.zeros(3), covariance).log_prob(x)
-    est = by_annealing(model, x, num_temperatures=100)
+    est = log_evidence(model, None, x, Annealed(start="prior", num_temperatures=100))
     assert ((est.log_px - truth).abs() < 5 * est.log_px_error).all(), (est.log_px, truth)
-    found = sandwich(model, x, num_data=20, num_temperatures=100)
+    found = sandwich(model, None, x, num_data=20, method=Annealed(num_temperatures=100))
     exact = dist.MultivariateNormal(torch.zeros(3), covariance).log_prob(found.x)
     z = (found.reverse.log_px - exact) / found.reverse.log_px_error
     assert z.abs().max() < 6 and abs(found.gap) < 0.2
@@ -230,14 +243,15 @@ def test_packing_follows_the_densities() -> None:
                 pyro.sample("y", dist.Normal(a.sum(-1) + b.sum(-1), 0.3), obs=x.T)
 
     x, index = torch.randn(5, 3), torch.arange(5)
-    path = Path(model, None, x, index)
+    with opened(model, None, x) as pair:
+        path = Path(pair)
     depth = plate_depth(model, prior(model), x)
     latents, _ = sample_guide(prior(model), x, index, 7, depth)
     z = path.layout.pack(latents)
     assert z.shape == (7, 5, 14) and path.size == 14
     torch.testing.assert_close(path.layout.unpack(z)["b"], latents["b"])
     joint = sum(log_joint(model, latents, x, index, depth))
-    torch.testing.assert_close(path.densities(z, x, index)[1], joint)
+    torch.testing.assert_close(path.densities(z)[1], joint)
     one, simulated = simulate(model, x)
     again = path.layout.unpack(path.layout.pack_one(one))
     assert (
@@ -252,8 +266,8 @@ def test_a_hierarchical_model_by_annealing_and_by_importance() -> None:
     model = HierarchicalVAE((6,), 2, 3, (8,), (8,))
     guide = HierarchicalGuide((6,), 2, 3, (8,), (8,))
     x = torch.bernoulli(model.sample(6))
-    chains = by_annealing(model, x, num_temperatures=100)
-    weights = log_evidence(model, guide, x, num_particles=20_000)
+    chains = log_evidence(model, None, x, Annealed(start="prior", num_temperatures=100))
+    weights = log_evidence(model, guide, x, Importance(num_particles=20_000))
     error = (chains.log_px_error**2 + weights.log_px_error**2).sqrt()
     assert ((chains.log_px - weights.log_px).abs() < 5 * error + 0.01).all(), (
         chains.log_px,
@@ -266,7 +280,9 @@ def test_both_engines_agree() -> None:
     model = VAE((6,), 2, (8,))
     x = torch.bernoulli(model.sample(5))
     found = [
-        by_annealing(model, x, num_temperatures=5, num_chains=3, engine=engine)  # type: ignore[arg-type]
+        log_evidence(
+            model, None, x, Annealed(start="prior", num_temperatures=5, num_chains=3, engine=engine)
+        )  # type: ignore[arg-type]
         for engine in ("pyro", "compiled")
     ]
     torch.testing.assert_close(found[0].log_px, found[1].log_px, atol=1e-3, rtol=0)
@@ -276,7 +292,9 @@ def test_blocks_do_not_change_what_is_estimated(monkeypatch: pytest.MonkeyPatch)
     model, x = make(2, 7)
     monkeypatch.setattr("pyro_vae.evidence.annealed._ROWS", 48)  # three data at once
     done: list[int] = []
-    est = by_annealing(model, x, num_temperatures=100, progress=done.append)
+    est = log_evidence(
+        model, None, x, Annealed(start="prior", num_temperatures=100), progress=done.append
+    )
     assert done == [3, 3, 1] and est.log_px.shape == (7,)
     z = (est.log_px - model.log_px(x)) / est.log_px_error
     assert z.abs().max() < 5
@@ -285,23 +303,35 @@ def test_blocks_do_not_change_what_is_estimated(monkeypatch: pytest.MonkeyPatch)
 def test_seeded_and_the_caller_s_state_is_untouched() -> None:
     model, x = make(2, 3)
     state = torch.get_rng_state()
-    first = by_annealing(model, x, num_temperatures=5, seed=3)
+    first = log_evidence(model, None, x, Annealed(start="prior", num_temperatures=5, seed=3))
     assert torch.equal(torch.get_rng_state(), state) and model.training
-    assert torch.equal(by_annealing(model, x, num_temperatures=5, seed=3).log_px, first.log_px)
-    assert not torch.equal(by_annealing(model, x, num_temperatures=5, seed=4).log_px, first.log_px)
+    assert torch.equal(
+        log_evidence(model, None, x, Annealed(start="prior", num_temperatures=5, seed=3)).log_px,
+        first.log_px,
+    )
+    assert not torch.equal(
+        log_evidence(model, None, x, Annealed(start="prior", num_temperatures=5, seed=4)).log_px,
+        first.log_px,
+    )
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
 
 
 def test_a_budget_cuts_the_temperatures() -> None:
     model, x = make(2, 3)
-    est = by_annealing(model, x, num_temperatures=100_000, budget=1.5)
-    assert 10 <= est.setting.num_temperatures < 100_000 and est.seconds < 15
-    assert by_annealing(model, x, num_temperatures=20, budget=1e6).setting == Setting(20, 16, 5)
+    est = log_evidence(
+        model, None, x, Annealed(start="prior", num_temperatures=100_000, budget=1.5)
+    )
+    assert 10 <= est.plan.num_temperatures < 100_000 and est.seconds < 15
+    assert log_evidence(
+        model, None, x, Annealed(start="prior", num_temperatures=20, budget=1e6)
+    ).plan == Plan(20, 16, 5)
 
 
 def test_the_rate_distortion_curve_in_closed_form() -> None:
     model, x = make(2, 10)
-    curve = rate_distortion_curve(model, x, num_points=5, num_temperatures=400, num_chains=32)
+    curve = rate_distortion_curve(
+        model, x, num_points=5, method=Annealed(start="prior", num_temperatures=400, num_chains=32)
+    )
     assert curve.beta[-1] == 1 and curve.rate.shape == (5, 10)
     noise = 0.49
     for beta, rate, distortion in zip(curve.beta, curve.rate, curve.distortion, strict=True):
@@ -319,8 +349,9 @@ def test_the_rate_distortion_curve_in_closed_form() -> None:
         cost = squared / (2 * noise) + 2.5 * torch.log(torch.tensor(2 * torch.pi * noise))
         assert abs((rate - truth).mean()) < 0.1 + 0.05 * truth.mean(), (beta, rate, truth)
         assert abs((distortion - cost).mean()) < 0.1 + 0.05 * cost.mean(), (beta, distortion, cost)
-    torch.testing.assert_close((curve.rate + curve.distortion)[-1], -by_annealing(
-        model, x, num_temperatures=400, num_chains=32).log_px)  # fmt: skip
+    method = Annealed(400, "prior", num_chains=32)
+    log_px = log_evidence(model, None, x, method).log_px
+    torch.testing.assert_close((curve.rate + curve.distortion)[-1], -log_px)
 
 
 def positive(x: torch.Tensor, index: Any = None) -> None:
@@ -344,13 +375,13 @@ def positive(x: torch.Tensor, index: Any = None) -> None:
     ],
 )
 def test_bad_input(change: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {
-        "model": LinearGaussian(5, 2),
-        "x": torch.zeros(2, 5),
-        "num_temperatures": 5,
-    } | change
+    given = {"model": LinearGaussian(5, 2), "x": torch.zeros(2, 5), "guide": None}
+    options = {"num_temperatures": 5} | {k: v for k, v in change.items() if k not in given}
+    options |= {} if "guide" in change else {"start": "prior"}
     with pytest.raises(ValueError, match=message):
-        by_annealing(**arguments)
+        log_evidence(
+            **given | {k: v for k, v in change.items() if k in given}, method=Annealed(**options)
+        )
 
 
 def test_simulated_data_come_with_rows_in_every_run() -> None:
@@ -363,24 +394,26 @@ def test_simulated_data_come_with_rows_in_every_run() -> None:
             z = pyro.sample("z", dist.Normal(0.0, 1.0).expand([1]).to_event(1))
             pyro.sample("obs", dist.Normal(z + offsets[index][:, None], 1.0).to_event(1), obs=x)
 
-    options = {"num_temperatures": 10, "num_chains": 4, "engine": "pyro"}
-    found = sandwich(model, torch.zeros(3, 1), num_data=7, **options)  # type: ignore[arg-type]
+    method = Annealed(10, num_chains=4, engine="pyro")
+    found = sandwich(model, None, torch.zeros(3, 1), num_data=7, method=method)  # type: ignore[arg-type]
     assert found.index.tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert max(seen) == 2
     exact = dist.Normal(offsets[found.index], 2**0.5).log_prob(found.x[:, 0])
     assert (found.forward.log_px - exact).abs().max() < 3
 
-    other = sandwich(model, torch.zeros(2, 1), torch.tensor([3, 0]), num_data=4, **options)  # type: ignore[arg-type]
+    other = sandwich(
+        model, None, torch.zeros(2, 1), torch.tensor([3, 0]), num_data=4, method=method
+    )  # type: ignore[arg-type]
     assert other.index.tolist() == [3, 0, 3, 0]
     assert (other.x[[0, 2]] > 30).all() and (other.x[[1, 3]] < 10).all()
     with pytest.raises(
         ValueError, match=r"index: got torch.int64 \(3,\), expected integers of shape \(2,\)"
     ):
-        sandwich(model, torch.zeros(2, 1), torch.arange(3), num_data=4, **options)  # type: ignore[arg-type]
+        sandwich(model, None, torch.zeros(2, 1), torch.arange(3), num_data=4, method=method)  # type: ignore[arg-type]
 
 
 def test_a_table_cannot_answer_for_simulated_data() -> None:
     model, x = make(2, 3)
-    with pytest.raises(ValueError, match="data it has not seen"):
-        sandwich(model, x, guide=Local(MeanField(2), 3).double())
-    assert (by_quadrature(model, x).log_px - model.log_px(x)).abs().max() < 1e-10
+    with pytest.raises(ValueError, match="answers for any x"):
+        sandwich(model, Local(MeanField(2), 3).double(), x)
+    assert (log_evidence(model, None, x, Quadrature()).log_px - model.log_px(x)).abs().max() < 1e-10

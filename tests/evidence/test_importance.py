@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pyro_vae import MLP, VAE, Amortized, ExactGuide, LinearGaussian, Local, MeanField, log_evidence
-from pyro_vae.evidence import importance
+from pyro_vae.evidence import Importance, importance
 from pyro_vae.evidence.estimate import standard_error
 
 
@@ -28,7 +28,7 @@ def near_posterior(model: LinearGaussian, x: torch.Tensor, width: float) -> Loca
 def test_exact_guide_is_exact_in_every_field() -> None:
     model = LinearGaussian(8, 3).double()
     x = torch.randn(9, 8, dtype=torch.double)
-    est = log_evidence(model, ExactGuide(model), x, num_particles=100)
+    est = log_evidence(model, ExactGuide(model), x, Importance(num_particles=100))
     torch.testing.assert_close(est.log_px, model.log_px(x), atol=1e-10, rtol=0)
     torch.testing.assert_close(est.elbo, model.log_px(x), atol=1e-10, rtol=0)
     torch.testing.assert_close(est.ess, torch.full((9,), 100.0, dtype=torch.double))
@@ -37,7 +37,7 @@ def test_exact_guide_is_exact_in_every_field() -> None:
 
 
 def test_elbo_is_minus_rate_and_distortion() -> None:
-    est = log_evidence(*make(), num_particles=50)
+    est = log_evidence(*make(), Importance(num_particles=50))
     torch.testing.assert_close(est.elbo, -(est.rate + est.distortion))
 
 
@@ -47,9 +47,11 @@ def test_result_does_not_depend_on_the_byte_budget(
 ) -> None:
     monkeypatch.setattr(importance, "_ROWS", 1000)  # several noise blocks, with an uneven last one
     model, guide, x = make(21)
-    whole = log_evidence(model, guide, x, num_particles=num_particles, max_bytes=2**30)
+    whole = log_evidence(model, guide, x, Importance(num_particles=num_particles, max_bytes=2**30))
     for budget in (1, 10_000, 77_777):
-        part = log_evidence(model, guide, x, num_particles=num_particles, max_bytes=budget)
+        part = log_evidence(
+            model, guide, x, Importance(num_particles=num_particles, max_bytes=budget)
+        )
         torch.testing.assert_close(part.log_px, whole.log_px, atol=2e-5, rtol=1e-6)
         torch.testing.assert_close(part.pareto_k, whole.pareto_k, atol=1e-2, rtol=0, equal_nan=True)
 
@@ -64,7 +66,9 @@ def test_memory_is_bounded_by_the_budget() -> None:
     model.decoder.register_forward_hook(lambda module, inputs, out: rows.append(out.numel() * 4))
     for num_particles, budget in ((1000, 2**20), (1, 2**12)):
         rows.clear()
-        log_evidence(model, guide, x, num_particles=num_particles, num_scouts=0, max_bytes=budget)
+        log_evidence(
+            model, guide, x, Importance(num_particles=num_particles, num_scouts=0, max_bytes=budget)
+        )
         # the first runs are the checks, on a few data
         assert max(rows[3:]) * 4 <= budget, max(rows)
         assert len(rows) > 10
@@ -73,25 +77,27 @@ def test_memory_is_bounded_by_the_budget() -> None:
 def test_seeded_and_the_caller_s_noise_is_untouched() -> None:
     model, guide, x = make()
     state = torch.get_rng_state()
-    first = log_evidence(model, guide, x, num_particles=20, seed=3)
+    first = log_evidence(model, guide, x, Importance(num_particles=20, seed=3))
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(99)
-    assert torch.equal(log_evidence(model, guide, x, num_particles=20, seed=3).log_px, first.log_px)
+    assert torch.equal(
+        log_evidence(model, guide, x, Importance(num_particles=20, seed=3)).log_px, first.log_px
+    )
     assert not torch.equal(
-        log_evidence(model, guide, x, num_particles=20, seed=4).log_px, first.log_px
+        log_evidence(model, guide, x, Importance(num_particles=20, seed=4)).log_px, first.log_px
     )
 
 
 def test_no_two_data_share_noise() -> None:
     model, guide, _ = make()
     x = torch.zeros(200, 8)  # the same datum: the same noise would give the same estimate
-    est = log_evidence(model, guide, x, num_particles=300)
+    est = log_evidence(model, guide, x, Importance(num_particles=300))
     assert len(est.log_px.unique()) == 200
 
 
 def test_bounds_rise_with_the_number_of_particles() -> None:
     model, guide, x = make(400)
-    estimates = [log_evidence(model, guide, x, num_particles=s) for s in (1, 10, 100)]
+    estimates = [log_evidence(model, guide, x, Importance(num_particles=s)) for s in (1, 10, 100)]
     values = [
         estimates[0].elbo,
         *(e.log_px for e in estimates[1:]),
@@ -109,7 +115,8 @@ def test_bias_falls_like_one_over_s() -> None:
     gaps = []
     for s in (20, 80):
         seeds = [
-            log_evidence(model, guide, x, num_particles=s, seed=seed).log_px for seed in range(20)
+            log_evidence(model, guide, x, Importance(num_particles=s, seed=seed)).log_px
+            for seed in range(20)
         ]
         gap = model.log_px(x) - torch.stack(seeds)
         gaps.append((gap.mean().item(), (gap.mean(1).std() / math.sqrt(20)).item()))
@@ -121,8 +128,10 @@ def test_a_local_guide_s_rows_follow_the_index() -> None:
     model, _, x = make(40)
     guide = near_posterior(model, x, 1.0)
     rows = torch.tensor([33, 4, 17])
-    own = log_evidence(model, guide, x[rows], rows, num_particles=2000)
-    wrong = log_evidence(model, guide, x[rows], torch.arange(3), num_particles=2000)
+    own = log_evidence(model, guide, x[rows], Importance(num_particles=2000), index=rows)
+    wrong = log_evidence(
+        model, guide, x[rows], Importance(num_particles=2000), index=torch.arange(3)
+    )
     assert ((own.log_px - model.log_px(x[rows])).abs() < 5 * own.log_px_error + 1e-3).all()
     assert (own.elbo > wrong.elbo).all()
 
@@ -133,9 +142,9 @@ def test_rows_are_never_guessed_for_other_data() -> None:
     with pytest.raises(
         ValueError, match="got none for 3 data, but the guide has parameters for 40"
     ):
-        log_evidence(model, guide, x[:3], num_particles=5)
+        log_evidence(model, guide, x[:3], Importance(num_particles=5))
     with pytest.raises(ValueError, match="got rows 5 to 40, expected 0 to 40 - 1"):
-        log_evidence(model, guide, x[:2], torch.tensor([5, 40]), num_particles=5)
+        log_evidence(model, guide, x[:2], Importance(num_particles=5), index=torch.tensor([5, 40]))
 
 
 def test_dropout_is_off_during_evaluation_and_on_again_after() -> None:
@@ -143,14 +152,16 @@ def test_dropout_is_off_during_evaluation_and_on_again_after() -> None:
     guide = Amortized(MeanField(3), MLP(8, (20,)))
     guide.encoder.layers.append(torch.nn.Dropout(0.5))
     guide.train()
-    first = log_evidence(model, guide, x, num_particles=1, seed=1)
+    first = log_evidence(model, guide, x, Importance(num_particles=1, seed=1))
     assert guide.training
     guide.eval()
-    assert torch.equal(first.elbo, log_evidence(model, guide, x, num_particles=1, seed=1).elbo)
+    assert torch.equal(
+        first.elbo, log_evidence(model, guide, x, Importance(num_particles=1, seed=1)).elbo
+    )
 
 
 def test_summary_is_means_with_errors() -> None:
-    est = log_evidence(*make(), num_particles=30)
+    est = log_evidence(*make(), Importance(num_particles=30))
     summary = est.summary()
     assert summary["log_px"] == est.mean == pytest.approx(est.log_px.sum().item() / 30)
     assert (
@@ -166,7 +177,7 @@ def test_summary_is_means_with_errors() -> None:
 
 def test_one_particle_and_one_datum_have_unknown_errors() -> None:
     model, guide, x = make(1)
-    est = log_evidence(model, guide, x, num_particles=1)
+    est = log_evidence(model, guide, x, Importance(num_particles=1))
     assert (
         est.log_px_error.isnan().all()
         and est.elbo_error.isnan().all()
@@ -177,7 +188,7 @@ def test_one_particle_and_one_datum_have_unknown_errors() -> None:
 
 def test_progress_counts_the_data() -> None:
     seen: list[int] = []
-    log_evidence(*make(), num_particles=1000, progress=seen.append)
+    log_evidence(*make(), Importance(num_particles=1000), progress=seen.append)
     assert sum(seen) == 30 and len(seen) == 2
 
 
@@ -199,6 +210,8 @@ def test_progress_counts_the_data() -> None:
 )
 def test_bad_input(change: dict[str, object], message: str) -> None:
     model, guide, x = make(3)
-    arguments: dict[str, object] = {"x": x, "num_particles": 5} | change
+    given = {"x": x, "index": None}
+    options = {"num_particles": 5} | {k: v for k, v in change.items() if k not in given}
+    given |= {k: v for k, v in change.items() if k in given}  # type: ignore[dict-item]
     with pytest.raises(ValueError, match=message):
-        log_evidence(model, guide, **arguments)  # type: ignore[arg-type]
+        log_evidence(model, guide, method=Importance(**options), **given)  # type: ignore[arg-type]

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from pyro_vae import LinearGaussian
-from pyro_vae.evidence import Annealed, by_annealing
-from pyro_vae.evidence.chains import Setting
+from pyro_vae.evidence import Annealed, AnnealedEstimate, log_evidence
+from pyro_vae.evidence.chains import Plan
 from pyro_vae.evidence.lognormal import normal_error
 from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
 
 
-def chains(log_w: Tensor) -> Annealed:
+def chains(log_w: Tensor) -> AnnealedEstimate:
     num = log_w.shape[1]
-    return Annealed(
+    return AnnealedEstimate(
         log_mean_exp(log_w),
         torch.maximum(log_mean_exp_error(log_w), normal_error(log_w)),
         1.0,
@@ -26,7 +26,7 @@ def chains(log_w: Tensor) -> Annealed:
         0,
         log_weights=log_w,
         acceptance=torch.ones(num),
-        setting=Setting(100, len(log_w), 5),
+        plan=Plan(100, len(log_w), 5),
         start="prior",
         upper=False,
         blind=torch.zeros(num, dtype=torch.bool),
@@ -81,7 +81,7 @@ def test_chains_that_spread_too_far_close_no_interval() -> None:
 def test_few_temperatures_from_the_prior(dim: int, num_temperatures: int) -> None:
     model = LinearGaussian(dim + 5, dim, sigma=0.7).double().requires_grad_(False)
     x = (model.sample(1) + 0.7 * torch.randn(1, dim + 5).double()).repeat(100, 1)
-    found = by_annealing(model, x, num_temperatures=num_temperatures)
+    found = log_evidence(model, None, x, Annealed(start="prior", num_temperatures=num_temperatures))
     lower, upper = found.interval()
     closed = upper.isfinite()
     held = ((lower <= model.log_px(x)) & (model.log_px(x) <= upper))[closed]

@@ -19,6 +19,7 @@ from pyro_vae import (
     fit_local,
     log_evidence,
 )
+from pyro_vae.evidence import Importance
 
 FAMILIES: dict[str, Family] = {
     "mean-field": MeanField(2),
@@ -62,7 +63,7 @@ def elbos(problem: tuple[VAE, Tensor, Tensor, Tensor, float]) -> dict[str, Tenso
         found[name] = (q * (joint - log_q)).sum(0)
         divergence = (q * (log_q - (joint - log_px))).sum(0)
         torch.testing.assert_close(divergence, log_px - found[name], atol=0.02, rtol=0)
-        est = log_evidence(model, guide, x, num_particles=20_000)
+        est = log_evidence(model, guide, x, Importance(num_particles=20_000))
         assert ((est.elbo - found[name]).abs() < 5 * est.elbo_error + 1e-3).all(), name
         assert ((est.log_px - log_px).abs() < 5 * est.log_px_error + 1e-3).all(), name
     return found

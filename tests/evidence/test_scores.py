@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae import MLP, VAE, Amortized, Bernoulli, LinearGaussian, Local, MeanField, log_evidence
-from pyro_vae.evidence import importance, scores
+from pyro_vae.evidence import Importance, importance
 from pyro_vae.graphs import Compiled
 from pyro_vae.programs.naming import unique_name
 
@@ -45,9 +45,7 @@ def test_compiled_equals_pyro(
             model,
             guide,
             x,
-            num_particles=num_particles,
-            engine=engine,  # type: ignore[arg-type]
-            max_bytes=max_bytes,
+            Importance(num_particles=num_particles, engine=engine, max_bytes=max_bytes),
         )
         for engine in ("compiled", "pyro")
     )
@@ -60,11 +58,17 @@ def test_compiled_equals_pyro(
 
 def test_through_the_compiler() -> None:
     model, guide, x = make(20)
-    a, b = (log_evidence(model, guide, x, num_particles=50, engine=e) for e in ("compiled", "pyro"))  # type: ignore[arg-type]
+    a, b = (
+        log_evidence(model, guide, x, Importance(num_particles=50, engine=e))
+        for e in ("compiled", "pyro")
+    )  # type: ignore[arg-type]
     torch.testing.assert_close(a.log_px, b.log_px, rtol=1e-5, atol=1e-5)
     with torch.no_grad():
         model.decoder.head.bias.add_(1)  # the graph that is kept reads the weights as they are now
-    c, d = (log_evidence(model, guide, x, num_particles=50, engine=e) for e in ("compiled", "pyro"))  # type: ignore[arg-type]
+    c, d = (
+        log_evidence(model, guide, x, Importance(num_particles=50, engine=e))
+        for e in ("compiled", "pyro")
+    )  # type: ignore[arg-type]
     torch.testing.assert_close(c.log_px, d.log_px, rtol=1e-5, atol=1e-5)
     assert (c.log_px - a.log_px).abs().max() > 0.1
 
@@ -77,7 +81,7 @@ def test_local_guides_read_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.nn.init.normal_(guide.table)
     index = torch.tensor([31, 2, 7])
     a, b = (
-        log_evidence(model, guide, x, index, num_particles=50, engine=e)  # type: ignore[arg-type]
+        log_evidence(model, guide, x, Importance(num_particles=50, engine=e), index=index)  # type: ignore[arg-type]
         for e in ("compiled", "pyro")
     )
     torch.testing.assert_close(a.log_px, b.log_px, rtol=1e-5, atol=1e-5)
@@ -85,8 +89,10 @@ def test_local_guides_read_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bfloat16_is_biased_and_asked_for_by_name() -> None:
     model, guide, x = make(20)
-    exact = log_evidence(model, guide, x, num_particles=50, engine="pyro")
-    half = log_evidence(model, guide, x, num_particles=50, engine="pyro", precision="bfloat16")
+    exact = log_evidence(model, guide, x, Importance(num_particles=50, engine="pyro"))
+    half = log_evidence(
+        model, guide, x, Importance(num_particles=50, engine="pyro", precision="bfloat16")
+    )
     gap = (half.log_px - exact.log_px).abs()
     assert 1e-4 < gap.max() < 0.5
 
@@ -107,13 +113,13 @@ def test_what_cannot_be_compiled_runs_by_pyro_with_a_warning(
 ) -> None:
     _, guide, x = make(20)
     with pytest.raises(ValueError, match="cannot be compiled: it looks at the value"):
-        log_evidence(Branch(), guide, x, num_particles=50, engine="compiled")
-    monkeypatch.setattr(scores, "_WORTH_IT", 1)
+        log_evidence(Branch(), guide, x, Importance(num_particles=50, engine="compiled"))
+    monkeypatch.setattr("pyro_vae.graphs.engine.WORTH_IT", 1)
     model = Branch()
     with pytest.warns(UserWarning, match="Pyro runs them: it looks at the value") as caught:
-        a = log_evidence(model, guide, x, num_particles=50)
+        a = log_evidence(model, guide, x, Importance(num_particles=50))
     assert len(caught) == 1
-    b = log_evidence(model, guide, x, num_particles=50, engine="pyro")
+    b = log_evidence(model, guide, x, Importance(num_particles=50, engine="pyro"))
     torch.testing.assert_close(a.log_px, b.log_px, rtol=1e-5, atol=1e-5)
 
 
@@ -123,7 +129,7 @@ def test_what_cannot_be_compiled_runs_by_pyro_with_a_warning(
 )
 def test_bad_arguments(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        log_evidence(*make(3), **change)  # type: ignore[arg-type]
+        log_evidence(*make(3), Importance(**change))  # type: ignore[arg-type]
 
 
 def test_grey_values_are_scored_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +139,7 @@ def test_grey_values_are_scored_too(monkeypatch: pytest.MonkeyPatch) -> None:
     _, guide, x = make(4)
     model = VAE(SHAPE, DIM, (8,), Bernoulli(grey=True))
     a, b = (
-        log_evidence(model, guide, x * 0.4, num_particles=9, engine=e)  # type: ignore[arg-type]
+        log_evidence(model, guide, x * 0.4, Importance(num_particles=9, engine=e))  # type: ignore[arg-type]
         for e in ("compiled", "pyro")
     )
     torch.testing.assert_close(a.log_px, b.log_px, rtol=1e-5, atol=1e-5)

@@ -13,11 +13,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_vae import LinearGaussian, log_evidence
-from pyro_vae.evidence import by_annealing, by_importance, by_quadrature
+from pyro_vae import LinearGaussian
+from pyro_vae.evidence import (
+    Annealed,
+    Best,
+    Importance,
+    Quadrature,
+    log_evidence,
+)
 from pyro_vae.evidence.scouts import unreached
 from pyro_vae.evidence.tails import FEWEST
-from pyro_vae.programs.evaluation import evaluation
+from pyro_vae.programs.pair import opened
 from pyro_vae.programs.traces import prior
 
 
@@ -53,8 +59,8 @@ def test_closed_intervals_hold_the_truth(
     width: float, shift: float, least: float, most: float
 ) -> None:
     model, x = linear_gaussian(4, 400)
-    found = by_importance(
-        model, Distorted(model, width, shift), x, num_particles=1000, num_scouts=1
+    found = log_evidence(
+        model, Distorted(model, width, shift), x, Importance(num_particles=1000, num_scouts=1)
     )
     lower, upper = found.interval()
     exact, closed = model.log_px(x), upper.isfinite()
@@ -67,7 +73,9 @@ def test_closed_intervals_hold_the_truth(
 def test_an_exact_guide_has_an_interval_of_rounding_and_it_holds() -> None:
     model, x = linear_gaussian(3, 50)
     for dtype in (torch.float, torch.double):
-        found = by_importance(model.to(dtype), Distorted(model), x.to(dtype), num_particles=5000)
+        found = log_evidence(
+            model.to(dtype), Distorted(model), x.to(dtype), Importance(num_particles=5000)
+        )
         lower, upper = found.interval()
         exact = LinearGaussian(8, 3, sigma=0.7).double().log_px(x.to(dtype).double())
         assert ((lower <= exact) & (exact <= upper)).all()
@@ -77,13 +85,13 @@ def test_an_exact_guide_has_an_interval_of_rounding_and_it_holds() -> None:
 def test_too_few_particles_close_no_interval() -> None:
     model, x = linear_gaussian(2, 5)
     assert (
-        by_importance(model, Distorted(model, 1.2), x, num_particles=2 * FEWEST - 1)
+        log_evidence(model, Distorted(model, 1.2), x, Importance(num_particles=2 * FEWEST - 1))
         .interval()[1]
         .isposinf()
         .all()
     )
     assert (
-        by_importance(model, Distorted(model, 1.2), x, num_particles=1000)
+        log_evidence(model, Distorted(model, 1.2), x, Importance(num_particles=1000))
         .interval()[1]
         .isfinite()
         .all()
@@ -92,9 +100,11 @@ def test_too_few_particles_close_no_interval() -> None:
 
 def test_a_target_is_not_met_by_an_error_that_nothing_vouches_for() -> None:
     model, x = linear_gaussian(4, 5)
-    few = by_importance(model, Distorted(model, 1.2), x, num_particles=150)
+    few = log_evidence(model, Distorted(model, 1.2), x, Importance(num_particles=150))
     assert few.log_px_error.max() < 0.5 and not few.reliable.any()
-    found = log_evidence(model, Distorted(model, 1.2), x, num_particles=150, target_error=0.5)
+    found = log_evidence(
+        model, Distorted(model, 1.2), x, Importance(num_particles=150, target_error=0.5)
+    )
     assert found.reliable.all() and found.evaluations > 150
 
 
@@ -130,35 +140,38 @@ def both_modes(x: Tensor, index: Tensor | None = None) -> None:
 @pytest.mark.parametrize("dim", [2, 10])
 def test_a_missed_mode_is_found_and_opens_every_interval(dim: int) -> None:
     x = 2.0 + 0.3 * torch.randn(30, dim)
-    found = by_importance(folded, one_mode, x, num_particles=1000)
+    found = log_evidence(folded, one_mode, x, Importance(num_particles=1000))
     assert found.pareto_k.max() < 0.5 and found.ess.min() > 500  # nothing in the weights says so
     assert found.blind.all() and not found.reliable.any() and found.interval()[1].isposinf().all()
     assert found.summary()["share_blind"] == 1.0
-    chains = by_annealing(folded, x[:5], guide=one_mode, num_temperatures=20)
+    chains = log_evidence(folded, one_mode, x[:5], Annealed(num_temperatures=20))
     assert (
         chains.blind.all()
         and chains.interval()[1].isposinf().all()
         and math.isinf(chains.mean_interval()[1])
     )
-    assert not by_annealing(folded, x[:5], num_temperatures=20).blind.any()  # from the prior
+    assert not log_evidence(
+        folded, None, x[:5], Annealed(start="prior", num_temperatures=20)
+    ).blind.any()  # from the prior
 
 
 def test_a_guide_that_has_both_modes_is_left_in_peace() -> None:
     x = 2.0 + 0.3 * torch.randn(30, 2)
-    assert not by_importance(folded, both_modes, x, num_particles=1000).blind.any()
+    assert not log_evidence(folded, both_modes, x, Importance(num_particles=1000)).blind.any()
 
 
 @pytest.mark.parametrize(("width", "shift"), [(0.6, 0.0), (1.0, 0.0), (1.5, 0.0), (1.0, 0.5)])
 def test_a_guide_of_one_mode_is_left_in_peace(width: float, shift: float) -> None:
     model, x = linear_gaussian(10, 100)
-    assert not by_importance(
-        model, Distorted(model, width, shift), x, num_particles=200
+    assert not log_evidence(
+        model, Distorted(model, width, shift), x, Importance(num_particles=200)
     ).blind.any()
 
 
 def test_scouts_look_only_where_they_can_and_are_seeded() -> None:
-    x, index = 2.0 + 0.3 * torch.randn(6, 2), torch.arange(6)
-    assert not by_importance(folded, one_mode, x, num_particles=1000, num_scouts=0).blind.any()
+    x = 2.0 + 0.3 * torch.randn(6, 2)
+    alone = Importance(num_particles=1000, num_scouts=0)
+    assert not log_evidence(folded, one_mode, x, alone).blind.any()
 
     def spread(x: Tensor, index: Tensor | None = None) -> None:
         with pyro.plate("data", len(x), dim=-1):
@@ -169,10 +182,12 @@ def test_scouts_look_only_where_they_can_and_are_seeded() -> None:
                 obs=x,
             )
 
-    with evaluation(device=x.device):
-        assert not unreached(spread, answer(scale=dist.LogNormal(0.0, 1.0)), x, index).any()
+    with opened(spread, answer(scale=dist.LogNormal(0.0, 1.0)), x) as pair:
+        assert not unreached(pair).any()
     state = torch.get_rng_state()
-    first, again = (by_importance(folded, one_mode, x, num_particles=200).blind for _ in range(2))
+    first, again = (
+        log_evidence(folded, one_mode, x, Importance(num_particles=200)).blind for _ in range(2)
+    )
     assert torch.equal(first, again) and torch.equal(state, torch.get_rng_state())
 
 
@@ -226,21 +241,21 @@ def answer(**sites: Any) -> Callable[..., None]:
 )
 def test_the_prior_s_own_draws_object_where_no_scout_can(model: Any, guide: Any) -> None:
     x = torch.ones(10, 1)
-    found = by_importance(model, guide, x, num_particles=1000)
+    found = log_evidence(model, guide, x, Importance(num_particles=1000))
     assert found.blind.all() and found.interval()[1].isposinf().all()
     assert (
         "can be believed"
-        not in log_evidence(model, guide, x[:2], method="best", num_temperatures=10).verdict
+        not in log_evidence(model, guide, x[:2], Best(num_temperatures=10)).verdict
     )
-    assert not by_importance(model, prior(model), x, num_particles=1000).blind.any()
+    assert not log_evidence(model, prior(model), x, Importance(num_particles=1000)).blind.any()
 
 
 def test_chains_from_a_part_of_the_line_vouch_for_nothing() -> None:
-    found = by_annealing(
+    found = log_evidence(
         flat(dist.Normal(0.0, 1.0)),
+        answer(z=dist.Uniform(-1.0, 1.0)),
         torch.ones(5, 1),
-        guide=answer(z=dist.Uniform(-1.0, 1.0)),
-        num_temperatures=20,
+        Annealed(num_temperatures=20),
     )
     assert found.log_px.mean() < -1.7 and found.log_px_error.max() < 0.05  # exact: -1.419
     assert found.blind.all() and found.interval()[1].isposinf().all()
@@ -257,7 +272,7 @@ def test_intervals_of_weights_that_are_partly_zero_are_numbers() -> None:
     exact = torch.stack(
         [(dist.Normal(grid, 1.0).log_prob(row) - grid).logsumexp(0) for row in x]
     ) + math.log(1e-4)
-    found = by_importance(model, answer(z=dist.Normal(0.5, 1.2)), x, num_particles=5000)
+    found = log_evidence(model, answer(z=dist.Normal(0.5, 1.2)), x, Importance(num_particles=5000))
     lower, upper = found.interval()
     assert ((lower <= exact) & (exact <= upper)).double().mean() >= 0.85 and lower.isfinite().all()
     assert found.reliable.any() and not any(math.isnan(end) for end in found.mean_interval())
@@ -282,8 +297,12 @@ def test_programs_that_no_scout_can_climb_are_scored_all_the_same() -> None:
     x = torch.randn(4, 2)
     guide = answer(z=dist.Normal(torch.zeros(2), 1.0).to_event(1))
     for model in (by_numpy, by_flow):
-        assert by_importance(model, guide, x, num_particles=1000).reliable.any()
-    assert by_annealing(by_flow, x, num_temperatures=10).log_px.isfinite().all()
+        assert log_evidence(model, guide, x, Importance(num_particles=1000)).reliable.any()
+    assert (
+        log_evidence(by_flow, None, x, Annealed(start="prior", num_temperatures=10))
+        .log_px.isfinite()
+        .all()
+    )
 
 
 def test_weights_on_atoms_vouch_for_nothing() -> None:
@@ -300,11 +319,11 @@ def test_weights_on_atoms_vouch_for_nothing() -> None:
     exact = torch.logsumexp(
         dist.Normal(torch.tensor([0.0, 4.0]), 1.0).log_prob(x[:, None]), -1
     ) - math.log(2)
-    found = by_importance(model, guide, x, num_particles=1000)
+    found = log_evidence(model, guide, x, Importance(num_particles=1000))
     # equal weights, and wrong
     assert found.log_px[0] < exact[0] - 5 and found.log_px_error[0] < 1e-6
     assert not found.reliable.any() and found.interval()[1].isposinf().all()
-    best = log_evidence(model, guide, x, method="best", num_particles=1000)
+    best = log_evidence(model, guide, x, Best(num_particles=1000))
     assert "can be believed" not in best.verdict and "lower bound" in best.verdict
 
 
@@ -327,12 +346,10 @@ def test_a_spike_between_grid_points_is_no_small_error(width: float) -> None:
         dist.Normal(0.0, 1.0).log_prob(x),
     ]
     exact = torch.logsumexp(torch.stack(by_parts), 0).double() - math.log(2)
-    found = by_quadrature(model, x)
+    found = log_evidence(model, None, x, Quadrature())
     lower, upper = found.interval()
     assert ((lower <= exact) & (exact <= upper)).all()
-    best = log_evidence(
-        model, prior(model), x, method="best", num_particles=1000, num_temperatures=10
-    )
+    best = log_evidence(model, prior(model), x, Best(num_particles=1000, num_temperatures=10))
     lower, upper = best.interval()
     assert ((lower <= exact) & (exact <= upper)).all()
     assert width > 1e-3 or (~found.reliable | ((found.log_px - exact).abs() < 0.05)).all()

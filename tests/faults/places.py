@@ -160,7 +160,7 @@ def train(folder: Path) -> Path:
     """A finished run with figures."""
     for arguments in (
         f"train --folder {folder} {TINY}",
-        f"evidence {folder} --num_particles 3 --num_data 5",
+        f"evidence {folder} --method.num_particles 3 --num_data 5",
     ):
         ended = call(arguments.split())
         assert ended.code == 0, ended

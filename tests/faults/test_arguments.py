@@ -28,8 +28,7 @@ VECTORS = times(60, 2000)
 SMALL = {
     "train": f"--folder new {TINY}",
     "resume": "run --epochs 2 --quiet true",
-    "evidence": "run --num_data 3 --num_particles 30 --num_temperatures 5 --num_chains 2"
-    " --num_leapfrog 1 --budget 0.1",
+    "evidence": "run --num_data 3 --method.num_particles 30",
     "compare": "run --num_data 2 --num_particles 30 --guides amortized --steps 2",
     "diagnose": "run --num_data 3 --num_particles 30 --num_simulations 20 --num_draws 5"
     " --num_temperatures 5",
@@ -67,7 +66,7 @@ CLASSES = words(
     builtins.dict no.such.Class pyro_vae pyro_vae.load pyro_vae.cli.main"""
 )
 CHOICES = words(
-    """importance annealed quadrature exact best guide prior train valid test both float32 bfloat16
+    """Importance Annealed Laplace Quadrature Exact Best guide prior train valid test both float32 bfloat16
     auto svi pyro cpu cuda dynamic static threshold dequantise none pixels real last amortized
     semi-amortized mean-field amortized,amortized a,b ,"""
 )
@@ -78,6 +77,11 @@ NESTED = words(
     guide.rank guide.x optimizer.lr optimizer.betas optimizer.weight_decay optimizer.fused
     schedule.step_size schedule.gamma schedule.T_max schedule.x loss.num_particles loss.alpha
     loss.nats loss.vectorize_particles"""
+)
+METHOD = words(
+    """method.num_particles method.defensive method.target_error method.budget method.seed
+    method.start method.num_temperatures method.num_chains method.num_leapfrog method.num_points
+    method.num_climbs method.freedom method.engine method.precision method.max_bytes method.x"""
 )
 
 # what a large or tiny value of makes a call long
@@ -95,7 +99,8 @@ def options(command: str) -> tuple[str, ...]:
         for option in action.option_strings
         if option.startswith("--")
     ]
-    return tuple(sorted(found)) + tuple(f"--{name}" for name in NESTED if command == "train")
+    nested = {"train": NESTED, "evidence": METHOD}.get(command, [])
+    return tuple(sorted(found)) + tuple(f"--{name}" for name in nested)
 
 
 def value(rng: random.Random, option: str) -> str:

@@ -47,7 +47,7 @@ def call(arguments: str) -> tuple[int, str]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "run"
     assert call(f"train --folder {folder} {TRAIN}")[0] == 0
-    assert call(f"evidence {folder} --num_particles 3 --num_data 5")[0] == 0
+    assert call(f"evidence {folder} --method.num_particles 3 --num_data 5")[0] == 0
     return folder
 
 
@@ -60,7 +60,7 @@ def command(name: str, rng: random.Random) -> str:
             [
                 "info RUN",
                 "sample RUN --num_samples 2",
-                "evidence RUN --num_particles 2 --num_data 3",
+                "evidence RUN --method.num_particles 2 --num_data 3",
             ]
         )
     return "info RUN"

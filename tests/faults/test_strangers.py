@@ -37,7 +37,7 @@ TRAIN = (
 COMMANDS = (
     "info run",
     "sample run --num_samples 2",
-    "evidence run --num_particles 2 --num_data 3",
+    "evidence run --method.num_particles 2 --num_data 3",
     "resume run --quiet true",
 )
 COMMANDS += (
@@ -72,7 +72,7 @@ def call(arguments: str) -> tuple[int, str]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "run"
     assert call(f"train --folder {folder} {TRAIN}")[0] == 0
-    assert call(f"evidence {folder} --num_particles 3 --num_data 5")[0] == 0
+    assert call(f"evidence {folder} --method.num_particles 3 --num_data 5")[0] == 0
     return folder
 
 

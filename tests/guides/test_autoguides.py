@@ -44,6 +44,7 @@ from pyro_vae import (
     log_evidence,
     sandwich,
 )
+from pyro_vae.evidence import Annealed, Importance
 from pyro_vae.programs.parts import takes_parts
 from pyro_vae.report.export import draws_to_arviz
 
@@ -105,7 +106,7 @@ MESSENGERS = [AutoNormalMessenger, AutoHierarchicalNormalMessenger, AutoRegressi
 def test_guides_of_each_datum_find_its_mean_field_optimum(name: str, num_data: int) -> None:
     model, x = make(num_data)
     guide = fit_local(model, PER_DATUM[name](model), x, num_steps=1000)
-    est = log_evidence(model, guide, x, num_particles=2000)
+    est = log_evidence(model, guide, x, Importance(num_particles=2000))
     best = model.log_px(x) - model.mean_field_gap()
     assert ((est.elbo - best).abs() < 5 * est.elbo_error + 5e-3).all(), (
         est.elbo,
@@ -113,7 +114,7 @@ def test_guides_of_each_datum_find_its_mean_field_optimum(name: str, num_data: i
         est.elbo_error,
     )
     assert ((est.log_px - model.log_px(x)).abs() < 5 * est.log_px_error).all()
-    ledger = gap_ledger(model, {"auto": guide}, x, num_particles=1000)
+    ledger = gap_ledger(model, {"auto": guide}, x, method=Importance(num_particles=1000))
     assert abs(ledger.entries["auto"].inference.mean - model.mean_field_gap().item()) < 0.05
 
 
@@ -125,9 +126,11 @@ def test_they_run_on_all_data_where_others_run_in_blocks(name: str) -> None:
     model, x = make(40)
     guide = fit_local(model, PER_DATUM[name](model), x, num_steps=600)
     # blocks of 8 data otherwise
-    found = log_evidence(model, guide, x, num_particles=10_000, num_scouts=2)
+    found = log_evidence(model, guide, x, Importance(num_particles=10_000, num_scouts=2))
     assert ((found.log_px - model.log_px(x)).abs() < 5 * found.log_px_error + 1e-3).all()
-    refined = log_evidence(model, guide, x, num_particles=200, target_error=0.02, budget=20.0)
+    refined = log_evidence(
+        model, guide, x, Importance(num_particles=200, target_error=0.02, budget=20.0)
+    )
     assert ((refined.log_px - model.log_px(x)).abs() < 5 * refined.log_px_error + 1e-3).all()
     data = draws_to_arviz(model, guide, x, num_draws=20_000)
     assert (torch.tensor(data["weights"]["log_px"].values) - model.log_px(x)).abs().max() < 0.05
@@ -136,7 +139,7 @@ def test_they_run_on_all_data_where_others_run_in_blocks(name: str) -> None:
 def test_a_guide_by_hand_starts_annealing_and_tells_its_units() -> None:
     model, x = make(40)
     guide = fit_local(model, by_hand, x, num_steps=600)
-    found = log_evidence(model, guide, x, method="annealed", num_temperatures=50, num_chains=64)
+    found = log_evidence(model, guide, x, Annealed(num_temperatures=50, num_chains=64))
     assert (found.log_px - model.log_px(x)).abs().max() < 0.3
     units = latent_units(model, guide, x, batch_size=16)
     assert units is not None and units.num_active == 2
@@ -146,7 +149,7 @@ def test_a_guide_by_hand_starts_annealing_and_tells_its_units() -> None:
 def test_guides_of_all_data_at_once_are_for_one_datum(make_guide: Callable[[Any], Any]) -> None:
     model, x = make(1)
     guide = fit_local(model, make_guide(model), x, num_steps=1000)
-    est = log_evidence(model, guide, x, num_particles=2000)
+    est = log_evidence(model, guide, x, Importance(num_particles=2000))
     gap = (model.log_px(x) - est.elbo).item()
     assert -5 * est.elbo_error.item() < gap < model.mean_field_gap().item() + 0.03
     assert (est.log_px - model.log_px(x)).abs().item() < 5 * est.log_px_error.item() + 1e-4
@@ -174,7 +177,7 @@ def test_a_point_has_no_density(num_data: int) -> None:
         ):
             fit_local(model, guide, x, num_steps=5)
         with pytest.raises(ValueError, match="are Delta, a point has no density"):
-            log_evidence(model, guide, x, num_particles=5)
+            log_evidence(model, guide, x, Importance(num_particles=5))
 
 
 def two_sites(x: Tensor, index: Tensor | None = None) -> None:
@@ -190,7 +193,7 @@ def test_a_point_beside_a_distribution_has_none_either() -> None:
     guide.append(AutoDelta(pyro.poutine.block(two_sites, expose=["one"])))
     guide.append(AutoNormal(pyro.poutine.block(two_sites, expose=["two"])))
     with pytest.raises(ValueError, match=r"the sites \['one'\] are Delta"):
-        log_evidence(two_sites, guide, torch.zeros(9, 2), num_particles=5)
+        log_evidence(two_sites, guide, torch.zeros(9, 2), Importance(num_particles=5))
 
 
 def test_the_laplace_approximation_of_one_datum_is_a_guide() -> None:
@@ -199,7 +202,7 @@ def test_the_laplace_approximation_of_one_datum_is_a_guide() -> None:
     svi = pyro.infer.SVI(model, modes, pyro.optim.Adam({"lr": 0.05}), pyro.infer.Trace_ELBO())
     for _ in range(500):
         svi.step(x)
-    est = log_evidence(model, modes.laplace_approximation(x), x, num_particles=500)
+    est = log_evidence(model, modes.laplace_approximation(x), x, Importance(num_particles=500))
     assert (est.log_px - model.log_px(x)).abs().item() < 0.01  # exact for a Gaussian
 
 
@@ -209,7 +212,7 @@ def test_guides_that_run_the_model_are_refused(make_guide: Callable[[Any], Any])
     with pytest.raises(
         ValueError, match=r"observed sites \['obs'\].*AutoMessengers run the model: use AutoNormal"
     ):
-        log_evidence(model, make_guide(model), x, num_particles=5)
+        log_evidence(model, make_guide(model), x, Importance(num_particles=5))
 
 
 def test_auto_discrete_parallel_finds_the_assignment_of_each_datum() -> None:
@@ -227,7 +230,7 @@ def test_auto_discrete_parallel_finds_the_assignment_of_each_datum() -> None:
     loss = TraceEnum_ELBO(max_plate_nesting=1)
     guide = fit_local(model, AutoDiscreteParallel(model), x, num_steps=500, loss=loss)
     each = dist.Normal(centres, 1.5).log_prob(x[:, None]) + torch.tensor([0.3, 0.7]).log()
-    est = log_evidence(model, guide, x, num_particles=2000)
+    est = log_evidence(model, guide, x, Importance(num_particles=2000))
     assert (est.log_px - each.logsumexp(-1)).abs().max() < 0.05
 
     pyro.clear_param_store()
@@ -270,13 +273,15 @@ def test_a_table_that_is_read_by_index_is_trained_in_minibatches() -> None:
     assert plates.prototype_trace is None  # nothing is left of the trial
     y = x[:, :2]
     fit(subsampled, plates, y, epochs=400, batch_size=16, valid=0, optimizer=adam, quiet=True)
-    est = log_evidence(subsampled, plates, y, torch.arange(40), num_particles=1000)
+    est = log_evidence(
+        subsampled, plates, y, Importance(num_particles=1000), index=torch.arange(40)
+    )
     exact = dist.Normal(0.0, 2**0.5).log_prob(y).sum(-1)
     assert (est.elbo - exact).mean().abs() < 0.1
     for program in model.parameters():
         program.requires_grad_(False)
     fit(model, table, x, epochs=400, batch_size=16, valid=0, optimizer=adam, quiet=True)
-    est = log_evidence(model, table, x, torch.arange(40), num_particles=1000)
+    est = log_evidence(model, table, x, Importance(num_particles=1000), index=torch.arange(40))
     best = model.log_px(x) - model.mean_field_gap()
     assert (est.elbo - best).mean().abs() < 0.1  # of 1.2 at the start
 
@@ -291,12 +296,12 @@ def test_a_guide_of_other_data_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"inside a plate of size 40 at dim -1, expected 9, .* make a new one"
     ):
-        log_evidence(model, guide, x[:9], num_particles=5)
+        log_evidence(model, guide, x[:9], Importance(num_particles=5))
     fit_local(model, by_hand, x, num_steps=5)
     with pytest.raises(ValueError, match=r"inside plate\('data'\) at site latent.*9 vs 40"):
-        log_evidence(model, by_hand, x[:9], num_particles=5)
+        log_evidence(model, by_hand, x[:9], Importance(num_particles=5))
     for run in (
-        lambda: sandwich(model, x, guide=by_hand),
+        lambda: sandwich(model, by_hand, x),
         lambda: check_calibration(model, by_hand, x),
     ):
         with pytest.raises(ValueError, match="guide: got a table with a row"):
@@ -315,7 +320,7 @@ def test_a_model_of_the_size_of_the_data_is_refused() -> None:
         ValueError,
         match="model: it has parameters for just the data that it is run on, by their place",
     ):
-        log_evidence(model, by_hand, torch.zeros(20), num_particles=5)
+        log_evidence(model, by_hand, torch.zeros(20), Importance(num_particles=5))
 
 
 def test_a_trial_leaves_nothing_behind() -> None:
@@ -340,9 +345,9 @@ def test_a_joint_guide_of_one_datum_is_below_log_px() -> None:
     for row in x.split(1):
         pyro.clear_param_store()
         guide = fit_local(model, AutoMultivariateNormal(model), row, num_steps=2000)
-        est = log_evidence(model, guide, row, num_particles=5000)
+        est = log_evidence(model, guide, row, Importance(num_particles=5000))
         assert (est.elbo - model.log_px(row)).abs().item() < 5e-3
         assert (est.log_px - model.log_px(row)).abs().item() < 5 * est.log_px_error.item()
-    ledger = gap_ledger(model, {"auto": guide}, row, num_particles=200)
+    ledger = gap_ledger(model, {"auto": guide}, row, method=Importance(num_particles=200))
     assert abs(ledger.entries["auto"].inference.mean) < 0.01
     assert math.isfinite(ledger.entries["auto"].seconds)

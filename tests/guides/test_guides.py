@@ -34,6 +34,7 @@ from pyro_vae import (
     log_evidence,
     particles,
 )
+from pyro_vae.evidence import Importance
 from pyro_vae.programs.naming import unique_name
 
 SIZE, DIM, NUM = 6, 3, 7
@@ -112,7 +113,7 @@ def test_particles_are_those_of_the_datum(name: str) -> None:
     index = torch.tensor([5, 2])
     draws = particles(model, guide, x[index], index, 40_000)
     assert draws.log_weights.shape == (40_000, 2)
-    alone = log_evidence(model, guide, x, num_particles=40_000, seed=1)
+    alone = log_evidence(model, guide, x, Importance(num_particles=40_000, seed=1))
     for name, whole in (("elbo", alone.elbo), ("rate", alone.rate)):
         own = draws.log_weights if name == "elbo" else draws.log_guide - draws.log_prior
         error = (own.var(0) * 2 / len(own)).sqrt() + 1e-5
@@ -144,7 +145,7 @@ def test_weights_average_to_the_evidence(
     model, guide, x = pair
     with torch.no_grad():
         model.loading.mul_(0.3)  # healthy weights, so that the standard error can be believed
-    est = log_evidence(model, guide, x, num_particles=20_000)
+    est = log_evidence(model, guide, x, Importance(num_particles=20_000))
     z = (est.log_px - model.log_px(x)).abs() / (est.log_px_error + 1e-5)
     assert z.max() < 5, (est.log_px, model.log_px(x), est.log_px_error)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pyro_vae import LinearGaussian, coordinate_ascent, log_evidence
+from pyro_vae.evidence import Importance
 
 
 @pytest.mark.parametrize("dim", [2, 10, 50])
@@ -20,7 +21,7 @@ def test_converges_to_the_optimum_and_rises_at_every_sweep(dim: int) -> None:
     q, star = ascent.guide.q(torch.arange(20)), model.optimal_mean_field(x)
     torch.testing.assert_close(q.mean, star.mean, atol=1e-5, rtol=0)
     torch.testing.assert_close(q.variance, star.variance)
-    est = log_evidence(model, ascent.guide, x, num_particles=2000)
+    est = log_evidence(model, ascent.guide, x, Importance(num_particles=2000))
     assert ((est.elbo - ascent.elbos[-1]).abs() < 5 * est.elbo_error).all()
 
 

@@ -35,6 +35,7 @@ from pyro_vae import (
     load,
     log_evidence,
 )
+from pyro_vae.evidence import Importance
 from pyro_vae.inference.recipe import default_batch_size
 from pyro_vae.objectives import Bound, FreeBits
 
@@ -105,7 +106,11 @@ def test_the_best_epoch_is_kept() -> None:
     assert run.epoch == 1 + max(range(5, 30), key=scores.__getitem__) < 30
     assert run.data.valid is not None
     now = log_evidence(
-        model, guide, run.data.valid.x, run.data.valid.numbers(), num_particles=1, seed=0
+        model,
+        guide,
+        run.data.valid.x,
+        Importance(num_particles=1, seed=0),
+        index=run.data.valid.numbers(),
     )
     assert now.elbo.mean().item() == pytest.approx(scores[run.epoch - 1], abs=1e-6)
     assert f"at epoch {run.epoch}, which was kept" in str(run)

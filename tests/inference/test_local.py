@@ -25,6 +25,7 @@ from pyro_vae import (
     fit_local,
     log_evidence,
 )
+from pyro_vae.evidence import Importance
 from pyro_vae.inference import converge
 
 
@@ -148,7 +149,7 @@ def test_a_family_that_holds_the_posterior_finds_it(
     model, x = make_double(dim)
     guide = fit_local(model, Local(family(dim), 10).double(), x, num_particles=10)
     assert guide.optimum.converged.all()  # type: ignore[union-attr]
-    est = log_evidence(model, guide, x, num_particles=1000)
+    est = log_evidence(model, guide, x, Importance(num_particles=1000))
     short = model.log_px(x) - est.elbo  # without noise of its own where q is exact
     assert short.abs().max() < within and est.elbo_error.max() < within**0.5, (
         short,
@@ -191,7 +192,7 @@ def test_an_optimum_is_a_start_that_is_not_lost() -> None:
     start = flow.table.detach().clone()
     fit_local(model, flow, x)
     kept = (flow.table == start).all(1)
-    est = log_evidence(model, flow, x, num_particles=1000)
+    est = log_evidence(model, flow, x, Importance(num_particles=1000))
     short = model.log_px(x) - est.elbo
     assert (
         kept.any()

@@ -30,6 +30,7 @@ from pyro_vae import (
     fit,
     log_evidence,
 )
+from pyro_vae.evidence import Importance
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.weights import read_weights
 
@@ -74,7 +75,7 @@ def test_trained_mean_field_approaches_its_closed_form_optimum() -> None:
         torch.distributions.kl_divergence(full, model.posterior(x)).mean() - model.mean_field_gap()
     )
     assert -1e-5 < gap.item() < 2e-3, gap  # the amortization gap, in closed form
-    est = log_evidence(model, guide, x, num_particles=500)
+    est = log_evidence(model, guide, x, Importance(num_particles=500))
     error = est.elbo_error.square().sum().sqrt().item() / 512
     assert (
         abs((model.log_px(x).mean() - model.mean_field_gap() - gap - est.elbo.mean()).item())
@@ -98,7 +99,7 @@ def test_train_loss_is_minus_the_elbo_per_datum(loss: Any) -> None:
     run = fit(
         model, guide, x, epochs=1, optimizer=SGD, loss=loss, warmup_epochs=0, valid=0, quiet=True
     )
-    est = log_evidence(model, guide, x, num_particles=100)
+    est = log_evidence(model, guide, x, Importance(num_particles=100))
     error = (est.elbo_error * 10).square().sum().sqrt().item() / 1000  # one particle in the loss
     assert abs(run.history[0]["train_loss"] + est.elbo.mean().item()) < 5 * error, (
         run.history,
@@ -109,7 +110,7 @@ def test_train_loss_is_minus_the_elbo_per_datum(loss: Any) -> None:
 
 def test_beta_weighs_the_rate() -> None:
     model, guide, x = make(1000)
-    est = log_evidence(model, guide, x, num_particles=100)
+    est = log_evidence(model, guide, x, Importance(num_particles=100))
     options = {"epochs": 1, "optimizer": SGD, "warmup_epochs": 0, "valid": 0, "quiet": True}
     run = fit(model, guide, x, loss=TraceMeanField_ELBO(), beta=3.0, **options)  # type: ignore[arg-type]
     expected = (est.distortion + 3 * est.rate).mean().item()
@@ -264,7 +265,11 @@ def test_early_stopping_keeps_the_best_parameters() -> None:
     run = fit(model, guide, data, recipe, quiet=True)
     scores = [row["valid_elbo"] for row in run.history]
     assert len(scores) < 200 and len(scores) - 1 - scores.index(max(scores)) == 3
-    now = log_evidence(model, guide, data.valid.x, num_particles=1, seed=0).elbo.mean().item()  # type: ignore[union-attr]
+    now = (
+        log_evidence(model, guide, data.valid.x, Importance(num_particles=1, seed=0))
+        .elbo.mean()
+        .item()
+    )  # type: ignore[union-attr]
     assert now == max(scores)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pyro_vae import Bernoulli, HierarchicalGuide, HierarchicalVAE, fit, log_evidence
+from pyro_vae.evidence import Importance
 from pyro_vae.objectives import Bound
 
 SHAPE = (1, 3, 2)
@@ -26,7 +27,7 @@ def test_evidence_is_that_of_quadrature() -> None:
         likelihood = model.likelihood(model.decoder(grid)[:, None]).log_prob(x)  # (G, 5)
         marginal = torch.logsumexp(top[:, None] + middle, 0) + math.log(step)  # of the middle layer
         exact = torch.logsumexp(marginal[:, None] + likelihood, 0) + math.log(step)
-    est = log_evidence(model, guide, x, num_particles=50_000)
+    est = log_evidence(model, guide, x, Importance(num_particles=50_000))
     assert ((est.log_px - exact).abs() < 5 * est.log_px_error).all(), (
         est.log_px,
         exact,
@@ -47,7 +48,7 @@ def test_trains(loss: Bound) -> None:
     adam = lambda params: torch.optim.Adam(params, lr=0.01)  # noqa: E731
     fit(model, guide, x, epochs=60, batch_size=50, loss=loss, optimizer=adam, quiet=True)
     # 0.69 is the least, 4.2 for fair coins
-    assert log_evidence(model, guide, x, num_particles=200).mean > -1.6
+    assert log_evidence(model, guide, x, Importance(num_particles=200)).mean > -1.6
 
 
 def test_starts_from_the_mean() -> None:

@@ -8,6 +8,7 @@ from sklearn.decomposition import PCA
 from torch.distributions import kl_divergence
 
 from pyro_vae import ExactGuide, LinearGaussian, log_evidence, log_weights
+from pyro_vae.evidence import Importance
 
 
 def make(size: int = 12, latent_dim: int = 3, num: int = 40) -> tuple[LinearGaussian, torch.Tensor]:
@@ -75,7 +76,7 @@ def test_mean_field_elbo_by_importance_sampling_is_log_px_less_the_gap() -> None
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("latent", model.optimal_mean_field(x))
 
-    est = log_evidence(model, guide, x, num_particles=4000)
+    est = log_evidence(model, guide, x, Importance(num_particles=4000))
     truth = model.log_px(x) - model.mean_field_gap()
     z = ((est.elbo - truth) / est.elbo_error).abs().max().item()
     assert z < 5, (est.elbo.mean(), truth.mean(), z)

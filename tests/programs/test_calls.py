@@ -117,9 +117,9 @@ def test_every_signature_gives_the_numbers_of_the_plain_one(
             quiet=True,
         )
         losses = torch.tensor([(row["train_loss"], row["valid_elbo"]) for row in run.history])
-        weights = pv.log_evidence(program, guide, X, num_particles=25, seed=1).log_px
+        weights = pv.log_evidence(program, guide, X, pv.Importance(num_particles=25, seed=1)).log_px
         annealed = pv.log_evidence(
-            program, guide, X, method="annealed", num_temperatures=5, num_chains=4
+            program, guide, X, pv.Annealed(num_temperatures=5, num_chains=4)
         ).log_px
         nuts = pv.reference_posterior(
             program, X[:2], num_chains=2, num_samples=20, num_warmup=20
@@ -161,7 +161,7 @@ def test_a_guide_of_x_alone_under_semi_amortized_and_in_a_ledger() -> None:
             self.vae(x)
 
     guides = {"amortized": encoder, "steps": pv.SemiAmortized(encoder, Bare(), 2)}
-    ledger = pv.gap_ledger(Bare(), guides, X, num_particles=10)
+    ledger = pv.gap_ledger(Bare(), guides, X, method=pv.Importance(num_particles=10))
     assert ledger.entries.keys() == guides.keys()
 
 
@@ -181,7 +181,7 @@ def test_an_argument_that_nobody_fills_is_refused_by_name(program: Any, message:
         lambda: pv.fit(program, guide, X, epochs=1, device="cpu", quiet=True),
         lambda: pv.log_weights(program, guide, X),
         lambda: pv.log_evidence(program, guide, X),
-        lambda: pv.log_evidence(program, guide, X, method="annealed"),
+        lambda: pv.log_evidence(program, guide, X, pv.Annealed()),
         lambda: pv.fit_local(program, AutoNormal(model), X),
         lambda: pv.check_calibration(program, guide, X, num_simulations=20),
         lambda: pv.latent_units(program, guide, X),

@@ -97,13 +97,13 @@ def test_nets_of_a_function_are_evaluated_in_eval_mode(way: str) -> None:
     assert device_of(guide) == torch.device("cpu")
 
     before = net[1].running_mean.clone()
-    got = pv.log_evidence(model, guide, X, num_particles=50).elbo
+    got = pv.log_evidence(model, guide, X, pv.Importance(num_particles=50)).elbo
     units = pv.latent_units(model, guide, X)
     assert torch.equal(net[1].running_mean, before), "an evaluation has changed the statistics"
     assert net.training and net[2].training
 
     net.eval()
-    assert torch.equal(pv.log_evidence(model, guide, X, num_particles=50).elbo, got)
+    assert torch.equal(pv.log_evidence(model, guide, X, pv.Importance(num_particles=50)).elbo, got)
     again = pv.latent_units(model, guide, X)
     assert units is not None and again is not None and torch.equal(units.rates, again.rates)
 

@@ -36,6 +36,7 @@ from pyro_vae import (
 )
 from pyro_vae.cli import main
 from pyro_vae.data import Dataset, Split
+from pyro_vae.evidence import Annealed, Best, Exact, Importance
 from pyro_vae.programs.naming import unique_name
 from pyro_vae.report.export import draws_to_arviz
 from pyro_vae.swap import swap_guides
@@ -195,30 +196,40 @@ def test_a_table_that_is_too_short_for_one_datum_alone() -> None:
     # too short for the last test datum, which is not among the first eight
     model, guide = programs(data.num_rows - 1)
     with pytest.raises(ValueError, match=r"index: got 48 to 59, where the programs fail"):
-        log_evidence(model, guide, data.test.x, data.test.numbers(), num_particles=10)
+        log_evidence(
+            model, guide, data.test.x, Importance(num_particles=10), index=data.test.numbers()
+        )
 
 
 ESTIMATORS: dict[str, Callable[..., Tensor]] = {
-    "importance": lambda m, g, x, n: log_evidence(m, g, x, n, num_particles=10).log_px,
+    "importance": lambda m, g, x, n: (
+        log_evidence(m, g, x, Importance(num_particles=10), index=n).log_px
+    ),
     "target": lambda m, g, x, n: (
-        log_evidence(m, g, x, n, num_particles=200, target_error=0.1).log_px
+        log_evidence(m, g, x, Importance(num_particles=200, target_error=0.1), index=n).log_px
     ),
     "compiled": lambda m, g, x, n: (
-        log_evidence(m, g, x, n, num_particles=10, engine="compiled").log_px
+        log_evidence(m, g, x, Importance(num_particles=10, engine="compiled"), index=n).log_px
     ),
     "annealed": lambda m, g, x, n: (
-        log_evidence(m, g, x, n, method="annealed", num_temperatures=20).log_px
+        log_evidence(m, g, x, Annealed(num_temperatures=20), index=n).log_px
     ),
     "best": lambda m, g, x, n: (
-        log_evidence(m, g, x, n, method="best", num_particles=200, num_temperatures=20).log_px
+        log_evidence(m, g, x, Best(num_particles=200, num_temperatures=20), index=n).log_px
     ),
-    "ledger": lambda m, g, x, n: gap_ledger(m, {"exact": g}, x, n, num_particles=200).log_px,
+    "ledger": lambda m, g, x, n: (
+        gap_ledger(m, {"exact": g}, x, n, method=Importance(num_particles=200)).log_px
+    ),
     "export": lambda m, g, x, n: torch.tensor(
         draws_to_arviz(m, g, x, n, num_draws=30)["weights"]["log_px"].values
     ),
     "full-rank": lambda m, g, x, n: (
         log_evidence(
-            m, swap_guides(m, g, x, ["full-rank"], n)["full-rank"], x, n, num_particles=500
+            m,
+            swap_guides(m, g, x, ["full-rank"], n)["full-rank"],
+            x,
+            Importance(num_particles=500),
+            index=n,
         ).log_px
     ),
 }
@@ -238,8 +249,8 @@ def test_a_closed_form_of_the_model_gets_the_numbers_too() -> None:
     data = data_set()
     model, guide = programs(data.num_rows)
     model.log_px = model.closed_form
-    for method in ("exact", "best"):
-        found = log_evidence(model, guide, data.test.x, data.test.numbers(), method=method)
+    for method in (Exact(), Best()):
+        found = log_evidence(model, guide, data.test.x, method, index=data.test.numbers())
         assert torch.allclose(
             found.log_px.float(), model.closed_form(data.test.x, data.test.numbers())
         )
@@ -248,7 +259,7 @@ def test_a_closed_form_of_the_model_gets_the_numbers_too() -> None:
 def test_without_numbers_the_data_are_the_first_ones() -> None:
     model, guide = programs(60)
     x = data_set().test.x
-    found = log_evidence(model, guide, x, num_particles=10)
+    found = log_evidence(model, guide, x, Importance(num_particles=10))
     assert torch.allclose(found.log_px.float(), model.closed_form(x, torch.arange(12)), atol=1e-3)
     assert torch.allclose(
         log_weights(model, guide, x)[0], model.closed_form(x, torch.arange(12)), atol=1e-3
@@ -263,7 +274,7 @@ def test_diagnostics_take_the_numbers() -> None:
     model, guide = programs(data.num_rows)
     x, numbers = data.test.x, data.test.numbers()
     assert check_calibration(model, guide, x, numbers, num_simulations=200).calibrated
-    both = sandwich(model, x, numbers, guide=guide, num_data=6, num_temperatures=20)
+    both = sandwich(model, guide, x, numbers, num_data=6, method=Annealed(num_temperatures=20))
     assert torch.allclose(
         both.forward.log_px.float(), model.closed_form(both.x, both.index), atol=0.05
     )
@@ -276,7 +287,9 @@ def test_diagnostics_take_the_numbers() -> None:
     )
 
     near = x + model.table[numbers]  # where the prior of each, and no other's, reaches
-    curve = rate_distortion_curve(model, near, numbers, num_points=2, num_temperatures=100)
+    curve = rate_distortion_curve(
+        model, near, numbers, num_points=2, method=Annealed(start="prior", num_temperatures=100)
+    )
     whole = curve.beta.argmax()
     assert curve.beta[whole] == 1
     found = -(curve.rate + curve.distortion)[whole]
@@ -289,18 +302,23 @@ def test_a_table_of_rows_belongs_to_the_data_of_its_numbers() -> None:
     x, numbers = data.test.x, data.test.numbers()
     guide = fit_local(model, Local(FullRank(SIZE), len(x), numbers), x)
     truth = model.closed_form(x, numbers)
-    own = log_evidence(model, guide, x, num_particles=500)  # its own data, which it knows
+    own = log_evidence(
+        model, guide, x, Importance(num_particles=500)
+    )  # its own data, which it knows
     assert (own.log_px - truth).abs().max() < 0.05
     some = torch.tensor([7, 2])
     assert (
-        log_evidence(model, guide, x[some], numbers[some], num_particles=500).log_px - truth[some]
+        log_evidence(
+            model, guide, x[some], Importance(num_particles=500), index=numbers[some]
+        ).log_px
+        - truth[some]
     ).abs().max() < 0.05
     assert torch.equal(guide.numbers, numbers)
     for other in (torch.arange(12), numbers + 1):
         with pytest.raises(
             ValueError, match="of which the guide has not all: its 12 are of data from 48 to 59"
         ):
-            log_evidence(model, guide, x, other, num_particles=10)
+            log_evidence(model, guide, x, Importance(num_particles=10), index=other)
     with pytest.raises(
         ValueError, match="index: got 47 to 47, but the guide has 12 rows, of data 48 to 59"
     ):
@@ -308,7 +326,10 @@ def test_a_table_of_rows_belongs_to_the_data_of_its_numbers() -> None:
     again = Local.started_at(guide, x, MeanField(SIZE))
     assert torch.equal(again.numbers, numbers)
     ledger = gap_ledger(
-        model, {"full": guide, "mean": fit_local(model, again, x)}, x, num_particles=500
+        model,
+        {"full": guide, "mean": fit_local(model, again, x)},
+        x,
+        method=Importance(num_particles=500),
     )
     assert (ledger.log_px - truth).abs().max() < 0.05
 
@@ -428,10 +449,10 @@ def test_commands_pass_the_number_of_each_datum(
     run_folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     commands = [
-        "evidence RUN --num_particles 200",
-        "evidence RUN --method best --num_particles 200 --num_temperatures 10",
-        "evidence RUN --split valid --method annealed --num_temperatures 10",
-        "evidence RUN --split train --num_particles 30",
+        "evidence RUN --method.num_particles 200",
+        "evidence RUN --method Best --method.num_particles 200 --method.num_temperatures 10",
+        "evidence RUN --split valid --method Annealed --method.num_temperatures 10",
+        "evidence RUN --split train --method.num_particles 30",
         "compare RUN --guides amortized --num_data 4 --num_particles 50 --num_temperatures 4",
         "diagnose RUN --num_particles 100 --num_simulations 20 --num_draws 9 --num_sandwich 3"
         " --num_temperatures 4 --num_data 4",

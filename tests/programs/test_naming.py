@@ -12,6 +12,7 @@ import torch
 from pyro.infer import SVI, Trace_ELBO
 
 from pyro_vae import MLP, Amortized, LinearGaussian, MeanField, fit, log_evidence
+from pyro_vae.evidence import Importance
 from pyro_vae.programs.naming import unique_name
 
 X = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
@@ -25,7 +26,7 @@ def test_a_copy_has_a_name_of_its_own() -> None:
 def train(engine: Any) -> None:
     model, guide = LinearGaussian(5, 2), Amortized(MeanField(2), MLP(5, (4,)))
     fit(model, guide, X, epochs=1, valid=0, engine=engine, device="cpu", quiet=True)
-    log_evidence(model, guide, X, num_particles=10)
+    log_evidence(model, guide, X, Importance(num_particles=10))
 
 
 @pytest.mark.parametrize(("engine", "times"), [("svi", 20), ("compiled", 3)])

@@ -4,7 +4,6 @@ subsampling.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pyro
@@ -15,7 +14,6 @@ from pyro import poutine
 from torch import nn
 
 from pyro_vae import MLP, VAE, Amortized, LinearGaussian, Local, MeanField, log_weights, particles
-from pyro_vae.diagnostics.information import latent_moments
 from pyro_vae.programs.checks import check_programs
 from pyro_vae.programs.evaluation import evaluation
 from pyro_vae.programs.parameters import trainable_parameters
@@ -194,25 +192,6 @@ def test_parameters_that_were_never_registered_are_refused() -> None:
         ValueError, match=r"Silent: its parameters \['net.weight', 'net.bias'\] are not registered"
     ):
         trainable_parameters(LinearGaussian(3, 2), Silent(), X)
-
-
-def test_latent_moments_in_closed_form() -> None:
-    guide = Amortized(MeanField(2), MLP(3, ()))
-    means, errors = latent_moments(guide, X)
-    torch.testing.assert_close(means, guide.q(X).mean)
-    assert (errors == 0).all()
-
-
-def test_latent_moments_of_an_inner_plate_and_of_several_sites() -> None:
-    def plated(x: torch.Tensor, index: Any = None) -> None:
-        with pyro.plate("rows", len(x), dim=-1), pyro.plate("columns", 3, dim=-2):
-            pyro.sample("z", dist.Normal(100 * torch.arange(3.0)[:, None] + x[:, 0], 1.0))
-
-    expected = 100 * torch.arange(3.0) + X[:, :1]
-    torch.testing.assert_close(latent_moments(plated, X)[0], expected)
-    means, errors = latent_moments(two_site_guide, X, num_particles=4000)
-    truth = torch.stack([X.mean(-1), torch.full((2,), math.exp(0.045))], 1)
-    assert ((means - truth).abs() < 5 * errors.sqrt()).all(), (means, truth, errors)
 
 
 def test_a_deterministic_site_has_no_density() -> None:

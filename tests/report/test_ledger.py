@@ -11,6 +11,7 @@ from PIL import Image
 
 from pyro_vae import MLP, Amortized, ExactGuide, LinearGaussian, Local, MeanField, gap_ledger
 from pyro_vae.diagnostics import Ledger
+from pyro_vae.evidence import Importance
 from pyro_vae.report.ledger import generalisation_table, ledger_table, write_ledger
 from pyro_vae.report.tables import show
 
@@ -34,7 +35,10 @@ def ledgers() -> tuple[Ledger, Ledger]:
             off.head.bias.copy_(table.mean(0) + torch.tensor([shift, 0.0, 0.0, 0.0]))
         made.append(
             gap_ledger(
-                model, {"exact": ExactGuide(model), "off": off, "best": best}, x, num_particles=400
+                model,
+                {"exact": ExactGuide(model), "off": off, "best": best},
+                x,
+                method=Importance(num_particles=400),
             )
         )
     return made[0], made[1]

@@ -44,9 +44,9 @@ def test_a_short_measurement_does_not_replace_a_long_one(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = run / "evidence.json"
-    assert call("evidence run --num_particles 40") == 0
+    assert call("evidence run --method.num_particles 40") == 0
     long, table = facts(path), path.with_suffix(".csv").read_text()
-    assert call("evidence run --num_particles 40 --num_data 20") == 0
+    assert call("evidence run --method.num_particles 40 --num_data 20") == 0
     (kept,) = earlier(path)
     assert facts(kept) == long and kept.with_suffix(".csv").read_text() == table
     assert facts(path)["num_data"] == 20 and path.with_suffix(".csv").read_text() != table
@@ -63,12 +63,12 @@ def test_a_short_measurement_does_not_replace_a_long_one(
 
 def test_the_same_settings_replace_their_figures(run: Path) -> None:
     for _ in range(2):
-        assert call("evidence run --num_particles 5 --num_data 20") == 0
+        assert call("evidence run --method.num_particles 5 --num_data 20") == 0
     assert earlier(run / "evidence.json") == []
 
 
 def test_every_setting_makes_a_difference(run: Path) -> None:
-    base = "evidence run --num_particles 5 --num_data 20"
+    base = "evidence run --method.num_particles 5 --num_data 20"
     others = [
         "",
         "--seed 1",
@@ -90,14 +90,16 @@ def test_every_setting_makes_a_difference(run: Path) -> None:
 
 def test_figures_of_an_earlier_version_are_kept(run: Path) -> None:
     (run / "evidence.json").write_text('{"log_px": -83.75}')
-    assert call("evidence run --num_particles 5 --num_data 20") == 0
+    assert call("evidence run --method.num_particles 5 --num_data 20") == 0
     assert [facts(path) for path in earlier(run / "evidence.json")] == [{"log_px": -83.75}]
 
 
 def test_a_file_that_is_named_is_kept_too(run: Path) -> None:
     for seed in (0, 1):
         assert (
-            call(f"evidence run --num_particles 5 --num_data 20 --seed {seed} --out made/x.json")
+            call(
+                f"evidence run --method.num_particles 5 --num_data 20 --method.seed {seed} --out made/x.json"
+            )
             == 0
         )
     assert len(earlier(Path("made/x.json"))) == 1

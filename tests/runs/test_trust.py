@@ -368,7 +368,7 @@ def test_a_folder_that_is_a_link_is_refused(run: Path, capsys: pytest.CaptureFix
         (run / name).symlink_to(Path("elsewhere").resolve())
     assert call("compare run --num_data 3 --guides amortized") == 2
     (run / "evidence.json").write_text("{}")
-    assert call("evidence run --num_data 3 --num_particles 5") == 2
+    assert call("evidence run --num_data 3 --method.num_particles 5") == 2
     assert "is a link, expected a folder" in capsys.readouterr().err
     assert not any(Path("elsewhere").iterdir()) and (run / "evidence.json").read_text() == "{}"
 

@@ -27,9 +27,13 @@ CASES = {
     " did you mean VAE?",
     "train --guide.hidden nope": "guide.hidden: expected a sequence, got nope",
     "train a b": "got more arguments than the command takes: a b",
-    "evidence a --methd best": "unknown option --methd: did you mean --method or --seed?",
-    "evidence a --method bst": "method: expected one of 'importance', 'annealed', 'quadrature',"
-    " 'exact', 'best', got bst: did you mean best?",
+    "evidence a --methd Best": "unknown option --methd: did you mean --method?",
+    "evidence a --method bst": "method: no class is called 'bst', expected one or its path, as"
+    " my_file.MyClass: did you mean Best?",
+    "evidence a --num-particles 9": "unknown option --num_particles: did you mean"
+    " --method.num_particles?",
+    "evidence a --method Annealed --method.num-temps 9": "method.num_temps: Option 'num_temps' is"
+    " not accepted: did you mean num_temperatures?",
     "evidence": "the following arguments are required: run, the folder of one",
 }
 
