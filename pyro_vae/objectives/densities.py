@@ -33,6 +33,7 @@ def log_density(trace: poutine.Trace, num_particles: int, skip: Iterable[str] = 
                 f"loss: the site {site['name']!r} is scaled, and scaled weights bound nothing: use"
                 " beta 1 without warm-up and no subsampling, or Trace_ELBO"
             )
+
         log_prob = site["log_prob"]
         data = log_prob.shape[-1:] or (1,)
         total = total + log_prob.reshape(num_particles, -1, *data).sum(1)
