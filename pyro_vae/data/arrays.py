@@ -34,7 +34,7 @@ Array = NDArray[Any]
 Values = Literal["pixels", "real"]
 KINDS = {"b": "bool", "u": "integer", "i": "integer", "f": "float"}
 CHANNELS = (1, 3)
-DARKEST, BRIGHTEST = 16, 255  # the largest grey level of an image lies between them
+DARKEST, BRIGHTEST = 16, 255  # the largest of some grey levels must lie between them
 
 
 def as_tensors(

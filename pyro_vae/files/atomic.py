@@ -1,7 +1,7 @@
 """Files that are whole or not there: written beside their place, flushed to the disk, and moved
 over it in one step.
 
-Only a file is replaced by a file: never a folder, a device or a pipe. A link is replaced and not
+Only a file or a link is ever replaced, not a folder, a device or a pipe; a link is replaced and not
 followed. On a full disk the file that was there stays as it was.
 """
 
@@ -94,7 +94,7 @@ def read_whole(path: Path, limit: int = MAX_BYTES) -> bytes:
 def reserve(path: Path, size: int) -> None:
     """Raise the OSError of a full disk where a file at `path` could not hold so many bytes.
 
-    For writers that would not survive it.
+    For writers that a full disk would kill.
     """
     with path.open("rb+") as file:
         if hasattr(os, "posix_fallocate"):

@@ -1,7 +1,7 @@
 """Encoder and decoder networks, in plain torch: nothing here knows of probability.
 
-Every guide and model of the package needs one of two kinds of net, and a user's own may be of any
-make:
+Two kinds of net are enough for every guide and model of the package, and a user's own net of either
+kind may be of any make:
 
 * a *trunk* `trunk(shape, hidden, ...)` maps data `(..., *shape)` to features
   `(..., trunk.out_features)`;

@@ -32,8 +32,8 @@ class MLP(nn.Module):
 
     Args:
         shape: shape of one datum, or its number of values.
-        hidden: units of each hidden layer; empty gives the identity, which a linear head makes a
-            linear encoder.
+        hidden: units of each hidden layer; empty gives the identity, and a linear head on that is
+            a linear encoder.
         activation: class of the nonlinearity.
 
     Example:

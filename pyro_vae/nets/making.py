@@ -1,4 +1,4 @@
-"""How models and guides make their nets: default sizes, a class called, a net known again."""
+"""How models and guides make a net, and tell later whether it was trained."""
 
 from __future__ import annotations
 
