@@ -1,10 +1,9 @@
-"""What a public function asks of an argument: one check for each kind of thing, and one wording for
-all of them.
+"""Checks of the arguments of public functions: one for each kind of thing, in one wording.
 
     num_particles: got 1.5, expected a positive integer
 
-A check raises a ValueError of one line that begins with the argument's name, or does nothing. True
-and False are no numbers here. NaN is none either.
+A check raises a ValueError of one line that begins with the argument's name, or does nothing. True,
+False and NaN do not count as numbers here.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ MAX_SEED = 2**63 - 1
 MAX_SAMPLES = 10**8
 MAX_PARTICLES = 10**6  # of each datum, all at once
 MAX_WEIGHTS = 2**30  # of one layer, 4 GiB
-_LONGEST = 80  # characters of a value that are shown
+_LONGEST = 80  # characters of a value in a message
 
 
 def refuse(name: str, value: object, expected: str) -> NoReturn:
@@ -37,16 +36,14 @@ def shown(value: object) -> str:
         ('a torch.float32 tensor of shape (2, 3)', 'aaaa ...')
     """
     if isinstance(value, Tensor):
-        kind = (
-            f"{value.dtype} tensor"
-            if value.layout == torch.strided
-            else f"{value.dtype} {value.layout} tensor"
-        )
+        layout = "" if value.layout == torch.strided else f" {value.layout}"
         where = " on meta" if value.is_meta else ""
-        return f"a {kind} of shape {tuple(value.shape)}{where}"
+        return f"a {value.dtype}{layout} tensor of shape {tuple(value.shape)}{where}"
+
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         kind = f"{type(value).__module__} {type(value).__name__}"
         return f"a {kind} of {value.dtype} and shape {tuple(value.shape)}"
+
     told = " ".join(repr(value).split())
     return told if len(told) <= _LONGEST else f"{told[: _LONGEST - 4]} ..."
 
@@ -63,11 +60,11 @@ def check_integer(
     ok = is_integer(value)
     if ok and (least is None or value >= least) and (most is None or value <= most):  # type: ignore[operator]
         return
-    expected = (
-        "a positive integer"
-        if least == 1
-        else "an integer" + (f" >= {least}" if least is not None else "")
-    )
+
+    if least is None:
+        expected = "an integer"
+    else:
+        expected = "a positive integer" if least == 1 else f"an integer >= {least}"
     if most is not None and ok and value > most:  # type: ignore[operator]
         expected += f" up to {most:,}"
     refuse(name, value, expected)
@@ -92,12 +89,12 @@ def check_number(
         too_low = (least is not None and value < least) or (above is not None and value <= above)
         if not too_low and (below is None or value < below):
             return
-    limits = [
-        f"{sign} {limit:g}"
-        for sign, limit in ((">=", least), (">", above), ("<", below))
-        if limit is not None
-    ]
-    refuse(name, value, expected or " ".join(["a finite number", " and ".join(limits)]).rstrip())
+
+    limits = []
+    for sign, limit in ((">=", least), (">", above), ("<", below)):
+        if limit is not None:
+            limits.append(f"{sign} {limit:g}")
+    refuse(name, value, expected or f"a finite number {' and '.join(limits)}".rstrip())
 
 
 def check_real(name: str, value: object) -> None:
@@ -148,26 +145,23 @@ def check_activation(name: str, value: object) -> None:
 
 
 def check_sizes(name: str, sizes: object, least: int = 0) -> tuple[int, ...]:
-    """The sizes, `least` of them or more, as a tuple of positive integers; one integer is one size.
+    """At least `least` sizes, as a tuple of positive integers; one integer is one size.
 
     Example:
         >>> check_sizes("hidden", [200, 200]), check_sizes("dim", 3)
         ((200, 200), (3,))
     """
     found: Any = (sizes,) if isinstance(sizes, int) else sizes
-    listed = (
-        isinstance(found, Sequence) and not isinstance(found, str | bytes) and len(found) >= least
-    )
-    if listed and all(is_integer(size) and size > 0 for size in found):
+    listed = isinstance(found, Sequence) and not isinstance(found, str | bytes)
+    if listed and len(found) >= least and all(is_integer(size) and size > 0 for size in found):
         return tuple(found)
-    raise ValueError(
-        f"{name}: got {shown(list(found) if isinstance(found, tuple) else found)}, expected"
-        " positive integers such as [200, 200]"
-    )
+
+    told = shown(list(found) if isinstance(found, tuple) else found)
+    raise ValueError(f"{name}: got {told}, expected positive integers such as [200, 200]")
 
 
 def check_layer(name: str, num_in: int, num_out: int) -> None:
-    """Refuse a layer that no machine is meant to hold, before a gigabyte of it is filled."""
+    """Refuse a layer too large for any machine, before a gigabyte of it is filled."""
     if num_in * num_out > MAX_WEIGHTS:
         raise ValueError(
             f"{name}: got a layer from {num_in:,} to {num_out:,} units, expected at most"
@@ -184,7 +178,7 @@ def check_dense(name: str, value: object, expected: str = "a tensor") -> None:
 
 
 def check_rows(name: str, value: object, least: int = 1) -> None:
-    """A dense tensor `(N, *shape)` with `least` rows, one or two, or more, and values in them."""
+    """A dense tensor `(N, *shape)` with at least `least` rows, one or two, and values in them."""
     expected = f"a tensor (N, *shape) with {'N > 0' if least == 1 else 'at least two rows'}"
     check_dense(name, value, expected)
     assert isinstance(value, Tensor)
@@ -203,14 +197,15 @@ def check_finite(name: str, value: Tensor) -> None:
 def check_shape(
     name: str, value: object, shape: Sequence[int | None], dtype: torch.dtype | None = None
 ) -> None:
-    """A dense tensor of floats, of this shape where it is not None and of this dtype."""
+    """A dense tensor of floats of this dtype and shape, in which None stands for any size."""
     sizes = ", ".join("N" if size is None else str(size) for size in shape)
     told = f"({sizes}{',' * (len(shape) == 1)})"
     check_dense(name, value, f"floats of shape {told}")
     assert isinstance(value, Tensor)
-    same = value.dim() == len(shape) and all(
-        mine in (None, size) for mine, size in zip(shape, value.shape, strict=True)
-    )
+
+    same = value.dim() == len(shape)
+    if same:
+        same = all(size in (None, got) for size, got in zip(shape, value.shape, strict=True))
     if not same:
         raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {told}")
     if not value.is_floating_point():
@@ -246,6 +241,7 @@ def check_index(
         raise ValueError(
             f"{name}: got {index.dtype} {tuple(index.shape)}, expected integers of shape ({size},)"
         )
+
     if len(index) and (index.min() < 0 or (num_rows is not None and index.max() >= num_rows)):
         raise ValueError(
             f"{name}: got rows {index.min()} to {index.max()}, expected 0 to {num_rows or 'N'} - 1"

@@ -55,6 +55,12 @@ class Result(ABC):
         return pd.DataFrame({name: _plain(values) for name, values in self.columns().items()})
 
     def __repr__(self) -> str:
+        try:
+            return self._told()
+        except Exception as error:  # of parts that do not fit each other: to show one never fails
+            return f"<{type(self).__name__}, which cannot be shown: {error}>"
+
+    def _told(self) -> str:
         figures = list(self.figures())
         indent = max((len(name) for name, _ in figures), default=0) + 4
 

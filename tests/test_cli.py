@@ -360,7 +360,7 @@ def test_every_table_says_that_grey_pixels_have_no_likelihood(
         out = " ".join(capsys.readouterr().out.split())
         assert said in out and said in (folder / file).read_text(), command
         # table, verdict
-        assert command.startswith(("diagnose", "info")) or "best" in command or out.count(said) == 2
+        assert command.startswith(("diagnose", "info")) or "Best" in command or out.count(said) == 2
 
 
 def test_no_table_of_a_likelihood_has_a_caveat(
@@ -449,11 +449,11 @@ def test_evidence_holds_what_a_table_needs(run: Path, capsys: pytest.CaptureFixt
 
 
 def test_evidence_does_not_depend_on_the_memory(run: Path) -> None:
-    assert evidence(run) == evidence(run, "--max-bytes 5000")
+    assert evidence(run) == evidence(run, "--method.max-bytes 5000")
 
 
 def test_evidence_depends_on_seed_split_and_number(run: Path) -> None:
-    whole, seed = evidence(run), evidence(run, "--seed 1")
+    whole, seed = evidence(run), evidence(run, "--method.seed 1")
     assert seed["log_px"] != whole["log_px"]
     assert seed["fingerprint"] == whole["fingerprint"]
     part, valid = evidence(run, "--num-data 20"), evidence(run, "--split valid")
@@ -463,7 +463,7 @@ def test_evidence_depends_on_seed_split_and_number(run: Path) -> None:
 
 def test_evidence_is_strict_json(run: Path) -> None:
     """Few particles have no k-hat and one datum has no error; NaN is not JSON."""
-    evidence(run, "--num_particles 1 --num_data 1")
+    evidence(run, "--method.num_particles 1 --num_data 1")
     text = (run / "evidence.json").read_text()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"evidence.json holds {name}"))
 
@@ -687,8 +687,7 @@ OPTIONS = {
     " --schedule --loss --beta --warmup_epochs --clip_norm --patience --seed --folder --device"
     " --quiet --trust",
     "resume": "run --epochs --device --quiet --data_root --trust",
-    "evidence": "run --method --split --num_data --method.num_particles --method.defensive"
-    " --method.target_error --method.budget --method.seed --method.max_bytes --out --device --trust",
+    "evidence": "run --method --method.help --split --num_data --out --device --trust",
     "diagnose": "run --guides --split --num_data --num_particles --num_simulations --num_draws"
     " --num_sandwich --num_nuts --num_temperatures --seed --out --device --trust",
     "export": "run --split --num_data --num_draws --seed --out --device --trust",

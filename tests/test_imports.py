@@ -13,7 +13,7 @@ import pyro_vae
 
 ROOT = Path(pyro_vae.__file__).parent
 STAGES = [
-    {"arguments", "files"},
+    {"arguments", "files", "results"},
     {"data", "nets", "graphs"},
     {"programs"},
     {"models", "guides", "objectives", "evidence"},

@@ -1,4 +1,4 @@
-"""A user's numpy arrays -> uint8 or float32 tensors, or an error that says what to mend.
+"""From a user's numpy arrays to uint8 or float32 tensors, or an error that says what to mend.
 
 All parts of a set (train, valid, test) are judged together, since each alone can mislead: a test
 part that happens to hold only zeros and ones is not binary data when train is grey. The rules, in
@@ -6,7 +6,7 @@ order:
 
     only 0 and 1, of any dtype       -> uint8 0 / 255: binary data, all rules of binarisation agree
     integers that look like pixels   -> uint8: grey levels
-    other whole numbers              -> a question: counts, categories or grades, nobody can guess
+    other whole numbers              -> a question: counts, categories or grades?
     floats                           -> float32: real values
 
 Integers look like pixels where their largest value is from 16 to 255 and they come as images, or as
@@ -34,7 +34,7 @@ Array = NDArray[Any]
 Values = Literal["pixels", "real"]
 KINDS = {"b": "bool", "u": "integer", "i": "integer", "f": "float"}
 CHANNELS = (1, 3)
-DARKEST, BRIGHTEST = 16, 255  # between which the largest of some grey levels must lie
+DARKEST, BRIGHTEST = 16, 255  # the largest of some grey levels must lie between them
 
 
 def as_tensors(
@@ -59,17 +59,17 @@ def as_tensors(
     """
     check_values(values)
     where = {part: source if part == "all" else f"{source}: {part}" for part in arrays}
+
     for part, array in arrays.items():
         check_numeric(array, where[part])
     images = {part: channels_first(array, where[part]) for part, array in arrays.items()}
     check_same_shape(images, source)
+
     if values == "real":
         return {part: as_reals(array, where[part]) for part, array in images.items()}
     if values is None and all(is_binary(array) for array in images.values()):
-        return {
-            part: torch.from_numpy(array.astype(np.uint8, order="C") * np.uint8(255))
-            for part, array in images.items()
-        }
+        return {part: as_black_and_white(array) for part, array in images.items()}
+
     check_same_kind(images, source)
     whole = all(is_whole(array) for array in images.values())
     if values is None and whole:
@@ -78,8 +78,13 @@ def as_tensors(
     return {part: convert(array, where[part]) for part, array in images.items()}
 
 
+def as_black_and_white(array: Array) -> Tensor:
+    """Zeros and ones -> uint8 0 and 255."""
+    return torch.from_numpy(array.astype(np.uint8, order="C") * np.uint8(255))
+
+
 def check_values(values: object) -> None:
-    """Raise ValueError for what is no kind of numbers, nor None."""
+    """Raise ValueError unless `values` is None, "pixels" or "real"."""
     if values is not None and values not in get_args(Values):
         raise ValueError(f"values={values!r}: expected None, 'pixels' or 'real'")
 
@@ -101,6 +106,7 @@ def channels_first(array: Array, where: str) -> Array:
         raise ValueError(
             f"{where} has shape {array.shape}, expected at least one row and one value a row"
         )
+
     if array.ndim == 3:
         return array[:, None]
     if array.ndim <= 2 or array.shape[1] in CHANNELS:
@@ -140,20 +146,21 @@ def is_binary(array: Array) -> bool:
 
 def is_whole(array: Array) -> bool:
     """Whether every value is a whole number, of any dtype; among floats those below a billion."""
+    if KINDS[array.dtype.kind] != "float":
+        return True
     few = np.float64(1e9)  # float64, since float16 does not reach it
-    return KINDS[array.dtype.kind] != "float" or bool(
-        ((np.abs(array) < few) & (array == np.rint(array))).all()
-    )
+    return bool(((np.abs(array) < few) & (array == np.rint(array))).all())
 
 
 def ask_unless_pixels(images: Mapping[str, Array], source: str) -> None:
-    """Raise the question what whole numbers are, unless they look like grey levels."""
+    """Raise ValueError to ask what whole numbers are, unless they look like grey levels."""
     low = min(int(array.min()) for array in images.values())
     high = max(int(array.max()) for array in images.values())
     some = next(iter(images.values()))
     is_image = some.ndim > 2 and KINDS[some.dtype.kind] != "float"
     if low >= 0 and DARKEST <= high <= BRIGHTEST and (is_image or some.dtype == np.uint8):
         return
+
     raise ValueError(
         f"{source} holds whole numbers ({some.dtype}) in [{low}, {high}], rows of shape"
         f" {some.shape[1:]}: pixels, counts, categories or grades? Say values='pixels'"
@@ -175,10 +182,11 @@ def as_pixels(array: Array, where: str) -> Tensor:
 
 
 def check_precision(array: Array, where: str) -> None:
-    """Raise ValueError where float32 rounds away how a value varies, as of times since 1970."""
+    """Raise ValueError where float32 rounds a value's variation away (seconds since 1970, say)."""
     wide = np.asarray(array, dtype=np.float64).reshape(len(array), -1)
     step, spread = np.abs(wide).max(0) * 2.0**-24, wide.std(0)
     lost = np.flatnonzero((spread > 0) & (step > spread / 100))
+
     if len(lost):
         raise ValueError(
             f"{where} varies by {spread[lost[0]]:.3g} about {wide[:, lost[0]].mean():.6g} in"
@@ -197,6 +205,7 @@ def as_reals(array: Array, where: str) -> Tensor:
             f"{where} holds NaN or inf (as float32) in {len(rows)} of {len(values)} rows, "
             f"the first is row {rows[0]}; drop or impute those rows"
         )
+
     if array.dtype.itemsize > 4:
         check_precision(array, where)
     return torch.from_numpy(values)

@@ -7,16 +7,19 @@ rounded to it. The rules:
     dynamic     x ~ Bernoulli(p), drawn again at every training visit; evaluation sees a fixed draw
     static      x ~ Bernoulli(p), drawn once; training and evaluation see that draw
     threshold   x = 1 if p > 1/2 else 0
-    dequantise  x = (v + u) / 256, u uniform on [0, 1), drawn again at every visit as under dynamic
+    dequantise  x = (v + u) / 256, u uniform on [0, 1), drawn again at every visit like dynamic
     none        x = p, or the raw real values of float data
 
-The first three are for a Bernoulli likelihood, dequantise for a density on 8-bit pixels:
-log p(x) - D log 256 is then, averaged over u, a lower bound of the log-probability of the pixels
-themselves (Theis, van den Oord, Bethge, 2016), which is what makes bits per dimension mean
-something. `Dataset.bits_per_dim` counts them.
+The first three are for a Bernoulli likelihood, dequantise for a density on 8-bit pixels: averaged
+over u, log p(x) - D log 256 is a lower bound of the log-probability of the pixels themselves (Theis
+et al.), which gives bits per dimension a meaning. `Dataset.bits_per_dim` counts them.
 
 The fixed draw comes from a CPU generator seeded by (seed, name of the split) and is then moved, so
 it is the same whichever device the pixels lie on.
+
+References:
+    Theis, van den Oord, Bethge (2016). A note on the evaluation of generative models.
+        arXiv:1511.01844.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -52,19 +55,17 @@ def bernoulli_draw(pixels: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         float32 zeros and ones of the shape of `pixels`.
     """
-    device = pixels.device
+    kind: Any = {"dtype": pixels.dtype, "device": pixels.device, "generator": generator}
     if pixels.dtype == torch.uint8:
-        noise = torch.randint(
-            0, 255, pixels.shape, dtype=torch.uint8, generator=generator, device=device
-        )
+        noise = torch.randint(0, 255, pixels.shape, **kind)
     else:
-        noise = torch.rand(pixels.shape, dtype=pixels.dtype, generator=generator, device=device)
+        noise = torch.rand(pixels.shape, **kind)
     return (noise < pixels).to(torch.float32)
 
 
 def random_bits(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Integers uniform on -32768..32767, as float32 of a shape; four come of each 64-bit draw of
-    the generator.
+    """Integers uniform on -32768..32767, as float32 of a shape: four of them from each 64-bit draw
+    of the generator.
     """
     size = math.prod(shape)
     words = torch.empty((size + 3) // 4, dtype=torch.int64, device=generator.device)
@@ -97,7 +98,7 @@ def dequantised(pixels: Tensor, uniform: Tensor) -> Tensor:
 
 
 def fast_dequantised(pixels: Tensor, bits: Tensor) -> Tensor:
-    """The same from 16 random bits a pixel, of `random_bits`: u is one of 65,536 midpoints."""
+    """The same from 16 random bits a pixel (`random_bits`): u is one of 65,536 midpoints."""
     return dequantised(pixels, (bits + 32768.5) / 65536)
 
 
@@ -114,17 +115,18 @@ def default_rule(pixels: Tensor) -> Binarise:
 
 
 def rule_for(rules: Sequence[Binarise], pixels: Tensor) -> Binarise:
-    """The rule for pixels, where a model takes these rules, the usual one first; any where there
-    are none.
+    """The rule for pixels and a model that takes `rules`, the usual one first; one that has none
+    takes any.
     """
+    default = default_rule(pixels)
     if pixels.dtype != torch.uint8 or not rules:
-        return default_rule(pixels)
-    return default_rule(pixels) if default_rule(pixels) in rules else rules[0]
+        return default
+    return default if default in rules else rules[0]
 
 
 def check_rule(rules: Sequence[Binarise], binarise: Binarise, likelihood: str) -> None:
-    """Raise a ValueError where the rule makes no data for a likelihood that takes these; any goes
-    where there are none.
+    """Raise a ValueError where the rule makes no data for a likelihood that takes `rules`; one that
+    has none takes any.
     """
     if rules and binarise not in rules:
         raise ValueError(
@@ -135,8 +137,8 @@ def check_rule(rules: Sequence[Binarise], binarise: Binarise, likelihood: str) -
 
 
 def draw_seed(seed: int, name: str) -> int:
-    """A 63-bit seed for one use of a run's seed, such as a split's evaluation draw: a hash, so that
-    no two share bits.
+    """A 63-bit seed for one use of a run's seed, such as a split's evaluation draw: a hash, so the
+    seeds of different uses have nothing to do with each other.
     """
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
@@ -150,6 +152,7 @@ def evaluation_draw(pixels: Tensor, binarise: Binarise, seed: int, name: str) ->
         return (pixels > (127 if whole else 0.5)).to(torch.float32)  # v / 255 > 1/2 means v >= 128
     if binarise == "none":
         return pixels.to(torch.float32) / 255 if whole else pixels
+
     generator = torch.Generator().manual_seed(draw_seed(seed, name))
     if binarise == "dequantise":
         return dequantised(pixels, torch.rand(pixels.shape, generator=generator))

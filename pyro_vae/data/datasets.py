@@ -1,6 +1,4 @@
-"""Sets: a train, a test and perhaps a validation split, of one shape and under one rule, whose rows
-have numbers.
-"""
+"""Data sets: a train, a test and perhaps a validation split, of one shape and under one rule."""
 
 from __future__ import annotations
 
@@ -11,17 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import (
-    check_choice,
-    check_kind,
-    check_real,
-)
-from pyro_vae.data.binarise import (
-    BINARY,
-    LEVELS,
-    RULES,
-    Binarise,
-)
+from pyro_vae.arguments import check_choice, check_kind, check_real
+from pyro_vae.data.binarise import BINARY, LEVELS, RULES, Binarise
 from pyro_vae.data.splits import Split
 
 
@@ -29,15 +18,14 @@ from pyro_vae.data.splits import Split
 class Dataset:
     """Train, validation (or None) and test split of one set, all of one shape and one rule.
 
-    Each row has a number, `split.numbers()`, which is what programs get as `index`: the `origin` of
-    a split that has one (rows that were loaded keep the number that they have in their source), and
-    for any other split the numbers that follow on the largest one of the splits before it, train
-    0..N-1, valid N..N+V-1, then test. So a number means one row, and a model may look up covariates
-    by it.
+    Each row has a number, `split.numbers()`, which programs get as `index`. It is the `origin` of a
+    split that has one: rows that were loaded keep the number that they have in their source. Any
+    other split goes on after the largest number of the splits before it: train 0..N-1, valid
+    N..N+V-1, then test. So a number means one row, and a model may look up covariates by it.
 
     Attributes:
         name: of the set, for titles and run folders.
-        train, valid, test: the splits; one that takes another's place is the same object.
+        train, valid, test: the splits; where one serves as another too, both are the same object.
 
     Raises:
         ValueError: splits of different shapes or rules.
@@ -54,6 +42,7 @@ class Dataset:
             check_kind(part, getattr(self, part), Split, "a Split")
         if self.valid is not None:
             check_kind("valid", self.valid, Split, "a Split, or None")
+
         for part, split in (("valid", self.valid), ("test", self.test)):
             if split is None:
                 continue
@@ -66,25 +55,31 @@ class Dataset:
                 raise ValueError(
                     f"{self.name}: {part} is {split.binarise!r}, train is {self.binarise!r}"
                 )
+
         self._number()
 
     def _number(self) -> None:
         """Give numbers to the splits that have none, after those of the splits before them."""
-        numbered: dict[int, Split] = {id(self.train): self.train}  # by what was given
+        numbered: dict[int, Split] = {id(self.train): self.train}  # by the id of what was given
         for name in ("valid", "test"):
             split = getattr(self, name)
             if split is None:
                 continue
+
             if id(split) not in numbered:
-                taken = max(int(other.numbers().max()) for other in numbered.values()) + 1
-                origin = torch.arange(taken, taken + len(split), device=split.pixels.device)
-                numbered[id(split)] = split if split.origin is not None else split._numbered(origin)
+                if split.origin is None:
+                    taken = max(int(other.numbers().max()) for other in numbered.values()) + 1
+                    origin = torch.arange(taken, taken + len(split), device=split.pixels.device)
+                    numbered[id(split)] = split._numbered(origin)
+                else:
+                    numbered[id(split)] = split
+
             object.__setattr__(self, name, numbered[id(split)])
 
     @property
     def num_rows(self) -> int:
-        """One more than the largest number: the length of a table with a row for each datum, of
-        covariates, say.
+        """One more than the largest number: the length of a table (of covariates, say) with a row
+        for each datum.
         """
         splits = (self.train, self.valid, self.test)
         return max(int(split.numbers().max()) for split in splits if split is not None) + 1
@@ -115,12 +110,13 @@ class Dataset:
         return self.binarise in BINARY or bool(((self.train.x == 0) | (self.train.x == 1)).all())
 
     def bits_per_dim(self, nats: float) -> float | None:
-        """Bits per value of a log-probability of a datum in nats, the mean over the data, say; None
-        for real values.
+        """Bits per value, from the log-probability of a datum in nats (or its mean over the data).
 
-        For dequantised pixels log p(x) - D log 256, which on average over the noise is a lower
-        bound of the pixels' own log-probability: the figure is comparable with that of a discrete
-        likelihood, and an upper bound like it.
+        None for real values.
+
+        For dequantised pixels they come from log p(x) - D log 256, which on average over the noise
+        is a lower bound of the pixels' own log-probability: so the bits are an upper bound, and
+        comparable with those of a discrete likelihood.
         """
         check_real("nats", nats)
         if self.is_binary:
@@ -141,12 +137,12 @@ class Dataset:
         return self._changed(lambda split: split.to(device))
 
     def _changed(self, change: Callable[[Split], Split]) -> Dataset:
-        """The set of its changed splits, where one that takes another's place still does."""
-        given = {
-            id(split): split for split in (self.train, self.valid, self.test) if split is not None
-        }
-        changed = {key: change(split) for key, split in given.items()}
+        """The set with its splits changed; where one served as another too, it still does."""
+        changed = {}
+        for split in (self.train, self.valid, self.test):
+            if split is not None and id(split) not in changed:
+                changed[id(split)] = change(split)
+
+        train, test = changed[id(self.train)], changed[id(self.test)]
         valid = None if self.valid is None else changed[id(self.valid)]
-        return replace(
-            self, train=changed[id(self.train)], valid=valid, test=changed[id(self.test)]
-        )
+        return replace(self, train=train, valid=valid, test=test)

@@ -1,5 +1,4 @@
-"""A user's own data: a .npy or .npz file or a folder of images -> numpy arrays, still as they were
-saved.
+"""From a user's own .npy or .npz file or folder of images to numpy arrays, as they were saved.
 
     x.npy   one array                                          -> {"all": x}
     x.npz   one array of any name                              -> {"all": x}
@@ -29,8 +28,9 @@ ARRAYS = (".npy", ".npz")
 PARTS = ("train", "valid", "test")
 # how Pillow opens an image -> what we read it as
 MODES = {"1": "L", "L": "L", "RGB": "RGB", "P": "RGB"}
-MAX_UNPACKED = 2**28  # bytes of an archive that are unpacked without asking how it got so small
-# of the bytes unpacked to those of the file; numbers rarely compress so well, a bomb a thousandfold
+MAX_UNPACKED = 2**28  # bytes that any archive may unpack to
+# beyond that, how many times its size a file may unpack to: numbers rarely compress so well, bombs
+# far better
 MAX_RATIO = 64
 
 
@@ -60,12 +60,14 @@ def read_path(path: Path) -> dict[str, Array]:
         raise FileNotFoundError(
             f"source: there is no file or folder {path}, looked for from {Path.cwd()}"
         )
+
     if path.is_dir():
         return {"all": read_images(path)}
     if path.suffix.lower() not in ARRAYS:
         raise ValueError(
             f"{path}: expected a .npy or .npz file or a folder of {', '.join(IMAGES)} images"
         )
+
     if path.stat().st_size == 0:
         raise ValueError(
             f"{path} is empty (0 bytes), expected saved arrays; write it"
@@ -81,10 +83,12 @@ def read_arrays(path: Path) -> dict[str, Array]:
             saved = np.load(file, allow_pickle=False)
         if not isinstance(saved, NpzFile) or saved.zip is None:
             return {"all": saved}
+
         check_unpacked(saved.zip, path)
         chosen = choose_arrays(saved.files, path)
         with torn_is_told(path):
             found = {part: saved[key] for part, key in chosen.items()}
+
     for part, array in found.items():
         if not isinstance(array, np.ndarray):  # numpy hands out the bytes of what is no array
             raise ValueError(
@@ -106,7 +110,7 @@ def check_unpacked(archive: zipfile.ZipFile, path: Path) -> None:
 
 
 def brief(error: Exception) -> str:
-    """What a library says of a file, in so many words as help."""
+    """What a library says of a file, cut to a helpful length."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
@@ -133,6 +137,7 @@ def choose_arrays(keys: list[str], path: Path) -> dict[str, str]:
             raise ValueError(f"{path} holds both {found[0]!r} and {found[1]!r}; keep one of them")
         if found:
             chosen[part] = found[0]
+
     if "train" in chosen and "test" in chosen:
         return chosen
     if len(keys) == 1:
@@ -145,17 +150,13 @@ def choose_arrays(keys: list[str], path: Path) -> dict[str, str]:
 
 def read_images(folder: Path) -> Array:
     """Read the images directly in a folder, in the order of their names: (N, C, H, W) uint8."""
-    names = (
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGES and not path.name.startswith(".")
-    )
-    paths = sorted(path for path in names if path.is_file())
+    paths = sorted(path for path in folder.iterdir() if is_image(path))
     if not paths:
         raise FileNotFoundError(
             f"{folder} holds no images, expected {', '.join(IMAGES)} files directly in it"
             " (folders in it are not read)"
         )
+
     images: list[Array] = []
     for path in paths:
         images.append(read_image(path))
@@ -165,6 +166,11 @@ def read_images(folder: Path) -> Array:
                 "expected all of one size and all grey or all RGB; resize or convert them first"
             )
     return np.stack(images)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a path is that of an image file, by its name."""
+    return path.suffix.lower() in IMAGES and not path.name.startswith(".") and path.is_file()
 
 
 def read_image(path: Path) -> Array:
@@ -183,6 +189,7 @@ def read_image(path: Path) -> Array:
         raise ValueError(
             f"{path} cannot be read as an image, it is torn or of another kind ({brief(error)})"
         ) from error
+
     if pixels is None:
         raise ValueError(
             f"{path} has the mode {mode!r}, expected 8-bit grey or RGB; convert it"

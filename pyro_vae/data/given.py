@@ -1,10 +1,9 @@
-"""What a user hands to `fit` -> a `Dataset`: a tensor, a numpy array, a pandas frame or a
+"""From what a user hands to `fit` to a `Dataset`: a tensor, a numpy array, a pandas frame or a
 TensorDataset.
 
-Rows are held out for validation, a tenth of them by the fixed permutation of `load`, so that a run
+A tenth of the rows, by the fixed permutation of `load`, is held out for validation, so that a run
 can say what it is worth on data that it has not seen. Each row keeps the number that it has in the
-user's array, which is what programs get as `index`. There are no test rows: they are the user's to
-keep.
+user's array, which programs get as `index`. There are no test rows: the user keeps those.
 """
 
 from __future__ import annotations
@@ -48,11 +47,12 @@ def as_dataset(
     """Make a set of what was given; a `Dataset` is returned as it is.
 
     Args:
-        data: see the module's docstring; of a TensorDataset the first tensor, since labels are not
-            modelled.
-        valid: validation rows; None means a tenth, and none at all of fewer than ten rows.
+        data: see the module's docstring; of a TensorDataset only the first tensor is used, since
+            labels are not modelled.
+        valid: number of validation rows; None means a tenth, and none where there are fewer than
+            ten rows.
         values: what whole numbers are, "pixels" or "real"; None goes by their look
-            (`pyro_vae.data.arrays`), a tensor of floats is real.
+            (`pyro_vae.data.arrays`), and a tensor of floats is real.
         dtype: of real values.
         shape: of a datum as the model has it; images that come in it stay in it, others become
             (C, H, W).
@@ -69,22 +69,23 @@ def as_dataset(
                 f" with valid={valid} instead"
             )
         return data
-    name, rows = (
-        type(data).__name__,
-        rows_of(data, values, dtype, None if shape is None else tuple(shape)),
-    )
+
+    name = type(data).__name__
+    rows = rows_of(data, values, dtype, None if shape is None else tuple(shape))
     total = len(rows)
     number = (total // 10 if total >= MIN_ROWS else 0) if valid is None else valid
     if not is_integer(number) or not 0 <= number < total:
         raise ValueError(f"valid={valid!r}: expected 0 <= valid < {total}, the rows of data")
+
     rule = default_rule(rows)
     if number == 0:
         train = Split("train", rows, rule)
         return Dataset(name, train, None, train)
-    order = permutation(total)
+
+    order = permutation(total).to(rows.device)
     kept, held = order[:-number].sort().values, order[-number:].sort().values
-    train = Split("train", rows[kept.to(rows.device)], rule, origin=kept.to(rows.device))
-    valid_split = Split("valid", rows[held.to(rows.device)], rule, origin=held.to(rows.device))
+    train = Split("train", rows[kept], rule, origin=kept)
+    valid_split = Split("valid", rows[held], rule, origin=held)
     return Dataset(name, train, valid_split, valid_split)
 
 
@@ -99,28 +100,27 @@ def rows_of(
         data = frame_values(data)
     if isinstance(data, Tensor):
         check_dense("data", data, EXPECTED)
+
     if isinstance(data, Tensor) and data.is_floating_point() and values is None:
         check_rows("data", data)
         check_finite("data", data)
         if dtype == torch.float32 and data.dtype == torch.float64:
             check_precision(data.detach().cpu().numpy(), "data")
         return data.detach().to(dtype)
+
     device = data.device if isinstance(data, Tensor) else "cpu"
     array = data.detach().cpu().numpy() if isinstance(data, Tensor) else data
     if not isinstance(array, np.ndarray):
         raise ValueError(f"data: got {type(data).__name__}, expected {EXPECTED}")
+
     found = as_tensors({"all": array}, "data", values)["all"]
-    if (
-        dtype == torch.float64
-        and found.dtype == torch.uint8
-        and default_rule(found) == "dynamic"
-        and is_binary(array)
-    ):
-        found = found / 255  # draws are float32
-    if found.is_floating_point() and dtype == torch.float64:  # at full precision
-        found = torch.from_numpy(
-            np.array(channels_first(array, "data"), dtype=np.float64, order="C")
-        )
+    if dtype == torch.float64:
+        if found.dtype == torch.uint8 and default_rule(found) == "dynamic" and is_binary(array):
+            found = found / 255  # draws are float32
+        if found.is_floating_point():  # at full precision
+            wide = np.array(channels_first(array, "data"), dtype=np.float64, order="C")
+            found = torch.from_numpy(wide)
+
     if shape == array.shape[1:] != tuple(found.shape[1:]):
         found = found[:, 0] if array.ndim == 3 else found.movedim(1, 3)
     return found.to(device)
@@ -135,6 +135,7 @@ def frame_values(frame: Any) -> Any:
             f"data: the columns {', '.join(others[:5])} hold no numbers; drop them, or"
             " make numbers of them first"
         )
+
     kinds = set(numbers.dtypes)
     # mixed, or pandas' own kinds of numbers
     if len(kinds) > 1 or not isinstance(next(iter(kinds), None), np.dtype):

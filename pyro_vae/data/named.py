@@ -1,10 +1,10 @@
 """The sets that have a name: scikit-learn's embedded digits; MNIST and Fashion-MNIST in
 torchvision's layout.
 
-torchvision fetches and checks what is not there; the images are then read from the idx files
-straight away, plain or gzipped, because a damaged file can be named that way, and a read-only
-folder of .gz files is enough. An idx file of images is four big-endian 32-bit integers (magic 2051,
-rows, height, width) and then the bytes.
+torchvision fetches and checks what is not there. The images are then read here, from the plain or
+gzipped idx files, so that an error can name a damaged file, and a read-only folder of .gz files is
+enough. An idx file of images is four big-endian 32-bit integers (magic 2051, rows, height, width)
+and then the bytes.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def idx_images(name: str, root: Path) -> dict[str, Tensor]:
     raw = root / FOLDERS[name] / "raw"
     if any(find_file(raw, file) is None for file, _ in FILES.values()):
         fetch(name, root)
+
     images = {}
     for part, (file, rows) in FILES.items():
         path = find_file(raw, file)
@@ -96,13 +97,16 @@ def read_idx(path: Path, rows: int) -> Tensor:
         raise ValueError(
             f"{path} cannot be read ({type(error).__name__}: {error}); {remedy()}"
         ) from error
+
     if raw[:16] != header or len(raw) != size:
-        came = struct.unpack(f">{min(len(raw), 16) // 4}i", raw[: min(len(raw), 16) // 4 * 4])
+        words = min(len(raw), 16) // 4
+        came = struct.unpack(f">{words}i", raw[: 4 * words])
         raise ValueError(
             f"{path} is torn or another file: {len(raw)} bytes with the header {came}, "
             f"expected {size} bytes with {(MAGIC, rows, SIDE, SIDE)}; "
             f"delete it so that it is fetched again, or {remedy()}"
         )
+
     # a copy, since torch wants it writable
     pixels = np.frombuffer(raw, dtype=np.uint8, offset=16).copy()
     return torch.from_numpy(pixels).view(rows, 1, SIDE, SIDE)

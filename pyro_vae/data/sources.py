@@ -25,7 +25,7 @@ from pyro_vae.data.files import is_there, read_path
 from pyro_vae.data.named import KNOWN, data_root, digits, idx_images
 from pyro_vae.data.splits import Split
 
-PERMUTATION_SEED = 20_131_220  # any constant will do; it must never change, the splits hang on it
+PERMUTATION_SEED = 20_131_220  # arbitrary, but fixed for good: the splits depend on it
 MIN_ROWS = 10
 
 
@@ -48,10 +48,10 @@ def load(
         a single array             80 / 10 / 10 per cent of a fixed permutation, from 10 rows on
         an .npz with train, test   valid is the file's own, else the last 10 per cent of train
 
-    Each row keeps the number that it has in its source, `split.numbers()`, which is what programs
-    get as `index`: the row of a single array or of scikit-learn's digits, the place of an image in
-    its folder by name; where train and test come apart, train, the file's own validation rows and
-    test are counted in turn (MNIST: train 0..49999, valid 50000..59999, test from 60000 on).
+    Each row keeps the number that it has in its source, `split.numbers()`, which programs get as
+    `index`: the row of a single array or of scikit-learn's digits, the place of an image in its
+    folder by name. Where train and test come apart, the rows are counted through train, the file's
+    own validation rows and test (MNIST: train 0..49999, valid 50000..59999, test from 60000 on).
 
     Args:
         source: "digits", "mnist", "fashion_mnist", or the path of a .npy file (N, ...), of an .npz
@@ -87,16 +87,17 @@ def load(
     check_options(source, root, binarise, valid, seed)
     found = read_source(source, root, values)
     rows = split_rows(found, valid)
+    numbers = split_rows(found._replace(parts=row_numbers(found.parts)), valid)
     if binarise is None:
         binarise = "dynamic" if source in KNOWN else default_rule(rows["train"])
-    numbers = split_rows(found._replace(parts=row_numbers(found.parts)), valid)
+
+    splits = {}
     try:
-        splits = {
-            part: Split(part, pixels, binarise, seed, origin=numbers[part])
-            for part, pixels in rows.items()
-        }
+        for part, pixels in rows.items():
+            splits[part] = Split(part, pixels, binarise, seed, origin=numbers[part])
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
+
     return Dataset(found.name, splits["train"], splits.get("valid"), splits["test"])
 
 
@@ -110,17 +111,21 @@ def check_options(
         raise ValueError(
             f"binarise={binarise!r}: expected None or one of {', '.join(map(repr, RULES))}"
         )
+
     for name, value in (("valid", valid), ("seed", seed)):
         optional = name == "valid" and value is None
         if not optional and not is_integer(value):
             raise ValueError(f"{name}={value!r}: expected an int, got {type(value).__name__}")
+
     check_seed("seed", seed)
     if root is not None:
         check_kind("root", root, (str, Path), "a path, or None")
 
 
 class Source(NamedTuple):
-    """What was read, "all" or "train", "test" and perhaps "valid"; the splits' default sizes."""
+    """What was read ("all", or "train", "test" and perhaps "valid"), and the default sizes of the
+    splits.
+    """
 
     name: str
     parts: dict[str, Tensor]
@@ -136,12 +141,14 @@ def read_source(source: str | Path, root: str | Path | None, values: Values | No
             f"values={values!r}: {source} is a set of pixels, expected values"
             " only for a file or a folder"
         )
+
     if source == "digits":
         return Source("digits", {"all": digits()}, num_valid=200, num_test=300)
     if isinstance(source, str) and source in KNOWN:
         return Source(source, idx_images(source, data_root(root)), num_valid=10_000)
     if isinstance(source, str) and not looks_like_path(source):
         raise ValueError(unknown_name(source))
+
     path = Path(source).expanduser()
     parts = as_tensors(read_path(path), str(path), values)
     tenth = max(1, len(parts["all"] if "all" in parts else parts["train"]) // 10)
@@ -174,23 +181,23 @@ def split_rows(found: Source, valid: int | None) -> dict[str, Tensor]:
                 f"valid={valid}: {found.name} brings its own validation rows; leave valid out"
             )
         return found.parts
-    parts = (
-        cut_test(found.parts["all"], found.num_test, found.name)
-        if "all" in found.parts
-        else found.parts
-    )
+
+    parts = found.parts
+    if "all" in parts:
+        parts = cut_test(parts["all"], found.num_test, found.name)
     return hold_out(parts, found.num_valid if valid is None else valid, found.name)
 
 
 def row_numbers(parts: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The number of each row of what was read: of one array its place in it, of several train,
-    valid, test in turn.
+    """The number of each row of what was read: its place in one array, or in train, valid and test
+    one after the other.
     """
     numbers: dict[str, Tensor] = {}
     taken = 0
-    for part in (name for name in ("all", "train", "valid", "test") if name in parts):
-        numbers[part] = torch.arange(taken, taken + len(parts[part]))
-        taken += len(parts[part])
+    for part in ("all", "train", "valid", "test"):
+        if part in parts:
+            numbers[part] = torch.arange(taken, taken + len(parts[part]))
+            taken += len(parts[part])
     return numbers
 
 

@@ -1,5 +1,5 @@
 """Splits: pixels in memory, the rule that makes data of them (`binarise.py`), and the checksum of
-what came out.
+these data.
 
 The fingerprint of a split's evaluation draw says whether two numbers were computed on the same
 data.
@@ -55,6 +55,7 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
     """Raise unless the pixels can be used under the rule (see `Split`)."""
     if binarise not in RULES:
         raise ValueError(f"binarise={binarise!r}: expected one of {', '.join(map(repr, RULES))}")
+
     if pixels.dtype not in (torch.uint8, torch.float32, torch.float64):
         raise ValueError(
             f"{name}: pixels have dtype {pixels.dtype}, expected torch.uint8 (0..255),"
@@ -65,6 +66,7 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
             f"{name}: pixels have shape {tuple(pixels.shape)}, "
             "expected (N, ...) with at least one row and one value a row"
         )
+
     if pixels.dtype == torch.uint8:
         return
     if not bool(torch.isfinite(pixels).all()):
@@ -77,6 +79,7 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
             f" 0..255, and these are real values ({pixels.dtype}); save 8-bit pixels as"
             " uint8, or use binarise='none'"
         )
+
     low, high = float(pixels.min()), float(pixels.max())
     if binarise != "none" and (low < 0 or high > 1):
         raise ValueError(
@@ -87,15 +90,13 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
 
 
 def check_integers(index: object) -> None:
-    """Raise a ValueError for what are no row numbers `(B,)`: by their type, which a graph knows
-    beforehand.
+    """Raise a ValueError unless these are row numbers `(B,)`, judged by dtype and shape alone: a
+    captured graph knows no values.
     """
     if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.ndim != 1:
-        what = (
-            f"{tuple(index.shape)} {index.dtype}"
-            if isinstance(index, Tensor)
-            else type(index).__name__
-        )
+        what = type(index).__name__
+        if isinstance(index, Tensor):
+            what = f"{tuple(index.shape)} {index.dtype}"
         raise ValueError(f"index: expected (B,) torch.int64 row numbers, got {what}")
 
 
@@ -108,10 +109,10 @@ class Split:
         pixels: uint8, float32 or float64, (N, *shape).
         binarise: the rule, see `pyro_vae.data.binarise`.
         seed: of the evaluation draw.
-        origin: (N,) int64, not negative, the number of each row, which is what programs get as
-            `index`; 0..N-1 unless given. A `Dataset` gives its splits numbers that do not overlap.
-        drawn: the evaluation draw where it is already known (`to` and `take` hand it on); leave it
-            out.
+        origin: (N,) int64, not negative, the number of each row, which programs get as `index`;
+            0..N-1 unless given. A `Dataset` gives its splits numbers that do not overlap.
+        drawn: the evaluation draw where it is already known; leave it out (`to` and `take` hand it
+            on).
 
     Raises:
         ValueError: an unknown rule, another dtype, no rows, NaN or inf, floats outside [0, 1] under
@@ -131,6 +132,7 @@ class Split:
         check_seed("seed", self.seed)
         check_dense("pixels", self.pixels, "a tensor (N, *shape)")
         check_pixels(self.name, self.pixels, self.binarise)
+
         if self.origin is not None:
             check_index("origin", self.origin, len(self.pixels))
         if self.drawn is not None:
@@ -151,14 +153,13 @@ class Split:
         """The evaluation draw, floats (N, *shape), made once and kept; treat it as read-only."""
         if self.drawn is not None:
             return self.drawn
-        return evaluation_draw(self.pixels, self.binarise, self.seed, self.name).to(
-            self.pixels.device
-        )
+        draw = evaluation_draw(self.pixels, self.binarise, self.seed, self.name)
+        return draw.to(self.pixels.device)
 
     @cached_property
     def mean(self) -> Tensor:
-        """Mean of the data over the rows and the draws, float32 (*shape): in [0, 1] for pixels,
-        else of the float values.
+        """Mean of the data over the rows and the draws, float32 (*shape): in [0, 1] for pixels, in
+        their own units for floats.
         """
         pixels = self.pixels.cpu()  # summed in integers or float64: the same on every device
         if pixels.dtype == torch.uint8:
@@ -181,8 +182,8 @@ class Split:
         return fingerprint(self.x)
 
     def bits(self, size: int, generator: torch.Generator) -> Tensor | None:
-        """The randomness of `size` rows under a rule that draws at each visit, `random_bits`
-        (size, *shape), else None.
+        """The noise of `size` rows under a rule that draws at each visit, `random_bits`
+        (size, *shape); None under any other.
 
         Raises:
             ValueError: a generator on another kind of device than the pixels.
@@ -202,8 +203,7 @@ class Split:
 
         Args:
             index: (B,) int64, rows of this split, on the device of the pixels.
-            bits: from `bits`; a fresh draw is made of them. Without them, the rows of the
-                evaluation draw.
+            bits: from `bits`, for a fresh draw; None gives the rows of the evaluation draw.
         """
         if bits is None:
             return self.x.index_select(0, index)
@@ -230,12 +230,9 @@ class Split:
     def to(self, device: str | torch.device) -> Split:
         """The same split on another device, with the same evaluation draw."""
         known = self._known_draw()
-        return replace(
-            self,
-            pixels=self.pixels.to(device),
-            origin=None if self.origin is None else self.origin.to(device),
-            drawn=None if known is None else known.to(device),
-        )
+        origin = None if self.origin is None else self.origin.to(device)
+        drawn = None if known is None else known.to(device)
+        return replace(self, pixels=self.pixels.to(device), origin=origin, drawn=drawn)
 
     def take(self, n: int) -> Split:
         """The first n rows; their evaluation draw is the first n rows of this one's.
@@ -247,6 +244,7 @@ class Split:
             raise ValueError(
                 f"n={n!r}: expected 1 <= n <= {len(self)}, the number of rows in {self.name!r}"
             )
+
         drawn = self.x[:n].clone() if self._is_random() else None
         origin = None if self.origin is None else self.origin[:n]
         return replace(self, pixels=self.pixels[:n], origin=origin, drawn=drawn)
@@ -259,5 +257,5 @@ class Split:
         return self.binarise in ("dynamic", "static", "dequantise")
 
     def _known_draw(self) -> Tensor | None:
-        """The evaluation draw if made; under the other rules it is a function of the pixels."""
+        """The evaluation draw of a random rule, if made; under other rules the pixels give it."""
         return self.__dict__.get("x", self.drawn) if self._is_random() else None

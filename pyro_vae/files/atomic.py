@@ -1,8 +1,8 @@
 """Files that are whole or not there: written beside their place, flushed to the disk, and moved
 over it in one step.
 
-What takes the place of a file is a file: a folder, a device or a pipe is not replaced, and a link
-is replaced and not followed. On a full disk the file that was there stays as it was.
+Only a file or a link is ever replaced, not a folder, a device or a pipe; a link is replaced and not
+followed. On a full disk the file that was there stays as it was.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CannotWrite(OSError):
 
 
 def check_replaceable(name: str, path: Path) -> None:
-    """Raise a ValueError where something is at `path` that a file cannot take the place of."""
+    """Raise a ValueError where what is at `path` is not to be replaced by a file."""
     try:
         mode = path.lstat().st_mode
     except (OSError, ValueError):  # nothing is there, or nothing can be: whoever writes will see
@@ -62,11 +62,13 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_by_name(path: Path, write: Callable[[Path], object]) -> None:
-    """The same for what writes to the name of a file."""
+    """The same for a `write` that takes the path of a file."""
     check_replaceable("path", path)
+
     with _told(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
+
         try:
             write(Path(name))
             with open(name, "rb+") as file:
@@ -90,8 +92,9 @@ def read_whole(path: Path, limit: int = MAX_BYTES) -> bytes:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Raise the OSError of a full disk where a file at `path` could not hold so many bytes; for who
-    does not survive it.
+    """Raise the OSError of a full disk where a file at `path` could not hold so many bytes.
+
+    For writers that a full disk would kill.
     """
     with path.open("rb+") as file:
         if hasattr(os, "posix_fallocate"):
@@ -103,15 +106,15 @@ def reserve(path: Path, size: int) -> None:
 
 @contextmanager
 def staged(folder: Path, make_way: Callable[[], object]) -> Iterator[Path]:
-    """A folder to write new files in, which take their places in `folder` together once all are
-    whole.
+    """A folder to write new files in; once all are whole, they are moved into `folder` together.
 
     Args:
         folder: where they belong.
-        make_way: called before that, to move older ones aside.
+        make_way: called before they are moved, to put older ones aside.
     """
     with _told(folder):
         new = Path(tempfile.mkdtemp(dir=folder, prefix=".new."))
+
     try:
         yield new
         with _told(folder):

@@ -1,4 +1,4 @@
-"""Folders that are made where they are missing, and gone again where an error comes before anything
+"""Folders that are made where they are missing, and removed again if an error comes before anything
 is in them.
 """
 
@@ -12,15 +12,15 @@ from pathlib import Path
 
 @contextmanager
 def making(name: str, folder: Path) -> Iterator[None]:
-    """Make a folder and its parents where they are missing; those that stay empty go where an error
-    comes.
+    """Make a folder and its parents where they are missing; an error removes those still empty.
 
     Raises:
-        ValueError: it cannot be made; the argument or option `name` has asked for it.
+        ValueError: it cannot be made; the argument or option `name` asked for it.
     """
     made: list[Path] = []
     try:
-        for path in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
             path.mkdir(exist_ok=True)
             made.insert(0, path)
         if not folder.is_dir():
@@ -31,6 +31,7 @@ def making(name: str, folder: Path) -> Iterator[None]:
         raise ValueError(
             f"{name}: cannot make {folder} ({reason}): choose another folder"
         ) from error
+
     try:
         yield
     except BaseException:
@@ -48,7 +49,7 @@ def own_folder(name: str, path: Path) -> Iterator[None]:
 
 
 def _remove(folders: list[Path]) -> None:
-    """Remove folders as far as they are empty."""
+    """Remove folders, the innermost first, up to one that is not empty."""
     for path in folders:
         if not path.is_dir() or any(path.iterdir()):
             return

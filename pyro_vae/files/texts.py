@@ -1,8 +1,7 @@
-"""The small files of a run, JSON and CSV: written atomically, read as what they are, data that
-anybody may have written.
+"""The small files of a run, JSON and CSV: written atomically, read as data from anybody.
 
-What is read is limited in size, is never code, and is printed without the control characters that a
-terminal would obey.
+What is read is limited in size, is never run as code, and is printed without the control characters
+that a terminal would obey.
 """
 
 from __future__ import annotations
@@ -87,8 +86,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def printable(text: object) -> str:
-    r"""A text on one line in which every character can be printed; others as Python would write
-    them.
+    r"""A text on one line, with characters that cannot be printed escaped as Python writes them.
 
     Example:
         >>> printable("plain \x1b[31mred\nß")

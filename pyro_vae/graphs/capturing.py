@@ -1,13 +1,13 @@
 """Capture: run a Python function of tensors once and keep what it did to tensors as one graph.
 
 `make_fx` records every tensor operation of the run, those of autograd included. What is not a
-tensor operation (poutine, plates, distribution objects, the loops of a network) is over when the
-run is, and costs nothing afterwards. Two things are done to the record:
+tensor operation (poutine, plates, distribution objects, the loops of a network) happens once,
+during the run, and costs nothing afterwards. Two things are done to the record:
 
 * A tensor that the function read without being given it (a weight, a buffer, a table of data)
   becomes an input of the graph, by identity: changing it in place, by an optimizer or
   `load_state_dict`, changes what the graph computes.
-* A number that the function made a tensor of on the way (`torch.tensor(1.0)`) becomes a literal.
+* A number that the function turned into a tensor (`torch.tensor(1.0)`) becomes a literal.
 
 `Tensor.item` gives a scalar tensor during the run, so that a loss that is only read, as Pyro's are,
 stays in the graph. Control flow on such a value, which one record cannot hold, is a `CaptureError`,
@@ -38,6 +38,8 @@ _LEAVING = {
     torch.Tensor.__array__,
     torch.Tensor.__dlpack__,
 }
+# what a number becomes on its way into a tensor
+_COPIED = torch.ops.aten.lift_fresh_copy.default
 # torch's own random numbers, in the program's order: the noise of an eager run
 _OPTIONS = {"fallback_random": True}
 
@@ -48,19 +50,17 @@ class Moment:
     """
 
     def __init__(self, modules: Iterable[nn.Module] = ()) -> None:
-        self._buffers = [
-            (b, b.clone()) for module in modules for b in module._buffers.values() if b is not None
-        ]
+        buffers = [b for module in modules for b in module._buffers.values() if b is not None]
+        self._buffers = [(buffer, buffer.clone()) for buffer in buffers]
         self._noise = torch.get_rng_state()
         self._cuda_noise = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
 
     def has_noise_of(self, other: Moment) -> bool:
         """Whether the random states are the same."""
         mine, theirs = self._cuda_noise, other._cuda_noise
-        same = (
-            torch.equal(mine, theirs) if mine is not None and theirs is not None else mine is theirs
-        )
-        return same and torch.equal(self._noise, other._noise)
+        if mine is None or theirs is None:
+            return mine is theirs and torch.equal(self._noise, other._noise)
+        return torch.equal(mine, theirs) and torch.equal(self._noise, other._noise)
 
     def restore(self) -> None:
         """Put everything back as it was."""
@@ -94,8 +94,7 @@ class CaptureError(RuntimeError):
     """A function that cannot be captured or compiled; the message has the reason.
 
     Attributes:
-        first: the run that the function had at the call, if it had one; nothing is left of it but
-            this.
+        first: the run that the function had at the call, if any; no other trace of it is left.
     """
 
     first: FirstRun | None = None
@@ -144,16 +143,18 @@ def _saved_tensors_let_go() -> Iterator[None]:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda held: held[0]):
         yield
+
     for held in saved:
         held.clear()
 
 
 def _one_fake_mode() -> AbstractContextManager[Any]:
-    """One mode for the shapes that `make_fx` notes of all values; else it makes one for each, in a
-    third of its time.
+    """One fake mode for the shapes of all values that `make_fx` notes: on its own it makes one for
+    each value, which takes a third of its time.
     """
     guards, fake = import_module("torch._guards"), import_module("torch._subclasses.fake_tensor")
-    return guards.tracing(guards.TracingContext(fake.FakeTensorMode(allow_fallback_kernels=True)))
+    mode = fake.FakeTensorMode(allow_fallback_kernels=True)
+    return guards.tracing(guards.TracingContext(mode))
 
 
 @contextmanager
@@ -177,7 +178,7 @@ def capture(
         CaptureError: the function looks at the value of a tensor, or does what `make_fx` has no
             record of.
     """
-    # a tensor given twice, or read besides, is then another one
+    # copies, so that a tensor given twice, or also read, is not taken for one and the same
     copies = [t.detach().clone() for t in inputs]
     try:
         with rollback(modules), _saved_tensors_let_go(), _one_fake_mode(), _ItemsAreTensors():
@@ -194,8 +195,8 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
     """Compile a graph by Inductor for inputs of these shapes, strides, dtypes and devices; call it
     without gradients.
 
-    A graph holds no tensors of its own, so that one which says the same is compiled once in a
-    process, whatever it reads.
+    A graph holds no tensors of its own, so graphs of the same code are compiled once in a process,
+    whatever they read.
 
     Raises:
         CaptureError: Inductor cannot, for want of a C++ compiler, say.
@@ -204,19 +205,20 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
     key = (graph.module.code, *((t.shape, t.stride(), t.dtype, t.device) for t in tensors))
     if key in _COMPILED:
         return _COMPILED[key]
+
     for node in graph.module.graph.nodes:
         node.meta.clear()  # fake tensors of the capture, which the compiler would stumble on
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            # the compiler's own, of no use to who wrote the function
+            # the compiler's own, of no use to whoever wrote the function
             warnings.simplefilter("ignore")
-            compiled = import_module("torch._inductor").compile(
-                graph.module, tensors, options=_OPTIONS
-            )
+            inductor = import_module("torch._inductor")
+            compiled = inductor.compile(graph.module, tensors, options=_OPTIONS)
     except Exception as error:  # whatever Inductor raises
         raise CaptureError(f"Inductor cannot compile it: {_reason(error)}") from error
     finally:
         tensors.clear()  # the compiler keeps the list
+
     while len(_COMPILED) >= _MOST:
         del _COMPILED[next(iter(_COMPILED))]
     _COMPILED[key] = compiled
@@ -224,13 +226,14 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
 
 
 _COMPILED: dict[Any, Callable[..., Sequence[Any]]] = {}
-_MOST = 64  # code of the last graphs that were compiled
+_MOST = 64  # compiled graphs that are kept, the last ones
 
 
 @contextmanager
 def sources_forgotten() -> Iterator[None]:
-    """Drop the sources of the graphs that are made meanwhile: torch.fx keeps them, for tracebacks,
-    as long as it lives.
+    """Drop the sources of the graphs that are made meanwhile.
+
+    torch.fx keeps them for tracebacks, as long as the process lives.
     """
     kept: dict[str, str] = getattr(getattr(fx.graph_module, "_loader", None), "eval_cache", {})
     before = set(kept)
@@ -253,20 +256,19 @@ def _reason(error: Exception) -> str:
 
 
 def _lift(module: fx.GraphModule) -> list[Tensor]:
-    """Make inputs, placed first, of all tensors that the graph holds, and return them; scalars
+    """Turn all tensors that the graph holds into inputs, placed first, and return them; scalars
     become literals.
     """
     graph = module.graph
     first = next(iter(graph.nodes))
     reads: list[Tensor] = []
     inputs: dict[int, fx.Node] = {}
+
     held = [n for n in graph.nodes if n.op == "get_attr"]
     targets = {node.target for node in held}
     for node in held:
         value = getattr(module, node.target)
-        if value.dim() == 0 and all(
-            u.target is torch.ops.aten.lift_fresh_copy.default for u in node.users
-        ):
+        if value.dim() == 0 and all(user.target is _COPIED for user in node.users):
             for user in list(node.users):
                 _replace_by_literal(graph, user, value)
         else:
@@ -277,6 +279,7 @@ def _lift(module: fx.GraphModule) -> list[Tensor]:
                 reads.append(value)
             node.replace_all_uses_with(inputs[id(value)])
         graph.erase_node(node)
+
     for name in targets:
         delattr(module, name)
     graph.lint()

@@ -30,23 +30,26 @@ def names_in(code: CodeType) -> Names:
     variables: dict[str, None] = {}
     imports: dict[str, None] = {}
     attributes: dict[str, None] = {}
+
     instructions = [i for i in dis.get_instructions(code) if i.opname != "EXTENDED_ARG"]
     for place, instruction in enumerate(instructions):
         name, kind = str(instruction.argval), instruction.opname
         if kind in _VARIABLES:
             variables[name] = None
         elif kind == "IMPORT_NAME":
-            # of how many dots, then what is taken from the module
+            # two instructions before: the number of dots; one before: what is taken from the module
             level = instructions[place - 2].argval
             imports["." * level + name] = None
         elif kind in _ATTRIBUTES:
             attributes[name] = None
+
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             inner = names_in(constant)
             variables |= dict.fromkeys(inner.variables)
             imports |= dict.fromkeys(inner.imports)
             attributes |= dict.fromkeys(inner.attributes)
+
     return Names(tuple(variables), tuple(imports), tuple(attributes))
 
 

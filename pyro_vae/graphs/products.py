@@ -2,11 +2,11 @@
 two libraries.
 
 Torch multiplies float32 matrices by MKL, which leaves a tenth or more of an AMD processor's speed
-unused; oneDNN, which torch has for convolutions, does not. Both are float32 with float32 sums:
-nothing is rounded that was not before. Products with a short side, and small ones, stay with MKL,
-whose calls cost less.
+unused; oneDNN, which torch has for convolutions, does not. Both multiply and add in float32, so no
+further rounding comes in. Products with a short side, and small ones, stay with MKL, whose calls
+cost less.
 
-The rule is fixed by processor and shapes, and not by timing the two: a seeded run must repeat bit
+The rule depends on processor and shapes, not on a timing of the two: a seeded run must repeat bit
 for bit.
 """
 
@@ -41,14 +41,11 @@ _library.impl("linear", _linear_meta, "Meta")
 
 def onednn_is_faster() -> bool:
     """Whether this is a processor on which oneDNN was measured to be the faster."""
-    # torch has not always had it: MKL then
+    # an older torch does not tell: MKL then
     facts: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     vendor = str(facts.get("cpu_name", ""))
-    return (
-        vendor.startswith("AMD")
-        and torch.backends.mkldnn.is_available()
-        and torch.backends.mkl.is_available()
-    )
+    both = torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
+    return vendor.startswith("AMD") and both
 
 
 def products(graph: fx.Graph) -> None:
@@ -59,21 +56,22 @@ def products(graph: fx.Graph) -> None:
         bias, a, b = _operands(node)
         if a is None or not _is_large(a.meta["val"], b.meta["val"]):
             continue
+
         with graph.inserting_before(node):
             if not a.meta["val"].is_contiguous():
-                # copied by the kernel that makes it, in one pass
-                a = graph.call_function(
-                    _aten.clone.default, (a,), {"memory_format": torch.contiguous_format}
-                )
+                # the kernel that makes it copies it, in one pass
+                rows: dict[str, Any] = {"memory_format": torch.contiguous_format}
+                a = graph.call_function(_aten.clone.default, (a,), rows)
             weight = graph.call_function(_aten.t.default, (b,))
             result = graph.call_function(torch.ops.pyro_vae.linear.default, (a, weight, bias))
+
         result.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(result)
         graph.erase_node(node)
 
 
 def _operands(node: Any) -> tuple[Any, Any, Any]:
-    """Bias, a and b of `bias + a @ b`; a is None where the node is nothing of that kind."""
+    """Bias, a and b of `bias + a @ b`; all None where the node is nothing of that kind."""
     if node.kwargs or node.target not in (_aten.mm.default, _aten.addmm.default):
         return None, None, None
     bias, a, b = (None, *node.args) if node.target is _aten.mm.default else node.args

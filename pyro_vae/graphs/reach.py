@@ -1,5 +1,4 @@
-"""What can be reached from some programs, as far as a graph that was captured from them may depend
-on it.
+"""What can be reached from some programs, as far as a graph captured from them may depend on it.
 
 From a function: its closure, its defaults and attributes, the globals that its code names, and what
 it imports. From an object: its attributes, slots included, and its class: the attributes and all
@@ -7,12 +6,12 @@ functions of each class that it derives from, and of their metaclasses. From a c
 From a module of the user's: the attributes that any of the code names. From a method of a built-in
 class: its object. From a weak reference: its referent, which is kept alive.
 
-What holds more than can be compared before each step is `unseen`, and walked through all the same:
-a program's modules are found whatever lies beside them.
+What holds more than can be compared before each step is `unseen`, but it is walked through all the
+same, so that a program's modules are found whatever lies beside them.
 
-The code of the libraries in `_LIBRARIES` (torch, Pyro, NumPy, the standard library, this package,
-test runners and notebooks, ...) is taken as it stands: their classes, modules and the globals of
-their functions are not looked at; the attributes of their objects are.
+The code of libraries (`libraries.py`: torch, Pyro, NumPy, the standard library, this package, test
+runners and notebooks, ...) is taken as it stands: their classes, modules and the globals of their
+functions are not looked at; the attributes of their objects are.
 """
 
 from __future__ import annotations
@@ -24,11 +23,9 @@ from functools import partial
 from itertools import chain
 from types import (
     BuiltinFunctionType,
-    CellType,
     CodeType,
     FunctionType,
     MappingProxyType,
-    MemberDescriptorType,
     MethodType,
     MethodWrapperType,
     ModuleType,
@@ -39,60 +36,38 @@ from weakref import CallableProxyType, ProxyType, ReferenceType
 import torch
 from torch import Tensor, nn
 
+from pyro_vae.graphs.libraries import is_apart, is_library
 from pyro_vae.graphs.names import imported_by, names_in
+from pyro_vae.graphs.objects import is_filled, referent, slots_of
+
+__all__ = ["MISSING", "PLAIN", "PROXIES", "Reach", "is_library"]
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 MISSING = object()  # the value of what is not there
-# nothing is inside, if they are of no class of the user's
+# objects with nothing inside, unless their class is the user's
 _CLOSED = (CodeType, Tensor, torch.Generator, *PLAIN)
 _CLOSED_TYPES = frozenset((*_CLOSED, nn.Parameter))
 PROXIES = (ProxyType, CallableProxyType)
 _DICTS = (dict, MappingProxyType)
 _CONTAINERS = (*_DICTS, list, tuple, deque, set, frozenset)
 _BARE = frozenset(_CONTAINERS) - {MappingProxyType}
-_PACKAGE = __name__.partition(".")[0]
-_LIBRARIES = {
-    "torch",
-    "torchvision",
-    "functorch",
-    "pyro",
-    "pyroapi",
-    "numpy",
-    "scipy",
-    "zuko",
-    _PACKAGE,
-}
-_LIBRARIES |= {
-    "pytest",
-    "_pytest",
-    "pluggy",
-    "hypothesis",
-    "IPython",
-    "pandas",
-    "sklearn",
-    "matplotlib",
-    "arviz",
-    "tqdm",
-}
-_LIBRARIES |= sys.stdlib_module_names
-_APART = (  # objects that run programs, or tell of them: no part of what they run
-    *("logging", "torch.optim", "torch.utils.tensorboard", "pyro.optim", "pyro.infer.svi"),
-    *(f"{_PACKAGE}.graphs", f"{_PACKAGE}.inference"),
-)
+_DESCRIPTORS = (property, staticmethod, classmethod)
+_BUILT_IN = (partial, *_DESCRIPTORS, ReferenceType, *_CONTAINERS, *_CLOSED)
 # items of a container, and bytes of an array, that can be compared before each step
 _LONGEST = 4096
 _MOST = 50_000  # of all together
 
 
 class Reach:
-    """Everything that can be reached from some programs, in an order that follows from how they are
-    built.
+    """Everything that can be reached from some programs, in an order that depends only on how they
+    are built.
 
     Attributes:
         modules: all `nn.Module`s, submodules included.
         dicts: attributes of objects and of classes, and dicts, with their items.
         named: dicts in which some names are looked up, each with the name and the value.
-        attributes: slots, cells of closures and factories of dicts, in the same way.
+        attributes: owners of slots, closures' cells and dicts' factories, each with the name and
+            the value.
         lists: lists and deques, with their items.
         sets: sets, with their items.
         arrays: what holds plain bytes, with these.
@@ -112,12 +87,14 @@ class Reach:
         self.fixed: list[Any] = []
         self.numbers: dict[int, int] = {}
         self.unseen: list[str] = []
+
         self._met: list[Any] = []
         self._size = 0
         self._names: set[str] = set()
         self._looked_up: set[tuple[int, str]] = set()
         self._namespaces: dict[int, ModuleType] = {}
         self._todo: list[Any] = list(programs)
+
         self._walk()
 
     def _walk(self) -> None:
@@ -132,12 +109,14 @@ class Reach:
         if kind in _CLOSED_TYPES or id(item) in self.numbers:
             return
         if kind in PROXIES:
-            self._todo += _referent(item)
+            self._todo += referent(item)
             return
         if isinstance(item, _CLOSED) and is_library(kind.__module__):
             return
+
         self.numbers[id(item)] = len(self.numbers)
         self._met.append(item)  # an id is one object's as long as the object lives
+
         if isinstance(item, (ModuleType, type)):
             self._namespace(item)
         elif isinstance(item, FunctionType):
@@ -146,10 +125,7 @@ class Reach:
             self._todo += [item.__self__, item.__func__]
         elif isinstance(item, (BuiltinFunctionType, MethodWrapperType)):
             self._todo.append(item.__self__)
-        elif isinstance(
-            item,
-            (partial, property, staticmethod, classmethod, ReferenceType, *_CONTAINERS, *_CLOSED),
-        ):
+        elif isinstance(item, _BUILT_IN):
             self._built_in(item)
         else:
             self._object(item)
@@ -166,15 +142,16 @@ class Reach:
         if isinstance(item, partial):
             self.fixed += [item.func, *item.args]
             self._todo += [item.func, *item.args, item.keywords, vars(item)]
-        elif isinstance(item, (property, staticmethod, classmethod)):
+        elif isinstance(item, _DESCRIPTORS):
             parts = ("fget", "fset", "__func__")
             self._todo += [getattr(item, part) for part in parts if hasattr(item, part)]
         elif isinstance(item, ReferenceType):
-            referent = item()
-            self._met.append(referent)
-            self._todo.append(referent)
+            target = item()
+            self._met.append(target)
+            self._todo.append(target)
         elif isinstance(item, _CONTAINERS):
             self._container(item)
+
         if getattr(item, "__dict__", None) or not is_library(type(item).__module__):
             self._attributes(item)
 
@@ -182,18 +159,19 @@ class Reach:
         """The items of a container, to be compared before each step if they are not too many."""
         if isinstance(item, defaultdict):
             self._attribute(item, "default_factory")
-        held = (
-            dict(dict.items(item) if isinstance(item, dict) else item)
-            if isinstance(item, _DICTS)
-            else item
-        )
+
+        held = item
+        if isinstance(item, _DICTS):
+            held = dict(dict.items(item) if isinstance(item, dict) else item)
         if not self._has_room(item, len(held)):
             self._todo += _contents(held)
             return
+
         if isinstance(item, _DICTS):
             self.dicts.append((item, held))
             self._todo += (*held, *held.values())
             return
+
         if isinstance(item, (list, deque)):
             self.lists.append((item, tuple(item)))
         else:
@@ -203,7 +181,7 @@ class Reach:
         self._todo += item
 
     def _object(self, item: Any) -> None:
-        if str(type(item).__module__).startswith(_APART):
+        if is_apart(type(item).__module__):
             return
         if isinstance(item, nn.Module):
             self.modules.append(item)
@@ -214,22 +192,18 @@ class Reach:
         kind = type(item)
         if hasattr(item, "__dict__"):
             self._todo.append(vars(item))
-        slots = [
-            n
-            for c in kind.__mro__
-            if "__slots__" in vars(c)
-            for n in vars(c)
-            if _is_slot(vars(c)[n])
-        ]
+
+        slots = slots_of(kind)
         for name in slots:
             if hasattr(item, name):
                 self._attribute(item, name)
+
         if isinstance(item, Iterator) and not hasattr(item, "__dict__") and not slots:
             self.unseen.append(f"a {kind.__name__}, which gives another value each time")
         self._class(kind)
 
     def _bytes(self, item: Any) -> None:
-        """Numbers in a row of bytes."""
+        """What an object holds as plain bytes, such as an array."""
         try:
             view = memoryview(item)
         except (TypeError, ValueError):  # it is compared by its identity
@@ -251,30 +225,31 @@ class Reach:
             if is_library(base.__module__) or (id(base), "") in self._looked_up:
                 continue
             self._looked_up.add((id(base), ""))
+
             held = dict(vars(base))
             self.dicts.append((vars(base), held))
-            self._todo += [
-                v for n, v in held.items() if isinstance(v, FunctionType) or not n.startswith("__")
-            ]
+            for name, value in held.items():
+                if isinstance(value, FunctionType) or not name.startswith("__"):
+                    self._todo.append(value)
             self._class(type(base))
 
     def _function(self, function: FunctionType) -> None:
-        """What a function finds by name; of a library's, what it was given."""
+        """What a function finds by name; only what it was given, if it is a library's."""
         for cell in function.__closure__ or ():
-            if _is_filled(cell):
+            if is_filled(cell):
                 self._attribute(cell, "cell_contents")
         self.fixed.append(function.__defaults__)
         self._todo += [function.__defaults__, function.__kwdefaults__, vars(function)]
         if is_library(function.__module__):
             return
-        names = names_in(function.__code__)
+
+        names, variables = names_in(function.__code__), function.__globals__
         self._names.update(names.attributes)
-        self._look_up(
-            function.__globals__, [name for name in names.variables if name in function.__globals__]
-        )
-        imported = dict.fromkeys(
-            part for name in names.imports for part in imported_by(name, function.__globals__)
-        )
+        self._look_up(variables, [name for name in names.variables if name in variables])
+
+        imported: dict[str, None] = {}
+        for name in names.imports:
+            imported |= dict.fromkeys(imported_by(name, variables))
         self._look_up(sys.modules, [name for name in imported if not is_library(name)])
 
     def _look_up(self, where: dict[str, Any], names: list[str]) -> None:
@@ -290,42 +265,18 @@ class Reach:
         self._todo.append(value)
 
 
-def is_library(module: str | None) -> bool:
-    """Whether code of this module is taken as it stands."""
-    return str(module).partition(".")[0] in _LIBRARIES
-
-
 def _contents(container: Any) -> Iterator[Any]:
     """What a large container holds, and the containers in it, other than plain values."""
     met, todo = {id(container)}, [container]
     while todo:
         container = todo.pop()
-        for value in (
-            chain(container, container.values()) if isinstance(container, dict) else container
-        ):
+        is_dict = isinstance(container, dict)
+        for value in chain(container, container.values()) if is_dict else container:
             if type(value) in _CLOSED_TYPES or id(value) in met:
                 continue
+
             if type(value) in _BARE:
                 met.add(id(value))
                 todo.append(value)
             else:
                 yield value
-
-
-def _referent(proxy: Any) -> list[Any]:
-    try:
-        return [proxy.__dir__.__self__]
-    except (ReferenceError, AttributeError):  # it is dead
-        return []
-
-
-def _is_slot(value: Any) -> bool:
-    return isinstance(value, MemberDescriptorType)
-
-
-def _is_filled(cell: CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True

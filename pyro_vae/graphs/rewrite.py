@@ -5,14 +5,13 @@ sum of Bernoulli log-densities over the pixels of a datum, with logits l and val
 
     sum_d x_d l_d - log(1 + e^{l_d})  =  sum_d (x_d l_d - max(l_d, 0)) - sum_d log(1 + e^{-|l_d|})
 
-needs a logarithm a pixel, which is most of its cost. Each factor 1 + e^{-|l|} lies between 1 and 2,
-so that the product of several cannot overflow, and one logarithm of it does for all of them. What
-is lost is below float32's rounding of the sum: at most 6e-8 a pixel, where e^{-|l|} vanishes beside
-1.
+needs a logarithm a pixel, which is most of its cost. Each factor 1 + e^{-|l|} lies between 1 and 2:
+the product of several cannot overflow, and one logarithm of it serves for all of them. What is lost
+is below float32's rounding of the sum: at most 6e-8 a pixel, where e^{-|l|} vanishes beside 1.
 
-The others are for the noise, which stays the very same. Inductor draws a Bernoulli variable from
-float32 numbers whatever its dtype, torch does not; and it draws into a copy where a program fills
-an empty tensor with normal numbers.
+The others keep the noise what it is without a graph. Inductor draws a Bernoulli variable from
+float32 numbers whatever its dtype, which torch does not; and where a program fills an empty tensor
+with normal numbers, Inductor draws into a copy.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from torch import Tensor, fx
 from pyro_vae.graphs.products import products
 
 _aten = torch.ops.aten
+_ENTROPY = _aten.binary_cross_entropy_with_logits.default
 _LANES = 16  # floats in a vector register
 _MOST = 16  # factors under one logarithm
 
@@ -49,13 +49,14 @@ def _bernoulli_draws(graph: fx.Graph) -> None:
     for node in graph.find_nodes(op="call_function", target=_aten.bernoulli.default):
         if len(node.args) > 1 or node.kwargs or node.meta["val"].device.type != "cpu":
             continue
+
         p = node.args[0]
         with graph.inserting_before(node):
             uniform = graph.call_function(_aten.rand_like.default, (p,))
             below = graph.call_function(_aten.lt.Tensor, (uniform, p))
-            drawn = graph.call_function(
-                _aten._to_copy.default, (below,), {"dtype": node.meta["val"].dtype}
-            )
+            dtype = {"dtype": node.meta["val"].dtype}
+            drawn = graph.call_function(_aten._to_copy.default, (below,), dtype)
+
         drawn.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(drawn)
         graph.erase_node(node)
@@ -65,18 +66,15 @@ def _normal_draws(graph: fx.Graph) -> None:
     """Every `empty(size).normal_()` as `randn(size)`."""
     for node in graph.find_nodes(op="call_function", target=_aten.normal_.default):
         empty: Any = node.args[0]
-        if (
-            len(node.args) > 1
-            or node.kwargs
-            or empty.target is not _aten.empty.memory_format
-            or len(empty.users) > 1
-        ):
+        if len(node.args) > 1 or node.kwargs:
             continue
-        options = {
-            name: value for name, value in empty.kwargs.items() if name in ("dtype", "device")
-        }
+        if empty.target is not _aten.empty.memory_format or len(empty.users) > 1:
+            continue
+
+        options = {key: empty.kwargs[key] for key in ("dtype", "device") if key in empty.kwargs}
         with graph.inserting_before(node):
             drawn = graph.call_function(_aten.randn.default, empty.args, options)
+
         drawn.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(drawn)
         graph.erase_node(node)
@@ -90,16 +88,18 @@ def log_bernoulli_sum(logits: Tensor, x: Tensor, size: int, num_factors: int) ->
     length = size // num_factors
     product: Any = 1.0
     linear: Any = 0.0
+
     for start in range(0, size, length):
         part, value = logits.narrow(-1, start, length), x.narrow(-1, start, length)
         product = product * (1 + torch.exp(-part.abs()))
         linear = linear + (part * value - part.clamp(min=0))
+
     return (linear - torch.log(product)).sum(-1)
 
 
 def num_factors(size: int) -> int:
-    """How many factors to put under one logarithm for `size` pixels: whole vectors are left if that
-    can be; 1 for none.
+    """How many factors to put under one logarithm for `size` pixels: whole vectors are left where
+    possible. 1 means none.
     """
     divisors = [m for m in range(2, _MOST + 1) if size % m == 0 and size // m >= _LANES]
     whole = [m for m in divisors if size // m % _LANES == 0]
@@ -107,38 +107,35 @@ def num_factors(size: int) -> int:
 
 
 def _rewrite_sum(graph: fx.Graph, node: Any) -> None:
-    chain = _chain(
-        node, _aten.view.default, _aten.neg.default, _aten.binary_cross_entropy_with_logits.default
-    )
+    chain = _chain(node, _aten.view.default, _aten.neg.default, _ENTROPY)
     if chain is None or list(node.args[1]) != [-1] or len(node.args) > 2 or node.kwargs:
         return
+
     view, _, entropy = chain
     logits, x, *options = entropy.args
     shape = view.meta["val"].shape
     factors = num_factors(shape[-1])
-    if (
-        options[:2] != [None, None]
-        or factors == 1
-        or logits.meta["val"].shape != x.meta["val"].shape
-    ):
+    same = logits.meta["val"].shape == x.meta["val"].shape
+    if options[:2] != [None, None] or factors == 1 or not same:
         return
+
+    def total(logits: Tensor, x: Tensor) -> Tensor:
+        return log_bernoulli_sum(logits, x, shape[-1], factors)
+
     with graph.inserting_before(node):
-        flat = [
-            graph.call_function(_aten.reshape.default, (value, list(shape)))
-            for value in (logits, x)
-        ]
-        inner = fx.symbolic_trace(
-            lambda logits, x: log_bernoulli_sum(logits, x, shape[-1], factors)
-        )
-        copied: dict[fx.Node, fx.Node] = dict(
-            zip(inner.graph.find_nodes(op="placeholder"), flat, strict=True)
-        )
-        result = graph.graph_copy(inner.graph, copied)
+        inner = fx.symbolic_trace(total).graph
+        copied: dict[fx.Node, fx.Node] = {}
+        for place, value in zip(inner.find_nodes(op="placeholder"), (logits, x), strict=True):
+            copied[place] = graph.call_function(_aten.reshape.default, (value, list(shape)))
+        result = graph.graph_copy(inner, copied)
+
     node.replace_all_uses_with(result)
 
 
 def _chain(node: Any, *targets: object) -> list[Any] | None:
-    """The first arguments of first arguments of `node`, if they call these targets."""
+    """The first argument of `node`, that argument's first argument and so on, if they call these
+    targets.
+    """
     found = []
     for target in targets:
         node = node.args[0]
@@ -151,6 +148,6 @@ def _chain(node: Any, *targets: object) -> list[Any] | None:
 _PURE = {
     _aten.view.default,
     _aten.neg.default,
-    _aten.binary_cross_entropy_with_logits.default,
+    _ENTROPY,
     _aten.sum.dim_IntList,
 }

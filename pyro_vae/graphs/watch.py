@@ -6,10 +6,10 @@ another value may lead to another path. So everything that can be reached from t
 (`Reach`) is compared before each call, by identity and without a loop in Python. A change leads to
 a graph of its own.
 
-What cannot be compared (`Watch.unseen`: an iterator, a container of thousands of items) is no
-ground for a graph. What is *not* seen: values from a file, a clock, a `ContextVar`, or a random
-generator that is not torch's; names made up at run time (`globals()[name]`); attributes that a user
-has set on a tensor; what an extension type hides; and changes to the code of the libraries.
+Where something cannot be compared (`Watch.unseen`: an iterator, a container of thousands of items),
+no graph is to be trusted. What is *not* seen: values from a file, a clock, a `ContextVar`, or a
+random generator that is not torch's; names made up at run time (`globals()[name]`); attributes that
+a user has set on a tensor; what an extension type hides; and changes to the code of the libraries.
 """
 
 from __future__ import annotations
@@ -47,17 +47,13 @@ class Watch:
         self.modules: list[nn.Module] = reach.modules
         self.unseen: list[str] = reach.unseen
         self.key = _key(reach)
-        self._empty = [
-            where for where, items in reach.dicts if not items and isinstance(where, dict)
-        ]
-        plain = [
-            (where, items) for where, items in reach.dicts if items and isinstance(where, dict)
-        ]
-        views = [
-            (where, items) for where, items in reach.dicts if isinstance(where, MappingProxyType)
-        ]
-        self._dicts = _Dicts(plain, dict)
+
+        plain = [(where, items) for where, items in reach.dicts if isinstance(where, dict)]
+        views = [pair for pair in reach.dicts if isinstance(pair[0], MappingProxyType)]
+        self._empty = [where for where, items in plain if not items]
+        self._dicts = _Dicts([pair for pair in plain if pair[1]], dict)
         self._views = _Dicts(views, MappingProxyType)
+
         self._lists = [where for where, _ in reach.lists]
         self._lengths = [len(items) for _, items in reach.lists]
         self._items = list(chain.from_iterable(items for _, items in reach.lists))
@@ -67,25 +63,27 @@ class Watch:
     def changed(self) -> list[str]:
         """Names of the attributes and variables that have another value than they had."""
         reach = self._reach
-        pairs = [
-            (n, where.get(n, MISSING), v) for where, items in reach.dicts for n, v in items.items()
-        ]
+        pairs = []
+        for where, items in reach.dicts:
+            pairs += [(n, where.get(n, MISSING), v) for n, v in items.items()]
         pairs += [(n, where.get(n, MISSING), v) for where, n, v in reach.named]
         pairs += [(n, _content(where, n), v) for where, n, v in reach.attributes]
-        return [
-            type(before).__name__ if name == "cell_contents" else str(name)
-            for name, now, before in pairs
-            if _kind(now) != _kind(before)
-        ]
+
+        names = []
+        for name, now, before in pairs:
+            if _kind(now) != _kind(before):
+                names.append(type(before).__name__ if name == "cell_contents" else str(name))
+        return names
 
     def unchanged(self) -> bool:
         """Whether everything is as it was; may be False where an equal value was set anew.
 
-        A tensor is looked at for its identity alone: who holds a graph compares the `facts` of
-        those that it reads.
+        A tensor is compared by its identity alone: the holder of a graph compares the `facts` of
+        the tensors that it reads.
         """
         wheres, names, values = self._named
         owners, slots, held = self._attributes
+
         try:
             return (
                 not any(self._empty)
@@ -114,11 +112,10 @@ class _Dicts:
         self._values = list(chain.from_iterable(items.values() for _, items in dicts))
 
     def unchanged(self) -> bool:
+        values = chain.from_iterable(map(self._kind.values, self._wheres))
         return (
             list(map(len, self._wheres)) == self._sizes
-            and all(
-                map(is_, chain.from_iterable(map(self._kind.values, self._wheres)), self._values)
-            )
+            and all(map(is_, values, self._values))
             and list(chain.from_iterable(self._wheres)) == self._keys
         )
 
@@ -151,7 +148,7 @@ def _key(reach: Reach) -> Any:
 
 
 def _kind(value: Any) -> Any:
-    """A plain value, the identity of a tensor or of what is not looked into, else the type."""
+    """A plain value; the identity of a tensor, or of what is not looked into; else the type."""
     if type(value) in PROXIES:  # it passes for its referent, or is an error
         return id(value)
     if isinstance(value, float):
@@ -162,10 +159,12 @@ def _kind(value: Any) -> Any:
         return id(value), facts(value)
     if isinstance(value, FunctionType):
         return id(value.__code__)
-    open_ = isinstance(value, _CONTAINERS) or (
-        hasattr(value, "__dict__") and not isinstance(value, (type, ModuleType))
-    )
-    return type(value) if open_ else id(value)
+
+    if isinstance(value, _CONTAINERS):
+        return type(value)
+    if isinstance(value, (type, ModuleType)) or not hasattr(value, "__dict__"):
+        return id(value)
+    return type(value)
 
 
 def _content(where: Any, name: str) -> Any:

@@ -1,5 +1,7 @@
-"""Guides: Pyro programs `forward(x, index)` that answer the model's latent sites; family x source
-of the parameters.
+"""Guides: Pyro programs `forward(x, index)` that answer the model's latent sites.
+
+Most combine a family of distributions with a source of its parameters: a network, a table of rows,
+or both.
 """
 
 from pyro_vae.guides.amortized import Amortized, EncoderGuide

@@ -1,7 +1,11 @@
 """The amortized guide: one network answers for every datum, q(z | x) = family(network(x)).
 
-Its cost per new datum is one forward pass; what it loses against the best member of its family,
-datum by datum, is the amortization gap (Cremer et al., 2018).
+A new datum costs one forward pass. What the guide loses against the best member of its family,
+datum by datum, is the amortization gap.
+
+References:
+    Cremer, Li, Duvenaud (2018). Inference suboptimality in variational autoencoders.
+        arXiv:1801.03558.
 """
 
 from __future__ import annotations
@@ -57,11 +61,13 @@ class Amortized(nn.Module):
                 " `EncoderGuide(shape, latent_dim)` is the guide that is built from the shape of"
                 " the data, as on the command line"
             )
+
         features = check_encoder(encoder)
         self.family = family
         self.standardise = Standardise()
         self.encoder = encoder
         self.head = nn.Linear(features, family.num_params)
+
         with torch.no_grad():
             self.head.bias.copy_(family.standard())
 
@@ -92,7 +98,8 @@ class EncoderGuide(Amortized):
 
     Args:
         shape: shape of one datum.
-        latent_dim: number of latent units; by the size of a datum unless given, as a `VAE` has it.
+        latent_dim: number of latent units; unless given, the same default as for `VAE`, which
+            depends on the size of a datum.
         hidden: hidden units of the encoder, from the data to the latent.
         family: from a number of latent units to a family.
         encoder: class of the trunk, called as `encoder(shape, hidden)`.
@@ -116,4 +123,5 @@ class EncoderGuide(Amortized):
         check_callable("family", family, "a class of families, such as MeanField")
         if isinstance(family, Family):
             refuse("family", family, "a class of families, such as MeanField, and not one of them")
+
         super().__init__(family(latent_dim), made("encoder", encoder, shape, hidden))

@@ -1,15 +1,17 @@
-"""The amortized autoregressive flow: no family of fixed size, but networks that go on from the
-encoder's features.
+"""The amortized autoregressive flow: networks that go on from the encoder's features, in place of a
+family with a fixed number of parameters.
 
     z = mu(x) + sigma(x) * T(eps; h(x)),    eps ~ N(0, I),    h the encoder's features
 
 T is a chain of zuko's masked autoregressive spline transforms, taken from eps to z: a draw and its
-density are one pass (an inverse autoregressive flow), the density of any other point d of them. Its
-parameters are the networks' and not a datum's, so it has no local twin: its inference gap is
-measured, its two parts are not.
+density take one pass (an inverse autoregressive flow), the density of any other point takes d
+passes. The parameters belong to the networks and not to a datum, so there is no local twin: the
+inference gap of this guide can be measured, its two parts cannot.
 
-References: Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling (2016); Durkan, Bekasov, Murray,
-Papamakarios (2019).
+References:
+    Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling (2016). Improving variational inference
+        with inverse autoregressive flow. arXiv:1606.04934.
+    Durkan, Bekasov, Murray, Papamakarios (2019). Neural spline flows. arXiv:1906.04032.
 """
 
 from __future__ import annotations
@@ -63,17 +65,20 @@ class AutoregressiveFlow(nn.Module):
         self.standardise = Standardise()
         self.encoder = encoder
         self.head = nn.Linear(features, 2 * dim)
-        self.transforms = nn.ModuleList(
-            MaskedAutoregressiveTransform(
+
+        self.transforms = nn.ModuleList()
+        for number in range(num_transforms):
+            order = torch.arange(dim)
+            transform = MaskedAutoregressiveTransform(
                 features=dim,
                 context=features,
-                order=torch.arange(dim) if number % 2 == 0 else torch.arange(dim).flip(0),
+                order=order if number % 2 == 0 else order.flip(0),
                 univariate=_spline,
                 shapes=[(num_bins,), (num_bins,), (num_bins - 1,)],
                 hidden_features=list(check_sizes("hidden", hidden)),
             )
-            for number in range(num_transforms)
-        )
+            self.transforms.append(transform)
+
         with torch.no_grad():
             self.head.bias.zero_()
 
@@ -88,12 +93,11 @@ class AutoregressiveFlow(nn.Module):
         """q(z | x), batch shape (B,), event shape (d,), for data `(B, *shape)`."""
         features = self.encoder(self.standardise(x))
         mean, log_scale = self.head(features).chunk(2, dim=-1)
+
         chain: list[Transform] = [_cached(transform(features)) for transform in self.transforms]
-        chain.append(
-            IndependentTransform(
-                AffineTransform(mean, log_scale.exp(), cache_size=1), 1, cache_size=1
-            )
-        )
+        affine = AffineTransform(mean, log_scale.exp(), cache_size=1)
+        chain.append(IndependentTransform(affine, 1, cache_size=1))
+
         base = dist.Normal(torch.zeros_like(mean), torch.ones_like(mean)).to_event(1)
         return dist.TransformedDistribution(base, chain)
 
@@ -108,6 +112,6 @@ def _spline(*params: Tensor) -> Transform:
 
 
 def _cached(transform: Transform) -> Transform:
-    # zuko makes them without: the density at a draw needs no inverse then
+    # zuko's have no cache; with one, the density at a draw needs no inverse
     Transform.__init__(transform, cache_size=1)
     return transform

@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from itertools import takewhile
 from typing import Any
 
 import pyro
@@ -35,8 +34,8 @@ class Family(ABC):
 
     Attributes:
         dim: d.
-        blocks: the parts of the parameter vector in their order, by what they are, with their
-            lengths. Families whose first parts are the same share their meaning too, so that an
+        blocks: the parts of the parameter vector, in order: what each is, and its length. Parts
+            that two families have in common, from the first on, mean the same in both, so that an
             optimum in one is a start in the other.
     """
 
@@ -51,11 +50,10 @@ class Family(ABC):
     @property
     def name(self) -> str:
         """The family with its sizes, such as `LowRank(50, rank=5)`; equal for equal families."""
-        sizes = [
-            f"{key}={value}"
-            for key, value in vars(self).items()
-            if key != "dim" and isinstance(value, int)
-        ]
+        sizes = []
+        for key, value in vars(self).items():
+            if key != "dim" and isinstance(value, int):
+                sizes.append(f"{key}={value}")
         return f"{type(self).__name__}({', '.join([str(self.dim), *sizes])})"
 
     def split(self, params: Tensor) -> tuple[Tensor, ...]:
@@ -67,11 +65,12 @@ class Family(ABC):
 
     def num_shared(self, other: Family) -> int:
         """How many parameters, from the first on, mean the same in another family."""
-        same = takewhile(
-            lambda pair: pair[0] == pair[1],
-            zip(self.blocks.items(), other.blocks.items(), strict=False),
-        )
-        return sum(mine[1] for mine, _ in same)
+        shared = 0
+        for mine, theirs in zip(self.blocks.items(), other.blocks.items(), strict=False):
+            if mine != theirs:
+                break
+            shared += mine[1]
+        return shared
 
     @abstractmethod
     def __call__(self, params: Tensor) -> dist.TorchDistribution:
@@ -131,17 +130,14 @@ class LowRank(Family):
     def __call__(self, params: Tensor) -> dist.TorchDistribution:
         mean, log_scale, factor = self.split(params)
         scale = log_scale.exp()
-        factor = (
-            scale[..., None] * factor.unflatten(-1, (self.dim, self.rank)) / math.sqrt(self.dim)
-        )
-        return dist.LowRankMultivariateNormal(mean, factor, scale**2)
+        factor = scale[..., None] * factor.unflatten(-1, (self.dim, self.rank))
+        return dist.LowRankMultivariateNormal(mean, factor / math.sqrt(self.dim), scale**2)
 
     def standard(self) -> Tensor:
-        # F = 0 is a saddle of every objective, which mean gradients do not leave: so a small F
+        # a small F: F = 0 is a saddle of every objective, and mean gradients do not leave it
         grid = torch.arange(self.dim)[:, None] * torch.arange(1, self.rank + 1)
-        return torch.cat(
-            [torch.zeros(2 * self.dim), 0.1 * torch.cos(math.pi * grid / self.dim).flatten()]
-        )
+        factor = 0.1 * torch.cos(math.pi * grid / self.dim)
+        return torch.cat([torch.zeros(2 * self.dim), factor.flatten()])
 
 
 class FullRank(Family):
@@ -180,10 +176,7 @@ def triangular(log_scale: Tensor, lower: Tensor) -> Tensor:
     """
     dim = log_scale.shape[-1]
     row, column = torch.tril_indices(dim, dim, -1, device=lower.device)
-    matrix = (
-        torch.eye(dim, dtype=lower.dtype, device=lower.device)
-        .expand(*lower.shape[:-1], dim, dim)
-        .clone()
-    )
+    identity = torch.eye(dim, dtype=lower.dtype, device=lower.device)
+    matrix = identity.expand(*lower.shape[:-1], dim, dim).clone()
     matrix[..., row, column] = lower / math.sqrt(dim)
     return log_scale.exp()[..., None] * matrix

@@ -4,12 +4,13 @@ all in one tensor.
     z = mu + sigma * (I + N / sqrt(d)) s(eps),    eps ~ N(0, I),
 
 with s_i a monotonic rational-quadratic spline. The splines (zuko's) bend each coordinate on its own
-into skewed, heavy- or light-tailed or bimodal ones, the triangular map ties them together; with
-straight splines it is `FullRank`. Since a parameter tensor is all it needs, a network, a table of
-rows or both may give it, and there is no auxiliary variable whose slack would be counted as an
-approximation gap.
+into skewed, heavy-tailed, light-tailed or bimodal ones, and the triangular map ties the coordinates
+together; with straight splines it is `FullRank`. A parameter tensor is all the family needs, so a
+network, a table of rows or both may give it. There is no auxiliary variable whose slack would be
+counted as an approximation gap.
 
-References: Durkan, Bekasov, Murray, Papamakarios (2019).
+References:
+    Durkan, Bekasov, Murray, Papamakarios (2019). Neural spline flows. arXiv:1906.04032.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class SplineFlow(Family):
     """A spline in each coordinate, then a triangular affine map; P = 2 d + d (d - 1) / 2 +
     (3 K - 1) d.
 
-    The parameters begin with those of `FullRank`; with zeros after them q is the Gaussian that
-    these are of.
+    The parameters begin with those of `FullRank`; with zeros after them, q is the `FullRank`
+    Gaussian.
 
     Args:
         dim: d.
@@ -59,17 +60,15 @@ class SplineFlow(Family):
     def __call__(self, params: Tensor) -> dist.TorchDistribution:
         bins = self.num_bins
         mean, log_scale, lower, knots = self.split(params)
-        splines = (
-            (_BEND * knots)
-            .unflatten(-1, (self.dim, 3 * bins - 1))
-            .split([bins, bins, bins - 1], dim=-1)
-        )
+
+        knots = (_BEND * knots).unflatten(-1, (self.dim, 3 * bins - 1))
+        splines = knots.split([bins, bins, bins - 1], dim=-1)
         bend = MonotonicRQSTransform(*splines, bound=BOUND, cache_size=1)
-        base = dist.Normal(torch.zeros_like(mean), torch.ones_like(mean)).to_event(1)
+        bends = IndependentTransform(bend, 1, cache_size=1)
         tie = _Triangular(mean, log_scale, triangular(log_scale, lower))
-        return dist.TransformedDistribution(
-            base, [IndependentTransform(bend, 1, cache_size=1), tie]
-        )
+
+        base = dist.Normal(torch.zeros_like(mean), torch.ones_like(mean)).to_event(1)
+        return dist.TransformedDistribution(base, [bends, tie])
 
     def standard(self) -> Tensor:
         return torch.zeros(self.num_params)
@@ -90,9 +89,8 @@ class _Triangular(Transform):
         return self.mean + (self.scale_tril @ x[..., None])[..., 0]
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return torch.linalg.solve_triangular(
-            self.scale_tril, (y - self.mean)[..., None], upper=False
-        )[..., 0]
+        column = (y - self.mean)[..., None]
+        return torch.linalg.solve_triangular(self.scale_tril, column, upper=False)[..., 0]
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         return self.log_scale.sum(-1).expand(x.shape[:-1])

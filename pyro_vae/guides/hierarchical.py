@@ -2,10 +2,12 @@
 
     q(middle | x) q(latent | middle),    both diagonal Gaussians by networks
 
-It is not mean-field, although each layer is: the top layer is a function of a draw of the middle
-one.
+Each layer is mean-field, their joint distribution is not: the top layer depends on the draw of the
+middle one.
 
-References: Burda, Grosse, Salakhutdinov (2016), section 5.
+References:
+    Burda, Grosse, Salakhutdinov (2016). Importance weighted autoencoders. arXiv:1509.00519.
+        Section 5.
 """
 
 from __future__ import annotations
@@ -69,10 +71,9 @@ class HierarchicalGuide(nn.Module):
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """Run the guide on a minibatch `(B, *shape)`: the top latent `(..., B, latent_dim)`."""
         pyro.module(unique_name(self), self)
+        features = self.bottom(self.standardise(x))
         with pyro.plate("data", x.shape[0], dim=-1):
-            middle = pyro.sample(
-                "middle", _gaussian(self.bottom_head(self.bottom(self.standardise(x))))
-            )
+            middle = pyro.sample("middle", _gaussian(self.bottom_head(features)))
             return pyro.sample("latent", _gaussian(self.top_head(self.top(middle))))
 
 

@@ -1,8 +1,8 @@
 """The local guide, classical variational inference: each datum has parameters of its own, q_n(z) =
 family(table[n]).
 
-No network stands between a datum and its q, so that what remains of the inference gap after
-convergence is the family's alone. The price is an optimisation per datum, and nothing is known of a
+No network stands between a datum and its q: what remains of the inference gap after convergence is
+due to the family alone. The price is one optimisation for each datum, and nothing is known of a
 datum that was not optimised.
 """
 
@@ -26,8 +26,8 @@ class Local(nn.Module):
         family: the family over the latent.
         num_data: number of rows N; `index` picks the rows of a minibatch, and without it the
             minibatch is the whole.
-        numbers: of the data that the rows belong to, `(N,)`, which programs get as `index`:
-            `split.numbers()` of a part of a data set; 0..N-1 unless given.
+        numbers: `(N,)`, the number of the datum that each row belongs to, by which programs look
+            it up (`index`); for part of a data set, `split.numbers()`. 0..N-1 unless given.
 
     Example:
         >>> from pyro_vae.guides.families import MeanField
@@ -45,9 +45,11 @@ class Local(nn.Module):
         super().__init__()
         check_kind("family", family, Family, "a Family such as MeanField(50)")
         check_integer("num_data", num_data, 1)
+
         self.family = family
         self.num_rows = num_data  # tells estimators that rows of other data mean nothing here
         self.table = nn.Parameter(family.standard().repeat(num_data, 1))
+
         in_order, places = _in_order(num_data, numbers)
         self.register_buffer("_sorted", in_order)
         self.register_buffer("_places", places)
@@ -71,8 +73,9 @@ class Local(nn.Module):
         check_kind("index", index, Tensor, "a tensor of rows")
         if index.dtype not in (torch.int64, torch.int32):
             refuse("index", index, "integers (B,)")
+
         try:
-            rows = self.table.index_select(0, self._rows(index))  # which takes no negative row
+            rows = self.table.index_select(0, self._rows(index))  # refuses negative rows
         except IndexError as error:
             raise ValueError(
                 f"index: got {_range(index)}, but the guide has {len(self.table)} rows, of data"
@@ -90,6 +93,7 @@ class Local(nn.Module):
                     " say which rows these data are, guide(x, index)"
                 )
             index = self.numbers
+
         return sample_latent(self.q(index), len(x))
 
     @classmethod
@@ -103,12 +107,13 @@ class Local(nn.Module):
     ) -> Local:
         """A table that starts from what another guide says of the data `(N, *shape)`, row by row.
 
-        In another family, what the two families share is taken over: the mean and the scales
-        always, all of a full-rank Gaussian in a spline flow. The `numbers` of the data are those of
-        another table, unless given.
+        In another family, the parameters that the two families share are taken over: the mean and
+        the scales always, all of a full-rank Gaussian in a spline flow. Unless `numbers` are given,
+        they are taken over from a `guide` that is a table itself.
         """
         if numbers is None and isinstance(guide, Local) and guide._sorted is not None:
             numbers = guide.numbers
+
         check_rows("x", x)
         check_integer("batch_size", batch_size, 1)
         if not isinstance(guide, Local | Amortized):
@@ -116,21 +121,23 @@ class Local(nn.Module):
                 f"guide: got {type(guide).__name__}, expected an Amortized or a"
                 " Local guide to start from"
             )
+
         family = guide.family if family is None else family
         check_kind(
             "family", family, Family, "a Family such as MeanField(50), or None for the guide's"
         )
-        local = cls(family, len(x), numbers).to(
-            device=x.device, dtype=next(guide.parameters()).dtype
-        )
+
+        dtype = next(guide.parameters()).dtype
+        local = cls(family, len(x), numbers).to(device=x.device, dtype=dtype)
         if family.dim != guide.family.dim:
             raise ValueError(
                 f"family: got {family.dim} units, expected the guide's {guide.family.dim}"
             )
+
         shared = family.num_shared(guide.family)
         with torch.no_grad():
             local.table[:, :shared] = _rows(guide, x, batch_size)[:, :shared]
-        if hasattr(guide, "optimum"):  # what it took to get there
+        if hasattr(guide, "optimum"):  # what the optimisation took
             local.optimum = guide.optimum
         return local
 
@@ -144,13 +151,17 @@ def _in_order(num_data: int, numbers: Tensor | None) -> tuple[Tensor | None, Ten
             f"numbers: got {numbers.dtype} {tuple(numbers.shape)}, expected integers of shape"
             f" ({num_data},), one for each row, such as split.numbers()"
         )
+
     in_order, places = numbers.detach().clone().long().sort()
     if in_order[0] < 0 or (in_order.diff() == 0).any():
         raise ValueError(
             "numbers: got some twice, or below 0, expected a number of its own for each datum"
         )
+
     plain = torch.arange(num_data, device=numbers.device)
-    return (None, None) if torch.equal(numbers.long(), plain) else (in_order, places)
+    if torch.equal(numbers.long(), plain):
+        return None, None
+    return in_order, places
 
 
 def _range(numbers: Tensor) -> str:
@@ -166,6 +177,7 @@ def _rows(guide: Amortized | Local, x: Tensor, batch_size: int) -> Tensor:
                 " data, expected a row for each"
             )
         return guide.table
+
     training = guide.training
     guide.eval()
     rows = torch.cat([guide.params(part) for part in x.split(batch_size)])

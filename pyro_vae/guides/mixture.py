@@ -9,11 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import (
-    check_finite,
-    check_shape,
-    refuse,
-)
+from pyro_vae.arguments import check_finite, check_shape, refuse
 
 
 class MixtureGuide(nn.Module):
@@ -38,14 +34,13 @@ class MixtureGuide(nn.Module):
             raise ValueError(
                 "variance: got values that are not positive, expected positive and finite ones"
             )
+
         check_shape("responsibilities", responsibilities, (None, len(mean)))
         off = (responsibilities.sum(1) - 1).abs() > 1e-3
         if len(off) == 0 or off.any() or not (responsibilities >= 0).all():
-            refuse(
-                "responsibilities",
-                responsibilities,
-                f"probabilities (N, {len(mean)}), rows that sum to 1",
-            )
+            expected = f"probabilities (N, {len(mean)}), rows that sum to 1"
+            refuse("responsibilities", responsibilities, expected)
+
         self.register_buffer("mean", mean)
         self.register_buffer("variance", variance)
         self.register_buffer("responsibilities", responsibilities)

@@ -1,16 +1,19 @@
-"""The semi-amortized guide: what a network says of a datum is where its own optimisation starts.
+"""The semi-amortized guide: a network says where the optimisation of each datum starts.
 
     lambda_0 = network(x),   lambda_{t+1} = lambda_t + Adam(gradient of x's ELBO at lambda_t),
     q(z | x) = family(lambda_T)
 
 With T = 0 it is the amortized guide, with T large the local one: each step buys back some of the
-amortization gap. In training, the gradient of the ELBO at lambda_T goes to the network either
-straight, as if the steps were a constant shift, or through the steps themselves (`through`), which
-also teaches the network to give good starts and costs about three times as much. The steps draw
-noise of their own; whatever it is, q is a distribution with a density, so that importance weights
-are as unbiased as with any other guide.
+amortization gap. In training, the gradient of the ELBO at lambda_T reaches the network in one of
+two ways: straight, as if the steps were a constant shift, or through the steps themselves
+(`through`), which also teaches the network to give good starts and costs about three times as much.
+The steps draw noise of their own; given that noise, q is a distribution with a density, so
+importance weights are as unbiased as with any other guide.
 
-References: Kim, Wiseman, Miller, Sontag, Rush (2018); Marino, Yue, Mandt (2018).
+References:
+    Kim, Wiseman, Miller, Sontag, Rush (2018). Semi-amortized variational autoencoders.
+        arXiv:1802.02550.
+    Marino, Yue, Mandt (2018). Iterative amortized inference. arXiv:1807.09356.
 """
 
 from __future__ import annotations
@@ -34,12 +37,12 @@ class SemiAmortized(nn.Module):
     """An amortized guide whose parameters go on by some steps of optimisation for each datum.
 
     Args:
-        amortized: guide with a `family` and `params(x)`, such as `Amortized`; its network is what
-            is trained.
+        amortized: guide with a `family` and `params(x)`, such as `Amortized`; its network is
+            trained.
         model: the Pyro program whose ELBO the steps climb.
         num_steps: T.
-        learning_rate: of the first step of Adam, about the most that a parameter moves in it; it
-            falls to 0 linearly.
+        learning_rate: of Adam's first step, in which a parameter moves by about this much at most;
+            it falls to 0 linearly.
         through: whether gradients go through the steps in training.
 
     Example:
@@ -67,9 +70,11 @@ class SemiAmortized(nn.Module):
                 " expected a guide whose family takes all its parameters from a network, such as"
                 " Amortized(MeanField(50), encoder)"
             )
+
         check_integer("num_steps", num_steps, 0)
         check_positive("learning_rate", learning_rate)
         check_flag("through", through)
+
         self.amortized: Any = amortized
         self.num_steps, self.learning_rate, self.through = num_steps, learning_rate, through
         self._model = (model,)  # in a tuple: its parameters are not the guide's
@@ -83,6 +88,7 @@ class SemiAmortized(nn.Module):
         """The parameters `(B, P)` of each datum's q after the steps."""
         start = self.amortized.params(x)
         through = self.through and torch.is_grad_enabled()
+
         with torch.enable_grad():
             rows = start if through else start.detach()
             first, second = torch.zeros_like(rows), torch.zeros_like(rows)
@@ -91,9 +97,10 @@ class SemiAmortized(nn.Module):
                 first = first.lerp(gradient, 1 - _BETAS[0])
                 second = second.lerp(gradient**2, 1 - _BETAS[1])
                 size = (second / (1 - _BETAS[1] ** number) + 1e-12).sqrt()
-                # to 0, which is what settles the noise
+                # it falls to 0, so that the noise settles
                 rate = self.learning_rate * (1 - (number - 1) / self.num_steps)
                 rows = rows + rate * first / (1 - _BETAS[0] ** number) / size
+
         return rows if through else start + (rows - start).detach()
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Any:
@@ -102,19 +109,19 @@ class SemiAmortized(nn.Module):
         return self.amortized.family.given(self.params(x, index))(x, index)
 
     def _gradient(self, rows: Tensor, x: Tensor, index: Tensor | None, through: bool) -> Tensor:
-        """The gradient of each datum's one-sample ELBO in its row, through the draw alone; the sum
-        over data has all.
+        """The gradient of each datum's one-sample ELBO in its row, through the draw alone; no row
+        touches another's, so the gradient of the sum over the data holds them all.
         """
         rows = rows if through else rows.detach().requires_grad_()
         with poutine.block():  # none of this is the guide's own doing
             given = self.amortized.family.given
             draw = poutine.trace(given(rows)).get_trace(x, index)
-            model = poutine.trace(
-                poutine.replay(called(self._model[0], "model"), trace=draw)
-            ).get_trace(x, index)
-            guide = poutine.trace(poutine.replay(given(rows.detach()), trace=draw)).get_trace(
-                x, index
-            )
-            elbo = model.log_prob_sum() - guide.log_prob_sum()
+
+            model = poutine.replay(called(self._model[0], "model"), trace=draw)
+            guide = poutine.replay(given(rows.detach()), trace=draw)
+            log_p = poutine.trace(model).get_trace(x, index).log_prob_sum()
+            log_q = poutine.trace(guide).get_trace(x, index).log_prob_sum()
+            elbo = log_p - log_q
+
         (gradient,) = torch.autograd.grad(elbo, rows, create_graph=through)
         return gradient

@@ -1,4 +1,4 @@
-"""A variational autoencoder with two stochastic layers, as in the IWAE paper, as a Pyro program.
+"""A variational autoencoder with two stochastic layers, that of the IWAE paper, as a Pyro program.
 
     z_n ~ N(0, I),    h_n | z_n ~ N(mu(z_n), diag sigma(z_n)^2),
     x_n | h_n ~ p(x | decoder(h_n)),    n = 1..B
@@ -6,7 +6,9 @@
 With 100 units in the middle and 50 at the top, tanh and the nets' default sizes it is the larger
 model of that paper.
 
-References: Burda, Grosse, Salakhutdinov (2016), section 5.
+References:
+    Burda, Grosse, Salakhutdinov (2016). Importance weighted autoencoders. arXiv:1509.00519.
+        Section 5.
 """
 
 from __future__ import annotations
@@ -57,16 +59,17 @@ class HierarchicalVAE(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = check_sizes("shape", shape)
-        self.latent_dim, self.middle_dim = check_sizes(
-            "latent_dim, middle_dim", (latent_dim, middle_dim)
-        )
+        dims = check_sizes("latent_dim, middle_dim", (latent_dim, middle_dim))
+        self.latent_dim, self.middle_dim = dims
         self.likelihood = chosen(likelihood)
         self.likelihood.bind(self.shape)
+
         self.top = MLP(self.latent_dim, check_sizes("top_hidden", top_hidden), activation)
         self.top_head = nn.Linear(self.top.out_features, 2 * self.middle_dim)
         self.decoder = MLPDecoder(
             self.middle_dim, hidden, self.shape, self.likelihood.num_outputs, activation
         )
+
         self.register_buffer("_untrained", last_parameter(self.decoder), persistent=False)
         if mean is not None:
             self.center(mean)
@@ -100,9 +103,8 @@ class HierarchicalVAE(nn.Module):
 
     def prior(self, like: Tensor) -> dist.TorchDistribution:
         """p(latent), of the dtype and device of `like`."""
-        return dist.Normal(
-            torch.zeros(self.latent_dim, dtype=like.dtype, device=like.device), 1.0
-        ).to_event(1)
+        zero = torch.zeros(self.latent_dim, dtype=like.dtype, device=like.device)
+        return dist.Normal(zero, 1.0).to_event(1)
 
     def middle(self, z: Tensor) -> dist.TorchDistribution:
         """p(middle | latent) for latents `(..., latent_dim)`."""

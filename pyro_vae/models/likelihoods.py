@@ -1,11 +1,19 @@
 """What a decoder's output means: a map from its `(..., num_outputs, *shape)` to a distribution over
 one datum.
 
-A likelihood's own parameters (a learned sigma) are parameters of the model it is part of.
-`num_outputs` says how many values it needs for each pixel, `rules` by which rules pixels become
-data for it, `check` refuses data that it cannot score; `center` puts the training mean into the
-decoder's output bias and `start` takes the data's scale, so that training starts from the best
-constant model. `likelihood_for` chooses one for a set.
+A likelihood's own parameters (a learned sigma) are parameters of the model it is part of:
+
+    num_outputs   how many values it needs for each pixel
+    rules         by which rules pixels become data for it
+    check         refuses data that it cannot score
+    center        puts the training mean into the decoder's output bias
+    start         takes the data's scale
+
+With `center` and `start`, training begins at the best constant model. `likelihood_for` chooses a
+likelihood for a set.
+
+References:
+    Dai, Wipf (2019). Diagnosing and enhancing VAE models. arXiv:1903.05789.
 """
 
 from __future__ import annotations
@@ -37,10 +45,10 @@ class Likelihood(nn.Module, ABC):
 
     Attributes:
         num_outputs: values of the decoder for each pixel.
-        rules: the rules (`pyro_vae.data.binarise`) that make data for it of pixels, the usual one
-            first; empty for any.
-        discrete_under: those under which log p(x) is the log-probability of discrete values, or a
-            bound of it: bits.
+        rules: the rules (`pyro_vae.data.binarise`) that turn pixels into data for it, the usual
+            one first; empty where any rule will do.
+        discrete_under: those rules under which log p(x) is the log-probability of discrete values,
+            or a lower bound of it, and so can be told in bits.
     """
 
     num_outputs: int = 1
@@ -53,8 +61,8 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def center(self, bias: Tensor, mean: Tensor) -> None:
-        """Write into `bias` `(num_outputs, *shape)` what makes the distribution's mean `mean`
-        `(*shape)`, in place.
+        """Set `bias` `(num_outputs, *shape)` in place, so that the distribution has the mean `mean`
+        `(*shape)`.
         """
 
     def check(self, x: Tensor) -> None:
@@ -76,8 +84,9 @@ class Likelihood(nn.Module, ABC):
 
     @property
     def caveat(self) -> str:
-        """What must stand beside every figure of log p(x), such as that it is none; empty for a
-        distribution.
+        """What must stand beside every figure of log p(x), such as that it is a cross-entropy.
+
+        It is empty for a distribution.
         """
         return ""
 
@@ -101,12 +110,13 @@ class Bernoulli(Likelihood):
         super().__init__()
         check_flag("grey", grey)
         self.grey = grey
+
         self.rules = ("none",) if grey else ("dynamic", "static", "threshold", "none")
         self.discrete_under = () if grey else self.rules
 
     @property
     def caveat(self) -> str:
-        """That log p(x) is none, where grey pixels are scored."""
+        """That the figures are no log p(x), where grey pixels are scored."""
         return GREY if self.grey else ""
 
     def forward(self, outputs: Tensor) -> dist.TorchDistribution:
@@ -123,6 +133,7 @@ class Bernoulli(Likelihood):
 
     def check(self, x: Tensor) -> None:
         super().check(x)
+
         if self.grey:
             if x.min() < 0 or x.max() > 1:
                 raise ValueError(
@@ -142,12 +153,12 @@ class Gaussian(Likelihood):
     sigma = scale * (floor + exp(log_sigma)).
 
     Shift and scale are the mean and the standard deviation of the training data (`start`, which
-    `fit` calls; 0 and 1 until then): the decoder's outputs and sigma are then of the order of 1
-    whatever the units of the data, and sigma starts at the scale of what is left about the mean,
-    from where it is learned. A sigma that starts far above the residuals switches the latent units
-    off before the decoder has learned to use them. The density is in the units of the data all the
-    same. A fixed sigma is in these units too: with sigma^2 = 1/2, minus the ELBO is the squared
-    error plus the KL term plus D/2 log(pi).
+    `fit` calls; 0 and 1 until then). So the decoder's outputs and sigma are of the order of 1
+    whatever the units of the data, and sigma is learned from the scale of the data about their mean
+    on. (A sigma that starts far above the residuals switches the latent units off before the
+    decoder has learned to use them.) The density is in the units of the data all the same, and a
+    fixed sigma too: with sigma^2 = 1/2, minus the ELBO is the squared error plus the KL term plus
+    D/2 log(pi).
 
     Args:
         sigma: the (initial) standard deviation in the units of the data; None is the data's own
@@ -155,8 +166,8 @@ class Gaussian(Likelihood):
         learn: "shared" learns one number; "pixel" one per pixel, in units of each pixel's own
             standard deviation; "output" lets the decoder give one per pixel and datum; "none" keeps
             it fixed.
-        floor: smallest standard deviation, as a share of the scale: a free one goes to zero at the
-            optimum (Dai and Wipf, 2019).
+        floor: smallest standard deviation, as a share of the scale; without one, sigma goes to zero
+            at the optimum (Dai, Wipf, 2019).
     """
 
     def __init__(
@@ -171,6 +182,7 @@ class Gaussian(Likelihood):
             raise ValueError(
                 "sigma: got None with learn='none', expected a number to keep, or another learn"
             )
+
         self.sigma, self.learn, self.floor = sigma, learn, floor
         self.rules, self.discrete_under = ("dequantise", "none"), ("dequantise",)
         self.num_outputs = 2 if learn == "output" else 1
@@ -180,13 +192,13 @@ class Gaussian(Likelihood):
         self.shape = tuple(shape)
         if self.learn == "none":
             return
+
         start = self._log_sigma(torch.ones(()))
         if self.learn == "output":
             self.register_buffer("log_sigma", start, persistent=False)
         else:
-            self.log_sigma = nn.Parameter(
-                start.expand(self.shape if self.learn == "pixel" else ()).clone()
-            )
+            shape = self.shape if self.learn == "pixel" else ()
+            self.log_sigma = nn.Parameter(start.expand(shape).clone())
 
     def forward(self, outputs: Tensor) -> dist.TorchDistribution:
         mean, *rest = outputs.unbind(-len(self.shape) - 1)
@@ -220,14 +232,15 @@ class Gaussian(Likelihood):
             "pixel": "a sigma for each value",
             "output": "sigma by the decoder",
         }
-        return (
-            f"Gaussian, {learned[self.learn]} learned"
-            if self.learn in learned
-            else f"Gaussian, sigma {self.sigma:g}"
-        )
+
+        if self.learn in learned:
+            return f"Gaussian, {learned[self.learn]} learned"
+        return f"Gaussian, sigma {self.sigma:g}"
 
     def _log_sigma(self, scale: Tensor) -> Tensor:
-        """log_sigma at the start, data of this scale; a sigma far below it starts at the floor."""
+        """log_sigma at the start for data of this scale; a sigma far below the scale starts at the
+        floor.
+        """
         relative = torch.ones_like(scale) if self.sigma is None else self.sigma / scale
         return (relative - self.floor).clamp(min=max(self.floor, 1e-12)).log()
 
@@ -249,8 +262,8 @@ def start_likelihood(model: Any, x: Tensor) -> None:
 
 
 def likelihood_for(data: Dataset) -> Likelihood:
-    """The likelihood that goes with a set: Bernoulli for binary data, Gaussian with one learned
-    sigma for images, with one for each column of a table.
+    """The likelihood that goes with a set: Bernoulli for binary data, else Gaussian, with one
+    learned sigma for images and one for each column of a table.
 
     Example:
         >>> from pyro_vae import load

@@ -1,13 +1,16 @@
-"""The linear-Gaussian VAE, probabilistic PCA (Tipping and Bishop, 1999): the model in which
-everything has a closed form.
+"""The linear-Gaussian VAE, or probabilistic PCA: the model in which everything has a closed form.
 
     z ~ N(0, I_d),   x | z ~ N(W z + mu, s^2 I_D)
     p(x)     = N(mu, W W' + s^2 I)
     p(z | x) = N(m, L^-1),   L = I + W'W / s^2,   m = L^-1 W'(x - mu) / s^2
 
 The best mean-field Gaussian has the exact mean and the variances 1 / L_ii (Bishop 2006, eq. 10.13
-and following), so that what the family loses is (sum_i log L_ii - log det L) / 2, whatever x is.
-Every estimator of the package is first held to these.
+and following). So the family loses (sum_i log L_ii - log det L) / 2 nats, whatever x is. Every
+estimator of the package is first held to these closed forms.
+
+References:
+    Tipping, Bishop (1999). Probabilistic principal component analysis. doi:10.1111/1467-9868.00196.
+    Bishop (2006). Pattern recognition and machine learning. Springer.
 """
 
 from __future__ import annotations
@@ -60,12 +63,12 @@ class LinearGaussian(nn.Module):
         check_integer("latent_dim", latent_dim, 1)
         check_positive("sigma", sigma)
         check_seed("seed", seed)
+
         self.latent_dim = latent_dim
         size = math.prod(self.shape)
         generator = torch.Generator().manual_seed(seed)
-        self.loading = nn.Parameter(
-            torch.randn(size, latent_dim, generator=generator) / math.sqrt(latent_dim)
-        )
+        loading = torch.randn(size, latent_dim, generator=generator) / math.sqrt(latent_dim)
+        self.loading = nn.Parameter(loading)
         self.mean = nn.Parameter(torch.zeros(size))
         self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma)))
 
@@ -78,19 +81,22 @@ class LinearGaussian(nn.Module):
         if not x.is_floating_point():
             refuse("x", x, "floats (N, *shape)")
         check_finite("x", x)
+        check_integer("latent_dim", latent_dim, 1)
         flat = x.reshape(len(x), -1)
         size = flat.shape[1]
-        check_integer("latent_dim", latent_dim, 1)
         if not 1 <= latent_dim < size:
             raise ValueError(
                 f"latent_dim: got {latent_dim}, expected 1 <= latent_dim <"
                 f" {size}, the size of a datum"
             )
-        model = cls(x.shape[1:], latent_dim).to(x)
+
         mean = flat.mean(0)
-        eigenvalues, vectors = torch.linalg.eigh((flat - mean).T @ (flat - mean) / len(flat))
+        covariance = (flat - mean).T @ (flat - mean) / len(flat)
+        eigenvalues, vectors = torch.linalg.eigh(covariance)  # the smallest first
         variance = eigenvalues[:-latent_dim].mean()
         top, vectors = eigenvalues[-latent_dim:].flip(0), vectors[:, -latent_dim:].flip(1)
+
+        model = cls(x.shape[1:], latent_dim).to(x)
         with torch.no_grad():
             model.loading.copy_(vectors * (top - variance).clamp(min=0).sqrt())
             model.mean.copy_(mean)
@@ -106,16 +112,12 @@ class LinearGaussian(nn.Module):
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """Run the program on a minibatch `(B, *shape)`; returns the latent `(..., B, d)`."""
         pyro.module(unique_name(self), self)
+        prior = dist.Normal(torch.zeros_like(self.loading[0]), 1.0).to_event(1)
         with pyro.plate("data", x.shape[0], dim=-1):
-            z = pyro.sample(
-                "latent", dist.Normal(torch.zeros_like(self.loading[0]), 1.0).to_event(1)
-            )
+            z = pyro.sample("latent", prior)
             mean = z @ self.loading.T + self.mean
-            pyro.sample(
-                "obs",
-                dist.Normal(mean, self.log_sigma.exp()).to_event(1),
-                obs=x.reshape(len(x), -1),
-            )
+            likelihood = dist.Normal(mean, self.log_sigma.exp()).to_event(1)
+            pyro.sample("obs", likelihood, obs=x.reshape(len(x), -1))
         return z
 
     def check_data(self, x: Tensor) -> None:
@@ -125,9 +127,8 @@ class LinearGaussian(nn.Module):
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Mean of p(x | z) `(..., *shape)` for latents `(..., d)`."""
-        check_shape(
-            "z", z, (*[None] * (z.dim() - 1 if isinstance(z, Tensor) else 1), self.latent_dim)
-        )
+        lead = z.dim() - 1 if isinstance(z, Tensor) else 1
+        check_shape("z", z, (*[None] * lead, self.latent_dim))
         return (z @ self.loading.T + self.mean).reshape(*z.shape[:-1], *self.shape)
 
     @torch.no_grad()
@@ -140,27 +141,22 @@ class LinearGaussian(nn.Module):
     def log_px(self, x: Tensor) -> Tensor:
         """Exact log p(x), `(B,)` nats."""
         self.check_data(x)
-        variance = (2 * self.log_sigma).exp()
-        covariance = self.loading @ self.loading.T + variance * torch.eye(len(self.mean)).to(
-            self.mean
-        )
+        noise = (2 * self.log_sigma).exp() * torch.eye(len(self.mean)).to(self.mean)
+        covariance = self.loading @ self.loading.T + noise
         return dist.MultivariateNormal(self.mean, covariance).log_prob(x.reshape(len(x), -1))
 
     def precision(self) -> Tensor:
         """The posterior's precision L `(d, d)`, the same for every x."""
-        return (
-            torch.eye(self.latent_dim).to(self.loading)
-            + self.loading.T @ self.loading / (2 * self.log_sigma).exp()
-        )
+        identity = torch.eye(self.latent_dim).to(self.loading)
+        return identity + self.loading.T @ self.loading / (2 * self.log_sigma).exp()
 
     def posterior(self, x: Tensor) -> dist.TorchDistribution:
         """Exact p(z | x), batch shape (B,), event shape (d,)."""
         check_shape("x", x, (None, *self.shape), self.loading.dtype)
         precision = self.precision()
         score = (x.reshape(len(x), -1) - self.mean) @ self.loading / (2 * self.log_sigma).exp()
-        return dist.MultivariateNormal(
-            torch.linalg.solve(precision, score.T).T, precision_matrix=precision
-        )
+        mean = torch.linalg.solve(precision, score.T).T
+        return dist.MultivariateNormal(mean, precision_matrix=precision)
 
     def optimal_mean_field(self, x: Tensor) -> dist.TorchDistribution:
         """The best mean-field Gaussian q(z | x): the exact mean, variances 1 / L_ii."""
@@ -174,8 +170,8 @@ class LinearGaussian(nn.Module):
 
 
 class ExactGuide(nn.Module):
-    """The guide that samples the exact posterior of a `LinearGaussian` model: its log-weights are
-    log p(x), each one.
+    """The guide that samples the exact posterior of a `LinearGaussian` model: each of its
+    log-weights is log p(x).
     """
 
     def __init__(self, model: LinearGaussian) -> None:

@@ -6,7 +6,10 @@ every step.
 The centres are shared by all data. So this is the classical case in which a datum has no posterior
 of its own: there is one log p(x_1, ..., x_N), and no weight per datum (`log_weights` says so).
 
-References: Blei, Kucukelbir, McAuliffe (2017), section 2.1; Bishop (2006), section 10.2.
+References:
+    Blei, Kucukelbir, McAuliffe (2017). Variational inference: a review for statisticians.
+        arXiv:1601.00670. Section 2.1.
+    Bishop (2006). Pattern recognition and machine learning. Springer. Section 10.2.
 """
 
 from __future__ import annotations
@@ -61,10 +64,9 @@ class GaussianMixture(nn.Module):
         """Run the program on all data `(N, D)`; returns the assignments `(..., N)`."""
         zero = x.new_zeros(self.num_components, self.dim)
         centres = pyro.sample("centres", dist.Normal(zero, self.spread).to_event(2))
+        even = x.new_zeros(self.num_components)
         with pyro.plate("data", len(x), dim=-1):
-            assignment = pyro.sample(
-                "assignment", dist.Categorical(logits=x.new_zeros(self.num_components))
-            )
+            assignment = pyro.sample("assignment", dist.Categorical(logits=even))
             mean = Vindex(centres)[..., assignment, :]
             pyro.sample("obs", dist.Normal(mean, self.sigma).to_event(1), obs=x)
         return assignment
@@ -82,8 +84,8 @@ class GaussianMixture(nn.Module):
         """Exact log p(x_1, ..., x_N), a scalar, nats: a sum over all K^N assignments, so for a
         handful of data.
 
-        Given the assignments a component's data are jointly Gaussian: with n of them, mean m and
-        squares about it q,
+        Given the assignments, the data of a component are jointly Gaussian: with n data of mean m,
+        whose squared distances from m sum to q,
 
             log p = -D/2 (n log 2 pi sigma^2 + log(1 + n r))
                     - (q + n |m|^2 / (1 + n r)) / (2 sigma^2),    r = spread^2 / sigma^2
@@ -95,24 +97,27 @@ class GaussianMixture(nn.Module):
         if not x.is_floating_point():
             refuse("x", x, f"floats (N, {self.dim})")
         check_finite("x", x)
+
         num, count = self.num_components, len(x)
         if x.dim() != 2 or x.shape[1] != self.dim or num**count > _MOST:
             raise ValueError(
                 f"x: got shape {tuple(x.shape)}, expected (N, {self.dim})"
                 f" with {num}^N at most {_MOST}"
             )
+
         ratio, variance = (self.spread / self.sigma) ** 2, self.sigma**2
-        # (K^N, N)
-        assignments = torch.tensor(
-            list(itertools.product(range(num), repeat=count)), device=x.device
-        )
+        every = list(itertools.product(range(num), repeat=count))
+        assignments = torch.tensor(every, device=x.device)  # (K^N, N)
         total = x.new_full((len(assignments),), -count * math.log(num))
+
         for k in range(num):
             mine = (assignments == k).to(x)
             size = mine.sum(1)
             mean = mine @ x / size.clamp(min=1)[:, None]
             squares = mine @ x.square().sum(1) - size * mean.square().sum(1)
+
             wide = 1 + size * ratio
             total -= self.dim / 2 * (size * math.log(2 * math.pi * variance) + wide.log())
             total -= (squares + size * mean.square().sum(1) / wide) / (2 * variance)
+
         return torch.logsumexp(total, 0)

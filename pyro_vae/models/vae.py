@@ -1,10 +1,15 @@
-"""The variational autoencoder's model (Kingma and Welling, 2014; Rezende et al., 2014) as a Pyro
-program.
+"""The variational autoencoder's model as a Pyro program.
 
     z_n ~ N(0, I),    x_n | z_n ~ p(x | decoder(z_n)),    n = 1..B independently
 
 `forward(x, index)` is the stochastic function; `x` conditions the site "obs" and gives the size of
 the plate "data".
+
+References:
+    Kingma, Welling (2014). Auto-encoding variational Bayes. arXiv:1312.6114.
+    Rezende, Mohamed, Wierstra (2014). Stochastic backpropagation and approximate inference in deep
+        generative models. arXiv:1401.4082.
+    Burda, Grosse, Salakhutdinov (2016). Importance weighted autoencoders. arXiv:1509.00519.
 """
 
 from __future__ import annotations
@@ -40,14 +45,14 @@ class VAE(nn.Module):
 
     Args:
         shape: shape of one datum, such as (1, 28, 28).
-        latent_dim: number of latent units d; by the size of a datum unless given
+        latent_dim: number of latent units d; unless given, it depends on the size of a datum
             (`nets.default_latent_dim`).
         hidden: hidden units of the decoder, from the latent to the data.
         likelihood: what the decoder's output parameterises; `Bernoulli()` unless given,
             `likelihood_for(data)` chooses.
         decoder: class of the decoder, called as `decoder(latent_dim, hidden, shape, num_outputs)`;
             options of its own go in with `functools.partial`.
-        mean: mean of the training data `(*shape)`; sets the output bias (Burda et al., 2016).
+        mean: mean of the training data `(*shape)`; sets the output bias (as Burda et al. do).
 
     Example:
         >>> model = VAE((1, 8, 8), latent_dim=2, hidden=(16,))
@@ -69,11 +74,12 @@ class VAE(nn.Module):
         latent_dim = default_latent_dim(self.shape) if latent_dim is None else latent_dim
         check_integer("latent_dim", latent_dim, 1)
         self.latent_dim, hidden = latent_dim, check_sizes("hidden", hidden)
+
         self.likelihood = chosen(likelihood)
         self.likelihood.bind(self.shape)
-        self.decoder = made(
-            "decoder", decoder, self.latent_dim, hidden, self.shape, self.likelihood.num_outputs
-        )
+        num_outputs = self.likelihood.num_outputs
+        self.decoder = made("decoder", decoder, latent_dim, hidden, self.shape, num_outputs)
+
         self.register_buffer("_untrained", last_parameter(self.decoder), persistent=False)
         if mean is not None:
             self.center(mean)
@@ -123,9 +129,8 @@ class VAE(nn.Module):
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Mean of p(x | z) `(..., *shape)` for latents `(..., d)`."""
-        check_shape(
-            "z", z, (*[None] * (z.dim() - 1 if isinstance(z, Tensor) else 1), self.latent_dim)
-        )
+        lead = z.dim() - 1 if isinstance(z, Tensor) else 1
+        check_shape("z", z, (*[None] * lead, self.latent_dim))
         return self.likelihood(self.decoder(z)).mean
 
     @torch.no_grad()

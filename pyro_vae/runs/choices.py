@@ -1,8 +1,8 @@
-"""What a run's configuration leaves to the data: the likelihood, and with it the rule that makes
-data of pixels.
+"""What a run's configuration leaves to the data: the likelihood, and the rule that makes data of
+pixels.
 
-They are chosen together. Who names neither gets what the data ask for; who names one gets the other
-to match; who names two that do not go together is told so.
+The two are chosen together. A user who names neither gets what the data ask for; one who names
+either gets the other to match; one who names two that do not go together is told so.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def choose_likelihood(config: Namespace, data: Dataset) -> None:
 
 
 def match_rule(config: Namespace, data: Dataset, model: nn.Module) -> Dataset:
-    """The data under the rule asked for, or else under one that makes data for the model."""
+    """The data under the rule asked for, if any, else under one that makes data for the model."""
     rules = getattr(model, "rules", ())
     if config.binarise is None:
         fits = not rules or data.binarise in rules
@@ -50,15 +50,16 @@ def match_rule(config: Namespace, data: Dataset, model: nn.Module) -> Dataset:
 
 def describe_choice(data: Dataset, model: nn.Module, recipe: Recipe) -> str:
     """The data, and what was chosen for them, in two lines."""
-    sizes = " + ".join(
-        f"{len(s):,} {s.name}" for s in (data.train, data.valid, data.test) if s is not None
-    )
+    splits = [split for split in (data.train, data.valid, data.test) if split is not None]
+    sizes = " + ".join(f"{len(split):,} {split.name}" for split in splits)
     kind = "real values" if data.train.pixels.is_floating_point() else "pixels"
     rule = "" if data.binarise == "none" else f", {RULE_WORDS[data.binarise]} ({data.binarise})"
     shape = " x ".join(map(str, data.shape))
+
     likelihood = getattr(model, "likelihood", None)
     told = f"{likelihood.describe()}; " if isinstance(likelihood, Likelihood) else ""
     units = getattr(model, "latent_dim", None)
+
     return (
         f"data   {data.name}: {sizes} data of {shape} {kind}{rule}\n"
         f"model  {type(model).__name__}, {told}{units} latent units; batches"

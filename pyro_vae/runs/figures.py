@@ -1,13 +1,13 @@
-"""What was measured is kept by the settings that it was measured under: a new measurement never
-takes the place of another.
+"""Figures are kept by the settings that they were measured under: a new measurement never replaces
+one of other settings.
 
     RUN/evidence.json                    the newest figures, with their settings
     RUN/earlier/evidence-1f0c9a2b.json   those of other settings, moved there before the newest are
                                          written
 
 The same holds for diagnosis.json, for the tables of `compare` and for files that `--out` names.
-Settings are the options that make a difference to the figures, the data's fingerprint and the
-checksum of the weights; figures of the same settings are replaced.
+The settings are the options that matter to the figures, the data's fingerprint and the checksum of
+the weights; figures of the same settings are replaced.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jsonargparse import Namespace
 from pyro_vae.data import Split
 from pyro_vae.files.folders import own_folder
 from pyro_vae.files.texts import read_json
-from pyro_vae.runs.opening import Parts
+from pyro_vae.runs.building import Parts
 
 EARLIER = "earlier"
 _PLUMBING = ("run", "data_root", "device", "out", "trust", "num_data", "max_bytes")
@@ -52,7 +52,7 @@ def make_way(path: Path, others: Sequence[Path], settings: Settings) -> None:
         return
     folder = path.parent / EARLIER
     with own_folder("out", folder):
-        # the settings last: a kill in between leaves them with what is still to be moved
+        # the settings last: after a kill they still lie beside what is to be moved
         for old in (*others, path):
             if old.exists():
                 os.replace(old, folder / f"{old.stem}-{known}{old.suffix}")
@@ -65,7 +65,7 @@ def earlier(path: Path) -> list[Path]:
 
 
 def _key_at(path: Path) -> str | None:
-    """The key of the settings of a file's figures; if it is old or torn, of its content."""
+    """The key of a file's settings; of its content where the file is old or torn."""
     if not path.is_file():
         return None
     try:

@@ -1,16 +1,15 @@
 """A run folder: what a training left, and how to open it again.
 
-    config.yaml     the resolved settings; `pyro-vae train --config` repeats the run from it
-    data.json       shape, sizes and fingerprint of the data, so that sampling needs no data
-    versions.json   versions, device
-    run.json        the run's identity, drawn at random once; checkpoint and weights carry it too
-    metrics.csv     a row per epoch
-    checkpoint.pt   everything that is needed to go on (absent from a run that is only kept for its
-                    weights)
+    config.yaml           the resolved settings; `pyro-vae train --config` repeats the run from it
+    data.json             shape, sizes and fingerprint of the data, so that sampling needs no data
+    versions.json         versions, device
+    run.json              the run's identity, a random number that checkpoint and weights have too
+    metrics.csv           a row per epoch
+    checkpoint.pt         everything needed to go on (absent from a run kept for its weights alone)
     weights.safetensors   the parameters alone, written when the training ends
-    .lock           held while a process trains here
+    .lock                 held while a process trains here
 
-Model, guide, optimizer and schedule are named by their classes in the config, a user's own included
+The config names model, guide, optimizer and schedule by their classes, a user's own among them
 where they are trusted (`trust.py`). A model's class is called as `Model(shape, ...)` with the shape
 of a datum, a guide's as `Guide(shape, latent_dim, ...)`.
 """
@@ -19,7 +18,6 @@ from __future__ import annotations
 
 import math
 import platform
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -27,24 +25,38 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import torch
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
+from jsonargparse import ArgumentParser, Namespace
 from torch import nn
 
-from pyro_vae.data import Binarise, Dataset, load
+from pyro_vae.data import Binarise, Dataset
 from pyro_vae.data.arrays import Values
 from pyro_vae.files.texts import read_json, write_json, write_text
 from pyro_vae.guides import EncoderGuide
 from pyro_vae.inference import Recipe
 from pyro_vae.inference.folder import check_identity, new_identity
 from pyro_vae.inference.job import read_checkpoint, set_weights
-from pyro_vae.inference.prepare import is_enough, resolve_device
+from pyro_vae.inference.prepare import resolve_device
 from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.inference.weights import digest_of, read_weights, write_weights
 from pyro_vae.models import VAE
 from pyro_vae.programs.parameters import trainable_parameters
-from pyro_vae.runs.choices import choose_likelihood, match_rule
+from pyro_vae.runs.building import Parts, build
 from pyro_vae.runs.trust import config_action, own_classes, read_config, split_trust
-from pyro_vae.runs.usage import OneLineParser
+from pyro_vae.runs.usage import OneLineParser, ShortHelp
+
+__all__ = [
+    "Parts",
+    "Settings",
+    "ShortHelp",
+    "build",
+    "convert",
+    "describe_data",
+    "open_from",
+    "open_run",
+    "read_settings",
+    "settings_parser",
+    "write_settings",
+]
 
 ModelClass = Callable[[Sequence[int]], nn.Module]
 GuideClass = Callable[[Sequence[int], int], nn.Module]
@@ -85,16 +97,8 @@ class Settings:
     output_bias: bool = True
 
 
-class ShortHelp(DefaultHelpFormatter):
-    """Leaves the hundreds of known subclasses of torch's Module out of the help."""
-
-    def _expand_help(self, action: Any) -> str:
-        text = super()._expand_help(action)
-        return re.sub(r", known subclasses: [^()]{600,}", "", text)
-
-
 def settings_parser(trust: Sequence[str] = (), **options: Any) -> OneLineParser:
-    """The parser of everything that defines a run; what it parses is what config.yaml holds.
+    """The parser of everything that defines a run, which is what config.yaml holds.
 
     A file of settings may name the classes of `trust` beside those that are known.
     """
@@ -109,99 +113,25 @@ def settings_parser(trust: Sequence[str] = (), **options: Any) -> OneLineParser:
     return parser
 
 
-@dataclass
-class Parts:
-    """What a configuration describes, built."""
-
-    data: Dataset | None  # None where it was not asked for
-    model: nn.Module
-    guide: nn.Module
-    recipe: Recipe
-    weights: str = ""  # the checksum of the trained weights
-
-
-def build(
-    parser: ArgumentParser,
-    config: Namespace,
-    data_root: str | None = None,
-    shape: Sequence[int] | None = None,
-) -> Parts:
-    """Load the data and build model, guide and recipe; initial weights are drawn from the recipe's
-    seed.
-
-    What the configuration leaves to the data (likelihood, rule of binarisation, latent size, batch
-    size, warm-up) is written into it. With the `shape` of a datum given, the data are not loaded.
-
-    Raises:
-        ValueError: a class that cannot be called as a model or guide, or settings out of range.
-    """
-    data = None if shape is not None else _load(config, data_root)
-    if data is not None:
-        choose_likelihood(config, data)
-    objects = parser.instantiate(config)
-    fields = Recipe.__dataclass_fields__
-    recipe = Recipe(**{name: getattr(objects, name) for name in fields})
-    shape = data.shape if data is not None else tuple(shape or ())
-    torch.manual_seed(recipe.seed)
-    model = _call("model", objects.model, shape)
-    latent_dim = getattr(model, "latent_dim", None)
-    if not isinstance(latent_dim, int):
-        raise ValueError(
-            f"model: {type(model).__name__} has no integer `latent_dim`,"
-            " which the guide is built from"
-        )
-    guide = _call("guide", objects.guide, shape, latent_dim)
-    if data is not None:
-        data = match_rule(config, data, model)
-        recipe = recipe.for_data(len(data.train), is_enough(data))
-        for name in ("batch_size", "warmup_epochs", "keep"):
-            config[name] = getattr(recipe, name)
-    options = config.model.get("init_args", {})
-    if "latent_dim" in options:
-        options["latent_dim"] = latent_dim
-    center = getattr(model, "center", None)
-    if config.output_bias and center is not None and data is not None:
-        center(data.mean)
-    return Parts(data, model, guide, recipe)
-
-
-def _load(config: Namespace, data_root: str | None) -> Dataset:
-    options = {name: config[name] for name in ("binarise", "values", "valid")}
-    try:
-        return load(config.data, root=data_root or config.data_root, **options)
-    except TypeError as error:
-        raise ValueError(str(error)) from error
-
-
-def _call(name: str, factory: Callable[..., nn.Module], *arguments: Any) -> nn.Module:
-    try:
-        return factory(*arguments)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-    except Exception as error:  # whatever a user's __init__ raises
-        expected = "Model(shape, ...)" if name == "model" else "Guide(shape, latent_dim, ...)"
-        raise ValueError(
-            f"{name}: cannot be built as {expected} ({type(error).__name__}: {error})"
-        ) from error
-
-
 def write_settings(
     folder: Path, parser: ArgumentParser, config: Namespace, data: Dataset, device: str
 ) -> None:
-    """Write data.json, versions.json and, last, config.yaml into a new run folder: one with a
-    config.yaml has them all.
+    """Write data.json, versions.json and, last, config.yaml into a new run folder: where there is a
+    config.yaml, all are there.
     """
     if (folder / "config.yaml").exists():
         raise ValueError(
             f"folder: {folder} holds the settings of a run that has not begun: `pyro-vae resume"
             f" {folder}` begins it, or choose another folder"
         )
+
     where = resolve_device(device)
     write_json(folder / "data.json", describe_data(data))
     packages = ("pyro-vae", "torch", "torchvision", "pyro-ppl", "arviz", "numpy")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
     versions["device"] = torch.cuda.get_device_name() if where.type == "cuda" else "cpu"
     write_json(folder / "versions.json", versions)
+
     kept = config.clone()
     for name in ("config", "folder", "device", "quiet", "trust"):
         kept.pop(name, None)
@@ -239,6 +169,7 @@ def read_settings(
         raise FileNotFoundError(
             f"{folder}: {what}, expected the folder of a run made by `pyro-vae train`"
         )
+
     parser = settings_parser(exit_on_error=False)
     plain = read_config(path, trust)
     try:
@@ -246,8 +177,9 @@ def read_settings(
             settings = cast(Namespace, parser.parse_object(plain))
     except Exception as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())[:300]}") from error
+
     known = Path(folder) / "data.json"
-    # of a version that did not write down its choice
+    # a config.yaml of a version that did not write the chosen rule into it
     if settings.binarise is None and known.is_file():
         settings.binarise = _known_rule(known)
     return parser, settings
@@ -294,27 +226,23 @@ def open_run(
             trusted.
     """
     where, path = resolve_device(device), Path(folder)
-    if (
-        isinstance(trust, str)
-        or not isinstance(trust, Sequence)
-        or not all(isinstance(name, str) for name in trust)
-    ):
-        raise ValueError(
-            f"trust: got {trust!r}, expected a list of modules or classes such as ['my_models']"
-        )
+    _check_trust(trust)
     settings = read_settings(folder, trust)
     known = path / "data.json"
     shape = _known_shape(known) if not need_data and known.is_file() else None
     with own_classes(trust):
         parts = build(*settings, data_root=data_root, shape=shape)
+
     if parts.data is not None:
         parts.data = parts.data.to(where)
     for module in (parts.model, parts.guide):
         module.to(where).eval()
+
     state = _trained_weights(path, where)
     parts.weights = digest_of(state)
+
     x, index = torch.zeros(2, *(shape or ()), device=where), torch.arange(2, device=where)
-    # rows that both programs know, by a draw of their own: that of all rows takes a while
+    # two rows that both programs know; they are drawn alone, since a draw of all rows takes a while
     if parts.data is not None:
         split = parts.data.train
         few = replace(split, pixels=split.pixels[:2], origin=split.numbers()[:2], drawn=None)
@@ -322,6 +250,14 @@ def open_run(
     params = trainable_parameters(parts.model, parts.guide, x, index)
     set_weights(parts.model, parts.guide, params, state)
     return parts
+
+
+def _check_trust(trust: Sequence[str]) -> None:
+    listed = isinstance(trust, Sequence) and not isinstance(trust, str)
+    if not listed or not all(isinstance(name, str) for name in trust):
+        raise ValueError(
+            f"trust: got {trust!r}, expected a list of modules or classes such as ['my_models']"
+        )
 
 
 def open_from(options: Namespace, need_data: bool = True) -> Parts:
@@ -338,6 +274,7 @@ def _trained_weights(folder: Path, device: torch.device) -> dict[str, Any]:
         state, run = read_weights(path, device)
         check_identity(folder, WEIGHTS, run)
         return state
+
     if (folder / "weights.pt").is_file():
         raise ValueError(
             f"{folder / 'weights.pt'}: of an earlier version, whose damage cannot be noticed:"
@@ -354,9 +291,6 @@ def convert(folder: str | Path) -> None:
     """
     path = Path(folder)
     state = torch.load(path / "weights.pt", map_location="cpu", weights_only=True)
-    write_weights(
-        path / WEIGHTS,
-        {name: state[name] for name in ("model", "guide", "params")},
-        new_identity(path),
-    )
+    kept = {name: state[name] for name in ("model", "guide", "params")}
+    write_weights(path / WEIGHTS, kept, new_identity(path))
     (path / "weights.pt").unlink()

@@ -1,13 +1,16 @@
-"""What a stranger sends is data: which classes a configuration may name, and how a file of settings
-is read.
+"""Which classes a configuration may name, and how a file of settings is read: what a stranger sends
+is data.
 
-A configuration names classes, and whoever builds a class runs its code. From a file, a class is
-built without asking only where it is one of this package, of torch's nets and optimizers or of
-Pyro's objectives, is already imported, and is of a kind that trainings are made of. It is looked up
-among what is imported; nothing is imported in order to look. A user's own classes are built where
-the user says so, by `--trust my_models` or by naming the class on the command line; only then, and
-only while they are imported and built, is the working directory on the path of Python's imports, as
-its last entry.
+A configuration names classes, and to build a class is to run its code. So a class that a file names
+is built without asking only if
+
+* it is one of this package, of torch's nets and optimizers, or of Pyro's objectives,
+* it is imported already: it is looked up among what is, and nothing is imported in order to look,
+* it is of a kind that trainings are made of.
+
+A user's own classes are built where the user says so, by `--trust my_models` or by naming the class
+on the command line. Only then, and only while they are imported and built, is the working directory
+on the path of Python's imports, as its last entry.
 """
 
 from __future__ import annotations
@@ -35,14 +38,9 @@ from pyro_vae.guides import Family
 # where known classes are defined
 HOUSES = ("pyro_vae", "torch.nn", "torch.optim", "pyro.infer", "pyro.nn")
 KINDS = (nn.Module, Family, Optimizer, LRScheduler, ELBO)
-SHORT = (
-    "pyro_vae",
-    "torch.optim",
-    "torch.optim.lr_scheduler",
-    "pyro.infer",
-    "torch.nn",
-)  # where short names are sought
-PATHS = ("data", "data_root")  # settings whose dots are those of files
+# where short names are sought
+SHORT = ("pyro_vae", "torch.optim", "torch.optim.lr_scheduler", "pyro.infer", "torch.nn")
+PATHS = ("data", "data_root")  # settings that name files: their dots are no classes'
 PARTS = ("--model", "--guide", "--optimizer", "--schedule", "--loss", "--method")
 
 MAX_CONFIG = 2**18  # bytes
@@ -85,17 +83,17 @@ def read_config(path: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
         raise ValueError(
             f"{path}: config: names another file of settings, expected the settings themselves"
         )
-    return {
-        key: _checked(value, key, str(path), trust)
-        for key, value in settings.items()
-        if _is_name(key, path)
-    }
+
+    checked = {}
+    for key, value in settings.items():
+        _check_name(key, path)
+        checked[key] = _checked(value, key, str(path), trust)
+    return checked
 
 
-def _is_name(key: Any, path: object) -> bool:
+def _check_name(key: Any, path: object) -> None:
     if not isinstance(key, str) or key.startswith("__") or not _is_plain(key):
         raise ValueError(f"{path}: got the name {key!r}, expected the name of a setting")
-    return True
 
 
 def _checked(value: Any, name: str, path: str, trust: Sequence[str], depth: int = 0) -> Any:
@@ -103,15 +101,17 @@ def _checked(value: Any, name: str, path: str, trust: Sequence[str], depth: int 
     where = f"{path}: {name}"
     if depth > _MAX_DEPTH:
         raise ValueError(f"{where}: more than {_MAX_DEPTH} levels, expected a few")
+
     if isinstance(value, dict):
         checked = {}
         for key, part in value.items():
-            _is_name(key, where)
+            _check_name(key, where)
             full = _in_full(part, f"{where}.class_path") if key == "class_path" else part
             checked[key] = _checked(full, f"{name}.{key}", path, trust, depth + 1)
         return checked
     if isinstance(value, list | tuple):
         return [_checked(part, name, path, trust, depth + 1) for part in value]
+
     if isinstance(value, str):
         _check_text(value, name, path, trust, depth)
     elif value is not None and not isinstance(value, bool | int | float):
@@ -122,13 +122,14 @@ def _checked(value: Any, name: str, path: str, trust: Sequence[str], depth: int 
 
 
 def _check_text(text: str, name: str, path: str, trust: Sequence[str], depth: int) -> None:
-    """A text may be the name of something that is imported, or settings once more."""
+    """Check a text, which may be the name of a class, or settings once more."""
     if not _is_plain(text):
         raise ValueError(
             f"{path}: {name}: got {text!r}, expected a text without control characters"
         )
     if name in PATHS:
         return
+
     if _DOTTED.fullmatch(text):
         check_class(text, f"{path}: {name}", trust)
     elif re.search(r"[{\[:]", text):
@@ -162,6 +163,7 @@ def check_class(name: str, where: str, trust: Sequence[str]) -> None:
     """A ValueError where a class is neither known nor trusted."""
     if is_known(name) or any(name == entry or name.startswith(f"{entry}.") for entry in trust):
         return
+
     told = (
         f"{where}: {name} is no class that a file may name (nets, optimizers and objectives of"
         " pyro_vae, torch and Pyro)"
@@ -176,8 +178,8 @@ def check_class(name: str, where: str, trust: Sequence[str]) -> None:
 
 
 def is_known(name: str) -> bool:
-    """Whether a name is that of a known class, looked up among what is imported already and without
-    running anything.
+    """Whether a name is that of a known class. It is looked up among what is imported already, and
+    nothing is run.
 
     Example:
         >>> names = ("pyro_vae.VAE", "torch.optim.Adam", "torch.hub.load", "os.system")
@@ -204,8 +206,8 @@ def _look_up(parts: list[str]) -> Any:
 
 @contextmanager
 def own_classes(trust: Sequence[str]) -> Iterator[None]:
-    """While a user's own classes are imported and built: the working directory as the last place to
-    look for them.
+    """Make the working directory the last place to look for a user's own classes, while they are
+    imported and built.
     """
     here = os.getcwd() if trust else ""
     if not here or here in sys.path:
@@ -220,7 +222,7 @@ def own_classes(trust: Sequence[str]) -> Iterator[None]:
 
 
 def split_trust(text: str | None) -> list[str]:
-    """The names of `--trust`, which stand with commas between them."""
+    """The names of `--trust`, separated by commas."""
     names = [name.strip() for name in (text or "").split(",") if name.strip()]
     for name in names:
         if not all(part.isidentifier() for part in name.split(".")):

@@ -1,9 +1,8 @@
-"""A wrong command line in one line: what was wrong, and which names are near to the one that was
-meant.
+"""Errors of a wrong command line, in one line: what was wrong, and which known names are near.
 
 jsonargparse prints the usage of a command, thirty lines of it, then an error nested as deeply as
 the option. Here the usage is left to `--help`, the option is named by its path, such as
-`model.likelihood.sigma`, and a name that is not known is answered by those that look like it.
+`model.likelihood.sigma`, and an unknown name is answered by those that look like it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any, NoReturn
 
 import pyro.infer
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 import pyro_vae
 
@@ -66,13 +65,21 @@ class OneLineParser(ArgumentParser):
     nested: Sequence[str] = ()
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if not self.exit_on_error:  # a parser inside of another, which tells the whole
+        if not self.exit_on_error:  # a parser inside another, which reports the error
             super().error(message, ex)
         raise UsageError(explain(message, self._option_strings())) from ex
 
     def _option_strings(self) -> list[str]:
         own = [option for action in self._actions for option in action.option_strings]
         return [option for option in own if option.startswith("--")] + list(self.nested)
+
+
+class ShortHelp(DefaultHelpFormatter):
+    """Leaves the hundreds of known subclasses of torch's Module out of the help."""
+
+    def _expand_help(self, action: Any) -> str:
+        text = super()._expand_help(action)
+        return re.sub(r", known subclasses: [^()]{600,}", "", text)
 
 
 def explain(message: str, options: Iterable[str] = ()) -> str:
@@ -90,6 +97,7 @@ def explain(message: str, options: Iterable[str] = ()) -> str:
     unknown = re.match(r"[Uu]nrecognized arguments: (.*)", text)
     if unknown:
         return _unknown(unknown[1].split(), sorted(options))
+
     path, text = _path(text)
     near = _near_names(text)
     for pattern, replacement in _NOISE:
@@ -117,7 +125,9 @@ def _path(text: str) -> tuple[str, str]:
     keys = re.findall(r'Parser key "([^"]+)":', text)
     rest = re.sub(r'Parser key "[^"]+": ?', "", text)
     refused = re.search(r"Option '([\w.]+)' is not accepted", rest)
-    return ".".join([*keys, *([refused[1]] if refused else [])]), rest
+    if refused:
+        keys.append(refused[1])
+    return ".".join(keys), rest
 
 
 def _near_names(text: str) -> str:
@@ -128,24 +138,29 @@ def _near_names(text: str) -> str:
     given = re.search(r"given class_path '([\w.]+)': Option '([\w.]+)' is not accepted", text)
     if given:
         return _did_you_mean(given[2], _arguments(given[1]))
+
     missing = re.search(r"module '([\w.]+)' has no attribute '(\w+)'", text)
     if missing:
         return _did_you_mean(missing[2], dir(sys.modules.get(missing[1], pyro_vae)))
+
     name = re.search(r"Expected a dot import path string: ([\w.]+)", text)
     if name:
         return _did_you_mean(name[1], _classes())
+
     choice = re.search(r"invalid choice: '(\S+)' \(choose from (.*?)\)", text)
     if choice:
         return _did_you_mean(choice[1], re.findall(r"'(\S+?)'", choice[2]))
+
     literal = re.search(r"Literal\[(.*?)\]\.? Got value: (\S+)", text)
-    return _did_you_mean(literal[2], re.findall(r"'(\S+?)'", literal[1])) if literal else ""
+    if literal:
+        return _did_you_mean(literal[2], re.findall(r"'(\S+?)'", literal[1]))
+    return ""
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
     plain = {option.lower(): option for option in known}
-    close = [
-        plain[key] for key in difflib.get_close_matches(name.lower(), list(plain), n=3, cutoff=0.6)
-    ]
+    keys = difflib.get_close_matches(name.lower(), list(plain), n=3, cutoff=0.6)
+    close = [plain[key] for key in keys]
     return f": did you mean {' or '.join(close)}?" if close else ""
 
 

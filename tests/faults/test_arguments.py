@@ -66,8 +66,8 @@ CLASSES = words(
     builtins.dict no.such.Class pyro_vae pyro_vae.load pyro_vae.cli.main"""
 )
 CHOICES = words(
-    """Importance Annealed Laplace Quadrature Exact Best guide prior train valid test both float32 bfloat16
-    auto svi pyro cpu cuda dynamic static threshold dequantise none pixels real last amortized
+    """Importance Annealed Laplace Quadrature Exact Best guide prior train valid test both float32
+    bfloat16 auto svi pyro cpu cuda dynamic static threshold dequantise none pixels real last amortized
     semi-amortized mean-field amortized,amortized a,b ,"""
 )
 NESTED = words(

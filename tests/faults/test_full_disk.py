@@ -29,7 +29,7 @@ COMMANDS = {
     "resume": "resume run --epochs 2 --quiet true",
     "evidence": "evidence run --num_data 3 --method.num_particles 30 --method.seed 1",
     "evidence, the same": "evidence run --num_data 5 --method.num_particles 3",
-    "evidence elsewhere": "evidence run --num_data 3 --method.num_particles 30 --out deep/er/x.json",
+    "evidence elsewhere": "evidence run --num_data 3 --method.num_particles 9 --out deep/er/x.json",
     "compare": "compare run --num_data 2 --num_particles 30 --guides amortized",
     "diagnose": "diagnose run --num_data 3 --num_particles 30 --num_simulations 20 --num_draws 5",
     "export": "export run --num_data 2 --num_draws 30",

@@ -52,7 +52,7 @@ def test_a_short_measurement_does_not_replace_a_long_one(
     assert facts(path)["num_data"] == 20 and path.with_suffix(".csv").read_text() != table
     assert (
         long["settings"].items()
-        >= {"method": "importance", "num_particles": 40, "num_data": 300, "seed": 0}.items()
+        >= {"method": "Importance", "num_particles": 40, "num_data": 300, "seed": 0}.items()
     )
     capsys.readouterr()
     assert call("info run") == 0
@@ -71,12 +71,12 @@ def test_every_setting_makes_a_difference(run: Path) -> None:
     base = "evidence run --method.num_particles 5 --num_data 20"
     others = [
         "",
-        "--seed 1",
+        "--method.seed 1",
         "--num_data 21",
         "--split train",
-        "--defensive 0.2",
-        "--engine pyro",
-        "--num_particles 6",
+        "--method.defensive 0.2",
+        "--method.engine pyro",
+        "--method.num_particles 6",
     ]
     for number, other in enumerate(others):
         assert call(f"{base} {other}") == 0
@@ -96,12 +96,8 @@ def test_figures_of_an_earlier_version_are_kept(run: Path) -> None:
 
 def test_a_file_that_is_named_is_kept_too(run: Path) -> None:
     for seed in (0, 1):
-        assert (
-            call(
-                f"evidence run --method.num_particles 5 --num_data 20 --method.seed {seed} --out made/x.json"
-            )
-            == 0
-        )
+        options = f"--method.num_particles 5 --num_data 20 --method.seed {seed}"
+        assert call(f"evidence run {options} --out made/x.json") == 0
     assert len(earlier(Path("made/x.json"))) == 1
 
 

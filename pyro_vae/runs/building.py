@@ -1,0 +1,96 @@
+"""From a configuration to what it describes: data, model, guide and recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from torch import nn
+
+from pyro_vae.data import Dataset, load
+from pyro_vae.inference import Recipe
+from pyro_vae.inference.prepare import is_enough
+from pyro_vae.runs.choices import choose_likelihood, match_rule
+
+
+@dataclass
+class Parts:
+    """What a configuration describes, built."""
+
+    data: Dataset | None  # None where it was not asked for
+    model: nn.Module
+    guide: nn.Module
+    recipe: Recipe
+    weights: str = ""  # the checksum of the trained weights
+
+
+def build(
+    parser: ArgumentParser,
+    config: Namespace,
+    data_root: str | None = None,
+    shape: Sequence[int] | None = None,
+) -> Parts:
+    """Load the data and build model, guide and recipe; initial weights are drawn from the recipe's
+    seed.
+
+    What the configuration leaves to the data (likelihood, rule of binarisation, latent size, batch
+    size, warm-up) is written into it. With the `shape` of a datum given, the data are not loaded.
+
+    Raises:
+        ValueError: a class that cannot be called as a model or guide, or settings out of range.
+    """
+    data = None if shape is not None else _load(config, data_root)
+    if data is not None:
+        choose_likelihood(config, data)
+    objects = parser.instantiate(config)
+    fields = Recipe.__dataclass_fields__
+    recipe = Recipe(**{name: getattr(objects, name) for name in fields})
+    shape = data.shape if data is not None else tuple(shape or ())
+
+    torch.manual_seed(recipe.seed)
+    model = _call("model", objects.model, shape)
+    latent_dim = getattr(model, "latent_dim", None)
+    if not isinstance(latent_dim, int):
+        raise ValueError(
+            f"model: {type(model).__name__} has no integer `latent_dim`,"
+            " which the guide is built from"
+        )
+    guide = _call("guide", objects.guide, shape, latent_dim)
+
+    if data is not None:
+        data = match_rule(config, data, model)
+        recipe = recipe.for_data(len(data.train), is_enough(data))
+        for name in ("batch_size", "warmup_epochs", "keep"):
+            config[name] = getattr(recipe, name)
+
+    options = config.model.get("init_args", {})
+    if "latent_dim" in options:
+        options["latent_dim"] = latent_dim
+
+    center = getattr(model, "center", None)
+    if config.output_bias and center is not None and data is not None:
+        center(data.mean)
+    return Parts(data, model, guide, recipe)
+
+
+def _load(config: Namespace, data_root: str | None) -> Dataset:
+    options = {name: config[name] for name in ("binarise", "values", "valid")}
+    try:
+        return load(config.data, root=data_root or config.data_root, **options)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _call(name: str, factory: Callable[..., nn.Module], *arguments: Any) -> nn.Module:
+    try:
+        return factory(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    except Exception as error:  # whatever a user's __init__ raises
+        expected = "Model(shape, ...)" if name == "model" else "Guide(shape, latent_dim, ...)"
+        raise ValueError(
+            f"{name}: cannot be built as {expected} ({type(error).__name__}: {error})"
+        ) from error
