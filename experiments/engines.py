@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--num-train", type=int)
     parser.add_argument("--json", type=Path)
     # a child: one run
-    parser.add_argument("--engine", choices=["compiled", "svi"], help=argparse.SUPPRESS)
+    parser.add_argument("--engine", choices=["compiled", "pyro"], help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.engine:
         print(json.dumps(one_run(options.engine, options.epochs, options.data, options.num_train)))
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
     sides = {}
     with tempfile.TemporaryDirectory() as cache:
         for name, engine in (
-            ("stock SVI", "svi"),
+            ("stock SVI", "pyro"),
             ("compiled", "compiled"),
             ("compiled, second process", "compiled"),
         ):

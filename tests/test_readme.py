@@ -5,14 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pyro
-import pyro.distributions as dist
 import pytest
 import torch
-from torch import nn
 
 import pyro_vae as pv
-from pyro_vae.programs.naming import unique_name
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -55,13 +51,21 @@ def test_believe_a_number(capsys: pytest.CaptureFixture[str]) -> None:
         pv.Amortized(pv.MeanField(8), pv.MLP(data.shape, (8,))),
     )
     names = {"pv": pv, "data": data, "model": model, "amortized": guide, "x": data.test.x[:2]}
-    exec(block("sandwich").replace("num_data=100", "num_data=2, num_temperatures=5"), names)
+    exec(block("sandwich").replace("num_data=100", "num_data=2, method=pv.Annealed(5)"), names)
     out = capsys.readouterr().out
     assert "importance sampling" in out and "nats" in out and "calibrated" in out
 
 
+def test_add_an_estimator() -> None:
+    names: dict[str, object] = {"__name__": "__main__"}
+    exec(block("Halved"), names)
+    model, x = pv.LinearGaussian(4, 2), torch.zeros(3, 4)
+    found = pv.log_evidence(model, pv.ExactGuide(model), x, names["Halved"](100))  # type: ignore[operator]
+    assert (found.log_px - model.log_px(x)).abs().max() < 0.2
+
+
 def test_add_a_guide() -> None:
-    names = {"nn": nn, "pv": pv, "pyro": pyro, "dist": dist, "unique_name": unique_name}
+    names: dict[str, object] = {}
     exec(block("HeavyTailedGuide"), names)
     guide = names["HeavyTailedGuide"]((6,), 2)  # type: ignore[operator]
     model, x = pv.VAE((6,), 2, (8,)), torch.zeros(20, 6)

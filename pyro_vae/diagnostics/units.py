@@ -18,7 +18,7 @@ from torch.distributions import Independent
 
 from pyro_vae.arguments import check_integer, check_rows
 from pyro_vae.objectives import unit_rates
-from pyro_vae.programs.calls import Program
+from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.pair import Pair, opened
 from pyro_vae.programs.sites import is_point
 from pyro_vae.programs.traces import guide_sites, paired_sites
@@ -101,6 +101,7 @@ def latent_units(
     """
     check_rows("x", x, least=2)  # a variance over the data is asked for
     check_integer("batch_size", batch_size, 1)
+    called(guide, "guide")
     with opened(model, guide, x, index, seed=0, check=False) as pair:
         found = [_batch(pair.take(rows)) for rows in pair.blocks(batch_size)]
     if not found[0]:

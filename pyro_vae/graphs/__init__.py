@@ -4,7 +4,7 @@ knows of Pyro.
 
 from pyro_vae.graphs.capturing import CaptureError, Graph, capture, compile_graph, rollback
 from pyro_vae.graphs.compiled import Compiled
-from pyro_vae.graphs.engine import Engine, Guard, check_engine
+from pyro_vae.graphs.engine import Engine, Guard, check_engine, is_worth_it
 from pyro_vae.graphs.watch import Watch
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "capture",
     "check_engine",
     "compile_graph",
+    "is_worth_it",
     "rollback",
 ]

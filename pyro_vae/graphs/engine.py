@@ -37,9 +37,10 @@ def check_engine(engine: object) -> None:
     check_choice("engine", engine, Engine)
 
 
-def pays(calls: float, rows: float) -> bool:
-    """Whether compiling pays for so many calls with so many rows each."""
-    return calls * (_PER_CALL + rows) >= WORTH_IT
+def is_worth_it(engine: Engine, calls: float, rows: float) -> bool:
+    """Whether to compile for so many calls with so many rows each, where that can be chosen."""
+    pays = calls * (_PER_CALL + rows) >= WORTH_IT
+    return engine == "compiled" or (engine == "auto" and pays)
 
 
 class Guard:
@@ -61,7 +62,7 @@ class Guard:
     ) -> None:
         check_engine(engine)
         self.engine, self.level = engine, level
-        self.on = engine == "compiled" or (engine == "auto" and pays(calls, rows))
+        self.on = is_worth_it(engine, calls, rows)
         self.reason: str | None = None
 
     def __call__(

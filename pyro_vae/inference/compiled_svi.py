@@ -338,7 +338,7 @@ class CompiledSVI:
     def _fall_back(self, reason: str) -> None:
         if not self.fallback:
             raise ValueError(
-                f"model, guide: cannot be compiled: {reason}; use engine='svi' or 'auto'"
+                f"model, guide: cannot be compiled: {reason}; use engine='pyro' or 'auto'"
             )
         self.reason = reason
         warnings.warn(f"the programs are not compiled, stock SVI runs them: {reason}", stacklevel=3)

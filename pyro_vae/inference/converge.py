@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vae.graphs import CaptureError, Compiled
+from pyro_vae.graphs import Guard
 from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.programs.evaluation import evaluation
 from pyro_vae.programs.traces import Program, log_joint, plate_depth, sample_guide
@@ -87,8 +86,7 @@ def converge(
     learning_rate: float = 0.1,
     num_particles: int = 1,
     max_steps: int = 10_000,
-    compiled: bool = False,
-    fallback: bool = True,
+    guard: Guard | None = None,
 ) -> Optimum:
     """Maximise each datum's ELBO over its row of `table` `(N, P)`, the model as it is and in eval
     mode.
@@ -102,8 +100,7 @@ def converge(
         learning_rate: of the first of the rates that a row goes through.
         num_particles: draws of each datum in a step.
         max_steps: most steps of a datum.
-        compiled: run the step as a compiled graph.
-        fallback: where that cannot be, warn and go on without; else a ValueError.
+        guard: who runs the step; Pyro unless given.
 
     Raises:
         NonFiniteLoss: a row became NaN or infinite.
@@ -111,21 +108,11 @@ def converge(
     started = time.monotonic()
     index = torch.arange(len(x), device=x.device) if index is None else index
     run = _Run(model, given, table, x, index, num_particles, max_steps, learning_rate)
-    step: Callable[..., Any] = Compiled(run.step, model) if compiled else run.step
+    step: Callable[..., Any] = run.step if guard is None else guard(run.step, model)
     with evaluation(model, device=x.device):
         run.depth = plate_depth(model, given(table[:2]), x[:2], index[:2])
         while len(run.active):
-            try:
-                run.window(step)
-            except CaptureError as error:
-                if not fallback:
-                    raise ValueError(
-                        f"model, guide: cannot be compiled: {error}; use engine='svi' or 'auto'"
-                    ) from error
-                warnings.warn(
-                    f"the programs are not compiled, Pyro runs them: {error}", stacklevel=4
-                )
-                step = run.step
+            run.window(step)
     return Optimum(
         run.table,
         run.num_steps,

@@ -20,11 +20,11 @@ from pyro.infer import ELBO, SVI, Trace_ELBO
 from torch import Tensor, nn
 
 from pyro_vae.arguments import check_integer, check_kind, check_positive, check_seed
+from pyro_vae.graphs import Engine, Guard, check_engine, is_worth_it
 from pyro_vae.inference.compiled_svi import CompiledSVI
 from pyro_vae.inference.converge import Given, Optimum, converge, elbo
 from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.optim import JointOptim
-from pyro_vae.inference.recipe import Engine, check_engine
 from pyro_vae.programs.calls import called
 from pyro_vae.programs.checks import check_programs, check_reach
 from pyro_vae.programs.evaluation import in_eval_mode, modules_of
@@ -33,7 +33,6 @@ from pyro_vae.programs.parameters import guide_parameters, trainable_parameters,
 from pyro_vae.programs.parts import default_index, some
 from pyro_vae.programs.traces import Program
 
-_WORTH_IT = 2_000_000  # steps, over all data, from which on "auto" compiles
 _USUAL = 1000  # steps to convergence, about; of a guide that is no table, where no number is given
 _SPREAD = 1.0  # standard deviation of what is added to the parameters at a restart
 
@@ -73,7 +72,7 @@ def fit_local(
             run by a fresh estimate.
         loss: a Pyro ELBO; Trace_ELBO unless given.
         seed: of the guide's noise.
-        engine: "compiled", "svi" or "auto", as in `Recipe`.
+        engine: "compiled", "pyro" or "auto", as in `Recipe`.
 
     Returns:
         The guide. Where it went on to convergence, `guide.optimum` has what that took, and whether
@@ -113,7 +112,7 @@ def fit_local(
     for module in modules_of(guide):
         module.to(x.device)
     number = num_steps or _USUAL
-    compiled = engine == "compiled" or (engine == "auto" and number * len(x) >= _WORTH_IT)
+    size = len(x) * num_particles
     with (
         torch.random.fork_rng([x.device] if x.is_cuda else []),
         _frozen(model, guide, x, index) as (fixed, params),
@@ -122,20 +121,16 @@ def fit_local(
         check_programs(fixed, guide, x, index)
         check_reach(fixed, guide, *some(x, index, 8, guide))
         if rows:
-            options = {
-                "learning_rate": learning_rate,
-                "num_particles": num_particles,
-                "compiled": compiled,
-            }
-            _to_convergence(
-                fixed, guide, x, index, restarts, options | {"fallback": engine == "auto"}
-            )
+            guard = Guard(engine, number, size)
+            numbers = {"learning_rate": learning_rate, "num_particles": num_particles}
+            _to_convergence(fixed, guide, x, index, restarts, numbers | {"guard": guard})
             return guide
+
         optim = JointOptim(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), params)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim.optimizer, number)
         programs = called(fixed, "model"), called(guide, "guide")
         svi: SVI | CompiledSVI = SVI(*programs, optim, loss or Trace_ELBO())
-        if compiled:
+        if is_worth_it(engine, number, size):
             svi = CompiledSVI(*programs, optim, loss or Trace_ELBO(), fallback=engine == "auto")
         with pyro.validation_enabled(False):
             for _ in range(number):

@@ -12,10 +12,10 @@ from typing import Literal, get_args
 import torch
 from pyro.infer import ELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 
-from pyro_vae.arguments import check_choice, check_integer, check_number, check_seed
+from pyro_vae.arguments import check_integer, check_number, check_seed
+from pyro_vae.graphs import Engine, check_engine
 from pyro_vae.inference.optim import OptimizerFactory, ScheduleFactory
 
-Engine = Literal["auto", "compiled", "svi"]
 Keep = Literal["best", "last"]
 # whose loss is minus the ELBO, and with beta a tempered one
 ELBOS = (Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO)
@@ -25,11 +25,6 @@ WARMUP_STEPS = 2000
 WARMUP_SHARES = (0.2, 0.5)
 STEPS_PER_EPOCH = 20  # that a small set should have, by smaller minibatches
 BATCH_SIZES = (16, 128)
-
-
-def check_engine(engine: str) -> None:
-    """Raise a ValueError for an engine that does not exist."""
-    check_choice("engine", engine, Engine)
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ class Recipe:
             validation ELBO or of the "last". None: the best where that ELBO is maximised (ten
             validation data, one of Pyro's ELBOs, beta 1).
         seed: of the data order, the binarisation and the guide's noise.
-        engine: "compiled" fuses the programs into one graph (`CompiledSVI`), "svi" is stock
+        engine: "compiled" fuses the programs into one graph (`CompiledSVI`), "pyro" is stock
             `pyro.infer.SVI`, "auto" compiles where the run is long enough to pay for it and the
             programs can be compiled.
     """

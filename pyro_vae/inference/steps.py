@@ -16,6 +16,7 @@ from pyro.infer import SVI
 from torch import Tensor
 
 from pyro_vae.data import Split
+from pyro_vae.graphs import is_worth_it
 from pyro_vae.inference.compiled_svi import CompiledSVI
 from pyro_vae.inference.cuda import Replayed
 from pyro_vae.inference.job import Step
@@ -23,9 +24,6 @@ from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import ResolvedRecipe
 from pyro_vae.programs.calls import called
 from pyro_vae.programs.traces import Program
-
-# steps of one size: compiling it takes some seconds and saves some milliseconds a step
-_WORTH_IT = 10_000
 
 
 def make_step(
@@ -59,13 +57,8 @@ def make_step(
 
 
 def _sizes(num_data: int, recipe: ResolvedRecipe) -> set[int]:
-    """The sizes of minibatches to compile."""
+    """The sizes of minibatches to compile: each has a graph of its own."""
     full, rest = divmod(num_data, recipe.batch_size)
     uses = {recipe.batch_size: full * recipe.epochs, rest: recipe.epochs}
-    if recipe.engine == "svi":
-        return set()
-    return {
-        size
-        for size, count in uses.items()
-        if count >= (1 if recipe.engine == "compiled" else _WORTH_IT)
-    }
+    uses = {size: count for size, count in uses.items() if size and count}
+    return {size for size, count in uses.items() if is_worth_it(recipe.engine, count, size)}

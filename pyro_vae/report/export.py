@@ -36,7 +36,7 @@ from pyro_vae.arguments import check_index, check_kind, check_rows, is_integer, 
 from pyro_vae.data.binarise import draw_seed
 from pyro_vae.diagnostics.reference import Reference
 from pyro_vae.evidence.weights import ess, log_mean_exp, pareto_k, resampled
-from pyro_vae.programs.calls import Program
+from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.evaluation import isolated_noise
 from pyro_vae.programs.inputs import caveat_of, check_numbers
 from pyro_vae.programs.pair import Pair, opened
@@ -110,6 +110,7 @@ def draws_to_arviz(
         ((3,), (1, 50, 3, 5))
     """
     check_numbers({"num_draws": (num_draws, 1), "seed": (seed, 0)})
+    called(guide, "guide")
     with opened(model, guide, x, index, seed=seed) as pair:
         x, index = pair.x, pair.index
         # beside the guide's, which it leaves alone

@@ -114,7 +114,8 @@ def _unknown(words: list[str], options: list[str]) -> str:
     if not names:
         return f"got more arguments than the command takes: {' '.join(words)}"
     inner = [name for name in options if name.rpartition(".")[2] == names[0].lstrip("-")]
-    near = f": did you mean {inner[0]}?" if inner else _did_you_mean(names[0], options)
+    flat = [name for name in options if "." in names[0] or "." not in name]
+    near = f": did you mean {inner[0]}?" if inner else _did_you_mean(names[0], flat)
     return f"unknown option {', '.join(names)}{near}"
 
 

@@ -165,7 +165,7 @@ def test_free_nats_are_weighed_by_beta(family: type[MeanField], value: float) ->
         assert weighed == pytest.approx(distortion + value * (plain - distortion), rel=1e-5)
 
 
-@pytest.mark.parametrize("engine", ["svi", "compiled"])
+@pytest.mark.parametrize("engine", ["pyro", "compiled"])
 def test_beta_and_warm_up_reach_free_nats_in_fit(engine: str) -> None:
     x = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
     options = {
@@ -271,7 +271,7 @@ def test_a_data_plate_elsewhere_and_two_plates_are_refused() -> None:
         Bound(4).loss(two, two, x)
 
 
-@pytest.mark.parametrize("engine", ["svi", "compiled"])
+@pytest.mark.parametrize("engine", ["pyro", "compiled"])
 @pytest.mark.parametrize(
     "loss", [Bound(3, 0.0, True), Bound(1, 1.0, True), ScoreFunction(2, True), FreeBits(0.2)]
 )

@@ -67,8 +67,8 @@ CLASSES = words(
 )
 CHOICES = words(
     """Importance Annealed Laplace Quadrature Exact Best guide prior train valid test both float32
-    bfloat16 auto svi pyro cpu cuda dynamic static threshold dequantise none pixels real last amortized
-    semi-amortized mean-field amortized,amortized a,b ,"""
+    bfloat16 auto svi pyro cpu cuda dynamic static threshold dequantise none pixels real last
+    amortized semi-amortized mean-field amortized,amortized a,b ,"""
 )
 NESTED = words(
     """model.latent_dim model.hidden model.likelihood model.likelihood.sigma model.likelihood.learn

@@ -236,7 +236,7 @@ def test_both_engines_take_the_same_way_to_convergence(monkeypatch: pytest.Monke
     model, x = make()
     tables = [
         fit_local(model, Local(MeanField(3), 20), x, engine=e).table  # type: ignore[arg-type]
-        for e in ("svi", "compiled")
+        for e in ("pyro", "compiled")
     ]
     torch.testing.assert_close(*tables, rtol=1e-3, atol=1e-3)
 

@@ -396,7 +396,7 @@ def test_a_refusal_at_the_first_step_leaves_no_folder(tmp_path: Path) -> None:
             torch.zeros(20, 4),
             folder=tmp_path / "a",
             epochs=1,
-            engine="svi",
+            engine="pyro",
             quiet=True,
         )
     assert not (tmp_path / "a").exists()

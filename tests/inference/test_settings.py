@@ -75,7 +75,7 @@ def train(folder: Path, epochs: int, resume: bool = False, **changes: Any) -> in
         "warmup_epochs": 0,
         "valid": 0,
         "device": "cpu",
-        "engine": "svi",
+        "engine": "pyro",
         "quiet": True,
     }
     return len(

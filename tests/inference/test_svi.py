@@ -520,7 +520,7 @@ def in_a_plate_of(kind: str, num_data: int = NUM) -> tuple[Any, Any]:
     return model, guide
 
 
-@pytest.mark.parametrize("engine", ["svi", "compiled"])
+@pytest.mark.parametrize("engine", ["pyro", "compiled"])
 def test_a_datum_of_a_plate_that_subsamples_counts_once_in_the_history(engine: Any) -> None:
     x, options = (
         make()[2],

@@ -135,7 +135,7 @@ def test_every_signature_gives_the_numbers_of_the_plain_one(
     assert any(isinstance(index, Tensor) for index in SEEN) == takes_index
 
 
-@pytest.mark.parametrize("engine", ["svi", "compiled"])
+@pytest.mark.parametrize("engine", ["pyro", "compiled"])
 def test_labels_are_not_row_numbers_in_either_engine(engine: Any) -> None:
     run = pv.fit(Labelled(), guide, X, epochs=2, valid=0, device="cpu", quiet=True, engine=engine)
     assert len(run.history) == 2

@@ -115,7 +115,7 @@ def test_a_net_that_the_user_has_put_into_eval_mode_stays_there() -> None:
     assert not net.training
 
 
-@pytest.mark.parametrize("engine", ["svi", "compiled"])
+@pytest.mark.parametrize("engine", ["pyro", "compiled"])
 def test_fit_leaves_the_statistics_of_a_function_s_nets_to_training(engine: Any) -> None:
     model, net = pv.LinearGaussian(5, 2), encoder()
     pv.fit(

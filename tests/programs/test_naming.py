@@ -29,7 +29,7 @@ def train(engine: Any) -> None:
     log_evidence(model, guide, X, Importance(num_particles=10))
 
 
-@pytest.mark.parametrize(("engine", "times"), [("svi", 20), ("compiled", 3)])
+@pytest.mark.parametrize(("engine", "times"), [("pyro", 20), ("compiled", 3)])
 def test_the_store_forgets_the_parameters_of_dead_programs(engine: Any, times: int) -> None:
     pyro.param("a user's own", torch.zeros(2))
     before = len(pyro.get_param_store())
@@ -44,7 +44,7 @@ def test_the_store_keeps_them_while_the_program_lives() -> None:
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), Trace_ELBO())
     svi.step(X)
     names = set(pyro.get_param_store().keys())
-    train("svi")
+    train("pyro")
     gc.collect()
     assert set(pyro.get_param_store().keys()) == names
 
