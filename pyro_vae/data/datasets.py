@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +13,11 @@ from torch import Tensor
 from pyro_vae.arguments import check_choice, check_kind, check_real
 from pyro_vae.data.binarise import BINARY, LEVELS, RULES, Binarise
 from pyro_vae.data.splits import Split
+from pyro_vae.results import Result, counted
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset(Result):
     """Train, validation (or None) and test split of one set, all of one shape and one rule.
 
     Each row has a number, `split.numbers()`, which programs get as `index`. It is the `origin` of a
@@ -75,6 +77,41 @@ class Dataset:
                     numbered[id(split)] = split
 
             object.__setattr__(self, name, numbered[id(split)])
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by their names; one that takes another's place is not named again."""
+        found = {"train": self.train, "valid": self.valid, "test": self.test}
+        present = {name: split for name, split in found.items() if split is not None}
+        firsts = {id(split): name for name, split in reversed(present.items())}
+        return {name: split for name, split in present.items() if firsts[id(split)] == name}
+
+    def headline(self) -> str:
+        shape = " x ".join(map(str, self.shape)) or "single"
+        kind = "real values" if self.train.pixels.is_floating_point() else "pixels"
+        return f"{self.name}: data of {shape} {kind}, binarise {self.binarise!r}"
+
+    def figures(self) -> Iterator[tuple[str, str]]:
+        for name, split in self.splits.items():
+            numbers = split.numbers()
+            told = f"{counted(len(split), 'data')}, numbers {numbers.min()} to {numbers.max()}"
+            yield name, f"{told}, seed {split.seed}, on {split.pixels.device}"
+
+    def summary(self) -> dict[str, Any]:
+        """Name, shape, rule, and the number of data in each split."""
+        sizes = {f"num_{name}": len(split) for name, split in self.splits.items()}
+        return {"name": self.name, "shape": list(self.shape), "binarise": self.binarise} | sizes
+
+    def columns(self) -> dict[str, list[Any]]:
+        """A row for each split."""
+        splits = self.splits.values()
+        return {
+            "split": list(self.splits),
+            "num_data": [len(split) for split in splits],
+            "first_number": [int(split.numbers().min()) for split in splits],
+            "last_number": [int(split.numbers().max()) for split in splits],
+            "fingerprint": [split.fingerprint for split in splits],
+        }
 
     @property
     def num_rows(self) -> int:

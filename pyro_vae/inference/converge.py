@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ from pyro_vae.graphs import Guard
 from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.programs.evaluation import evaluation
 from pyro_vae.programs.traces import Program, log_joint, plate_depth, sample_guide
+from pyro_vae.results import Result, counted, share
 
 WINDOW = 25
 PATIENCE = (4, 4, 4, 4, 16)  # windows without a better one, at each rate
@@ -44,8 +45,8 @@ Given = Callable[[Tensor], Program]
 """From rows `(B, P)` to the guide of B data with these parameters."""
 
 
-@dataclass(frozen=True)
-class Optimum:
+@dataclass(frozen=True, repr=False)
+class Optimum(Result):
     """Where the rows ended.
 
     Attributes:
@@ -62,6 +63,36 @@ class Optimum:
     num_evaluations: Tensor
     converged: Tensor
     seconds: float
+
+    def headline(self) -> str:
+        return (
+            f"classical VI, {counted(len(self.table), 'data')}, {self.table.shape[1]} numbers each"
+        )
+
+    def figures(self) -> Iterator[tuple[str, str]]:
+        steps = self.num_steps.double()
+        yield "steps", f"{steps.median():,.0f} in the median, at most {steps.max():,.0f}"
+        yield "cost", f"{self.num_evaluations.double().mean():,.0f} evaluations per datum"
+        yield "seconds", f"{self.seconds:.1f}"
+        held = share(self.converged.double().mean().item())
+        yield "verdict", f"{held} of the data converged, by their own test"
+
+    def summary(self) -> dict[str, Any]:
+        """Mean steps and evaluations per datum, the share that converged, and seconds."""
+        return {
+            "num_data": len(self.table),
+            "num_steps": self.num_steps.double().mean().item(),
+            "num_evaluations": self.num_evaluations.double().mean().item(),
+            "share_converged": self.converged.double().mean().item(),
+            "seconds": self.seconds,
+        }
+
+    def columns(self) -> dict[str, Tensor]:
+        return {
+            "num_steps": self.num_steps,
+            "num_evaluations": self.num_evaluations,
+            "converged": self.converged,
+        }
 
     def or_where(self, better: Tensor, other: Optimum) -> Optimum:
         """This one, or another run of the same data where that is `better` `(N,)`, and what both of

@@ -15,58 +15,71 @@ References: Bishop (2006), section 10.1; Blei, Kucukelbir, McAuliffe (2017).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import (
-    check_finite,
-    check_integer,
-    check_number,
-    check_positive,
-    check_rows,
-    check_shape,
-    refuse,
-)
-from pyro_vae.guides.families import MeanField
-from pyro_vae.guides.local import Local
+from pyro_vae.arguments import check_integer, check_kind, check_number
+from pyro_vae.guides import Local, MeanField
+from pyro_vae.models import LinearGaussian
+from pyro_vae.results import Result, counted
 
 GuideT = TypeVar("GuideT", bound=nn.Module)
 
 
-@dataclass(frozen=True)
-class Ascent(Generic[GuideT]):
+@dataclass(frozen=True, repr=False)
+class Ascent(Result, Generic[GuideT]):
     """What coordinate ascent found.
 
     Attributes:
         guide: the guide at the optimum.
         elbos: the ELBO before the first sweep and after each, in closed form, nats: of each datum
             `(sweeps + 1, N)`, or of all data together `(sweeps + 1,)` where they share latents.
+        converged: whether it stopped by itself, before the sweeps ran out.
     """
 
     guide: GuideT
     elbos: Tensor
+    converged: bool
+
+    @property
+    def num_sweeps(self) -> int:
+        """Sweeps that were made."""
+        return len(self.elbos) - 1
+
+    def headline(self) -> str:
+        sweeps = counted(self.num_sweeps, "sweeps")
+        return f"coordinate ascent to a {type(self.guide).__name__}, {sweeps}"
+
+    def figures(self) -> Iterator[tuple[str, str]]:
+        first, last = self.columns()["elbo"][[0, -1]].tolist()
+        unit = "nats per datum" if self.elbos.dim() > 1 else "nats, all data together"
+        yield "ELBO", f"{first:.3f} before the first sweep, {last:.3f} at the end ({unit})"
+        yield "verdict", "converged" if self.converged else "NOT converged: the sweeps ran out"
+
+    def summary(self) -> dict[str, Any]:
+        """The last ELBO, the number of sweeps, and whether they converged."""
+        found = {"elbo": self.columns()["elbo"][-1].item(), "num_sweeps": self.num_sweeps}
+        return found | {"converged": self.converged}
+
+    def columns(self) -> dict[str, Tensor]:
+        """A row before the first sweep and one after each: the ELBO, the mean over data."""
+        return {"elbo": self.elbos.mean(1) if self.elbos.dim() > 1 else self.elbos}
 
 
 @torch.no_grad()
 def coordinate_ascent(
-    loading: Tensor,
-    mean: Tensor,
-    sigma: Tensor | float,
-    x: Tensor,
-    *,
-    max_sweeps: int = 1000,
-    tolerance: float = 1e-10,
+    model: LinearGaussian, x: Tensor, *, max_sweeps: int = 1000, tolerance: float = 1e-10
 ) -> Ascent[Local]:
-    """Fit mean-field Gaussians to the posteriors of x = mu + W z + sigma eps, z ~ N(0, I).
+    """Fit mean-field Gaussians to the posteriors of a linear-Gaussian model,
+    x = mu + W z + sigma eps, z ~ N(0, I).
 
     Args:
-        loading: W `(D, d)`, such as `LinearGaussian.loading`.
-        mean: mu `(D,)`.
-        sigma: standard deviation of the noise.
-        x: data `(N, *shape)` with D values each.
+        model: a `LinearGaussian`; its parameters do not change.
+        x: data `(N, *shape)`.
         max_sweeps: most sweeps over the d units.
         tolerance: stop when no datum's ELBO has risen by more, nats.
 
@@ -74,56 +87,36 @@ def coordinate_ascent(
         `Local(MeanField(d), N)` at the optimum, and the ELBO of each datum.
 
     Raises:
-        ValueError: shapes that do not match, a sigma that is not positive, values that are not
-            finite.
+        ValueError: another model, data of another shape, values that are not finite.
+
+    Example:
+        >>> model = LinearGaussian(5, 2)
+        >>> coordinate_ascent(model, model.sample(3)).converged
+        True
     """
+    check_kind("model", model, LinearGaussian, "a LinearGaussian: the updates are of that model")
     check_integer("max_sweeps", max_sweeps, 1)
     check_number("tolerance", tolerance, least=0)
-    flat, sigma = _checked(loading, mean, sigma, x)
-    num_units = loading.shape[1]
-    precision = torch.eye(num_units).to(loading) + loading.T @ loading / sigma**2
-    score = (flat - mean) @ loading / sigma**2  # (N, d)
+    model.check_data(x)
+
+    loading, sigma, flat = model.loading, model.log_sigma.exp(), x.reshape(len(x), -1) - model.mean
+    precision, score = model.precision(), flat @ loading / sigma**2  # (d, d), (N, d)
     diagonal = precision.diagonal()
-    variance = 1 / diagonal
-    centre = torch.zeros_like(score)
-    elbos = [_elbo(centre, variance, loading, flat - mean, sigma)]
-    for _ in range(max_sweeps):
-        for i in range(num_units):
+    variance, centre = 1 / diagonal, torch.zeros_like(score)
+
+    elbos = [_elbo(centre, variance, loading, flat, sigma)]
+    while len(elbos) <= max_sweeps:
+        for i in range(len(diagonal)):
             others = centre @ precision[:, i] - centre[:, i] * diagonal[i]
             centre[:, i] = (score[:, i] - others) / diagonal[i]
-        elbos.append(_elbo(centre, variance, loading, flat - mean, sigma))
-        if (elbos[-1] - elbos[-2]).max() <= tolerance:
+        elbos.append(_elbo(centre, variance, loading, flat, sigma))
+        converged = bool((elbos[-1] - elbos[-2]).max() <= tolerance)
+        if converged:
             break
-    guide = Local(MeanField(num_units), len(x)).to(loading)
+
+    guide = Local(MeanField(len(diagonal)), len(x)).to(loading)
     guide.table.copy_(torch.cat([centre, (variance.log() / 2).expand_as(centre)], -1))
-    return Ascent(guide, torch.stack(elbos))
-
-
-def _checked(
-    loading: Tensor, mean: Tensor, sigma: Tensor | float, x: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The data `(N, D)` and sigma `()`, all of them finite and of shapes that match."""
-    check_shape("loading", loading, (None, None))
-    check_shape(
-        "loading, mean" if isinstance(mean, Tensor) else "mean",
-        mean,
-        (len(loading),),
-        loading.dtype,
-    )
-    check_rows("x", x)
-    if not x.is_floating_point() or x[0].numel() != len(loading):
-        raise ValueError(
-            f"x, loading, mean: got shapes {tuple(x.shape)}, {tuple(loading.shape)},"
-            f" {tuple(mean.shape)} ({x.dtype}), expected floats (N, D), (D, d), (D,)"
-        )
-    if not isinstance(sigma, Tensor):
-        check_positive("sigma", sigma)
-    noise = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
-    if noise.dim() or not (noise > 0 and torch.isfinite(noise)):
-        refuse("sigma", sigma, "a positive number")
-    for name, value in (("loading", loading), ("mean", mean), ("x", x)):
-        check_finite(name, value)
-    return x.reshape(len(x), -1), noise
+    return Ascent(guide, torch.stack(elbos), converged)
 
 
 def _elbo(centre: Tensor, variance: Tensor, loading: Tensor, x: Tensor, sigma: Tensor) -> Tensor:

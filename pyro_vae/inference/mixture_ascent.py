@@ -23,23 +23,22 @@ from torch import Tensor
 from pyro_vae.arguments import (
     check_finite,
     check_integer,
+    check_kind,
     check_number,
-    check_positive,
     check_rows,
     check_seed,
     check_shape,
 )
-from pyro_vae.guides.mixture import MixtureGuide
+from pyro_vae.guides import MixtureGuide
 from pyro_vae.inference.coordinate_ascent import Ascent
+from pyro_vae.models import GaussianMixture
 
 
 @torch.no_grad()
 def mixture_ascent(
+    model: GaussianMixture,
     x: Tensor,
-    num_components: int,
     *,
-    spread: float,
-    sigma: float,
     seed: int = 0,
     max_sweeps: int = 1000,
     tolerance: float = 1e-10,
@@ -48,9 +47,8 @@ def mixture_ascent(
     random.
 
     Args:
-        x: data `(N, D)`.
-        num_components: K, at most N.
-        spread, sigma: the model's standard deviations, of the centres and of a component.
+        model: of K components.
+        x: data `(N, D)`, N at least K.
         seed: of the data at which the centres start.
         max_sweeps: most sweeps over both factors.
         tolerance: stop when the ELBO has risen by no more, nats.
@@ -60,39 +58,39 @@ def mixture_ascent(
         `(sweeps + 1,)` nats.
 
     Raises:
-        ValueError: data that are not finite and `(N, D)`, or numbers out of range.
+        ValueError: another model, data that are not finite and `(N, D)`, or numbers out of range.
 
     Example:
-        >>> ascent = mixture_ascent(torch.randn(20, 2), 3, spread=3.0, sigma=1.0)
+        >>> model = GaussianMixture(2, 3)
+        >>> ascent = mixture_ascent(model, model.sample(20))
         >>> bool((ascent.elbos.diff() > -1e-3).all())
         True
     """
-    for name, count in (("num_components", num_components), ("max_sweeps", max_sweeps)):
-        check_integer(name, count, 1)
-    check_positive("spread", spread)
-    check_positive("sigma", sigma)
+    check_kind("model", model, GaussianMixture, "a GaussianMixture: the updates are of that model")
+    check_integer("max_sweeps", max_sweeps, 1)
     check_seed("seed", seed)
     check_number("tolerance", tolerance, least=0)
     check_rows("x", x)
-    check_shape("x", x, (None, None))
+    check_shape("x", x, (None, model.dim))
     check_finite("x", x)
-    if len(x) < num_components:
-        raise ValueError(
-            f"x, num_components: got {len(x)} data for {num_components},"
-            " expected as many data or more"
-        )
-    start = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:num_components]
-    mean, variance = x[start.to(x.device)].clone(), x.new_full((num_components,), sigma**2)
-    phi = x.new_full((len(x), num_components), 1 / num_components)
+    num, spread, sigma = model.num_components, model.spread, model.sigma
+    if len(x) < num:
+        raise ValueError(f"x: got {len(x)} data for {num} components, expected as many or more")
+
+    start = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:num]
+    mean, variance = x[start.to(x.device)].clone(), x.new_full((num,), sigma**2)
+    phi = x.new_full((len(x), num), 1 / num)
+
     elbos = [_elbo(x, mean, variance, phi, spread, sigma)]
-    for _ in range(max_sweeps):
+    while len(elbos) <= max_sweeps:
         phi = torch.softmax(-_distances(x, mean, variance) / (2 * sigma**2), 1)
         variance = 1 / (1 / spread**2 + phi.sum(0) / sigma**2)
         mean = variance[:, None] * (phi.T @ x) / sigma**2
         elbos.append(_elbo(x, mean, variance, phi, spread, sigma))
-        if elbos[-1] - elbos[-2] <= tolerance:
+        converged = bool(elbos[-1] - elbos[-2] <= tolerance)
+        if converged:
             break
-    return Ascent(MixtureGuide(mean, variance, phi), torch.stack(elbos))
+    return Ascent(MixtureGuide(mean, variance, phi), torch.stack(elbos), converged)
 
 
 def _distances(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:

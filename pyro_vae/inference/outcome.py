@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -19,13 +21,14 @@ from pyro_vae.inference.record import Row, write_units
 from pyro_vae.programs.calls import first_line
 from pyro_vae.programs.inputs import caveat_of
 from pyro_vae.programs.traces import Program
+from pyro_vae.results import Result, counted
 
 PROBE = 1000  # rows of data on which the units are followed
 MIN_VALID = 10  # validation rows, below which they decide nothing
 
 
-@dataclass
-class Run:
+@dataclass(repr=False)
+class Run(Result):
     """A finished run: the trained programs, a row of metrics per epoch, and what became of the
     latent units.
 
@@ -55,6 +58,43 @@ class Run:
     def __str__(self) -> str:
         return f"{describe(self)}; next: {self.next}"
 
+    def headline(self) -> str:
+        names = " and ".join(_name(program) for program in (self.model, self.guide))
+        return f"{names} trained on {self.data.name}, {counted(len(self.history), 'epochs')}"
+
+    def figures(self) -> Iterator[tuple[str, str]]:
+        last = self.history[self.epoch - 1]
+        loss = "minus the ELBO" if self.loss_is_elbo else "no ELBO"
+        yield "train loss", f"{last['train_loss']:.2f} nats per datum ({loss})"
+        if self.data.valid is not None:
+            parts = f"rate {last['valid_rate']:.2f}, distortion {last['valid_distortion']:.2f}"
+            held = counted(len(self.data.valid), "validation data")
+            yield "valid ELBO", f"{last['valid_elbo']:.2f} nats per datum ({parts}), {held}"
+        if self.units is not None:
+            yield "units", f"{self.units.num_active} of {len(self.units.names)} active"
+        best = "" if self.epoch == len(self.history) else ", the best one's"
+        yield "kept", f"the parameters of epoch {self.epoch}{best}"
+        if self.folder is not None:
+            yield "folder", str(self.folder)
+        yield "cost", f"{self.history[-1]['seconds']:.1f} s"
+        alarm = "no sign of collapse" if self.alarm is None else str(self.alarm)
+        yield "verdict", "; ".join(filter(None, (alarm, caveat_of(self.model))))
+
+    def summary(self) -> dict[str, Any]:
+        """The metrics of the epoch whose parameters were kept, and how the run ended."""
+        units = self.units
+        return dict(self.history[self.epoch - 1]) | {
+            "epochs": len(self.history),
+            "kept_epoch": self.epoch,
+            "num_active": None if units is None else units.num_active,
+            "num_units": None if units is None else len(units.names),
+            "alarm": None if self.alarm is None else str(self.alarm),
+        }
+
+    def columns(self) -> dict[str, list[Any]]:
+        """The metrics, a row for each epoch."""
+        return {name: [row[name] for row in self.history] for name in self.history[0]}
+
     @property
     def next(self) -> str:
         """What to do now, as a command or a call."""
@@ -63,6 +103,10 @@ class Run:
         if self.folder is not None and (self.folder / "config.yaml").is_file():
             return f"pyro-vae evidence {self.folder}"
         return "pv.log_evidence(model, guide, x)"
+
+
+def _name(program: Program) -> str:
+    return getattr(program, "__name__", type(program).__name__)
 
 
 def describe(run: Run) -> str:

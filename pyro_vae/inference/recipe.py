@@ -5,9 +5,10 @@ can be kept.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 import torch
 from pyro.infer import ELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
@@ -25,6 +26,23 @@ WARMUP_STEPS = 2000
 WARMUP_SHARES = (0.2, 0.5)
 STEPS_PER_EPOCH = 20  # that a small set should have, by smaller minibatches
 BATCH_SIZES = (16, 128)
+
+
+class Changes(TypedDict, total=False):
+    """Fields of a `Recipe` that are given by name instead of its own."""
+
+    epochs: int
+    batch_size: int | None
+    optimizer: OptimizerFactory
+    schedule: ScheduleFactory | None
+    loss: ELBO
+    beta: float
+    warmup_epochs: float | None
+    clip_norm: float | None
+    patience: int | None
+    keep: Keep | None
+    seed: int
+    engine: Engine
 
 
 @dataclass(frozen=True)
@@ -152,3 +170,12 @@ def default_batch_size(num_data: int) -> int:
     """128, or on a small set the power of two, at least 16, that gives some 20 steps an epoch."""
     least, most = BATCH_SIZES
     return min(most, max(least, 2 ** int(math.log2(max(1.0, num_data / STEPS_PER_EPOCH)))))
+
+
+def changed(recipe: Recipe, changes: Changes) -> Recipe:
+    """The recipe with some of its fields replaced; a TypeError for what is none of them."""
+    for name in changes.keys() - Recipe.__dataclass_fields__.keys():
+        near = get_close_matches(name, Recipe.__dataclass_fields__, n=1)
+        hint = f": did you mean {near[0]!r}?" if near else ""
+        raise TypeError(f"{name}: no argument of fit and no field of Recipe{hint}")
+    return replace(recipe, **changes)

@@ -17,9 +17,8 @@ import threading
 import time
 import warnings
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pyro
 import torch
@@ -40,7 +39,7 @@ from pyro_vae.inference.folder import CHECKPOINT, claim, new_identity
 from pyro_vae.inference.job import Job, Position, finish, keep, restore, weights
 from pyro_vae.inference.outcome import Run, follow, look_for_collapse
 from pyro_vae.inference.prepare import as_begun, data_for, is_enough, prepare, resolve_device
-from pyro_vae.inference.recipe import Recipe
+from pyro_vae.inference.recipe import Changes, Recipe, changed
 from pyro_vae.inference.record import Reporter, Row, tensorboard_writer
 from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.objectives import warmup
@@ -62,7 +61,7 @@ def fit(
     device: str = "auto",
     resume: bool = False,
     quiet: bool = False,
-    **changes: Any,
+    **changes: Unpack[Changes],
 ) -> Run:
     """Train a model and a guide by SVI, in place.
 
@@ -103,7 +102,7 @@ def fit(
     """
     if recipe is not None:
         check_kind("recipe", recipe, Recipe, "a Recipe, or None")
-    recipe = replace(recipe or Recipe(), **changes)
+    recipe = changed(recipe or Recipe(), changes)
     for name, flag in (("resume", resume), ("quiet", quiet)):
         check_flag(name, flag)
     for name, program in (("model", model), ("guide", guide)):

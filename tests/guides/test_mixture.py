@@ -8,7 +8,7 @@ import pytest
 import torch
 from pyro.infer import Trace_ELBO
 
-from pyro_vae import GaussianMixture, log_weights, mixture_ascent
+from pyro_vae import GaussianMixture, LinearGaussian, log_weights, mixture_ascent
 
 SPREAD, SIGMA = 3.0, 0.8
 
@@ -19,7 +19,8 @@ def make(num_data: int, num_components: int, dim: int = 2) -> tuple[GaussianMixt
 
 
 def ascend(x: torch.Tensor, num_components: int, seed: int = 0) -> tuple[object, torch.Tensor]:
-    found = mixture_ascent(x, num_components, spread=SPREAD, sigma=SIGMA, seed=seed)
+    model = GaussianMixture(x.shape[1], num_components, SPREAD, SIGMA)
+    found = mixture_ascent(model, x, seed=seed)
     return found.guide, found.elbos
 
 
@@ -88,14 +89,14 @@ def test_shared_latents_have_no_weight_per_datum() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": torch.zeros(2, 2)}, "x, num_components: got 2 data for 3"),
+        ({"x": torch.zeros(2, 2)}, "x: got 2 data for 3 components"),
+        ({"x": torch.zeros(5, 3)}, r"x: got shape \(5, 3\)"),
         ({"x": torch.full((5, 2), torch.nan)}, "finite data"),
-        ({"sigma": 0.0}, "sigma: got 0.0, expected a positive number"),
-        ({"num_components": 0}, "num_components"),
+        ({"model": LinearGaussian(2, 2)}, "model: got LinearGaussian.*expected a GaussianMixture"),
     ],
 )
 def test_bad_input(change: dict[str, object], message: str) -> None:
-    arguments = {"x": torch.zeros(5, 2), "num_components": 3, "spread": 1.0, "sigma": 1.0} | change
+    arguments = {"model": GaussianMixture(2, 3), "x": torch.zeros(5, 2)} | change
     with pytest.raises(ValueError, match=message):
         mixture_ascent(**arguments)  # type: ignore[arg-type]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pyro_vae import LinearGaussian, coordinate_ascent, log_evidence
+from pyro_vae import GaussianMixture, LinearGaussian, coordinate_ascent, log_evidence
 from pyro_vae.evidence import Importance
 
 
@@ -13,7 +13,7 @@ from pyro_vae.evidence import Importance
 def test_converges_to_the_optimum_and_rises_at_every_sweep(dim: int) -> None:
     model = LinearGaussian(dim + 4, dim, sigma=0.7).double()
     x = model.sample(20).double() + 0.7 * torch.randn(20, dim + 4).double()
-    ascent = coordinate_ascent(model.loading, model.mean, model.log_sigma.exp(), x)
+    ascent = coordinate_ascent(model, x)
     rises = ascent.elbos.diff(dim=0)
     assert rises.min() > -1e-11 and rises[0].min() > 0
     best = model.log_px(x) - model.mean_field_gap()
@@ -25,21 +25,22 @@ def test_converges_to_the_optimum_and_rises_at_every_sweep(dim: int) -> None:
     assert ((est.elbo - ascent.elbos[-1]).abs() < 5 * est.elbo_error).all()
 
 
+def test_sweeps_that_ran_out_are_told() -> None:
+    model = LinearGaussian(14, 10)
+    found = coordinate_ascent(model, model.sample(3), max_sweeps=1)
+    assert not found.converged and "NOT converged" in repr(found)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mean": torch.zeros(3)}, r"loading, mean: got shape \(3,\), expected \(4,\)"),
-        ({"sigma": 0.0}, "sigma"),
+        ({"model": GaussianMixture(4, 2)}, "model: got GaussianMixture.*expected a LinearGaussian"),
+        ({"x": torch.ones(2, 3)}, r"x: got shape \(2, 3\)"),
         ({"x": torch.full((2, 4), torch.nan)}, "finite"),
         ({"max_sweeps": 0}, "max_sweeps"),
     ],
 )
 def test_bad_input(change: dict[str, object], message: str) -> None:
-    arguments = {
-        "loading": torch.ones(4, 2),
-        "mean": torch.zeros(4),
-        "sigma": 1.0,
-        "x": torch.ones(2, 4),
-    } | change
+    arguments = {"model": LinearGaussian(4, 2), "x": torch.ones(2, 4)} | change
     with pytest.raises(ValueError, match=message):
         coordinate_ascent(**arguments)  # type: ignore[arg-type]
