@@ -124,7 +124,7 @@ class Estimate(Result):
     def figures(self) -> Iterator[tuple[str, str]]:
         over = " (over the data)" if math.isfinite(self.std_error) else ""
         yield "log p(x)", f"{with_error(self.mean, self.std_error)}{over}"
-        yield "on these", self.reach()
+        yield "on these data", self.reach()
         yield from self._further()
         cost = f"{self.evaluations:,.0f} evaluations per datum, " if self.evaluations else ""
         yield "cost", f"{cost}{self.seconds:.1f} s, seed {self.seed}"
