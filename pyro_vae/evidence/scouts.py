@@ -27,6 +27,7 @@ from torch import Tensor
 
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
+from pyro_vae.programs.adam import Moments, adam
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.evaluation import seed_noise
 from pyro_vae.programs.pair import Pair
@@ -39,7 +40,6 @@ _FROM_GUIDE = 4  # further climbs, from the guide's draws
 _DRAWS = 100  # of the guide, which say how far it reaches
 _STEPS = 80
 _FIRST, _LAST = 0.3, 0.01  # step sizes in standard deviations of the prior
-_BETAS = (0.9, 0.99)
 _BELOW = 4.0  # nats under the highest point, from which on a mode holds too little to matter
 _PRIOR_DRAWS = 500  # that are weighed
 _SURE = 3.0  # standard errors of either
@@ -134,14 +134,10 @@ def starts(path: Path, number: int) -> tuple[Tensor, Tensor]:
 
 def climb(path: Path, z: Tensor, scale: Tensor) -> Tensor:
     """Where Adam on log p(x, z) ends, from each of z `(K, B, P)`, in units of `scale` `(B, P)`."""
-    first, second = torch.zeros_like(z), torch.zeros_like(z)
+    moments = Moments.of(z)
     for step in range(1, _STEPS + 1):
         uphill = torch.nan_to_num(path.at(z).grad_joint * scale, posinf=0.0, neginf=0.0)
-        first = torch.lerp(uphill, first, _BETAS[0])
-        second = torch.lerp(uphill.square(), second, _BETAS[1])
-        move = (first / (1 - _BETAS[0] ** step)) / (
-            (second / (1 - _BETAS[1] ** step)).sqrt() + 1e-12
-        )
+        move, moments = adam(uphill, moments, step, floor=1e-24)
         z = z + _rate(step) * scale * move
     return z
 

@@ -26,11 +26,10 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_vae.arguments import check_flag, check_integer, check_positive
+from pyro_vae.programs.adam import Moments, adam
 from pyro_vae.programs.calls import called
 from pyro_vae.programs.naming import unique_name
 from pyro_vae.programs.traces import Program
-
-_BETAS = (0.9, 0.99)
 
 
 class SemiAmortized(nn.Module):
@@ -91,15 +90,13 @@ class SemiAmortized(nn.Module):
 
         with torch.enable_grad():
             rows = start if through else start.detach()
-            first, second = torch.zeros_like(rows), torch.zeros_like(rows)
+            moments = Moments.of(rows)
             for number in range(1, self.num_steps + 1):
                 gradient = self._gradient(rows, x, index, through)
-                first = first.lerp(gradient, 1 - _BETAS[0])
-                second = second.lerp(gradient**2, 1 - _BETAS[1])
-                size = (second / (1 - _BETAS[1] ** number) + 1e-12).sqrt()
+                move, moments = adam(gradient, moments, number, floor=1e-12)
                 # it falls to 0, so that the noise settles
                 rate = self.learning_rate * (1 - (number - 1) / self.num_steps)
-                rows = rows + rate * first / (1 - _BETAS[0] ** number) / size
+                rows = rows + rate * move
 
         return rows if through else start + (rows - start).detach()
 

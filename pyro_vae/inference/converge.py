@@ -30,6 +30,7 @@ from torch import Tensor
 
 from pyro_vae.graphs import Guard
 from pyro_vae.inference.failure import NonFiniteLoss
+from pyro_vae.programs.adam import Moments, adam
 from pyro_vae.programs.evaluation import evaluation
 from pyro_vae.programs.traces import Program, log_joint, plate_depth, sample_guide
 from pyro_vae.results import Result, counted, share
@@ -37,7 +38,6 @@ from pyro_vae.results import Result, counted, share
 WINDOW = 25
 PATIENCE = (4, 4, 4, 4, 16)  # windows without a better one, at each rate
 RATES = (1.0, 0.3, 0.1, 0.03, 0.01)  # times the learning rate
-_BETAS = (0.9, 0.99)
 _AT_ONCE = 8  # particles scored at once
 _SMALLEST = 8  # batches are not halved below an eighth of the data
 
@@ -193,7 +193,7 @@ class _Run:
         self.patience = torch.tensor(PATIENCE, device=table.device)
         num_data, device = len(table), table.device
         self.table = table.detach().clone()
-        self.moments = torch.zeros_like(self.table), torch.zeros_like(self.table)
+        self.moments = Moments.of(self.table)
         self.num_steps = torch.zeros(num_data, dtype=torch.long, device=device)
         self.converged = torch.zeros(num_data, dtype=torch.bool, device=device)
         self.best = torch.full((num_data,), -math.inf, dtype=table.dtype, device=device)
@@ -225,12 +225,9 @@ class _Run:
             # its gradient goes through the draws alone
             elbo = (log_prior + log_likelihood - log_guide).mean(0)
             (gradient,) = torch.autograd.grad(elbo.sum(), rows)
-        first = first.lerp(gradient, 1 - _BETAS[0])
-        second = second.lerp(gradient**2, 1 - _BETAS[1])
         count = (count + 1)[:, None].to(rows.dtype)
-        size = (second / (1 - _BETAS[1] ** count)).sqrt() + 1e-8
-        moved = rows.detach() + rate[:, None] * first / (1 - _BETAS[0] ** count) / size
-        return [moved, first, second, elbo.detach()]
+        move, moments = adam(gradient, Moments(first, second), count)
+        return [rows.detach() + rate[:, None] * move, *moments, elbo.detach()]
 
     def window(self, step: Callable[..., Any]) -> None:
         """`WINDOW` steps of the rows in the batch, then judge each."""
@@ -246,11 +243,8 @@ class _Run:
         if not torch.isfinite(rows).all():
             raise NonFiniteLoss("the guide's parameters became non-finite: lower the learning rate")
         some = slice(len(self.active))
-        for whole, part in (
-            (self.table, rows),
-            (self.moments[0], first),
-            (self.moments[1], second),
-        ):
+        parts = zip((self.table, *self.moments), (rows, first, second), strict=True)
+        for whole, part in parts:
             whole[self.active] = part[some]
         self.num_steps[self.active] += WINDOW
         self._judge(mean[some], total[some])
