@@ -4,34 +4,66 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from unittest import mock
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from threading import Lock
+from typing import Any
 
 import pyro
 import torch
 from torch import Tensor
 
+_QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
+_LOCK = Lock()
+_users = 0
+_checks: list[tuple[Any, str, Callable[..., Any]]] = []  # that ask `_QUIET`, as they were before
+
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """No validation and no checks for NaN, since both look at values, and no warnings."""
-    modules = [
-        m
-        for name, m in sys.modules.items()
-        if name.startswith("pyro.infer") and hasattr(m, "warn_if_nan")
-    ]
-    with ExitStack() as stack:
-        stack.enter_context(pyro.validation_enabled(False))
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        for module in modules:
-            stack.enter_context(
-                mock.patch.object(module, "warn_if_nan", lambda value, *_, **__: value)
-            )
-        distribution = torch.distributions.Distribution  # some were made while validation was on
-        stack.enter_context(mock.patch.object(distribution, "_validate_sample", lambda *_: None))
-        yield
+    """No validation and no checks for NaN, since both look at values, and no warnings.
+
+    Two of these checks, Pyro's for NaN and that of distributions which were made while validation
+    was on, know no switch. So meanwhile they ask for one, that of their own thread: what other
+    threads run is checked as ever.
+    """
+    _switch(+1)
+    token = _QUIET.set(True)
+    try:
+        with pyro.validation_enabled(False), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        _QUIET.reset(token)
+        _switch(-1)
+
+
+def _switch(users: int) -> None:
+    """Let the checks ask as long as anybody is quiet, and put them back then."""
+    global _users
+    with _LOCK:
+        if _users == 0:
+            modules = [m for name, m in sys.modules.items() if name.startswith("pyro.infer")]
+            for module in modules:
+                if hasattr(module, "warn_if_nan"):
+                    _ask(module, "warn_if_nan")
+            _ask(torch.distributions.Distribution, "_validate_sample")
+        _users += users
+        while _users == 0 and _checks:
+            setattr(*_checks.pop())
+
+
+def _ask(owner: Any, name: str) -> None:
+    check = getattr(owner, name)
+
+    @wraps(check)
+    def unless_quiet(value: Any, *args: Any, **kwargs: Any) -> Any:
+        return value if _QUIET.get() else check(value, *args, **kwargs)
+
+    _checks.append((owner, name, check))
+    setattr(owner, name, unless_quiet)
 
 
 @contextmanager
