@@ -29,6 +29,7 @@ from pyro_vae.guides import (
 )
 from pyro_vae.inference import fit_local
 from pyro_vae.programs.inputs import check_inputs, check_numbers
+from pyro_vae.programs.protocols import HasParams, offers
 from pyro_vae.programs.traces import Program
 
 FAMILIES: dict[str, Callable[[int], Family]] = {
@@ -122,7 +123,7 @@ def check_names(model: Program, guide: Any, names: Sequence[str], argument: str 
             f"{argument}: got {', '.join(filter(None, map(str, unknown))) or 'none'},"
             f" expected some of {', '.join(GUIDES)}"
         )
-    if "semi-amortized" in names and not (hasattr(guide, "family") and hasattr(guide, "params")):
+    if "semi-amortized" in names and not offers(guide, HasParams):
         raise ValueError(
             "guides: semi-amortized goes on from the parameters that a network gives, which"
             f" {type(guide).__name__} has not: leave it out, or train an Amortized guide"

@@ -29,6 +29,7 @@ from pyro_vae.arguments import check_flag, check_integer, check_positive
 from pyro_vae.programs.adam import Moments, adam
 from pyro_vae.programs.calls import called
 from pyro_vae.programs.naming import unique_name
+from pyro_vae.programs.protocols import Starts, offers
 from pyro_vae.programs.traces import Program
 
 
@@ -80,7 +81,7 @@ class SemiAmortized(nn.Module):
 
     def start(self, x: Tensor) -> None:
         """Let the network take the units of training data `(N, *shape)`, where it can."""
-        if hasattr(self.amortized, "start"):
+        if offers(self.amortized, Starts):
             self.amortized.start(x)
 
     def params(self, x: Tensor, index: Tensor | None = None) -> Tensor:

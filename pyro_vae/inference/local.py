@@ -31,6 +31,7 @@ from pyro_vae.programs.evaluation import in_eval_mode, modules_of
 from pyro_vae.programs.inputs import check_inputs
 from pyro_vae.programs.parameters import guide_parameters, trainable_parameters, without_parameters
 from pyro_vae.programs.parts import default_index, some
+from pyro_vae.programs.protocols import HasTable, offers
 from pyro_vae.programs.traces import Program
 
 _USUAL = 1000  # steps to convergence, about; of a guide that is no table, where no number is given
@@ -90,9 +91,7 @@ def fit_local(
         >>> x = torch.randn(4, 5)
         >>> guide = fit_local(LinearGaussian(5, 2), Local(MeanField(2), 4), x, num_steps=10)
     """
-    rows = (
-        num_steps is None and loss is None and hasattr(guide, "table") and hasattr(guide, "family")
-    )
+    rows = num_steps is None and loss is None and offers(guide, HasTable)
     _check_numbers(num_steps, learning_rate, num_particles, restarts, rows)
     check_engine(engine)
     check_seed("seed", seed)

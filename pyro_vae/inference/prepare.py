@@ -31,6 +31,7 @@ from pyro_vae.programs.evaluation import in_eval_mode, isolated_noise
 from pyro_vae.programs.inputs import check_data
 from pyro_vae.programs.parameters import Scaling, scaling, trainable_parameters
 from pyro_vae.programs.parts import known_numbers, takes_parts
+from pyro_vae.programs.protocols import HasRows, Starts, offers
 from pyro_vae.programs.traces import Program
 
 
@@ -57,7 +58,7 @@ def data_for(
     if isinstance(data, Dataset):
         check_rule(rules, data.binarise, type(getattr(model, "likelihood", model)).__name__)
         return as_dataset(data, valid)
-    if valid is None and hasattr(guide, "num_rows"):
+    if valid is None and offers(guide, HasRows):
         valid = 0
     params = (p.dtype for m in (model, guide) if isinstance(m, nn.Module) for p in m.parameters())
     plain = (
@@ -100,7 +101,7 @@ def prepare(
         )
         raise ValueError(f"{name}: {what} needs a validation split, but the data has none")
     device = data.train.pixels.device
-    if data.valid is not None and hasattr(guide, "num_rows"):
+    if data.valid is not None and offers(guide, HasRows):
         raise ValueError(
             f"data: {type(guide).__name__} has parameters for {guide.num_rows} data and knows"
             " nothing of validation data: load the data with valid=0"
@@ -157,7 +158,7 @@ def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict
     except ValueError as error:
         raise ValueError(f"data: {error}") from error
     for program in (model, guide):
-        if hasattr(program, "start"):
+        if offers(program, Starts):
             program.start(data.train.x)
 
     if not takes_parts(guide, data.train.x, data.train.numbers()):

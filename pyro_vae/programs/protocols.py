@@ -59,6 +59,18 @@ class Starts(Protocol):
         """Look at data `(N, *shape)`."""
 
 
+class HasCaveat(Protocol):
+    """A model whose figures need a word beside them; so may its `likelihood`."""
+
+    caveat: str
+
+
+class HasRules(Protocol):
+    """A model that says by which rules data of pixels are data for it."""
+
+    rules: tuple[str, ...]
+
+
 class HasRows(Protocol):
     """A guide with parameters for certain data, and none for others.
 
