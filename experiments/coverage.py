@@ -159,9 +159,8 @@ def weights(case: Case, x: Tensor, size: int) -> Estimate:
 
 def chains(case: Case, x: Tensor, size: int, from_prior: bool = False) -> Estimate:
     """Annealing by T temperatures."""
-    return log_evidence(
-        case.model, None if from_prior else case.guide, x, Annealed(num_temperatures=size)
-    )
+    method = Annealed(size, "prior" if from_prior else "guide")
+    return log_evidence(case.model, case.guide, x, method)
 
 
 def measured(found: Estimate, exact: float) -> dict[str, float]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -54,6 +54,7 @@ class Pair:
     given: Program | None
     x: Tensor
     index: Tensor
+    whole: Pair | None = field(default=None, repr=False)  # of which these data are a part
 
     def __len__(self) -> int:
         return len(self.x)
@@ -66,6 +67,8 @@ class Pair:
     @cached_property
     def depth(self) -> int:
         """Number of plate dimensions of the programs."""
+        if self.whole is not None:
+            return self.whole.depth
         return plate_depth(self.model, self.guide, self.x, self.index)
 
     @cached_property
@@ -110,7 +113,7 @@ class Pair:
 
     def under(self, guide: Program | None) -> Pair:
         """The same model and data under another guide, or under the model's prior."""
-        return replace(self, given=guide)
+        return replace(self, given=guide, whole=None)
 
     def has_discrete(self) -> bool:
         """Whether a latent of the guide is discrete."""
@@ -147,9 +150,7 @@ class Pair:
         return () if self.given is None else (self.given,)
 
     def _on(self, x: Tensor, index: Tensor) -> Pair:
-        part = replace(self, x=x, index=index)
-        part.__dict__["depth"] = self.depth
-        return part
+        return replace(self, x=x, index=index, whole=self.whole or self)
 
 
 @contextmanager
