@@ -290,7 +290,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     parts = open_run(options.run)
-    assert parts.data is not None
     model, data = parts.model.requires_grad_(False), parts.data
     x = data.test.take(options.num_test).x
     results: dict[str, Any] = {

@@ -52,7 +52,6 @@ def variance(options: argparse.Namespace) -> dict[str, Any]:
     and their ratio.
     """
     parts = open_run(options.run[0])
-    assert parts.data is not None
     x = parts.data.test.take(options.num_data or 100).x
     rows = {}
     for name, loss in ESTIMATORS.items():
@@ -106,7 +105,6 @@ def iwae(options: argparse.Namespace) -> dict[str, Any]:
     first: Tensor | None = None
     for folder in options.run:
         parts = open_run(folder)
-        assert parts.data is not None
         x = parts.data.test.take(options.num_data or 1000).x
         est = pv.log_evidence(parts.model, parts.guide, x, pv.Importance(num_particles=5000))
         first = est.log_px if first is None else first

@@ -173,7 +173,6 @@ def runs(options: argparse.Namespace) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for folder in options.run:
         parts = open_run(folder)
-        assert parts.data is not None
         model, guide = parts.model.requires_grad_(False), parts.guide
         x = parts.data.test.take(options.num_data).x
         found: dict[str, Any] = {
@@ -229,7 +228,6 @@ def runs(options: argparse.Namespace) -> dict[str, Any]:
 def speed(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of an evaluation, batched and one chain of one datum after another."""
     parts = open_run(options.run[0])
-    assert parts.data is not None
     model, x = parts.model.requires_grad_(False), parts.data.test.take(options.num_data).x
     method = Annealed(options.num_temperatures, "prior", engine="compiled")
     batched = log_evidence(model, None, x, method)

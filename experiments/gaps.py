@@ -78,7 +78,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     parts = open_run(options.run)
-    assert parts.data is not None
     model, guide = parts.model.requires_grad_(False), parts.guide
     if not isinstance(guide, pv.Amortized):
         parser.error(

@@ -58,7 +58,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     parts = open_run(options.run)
-    assert parts.data is not None
     model, guide = parts.model.requires_grad_(False), parts.guide
     x = parts.data.test.take(options.num_data).x
     units = pv.latent_units(model, guide, parts.data.test.x[:1000])

@@ -89,7 +89,6 @@ def _evidence(options: Namespace, parts: Parts, out: Path) -> None:
     summary = estimate.summary()
     units, use = look_at_latent(parts.model, parts.guide, split)
     verdict = full_verdict(estimate, use)
-    assert parts.data is not None
     facts = {
         "split": options.split,
         "precision": getattr(method, "precision", "float32"),

@@ -38,7 +38,6 @@ def run(options: Namespace) -> None:
     known = settings_parser()
     parts = build(known, options)
     folder = Path(options.folder) if options.folder else _new_folder(options.data)
-    assert parts.data is not None
     with claim(folder, resume=False):
         write_settings(folder, known, options, parts.data, options.device)
         if not options.quiet:
@@ -51,7 +50,6 @@ def fit_parts(parts: Parts, folder: Path, options: Namespace, resume: bool) -> N
     """Train what a configuration describes, from the start or from the folder's checkpoint, and say
     how it went.
     """
-    assert parts.data is not None
     run = fit(
         parts.model,
         parts.guide,

@@ -18,13 +18,27 @@ from pyro_vae.runs.choices import choose_likelihood, match_rule
 
 @dataclass
 class Parts:
-    """What a configuration describes, built."""
+    """What a configuration describes, built.
 
-    data: Dataset | None  # None where it was not asked for
+    Attributes:
+        loaded: the data; None where they were not asked for.
+        model, guide: with their weights, initial or trained.
+        recipe: of the training.
+        weights: the checksum of the trained weights.
+    """
+
+    loaded: Dataset | None
     model: nn.Module
     guide: nn.Module
     recipe: Recipe
-    weights: str = ""  # the checksum of the trained weights
+    weights: str = ""
+
+    @property
+    def data(self) -> Dataset:
+        """The data; a ValueError where they were not asked for."""
+        if self.loaded is None:
+            raise ValueError("data: they were not loaded, open the run with need_data=True")
+        return self.loaded
 
 
 def build(

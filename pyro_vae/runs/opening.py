@@ -233,8 +233,8 @@ def open_run(
     with own_classes(trust):
         parts = build(*settings, data_root=data_root, shape=shape)
 
-    if parts.data is not None:
-        parts.data = parts.data.to(where)
+    if parts.loaded is not None:
+        parts.loaded = parts.loaded.to(where)
     for module in (parts.model, parts.guide):
         module.to(where).eval()
 
@@ -243,7 +243,7 @@ def open_run(
 
     x, index = torch.zeros(2, *(shape or ()), device=where), torch.arange(2, device=where)
     # two rows that both programs know; they are drawn alone, since a draw of all rows takes a while
-    if parts.data is not None:
+    if parts.loaded is not None:
         split = parts.data.train
         few = replace(split, pixels=split.pixels[:2], origin=split.numbers()[:2], drawn=None)
         x, index = few.x, few.numbers()
