@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from pyro_vae.data import Dataset, load
 from pyro_vae.inference import Recipe
 from pyro_vae.inference.prepare import is_enough
 from pyro_vae.runs.choices import choose_likelihood, match_rule
+from pyro_vae.runs.usage import explain
 
 
 @dataclass
@@ -59,7 +61,7 @@ def build(
     data = None if shape is not None else _load(config, data_root)
     if data is not None:
         choose_likelihood(config, data)
-    objects = parser.instantiate(config)
+    objects = _instantiated(parser, config)
     fields = Recipe.__dataclass_fields__
     recipe = Recipe(**{name: getattr(objects, name) for name in fields})
     shape = data.shape if data is not None else tuple(shape or ())
@@ -88,6 +90,16 @@ def build(
     if config.output_bias and center is not None and data is not None:
         center(data.mean)
     return Parts(data, model, guide, recipe)
+
+
+def _instantiated(parser: ArgumentParser, config: Namespace) -> Namespace:
+    """The classes of a configuration, built; what one of them refuses in its own words."""
+    try:
+        return parser.instantiate(config)
+    except ValueError as error:
+        told = " ".join(str(error).split())
+        own = re.search(r"Errors: - (.*?) - Expected a <class 'NoneType'>", told)
+        raise ValueError(own[1] if own else explain(told)) from error
 
 
 def _load(config: Namespace, data_root: str | None) -> Dataset:
