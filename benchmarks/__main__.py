@@ -64,16 +64,19 @@ def main() -> None:
     unknown = sorted(set(sections) - set(SECTIONS))
     if unknown:
         p.error(f"--only: got {', '.join(unknown)}, expected some of {', '.join(SECTIONS)}")
+
     path = args.json or (QUICK if args.quick else LAST)
     if args.table:
         if not path.exists():
             p.error(f"--table: there is no {path} yet")
         print(import_module("benchmarks.report").markdown(path))
         return
+
     if args.threads:
         limit_threads(args.threads)
     names = ("rounds", "quick", "device", "data", "num_data", "num_particles", "baseline", "sides")
-    time_all(sections, Settings(**{name: getattr(args, name) for name in names}), path)
+    settings = Settings(**{name: getattr(args, name) for name in names})
+    time_all(sections, settings, path)
 
 
 def limit_threads(number: int) -> None:
@@ -95,11 +98,9 @@ def time_all(sections: list[str], settings: Settings, path: Path) -> None:
     console = Console(width=160)
     for peer in PEERS:
         if find_spec(peer) is None:
-            console.print(
-                f"skipped {peer}: not installed (pip install '.[bench]')",
-                highlight=False,
-                markup=False,
-            )
+            told = f"skipped {peer}: not installed (pip install '.[bench]')"
+            console.print(told, highlight=False, markup=False)
+
     data = pv.load(settings.data, valid=0)
     for section in sections:
         entry = report.describe(settings) | {"tables": []}

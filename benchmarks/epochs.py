@@ -36,22 +36,22 @@ def run(settings: Settings, data: pv.Dataset) -> Iterator[Table]:
     """Time every network and batch size."""
     cases = [(TWO_LAYERS, 128), (ONE_LAYER, 128), (TWO_LAYERS, 1024)]
     pixels = data.train.pixels.flatten(1).numpy()
+
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pixels.npy"
         np.save(file, pixels[:2000] if settings.quick else pixels)
         for net, batch in cases[:1] if settings.quick else cases:
             rounds = settings.rounds or (2 if settings.quick else 6)
-            root = str(data_root(None))
+            root, baseline = str(data_root(None)), settings.baseline or BASELINE
             task = Task("", net, batch, rounds + 1, str(file), settings.data, root, settings.device)
-            yield time_epochs(
-                task, rounds, settings.baseline or BASELINE, list(settings.pick(SIDES))
-            )
+            yield time_epochs(task, rounds, baseline, list(settings.pick(SIDES)))
 
 
 def time_epochs(task: Task, rounds: int, baseline: str, sides: list[str]) -> Table:
     """The table of one network and batch size."""
     table = Table("epochs", f"{task.net.name}, batch {task.batch}", "seconds per epoch", baseline)
     workers: dict[str, Worker] = {}
+
     try:
         for side in sides:
             try:
@@ -60,6 +60,7 @@ def time_epochs(task: Task, rounds: int, baseline: str, sides: list[str]) -> Tab
                 table.skipped[side] = str(why)
             else:
                 workers[side] = Worker(replace(task, side=side))
+
         for worker in workers.values():
             worker.wait()  # until all have imported what they need
         for side, worker in workers.items():
@@ -68,6 +69,7 @@ def time_epochs(task: Task, rounds: int, baseline: str, sides: list[str]) -> Tab
                 table.samples[side] = []
             except Skipped as why:
                 table.skipped[side] = str(why)
+
         running = {side: worker for side, worker in workers.items() if side in table.samples}
         for _ in range(rounds):
             take_turns(running, table)
@@ -83,19 +85,16 @@ def take_turns(workers: dict[str, Worker], table: Table) -> None:
     """An epoch of each side, while the others sleep."""
     for side, worker in workers.items():
         time.sleep(REST)
-        before, started = (
-            {other: cpu_seconds(w.process.pid or 0) for other, w in workers.items()},
-            time.perf_counter(),
-        )
+        before = {other: cpu_seconds(w.process.pid or 0) for other, w in workers.items()}
+        started = time.perf_counter()
         table.samples[side].append(worker.epoch())
+
         for other, w in workers.items():
             if other != side:
-                share = (cpu_seconds(w.process.pid or 0) - before[other]) / (
-                    time.perf_counter() - started
-                )
-                table.notes[other]["idle CPU"] = max(
-                    share, float(table.notes[other].get("idle CPU", 0.0))
-                )
+                used = cpu_seconds(w.process.pid or 0) - before[other]
+                share = used / (time.perf_counter() - started)
+                most = max(share, float(table.notes[other].get("idle CPU", 0.0)))
+                table.notes[other]["idle CPU"] = most
 
 
 def check_installed(side: str) -> None:

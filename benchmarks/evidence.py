@@ -86,24 +86,24 @@ def run(settings: Settings, data: pv.Dataset) -> Iterator[Table]:
     n, s = len(work.x), work.num_particles
     title = f"log p(x) of {n} images x {s} particles, {TWO_LAYERS.name}"
     table = Table("evidence", title, "seconds", settings.baseline or BASELINE)
+    some = max(1, n // 5)
+
+    def compiled() -> Side:
+        return work.side(hand_written(work, compiled=True), n, (1000, 5000))
+
     sides = {
         "matrix products": lambda: floor(work),
         "PyTorch, eager": lambda: work.side(hand_written(work), n),
-        "PyTorch, torch.compile": lambda: work.side(
-            hand_written(work, compiled=True), n, (1000, 5000)
-        ),
-        "Pyro vectorized_importance_weights": lambda: work.side(vectorised(work), max(1, n // 5)),
+        "PyTorch, torch.compile": compiled,
+        "Pyro vectorized_importance_weights": lambda: work.side(vectorised(work), some),
         "Pyro trace and replay": lambda: plain_replay(work),
         "pythae get_nll": lambda: work.side(pythae_nll(work), work.num_checked),
         "pyro_vae.log_evidence": lambda: ours(work),
     }
+    rounds = settings.rounds or (1 if settings.quick else 3)
     with pyro.validation_enabled(False), torch.no_grad():
-        measure(
-            table,
-            settings.pick(sides),
-            settings.rounds or (1 if settings.quick else 3),
-            synchroniser(settings.device),
-        )
+        measure(table, settings.pick(sides), rounds, synchroniser(settings.device))
+
     for side, samples in table.samples.items():
         table.notes[side]["M evaluations/s"] = n * s / sorted(samples)[len(samples) // 2] / 1e6
     yield table
@@ -113,11 +113,11 @@ def floor(work: Work) -> Side:
     """The decoder's products alone, on a fifth of the latents."""
     layers = [(layer, "") for layer in TWO_LAYERS.decoder]
     total = max(1, len(work.x) // 5) * work.num_particles
-    rows = best(
-        (256, 512, 1024, 4096, 16384),
-        total,
-        lambda size: repeat(products(layers, size, work.device), 65_536 // size),
-    )
+
+    def some(size: int) -> None:
+        repeat(products(layers, size, work.device), 65_536 // size)
+
+    rows = best((256, 512, 1024, 4096, 16384), total, some)
     calls = math.ceil(total / rows)
     call = products(layers, rows, work.device)
     scale = len(work.x) * work.num_particles / (calls * rows)
@@ -140,9 +140,9 @@ def hand_written(work: Work, compiled: bool = False) -> LogPx:
         if compiled:
             log_likelihood = (x * logits - softplus(logits)).sum(-1)
         else:
-            log_likelihood = -binary_cross_entropy_with_logits(
-                logits, x.expand_as(logits), reduction="none"
-            ).sum(-1)
+            target = x.expand_as(logits)
+            loss = binary_cross_entropy_with_logits(logits, target, reduction="none")
+            log_likelihood = -loss.sum(-1)
         return log_likelihood + 0.5 * (eps * eps - z * z).sum(-1) + log_scale.sum()
 
     weigh = torch.compile(log_weights, dynamic=False) if compiled else log_weights
@@ -163,22 +163,22 @@ def hand_written(work: Work, compiled: bool = False) -> LogPx:
 def vectorised(work: Work) -> LogPx:
     """Pyro's own function, an image at a time, since it sums over the data that it is given."""
 
+    def weigh(image: Tensor, size: int) -> Tensor:
+        return vectorized_importance_weights(
+            work.model,
+            work.guide,
+            image,
+            num_samples=size,
+            max_plate_nesting=1,
+            normalized=False,
+        )[0]
+
     def log_px(x: Tensor, chunk: int) -> Tensor:
         results = []
+        sizes = [len(part) for part in torch.arange(work.num_particles).split(chunk)]
         for image in x.split(1):
-            sizes = [len(part) for part in torch.arange(work.num_particles).split(chunk)]
-            weights = [
-                vectorized_importance_weights(
-                    work.model,
-                    work.guide,
-                    image,
-                    num_samples=size,
-                    max_plate_nesting=1,
-                    normalized=False,
-                )[0]
-                for size in sizes
-            ]
-            results.append(torch.cat(weights).logsumexp(0) - math.log(work.num_particles))
+            weights = torch.cat([weigh(image, size) for size in sizes])
+            results.append(weights.logsumexp(0) - math.log(work.num_particles))
         return torch.stack(results)
 
     return log_px
@@ -221,24 +221,13 @@ def pythae_nll(work: Work) -> LogPx:
 def ours(work: Work) -> Side:
     """`pyro_vae.log_evidence` with everything it reports."""
     note = work.note(len(work.x) * work.num_particles)
+    method = pv.Importance(num_particles=work.num_particles, engine="compiled")
 
     def run() -> None:
-        work.keep_mean(
-            note,
-            pv.log_evidence(
-                work.model,
-                work.guide,
-                work.x,
-                pv.Importance(num_particles=work.num_particles, engine="compiled"),
-            ).log_px,
-        )
+        found = pv.log_evidence(work.model, work.guide, work.x, method)
+        work.keep_mean(note, found.log_px)
 
     def warm() -> None:
-        pv.log_evidence(
-            work.model,
-            work.guide,
-            work.x[:16],
-            pv.Importance(num_particles=work.num_particles, engine="compiled"),
-        )
+        pv.log_evidence(work.model, work.guide, work.x[:16], method)
 
     return Side(run, warm=warm, note=note)

@@ -61,12 +61,9 @@ def run(settings: Settings, data: pv.Dataset) -> Iterator[Table]:
         "Pyro SVI, validation on": lambda: work.side(stock_svi(work, validation=True)),
         "pyro_vae.fit_local": lambda: work.side(ours(work)),
     }
-    measure(
-        table,
-        settings.pick(sides),
-        settings.rounds or (1 if settings.quick else 3),
-        synchroniser(settings.device),
-    )
+
+    rounds = settings.rounds or (1 if settings.quick else 3)
+    measure(table, settings.pick(sides), rounds, synchroniser(settings.device))
     yield table
 
 
@@ -100,6 +97,8 @@ def hand_written(work: Work, compiled: bool) -> Callable[[int], float]:
         table = torch.zeros(len(x), 2 * TWO_LAYERS.latent, device=work.device, requires_grad=True)
         optim = torch.optim.Adam([table], **ADAM, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim, num_steps)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim, num_steps)
+
         for _ in range(num_steps):
             optim.zero_grad(set_to_none=True)
             value = loss(table)
@@ -116,12 +115,10 @@ def stock_svi(work: Work, validation: bool) -> Callable[[int], float]:
 
     def optimise(num_steps: int) -> float:
         guide = new_guide(work)
-        settings: dict[str, Any] = {
-            "optimizer": torch.optim.Adam,
-            "optim_args": ADAM,
-            "T_max": num_steps,
-        }
-        optim = PyroLRScheduler(torch.optim.lr_scheduler.CosineAnnealingLR, settings)
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR
+        settings = {"optimizer": torch.optim.Adam, "optim_args": ADAM, "T_max": num_steps}
+        optim = PyroLRScheduler(scheduler, settings)
+
         work.model.requires_grad_(False)
         try:
             svi = SVI(work.model, guide, optim, Trace_ELBO())
@@ -140,9 +137,8 @@ def ours(work: Work) -> Callable[[int], float]:
     """`pyro_vae.fit_local`, its checks and any compilation included."""
 
     def optimise(num_steps: int) -> float:
-        guide = pv.fit_local(
-            work.model, new_guide(work), work.x, num_steps=num_steps, engine="compiled"
-        )
+        start = new_guide(work)
+        guide = pv.fit_local(work.model, start, work.x, num_steps=num_steps, engine="compiled")
         with torch.no_grad():
             return -pv.log_weights(work.model, guide, work.x, work.index).mean().item()
 

@@ -63,15 +63,8 @@ def trained_programs(
     torch.manual_seed(0)
     model, guide = programs(net, device)
     train = data.train.take(1000) if quick else data.train
-    pv.fit(
-        model,
-        guide,
-        pv.Dataset(data.name, train, None, data.test),
-        epochs=1,
-        warmup_epochs=0,
-        device=device,
-        quiet=True,
-    )
+    few = pv.Dataset(data.name, train, None, data.test)
+    pv.fit(model, guide, few, epochs=1, warmup_epochs=0, device=device, quiet=True)
     return model.eval(), guide.eval()
 
 
@@ -102,10 +95,8 @@ def products(layers: Sequence[tuple[Layer, str]], rows: int, device: str) -> Cal
     calls: list[Callable[[], object]] = []
     for (n_in, n_out), gradients in layers:
         x, y = torch.randn(rows, n_in, device=device), torch.randn(rows, n_out, device=device)
-        weight, bias = (
-            torch.randn(n_out, n_in, device=device) * 0.01,
-            torch.zeros(n_out, device=device),
-        )
+        weight = torch.randn(n_out, n_in, device=device) * 0.01
+        bias = torch.zeros(n_out, device=device)
         calls.append(_product(torch.addmm, bias, x, weight.t()))
         if "w" in gradients:
             calls.append(_product(torch.mm, y.t(), x))

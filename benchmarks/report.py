@@ -28,22 +28,21 @@ def describe(settings: Settings) -> dict[str, Any]:
     """Date, machine, versions and settings of a run."""
     import torch
 
+    cores = os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    prefixes = ("OMP_", "MKL_", "KMP_", "XLA_")
+
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "processor": processor(),
-            "cores": len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count(),
+            "cores": cores,
             "torch threads": torch.get_num_threads(),
             "system": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
             "gpu": torch.cuda.get_device_name() if settings.device == "cuda" else None,
-            "variables": {
-                k: v
-                for k, v in os.environ.items()
-                if k.startswith(("OMP_", "MKL_", "KMP_", "XLA_"))
-            },
+            "variables": {k: v for k, v in os.environ.items() if k.startswith(prefixes)},
         },
         "versions": {name: installed(name) for name in PACKAGES},
         "settings": asdict(settings),
@@ -95,13 +94,9 @@ def show(value: float | str | None) -> str:
     """A note as text."""
     if value is None:
         return ""
-    return (
-        value
-        if isinstance(value, str)
-        else f"{value:,.2f}"
-        if abs(value) < 1000
-        else f"{value:,.0f}"
-    )
+    if isinstance(value, str):
+        return value
+    return f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def title(table: dict[str, Any]) -> str:
@@ -116,6 +111,7 @@ def print_table(table: dict[str, Any], console: Console) -> None:
         grid.add_column(head, justify="right" if number else "left", no_wrap=not number)
     for row in cells(table):
         grid.add_row(*row)
+
     console.print(grid)
     for side, why in table["skipped"].items():
         console.print(f"skipped {side}: {why}", highlight=False, markup=False)
@@ -130,14 +126,13 @@ def markdown(path: Path) -> str:
             head = columns(table)
             lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *cells(table))]
             skipped = [f"Skipped {side}: {why}." for side, why in table["skipped"].items()]
-            parts.append(
-                "\n".join([f"**{title(table)}**", "", *lines, *([""] if skipped else []), *skipped])
-            )
+            between = [""] if skipped else []
+            parts.append("\n".join([f"**{title(table)}**", "", *lines, *between, *skipped]))
+
         names = ", ".join(f"{name} {number}" for name, number in versions.items())
-        where = (
-            machine["gpu"]
-            or f"{machine['processor']}, {machine['cores']} cores,"
-            f" {machine['torch threads']} threads"
-        )
+        where = machine["gpu"]
+        if not where:
+            cores, threads = machine["cores"], machine["torch threads"]
+            where = f"{machine['processor']}, {cores} cores, {threads} threads"
         parts.append(f"{entry['date'][:10]}, {where}; Python {machine['python']}, {names}.")
     return "\n\n".join(parts)

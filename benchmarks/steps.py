@@ -47,10 +47,12 @@ def make_batches(data: pv.Dataset, size: int, device: str) -> Batches:
 def time_steps(settings: Settings, net: Net, batches: Batches) -> Table:
     """The table of one network and batch size."""
     size = len(batches[0][0])
-    table = Table(
-        "steps", f"{net.name}, batch {size}", "ms per step", settings.baseline or BASELINE
-    )
-    block = 2 if settings.quick else 10 if size >= 1024 else 20
+    setting = f"{net.name}, batch {size}"
+    table = Table("steps", setting, "ms per step", settings.baseline or BASELINE)
+    block = 10 if size >= 1024 else 20
+    if settings.quick:
+        block = 2
+
     device = settings.device
     fused = partial(torch.optim.Adam, lr=1e-3, fused=True)
     plain = partial(torch.optim.Adam, lr=1e-3)
@@ -68,6 +70,7 @@ def time_steps(settings: Settings, net: Net, batches: Batches) -> Table:
         "Pyro SVI, validation on": side(lambda: stock_svi(net, device), validation=True),
         "pyro_vae.CompiledSVI": side(lambda: compiled_svi(net, fused, device)),
     }
+
     rounds = settings.rounds or (2 if settings.quick else 20)
     measure(table, settings.pick(sides), rounds, synchroniser(device))
     return table
@@ -84,16 +87,17 @@ def stepping(step: Step, batches: Batches, block: int, validation: bool) -> Side
                 step(*batches[position % len(batches)])
                 position += 1
 
-    return Side(
-        lambda: steps(block), 1000 / block, warm=lambda: steps(70), prepare=lambda: steps(2)
-    )
+    def some() -> None:
+        steps(2)
+
+    return Side(lambda: steps(block), 1000 / block, warm=lambda: steps(70), prepare=some)
 
 
 def floor(net: Net, size: int, block: int, device: str) -> Side:
     """All products of a step: forward, gradients of weights, and of all inputs but the images."""
-    step = products(
-        [*zip([*net.encoder, *net.decoder], ["w"] + ["wx"] * 99, strict=False)], size, device
-    )
+    layers = [*net.encoder, *net.decoder]
+    gradients = ["w"] + ["wx"] * (len(layers) - 1)
+    step = products(list(zip(layers, gradients, strict=True)), size, device)
 
     def steps(number: int) -> None:
         for _ in range(number):

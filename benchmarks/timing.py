@@ -69,15 +69,10 @@ class Table:
     def as_dict(self) -> dict[str, Any]:
         """The table as JSON keeps it: every sample, and the statistics of each side."""
         baseline = self.samples.get(self.baseline)
-        rows = [
-            {
-                "side": side,
-                **statistics_of(samples, baseline),
-                "samples": samples,
-                "notes": self.notes.get(side, {}),
-            }
-            for side, samples in self.samples.items()
-        ]
+        rows = []
+        for side, samples in self.samples.items():
+            row = {"side": side, **statistics_of(samples, baseline)}
+            rows.append(row | {"samples": samples, "notes": self.notes.get(side, {})})
         names = ("section", "setting", "unit", "baseline", "skipped")
         return {name: getattr(self, name) for name in names} | {"rows": rows}
 
@@ -86,9 +81,9 @@ def statistics_of(samples: list[float], baseline: list[float] | None) -> dict[st
     """Median, quartiles and extremes of the samples, and the median of their ratios to the
     baseline's, round by round.
     """
-    low, median, high = (
-        statistics.quantiles(samples, n=4, method="inclusive") if len(samples) > 1 else samples * 3
-    )
+    low = median = high = samples[0]
+    if len(samples) > 1:
+        low, median, high = statistics.quantiles(samples, n=4, method="inclusive")
     ratios = [a / b for a, b in zip(samples, baseline, strict=False)] if baseline else []
     return {
         "median": median,
@@ -122,6 +117,7 @@ def measure(
         else:
             ready[name] = side
             table.samples[name] = []
+
     gc.collect()
     for _ in range(rounds):
         for name, side in ready.items():

@@ -88,6 +88,7 @@ def work(task: Task, pipe: Connection) -> None:
     try:
         module, function = SIDES[task.side].split(":")
         train: Train = getattr(import_module(f"benchmarks.sides.{module}"), function)
+
         pipe.send(("ready", None))
         pipe.recv()
         gate = Gate(pipe)
@@ -114,9 +115,8 @@ def peak_memory(device: str) -> float:
     if status.exists():  # ru_maxrss of a process that was forked may be its parent's
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
         return int(lines["VmHWM"].split()[0]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        2**20 if sys.platform == "darwin" else 2**10
-    )
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def cpu_seconds(pid: int) -> float:

@@ -78,16 +78,8 @@ def encoder(model: Any, shape: Any) -> pv.Amortized:
 def train(model: Any, guide: pv.Amortized, data: Any, epochs: int) -> None:
     """Train the guide alone: Adam 1e-3 falling to 0 by a cosine."""
     schedule = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=epochs)
-    pv.fit(
-        model,
-        guide,
-        data,
-        epochs=epochs,
-        schedule=schedule,
-        warmup_epochs=0,
-        keep="last",
-        quiet=True,
-    )
+    recipe = pv.Recipe(epochs=epochs, schedule=schedule, warmup_epochs=0, keep="last")
+    pv.fit(model, guide, data, recipe, quiet=True)
 
 
 def amortized_route(
@@ -101,14 +93,9 @@ def amortized_route(
         guide.eval()
         with torch.no_grad():
             forward = min(timed(partial(guide, x))[1] for _ in range(5)) / len(x)
-        rows.append(
-            {
-                "epochs": epochs,
-                "seconds": seconds,
-                "elbo": elbo(model, guide, x),
-                "forward": forward,
-            }
-        )
+
+        row = {"epochs": epochs, "seconds": seconds, "elbo": elbo(model, guide, x)}
+        rows.append(row | {"forward": forward})
         print("amortized", rows[-1], flush=True)
     return rows
 
@@ -120,14 +107,8 @@ def classical_route(model: Any, x: Tensor) -> list[dict[str, float]]:
         guide = pv.Local(pv.MeanField(model.latent_dim), len(x))
         _, seconds = timed(partial(pv.fit_local, model, guide, x, num_steps=steps or None))
         taken = float(steps or optimum(guide).num_steps.double().mean())
-        rows.append(
-            {
-                "steps": taken,
-                "converged": not steps,
-                "seconds": seconds,
-                "elbo": elbo(model, guide, x),
-            }
-        )
+        row = {"steps": taken, "converged": not steps, "seconds": seconds}
+        rows.append(row | {"elbo": elbo(model, guide, x)})
         print("classical", rows[-1], flush=True)
     return rows
 
@@ -150,11 +131,15 @@ def one_at_a_time(model: Any, x: Tensor, num_single: int = 20) -> dict[str, floa
     guide = pv.Local(pv.MeanField(model.latent_dim), len(x))
     _, together = timed(partial(pv.fit_local, model, guide, x))
     steps = optimum(guide).num_steps.double()
+
     seconds, elbos = 0.0, []
     for row in x[:num_single].split(1):
         single = pv.Local(pv.MeanField(model.latent_dim), 1)
         seconds += timed(partial(pv.fit_local, model, single, row))[1]
         elbos.append(elbo(model, single, row))
+
+    each, alone = together / len(x), seconds / num_single
+    found = pv.log_evidence(model, guide, x, pv.Importance(num_particles=200))
     return {
         "num_data": len(x),
         "latent_dim": model.latent_dim,
@@ -162,13 +147,10 @@ def one_at_a_time(model: Any, x: Tensor, num_single: int = 20) -> dict[str, floa
         "steps": steps.mean().item(),
         "most_steps": steps.max().item(),
         "converged": optimum(guide).converged.double().mean().item(),
-        "seconds_per_datum": together / len(x),
-        "seconds_per_datum_alone": seconds / num_single,
-        "ratio": seconds / num_single / (together / len(x)),
-        "elbo_of_the_first": pv.log_evidence(model, guide, x, pv.Importance(num_particles=200))
-        .elbo[:num_single]
-        .mean()
-        .item(),
+        "seconds_per_datum": each,
+        "seconds_per_datum_alone": alone,
+        "ratio": alone / each,
+        "elbo_of_the_first": found.elbo[:num_single].mean().item(),
         "elbo_of_the_first_alone": sum(elbos) / num_single,
     }
 
@@ -178,15 +160,14 @@ def break_even(
 ) -> dict[str, Any]:
     """Data from which on training and a forward pass each are cheaper than classical inference."""
     best = amortized[-1]
-    enough = next((row for row in classical if row["elbo"] >= best["elbo"]), classical[-1])
-    per_datum = {
-        "to convergence": classical[-1]["seconds"] / num_data,
-        "as good as the encoder": enough["seconds"] / num_data,
-    }
-    return {
-        what: {"seconds_per_datum": cost, "break_even": best["seconds"] / (cost - best["forward"])}
-        for what, cost in per_datum.items()
-    } | {"steps_as_good": enough["steps"]}
+    good = [row for row in classical if row["elbo"] >= best["elbo"]]
+    enough = good[0] if good else classical[-1]
+    found: dict[str, Any] = {}
+    for what, row in (("to convergence", classical[-1]), ("as good as the encoder", enough)):
+        cost = row["seconds"] / num_data
+        pays = best["seconds"] / (cost - best["forward"])
+        found[what] = {"seconds_per_datum": cost, "break_even": pays}
+    return found | {"steps_as_good": enough["steps"]}
 
 
 def few_data(model: Any, data: pv.Dataset, x: Tensor, epochs: int) -> list[dict[str, float]]:
@@ -197,14 +178,10 @@ def few_data(model: Any, data: pv.Dataset, x: Tensor, epochs: int) -> list[dict[
         guide = encoder(model, data.shape)
         few = pv.Dataset(data.name, part, None, data.test)
         train(model, guide, few, max(1, round(epochs * len(data.train) / size)))
+
         seen = part.take(min(len(x), size)).x
-        rows.append(
-            {
-                "train_data": size,
-                "train_elbo": elbo(model, guide, seen),
-                "test_elbo": elbo(model, guide, x),
-            }
-        )
+        row = {"train_data": size, "train_elbo": elbo(model, guide, seen)}
+        rows.append(row | {"test_elbo": elbo(model, guide, x)})
         print("few data", rows[-1], flush=True)
     return rows
 
@@ -213,33 +190,35 @@ def field() -> list[dict[str, Any]]:
     """Mean-field inference where the optimum is known, by three optimisers."""
     torch.manual_seed(0)
     model = pv.LinearGaussian(50, 10, sigma=0.5).double()
-    train_x, x = (
-        model.sample(size).double() + 0.5 * torch.randn(size, 50).double()
-        for size in (20_000, 1000)
-    )
+
+    def draw(size: int) -> Tensor:
+        return model.sample(size).double() + 0.5 * torch.randn(size, 50).double()
+
+    train_x, x = draw(20_000), draw(1000)
     best = (model.log_px(x) - model.mean_field_gap()).mean().item()
-    rows = []
+    rows: list[dict[str, Any]] = []
+
+    def note(route: str, optimiser: str, training: float, seconds: float, reached: float) -> None:
+        row = {"route": route, "optimiser": optimiser, "training": training}
+        rows.append(row | {"per_datum": seconds / len(x), "short": best - reached})
+
     ascent, seconds = timed(partial(pv.coordinate_ascent, model, x))
-    rows.append({"route": "classical", "optimiser": "coordinate ascent", "training": 0.0,
-                 "per_datum": seconds / len(x),
-                 "short": best - ascent.elbos[-1].mean().item()})  # fmt: skip
+    note("classical", "coordinate ascent", 0.0, seconds, ascent.elbos[-1].mean().item())
+
     local = pv.Local(pv.MeanField(10), len(x)).double()
     _, seconds = timed(partial(pv.fit_local, model, local, x))
-    rows.append({"route": "classical", "optimiser": "stochastic gradients", "training": 0.0,
-                 "per_datum": seconds / len(x),
-                 "short": best - elbo(model, local, x)})  # fmt: skip
+    note("classical", "stochastic gradients", 0.0, seconds, elbo(model, local, x))
+
     linear = pv.Amortized(pv.MeanField(10), pv.MLP(50, ()))
-    optimizer = partial(torch.optim.Adam, lr=1e-2)
-    schedule = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=20)
     single = pv.LinearGaussian(50, 10, sigma=0.5).requires_grad_(False)
-    _, seconds = timed(partial(
-        pv.fit, single, linear, train_x.float(), epochs=20, optimizer=optimizer, schedule=schedule,
-        quiet=True,
-    ))  # fmt: skip
+    recipe = pv.Recipe(
+        epochs=20,
+        optimizer=partial(torch.optim.Adam, lr=1e-2),
+        schedule=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=20),
+    )
+    _, seconds = timed(partial(pv.fit, single, linear, train_x.float(), recipe, quiet=True))
     _, forward = timed(lambda: linear(x.float(), torch.arange(len(x))))
-    rows.append({"route": "amortized", "optimiser": "stochastic gradients", "training": seconds,
-                 "per_datum": forward / len(x),
-                 "short": best - elbo(single, linear, x.float())})  # fmt: skip
+    note("amortized", "stochastic gradients", seconds, forward, elbo(single, linear, x.float()))
     return rows
 
 
@@ -248,16 +227,13 @@ def chart(results: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(*_line(results["amortized"]), "o-", label="amortized: training an encoder")
-    axes.plot(
-        *_line(results["classical"]),
-        "s-",
-        label=f"classical: {results['num_test']:,} images at once",
-    )
-    axes.set_xscale("log")
-    axes.set_xlabel("seconds")
-    axes.set_ylabel("ELBO of the test images, nats")
+    label = f"classical: {results['num_test']:,} images at once"
+    axes.plot(*_line(results["classical"]), "s-", label=label)
+
+    axes.set(xscale="log", xlabel="seconds", ylabel="ELBO of the test images, nats")
     axes.set_ylim(-125, None)
     axes.legend()
+
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=150)
 
@@ -272,9 +248,8 @@ def table(title: str, rows: list[dict[str, Any]]) -> None:
     for name in rows[0]:
         found.add_column(name, justify="right")
     for row in rows:
-        found.add_row(
-            *(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values())
-        )
+        values = row.values()
+        found.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values))
     show(found)
 
 
@@ -289,15 +264,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--num-test", type=int, default=1000)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
+
     parts = open_run(options.run)
     model, data = parts.model.requires_grad_(False), parts.data
     x = data.test.take(options.num_test).x
-    results: dict[str, Any] = {
-        "run": Path(options.run).name,
-        "threads": torch.get_num_threads(),
-        "num_test": len(x),
-        "torch": torch.__version__,
-    }
+    results: dict[str, Any] = {"run": Path(options.run).name, "threads": torch.get_num_threads()}
+    results |= {"num_test": len(x), "torch": torch.__version__}
     if "field" in options.parts:
         results["field"] = field()
         table("linear-Gaussian, 10 units, 1,000 data: nats short of the optimum", results["field"])

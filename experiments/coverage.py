@@ -83,9 +83,8 @@ class Folded(nn.Module):
     def one_mode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and Cholesky factor of the posterior where z_1 is positive."""
         share = self.scale**2 / (self.scale**2 + self.sigma**2)
-        return share * x, math.sqrt(share) * self.sigma * torch.eye(x.shape[-1]).to(x).expand(
-            len(x), -1, -1
-        )
+        root = math.sqrt(share) * self.sigma * torch.eye(x.shape[-1]).to(x)
+        return share * x, root.expand(len(x), -1, -1)
 
     def log_px(self, x: Tensor) -> Tensor:
         """Exact: the straight model's, times twice its posterior's mass where z_1 is positive."""
@@ -199,19 +198,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repetitions", type=int, default=1000)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    sizes = options.sizes or (
-        [100, 1000, 5000] if options.what == "weights" else [50, 100, 200, 1000]
-    )
-    facts: dict[str, Any] = {
-        "command": f"python experiments/coverage.py {options.what}",
-        "device": "cpu",
-    }
+    defaults = [100, 1000, 5000] if options.what == "weights" else [50, 100, 200, 1000]
+    sizes = options.sizes or defaults
+
+    command = f"python experiments/coverage.py {options.what}"
+    facts: dict[str, Any] = {"command": command, "device": "cpu"}
     facts |= {"repetitions": options.repetitions, "level": 0.95, "seed": 0}
     facts |= {name: version(name) for name in ("torch", "pyro-ppl")}
     rows: list[dict[str, Any]] = []
     if options.json is not None and options.json.is_file():
         rows = json.loads(options.json.read_text())["rows"]
     known = {(row["case"], row["dim"], row["size"]) for row in rows}
+
     for dim in options.dims:
         for name, (make, estimate) in cells(options.what).items():
             case = make(dim)
@@ -220,6 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
                     continue
                 found = estimate(case, case.x.repeat(options.repetitions, 1), size)
                 row = {"case": name, "dim": dim, "size": size} | measured(found, case.log_px)
+
                 rows.append({key: None if value != value else value for key, value in row.items()})
                 print(told(rows[-1]), flush=True)
                 if options.json is not None:
@@ -231,9 +230,8 @@ def told(row: dict[str, Any]) -> str:
     """One line for a cell."""
     covered = "" if row["coverage"] is None else f", of which {row['coverage']:.1%} hold the truth"
     where = f"{row['case']}, d = {row['dim']}, {row['size']}"
-    return (
-        f"{where}: {row['closed']:.1%} closed{covered}; {row['bias']:+.3f} off, {row['seconds']} s"
-    )
+    off = f"{row['bias']:+.3f} off, {row['seconds']} s"
+    return f"{where}: {row['closed']:.1%} closed{covered}; {off}"
 
 
 def table(what: str, rows: list[dict[str, Any]]) -> Table:
@@ -243,10 +241,12 @@ def table(what: str, rows: list[dict[str, Any]]) -> Table:
     made = Table(title="coverage of the closed 95% intervals (share that is closed)")
     for name in ("guide", "d", *(f"{letter} = {size:,}" for size in sizes)):
         made.add_column(name)
+
     by_place = {(row["case"], row["dim"], row["size"]): row for row in rows}
     for case, dim in dict.fromkeys((row["case"], row["dim"]) for row in rows):
         found = [by_place.get((case, dim, size)) for size in sizes]
         made.add_row(case, str(dim), *("" if row is None else short(row) for row in found))
+
     closed = [row for row in rows if row["coverage"] is not None]
     if closed:
         count = sum(row["closed"] for row in closed)

@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.manual_seed(0)
     model = pv.VAE(data.shape, latent_dim=8, hidden=(128,), mean=data.mean)
     amortized = pv.Amortized(pv.MeanField(8), pv.MLP(data.shape, (128,)))
+
     started = time.monotonic()
     recipe = pv.Recipe(
         epochs=options.epochs,
@@ -56,21 +57,11 @@ def main(arguments: list[str] | None = None) -> None:
     seconds["classical (per datum)"] = time.monotonic() - started
 
     rows = []
+    method = pv.Importance(num_particles=options.num_particles)
     for (name, spent), guide in zip(seconds.items(), (amortized, local), strict=True):
-        rows.append(
-            (
-                name,
-                pv.log_evidence(
-                    model, guide, x, pv.Importance(num_particles=options.num_particles)
-                ).summary(),
-                spent,
-            )
-        )
-    show(
-        evidence_table(
-            f"digits: {len(x)} held-out data, one decoder, {options.num_particles} particles", rows
-        )
-    )
+        rows.append((name, pv.log_evidence(model, guide, x, method).summary(), spent))
+    title = f"digits: {len(x)} held-out data, one decoder, {options.num_particles} particles"
+    show(evidence_table(title, rows))
 
     means = model.decode(amortized.q(x[:32]).mean)
     print(save_grid(interleave(x[:32], means), options.out / "reconstructions.png", columns=16))

@@ -66,21 +66,17 @@ def main(arguments: list[str] | None = None) -> None:
     if options.engine:
         print(json.dumps(one_run(options.engine, options.epochs, options.data, options.num_train)))
         return
+
+    runs = {"stock SVI": "pyro", "compiled": "compiled", "compiled, second process": "compiled"}
     sides = {}
     with tempfile.TemporaryDirectory() as cache:
-        for name, engine in (
-            ("stock SVI", "pyro"),
-            ("compiled", "compiled"),
-            ("compiled, second process", "compiled"),
-        ):
+        for name, engine in runs.items():
             sides[name] = in_a_new_process(engine, options, cache)
     show(sides, options.epochs)
     print("fallback:", fallback())
     if options.json:
-        options.json.write_text(
-            json.dumps({"epochs": options.epochs, "torch": torch.__version__, **sides}, indent=2)
-            + "\n"
-        )
+        results = {"epochs": options.epochs, "torch": torch.__version__, **sides}
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
 def one_run(engine: Any, epochs: int, name: str, num_train: int | None) -> dict[str, float]:
@@ -93,6 +89,7 @@ def one_run(engine: Any, epochs: int, name: str, num_train: int | None) -> dict[
     run = pv.fit(
         model, guide, data, epochs=epochs, engine=engine, warmup_epochs=0, keep="last", quiet=True
     )
+
     ends = [0.0, *(row["seconds"] for row in run.history)]
     later = sorted(b - a for a, b in pairwise(ends[1:]))
     epoch = later[len(later) // 2]
@@ -106,14 +103,11 @@ def one_run(engine: Any, epochs: int, name: str, num_train: int | None) -> dict[
 
 def in_a_new_process(engine: str, options: argparse.Namespace, cache: str) -> dict[str, float]:
     """`one_run` in a process of its own, its compiled code kept in the folder `cache`."""
-    command = [
-        sys.executable,
-        __file__,
-        f"--engine={engine}",
-        f"--epochs={options.epochs}",
-        f"--data={options.data}",
-    ]
-    command += [f"--num-train={options.num_train}"] if options.num_train else []
+    command = [sys.executable, __file__, f"--engine={engine}"]
+    command += [f"--epochs={options.epochs}", f"--data={options.data}"]
+    if options.num_train:
+        command.append(f"--num-train={options.num_train}")
+
     done = subprocess.run(
         command,
         env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache},
@@ -126,18 +120,13 @@ def in_a_new_process(engine: str, options: argparse.Namespace, cache: str) -> di
 
 def show(sides: dict[str, dict[str, float]], epochs: int) -> None:
     """Print the table."""
-    table = Table(
-        title=f"{epochs} epochs, 784-200-200-50, batch 128, {torch.get_num_threads()} threads"
-    )
-    for column in (
-        "engine",
-        "first epoch's extra s",
-        "s an epoch after it",
-        "s in all",
-        "share of compiling",
-        "last loss",
-    ):
-        table.add_column(column, justify="left" if column == "engine" else "right")
+    threads = torch.get_num_threads()
+    table = Table(title=f"{epochs} epochs, 784-200-200-50, batch 128, {threads} threads")
+    table.add_column("engine")
+    seconds = ("first epoch's extra s", "s an epoch after it", "s in all")
+    for column in (*seconds, "share of compiling", "last loss"):
+        table.add_column(column, justify="right")
+
     for name, run in sides.items():
         share = run["compiling"] / run["all"]
         figures = (f"{run[k]:.2f}" for k in ("compiling", "epoch", "all"))

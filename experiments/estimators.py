@@ -48,25 +48,21 @@ ESTIMATORS: dict[str, Callable[[], Trace_ELBO]] = {
 
 
 def variance(options: argparse.Namespace) -> dict[str, Any]:
-    """A row for each estimator: of its gradient G, `(P,)`, |E G|, the noise sqrt(E |G - E G|^2),
-    and their ratio.
+    """A row for each estimator, about its gradient G `(P,)`: |E G|, the noise
+    sqrt(E |G - E G|^2), and their ratio.
     """
     parts = open_run(options.run[0])
     x = parts.data.test.take(options.num_data or 100).x
     rows = {}
+
     for name, loss in ESTIMATORS.items():
         torch.manual_seed(0)
         rows[name] = _spread(loss(), parts.model, parts.guide, x, options.repetitions)
-        print(
-            f"{name:46}" + "  ".join(f"{key} {value:.4g}" for key, value in rows[name].items()),
-            flush=True,
-        )
-    return {
-        "run": Path(options.run[0]).name,
-        "num_data": len(x),
-        "particles": PARTICLES,
-        "repetitions": options.repetitions,
-    } | rows
+        told = "  ".join(f"{key} {value:.4g}" for key, value in rows[name].items())
+        print(f"{name:46}{told}", flush=True)
+
+    facts = {"run": Path(options.run[0]).name, "num_data": len(x)}
+    return facts | {"particles": PARTICLES, "repetitions": options.repetitions} | rows
 
 
 def _spread(
@@ -75,6 +71,7 @@ def _spread(
     index, params = torch.arange(len(x)), list(guide.parameters())
     total: Any = 0.0
     squares, seconds = 0.0, []
+
     for _ in range(repetitions):
         for p in (*params, *model.parameters()):
             p.grad = None
@@ -82,11 +79,12 @@ def _spread(
         with pyro.validation_enabled(False):
             loss.loss_and_grads(model, guide, x, index)
         seconds.append(time.monotonic() - started)
-        gradient = torch.cat(
-            [p.grad.flatten() for p in params if p.grad is not None]
-        ).double() / len(x)
+
+        parts = [p.grad.flatten() for p in params if p.grad is not None]
+        gradient = torch.cat(parts).double() / len(x)
         total += gradient
         squares += gradient.square().sum().item()
+
     mean_square = total.square().sum().item() / repetitions**2
     noise = (squares / repetitions - mean_square) * repetitions / (repetitions - 1)
     # the mean of few is too long by its own noise
@@ -109,10 +107,12 @@ def iwae(options: argparse.Namespace) -> dict[str, Any]:
         est = pv.log_evidence(parts.model, parts.guide, x, pv.Importance(num_particles=5000))
         first = est.log_px if first is None else first
         gain = est.log_px - first
+
         units = pv.latent_units(parts.model, parts.guide, x)
         with (Path(folder) / "metrics.csv").open() as file:
             *_, last = csv.DictReader(file)
-        rows[Path(folder).name] = est.summary() | {
+
+        row = est.summary() | {
             "particles_in_training": getattr(parts.recipe.loss, "num_particles", 1),
             "epochs": int(last["epoch"]),
             "train_seconds": float(last["seconds"]),
@@ -120,12 +120,12 @@ def iwae(options: argparse.Namespace) -> dict[str, Any]:
             "gain": gain.mean().item(),
             "gain_error": gain.std().item() / len(gain) ** 0.5,
         }
-        row = rows[Path(folder).name]
-        print(f"{folder}: k = {row['particles_in_training']},"
-              f" L_5000 {est.mean:.2f} +- {est.std_error:.2f}, gain"
-              f" {row['gain']:.3f} +- {row['gain_error']:.3f}, ELBO {row['elbo']:.2f},"
-              f" {row['active_units']} active units,"
-              f" k-hat high on {est.share_above_threshold:.0%}", flush=True)  # fmt: skip
+        rows[Path(folder).name] = row
+        told = f"L_5000 {est.mean:.2f} +- {est.std_error:.2f}"
+        told += f", gain {row['gain']:.3f} +- {row['gain_error']:.3f}, ELBO {row['elbo']:.2f}"
+        told += f", {row['active_units']} active units"
+        told += f", k-hat high on {est.share_above_threshold:.0%}"
+        print(f"{folder}: k = {row['particles_in_training']}, {told}", flush=True)
     return rows
 
 
@@ -140,9 +140,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repetitions", type=int, default=200, help="gradients of each estimator")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    results = {"variance": variance, "iwae": iwae}[options.what](options) | {
-        "torch": version("torch")
-    }
+
+    measure = {"variance": variance, "iwae": iwae}[options.what]
+    results = measure(options) | {"torch": version("torch")}
     if options.json is not None:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
 

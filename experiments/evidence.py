@@ -29,17 +29,7 @@ import torch
 from torch import Tensor, nn
 
 import pyro_vae as pv
-from pyro_vae.evidence import (
-    Annealed,
-    AnnealedEstimate,
-    Estimate,
-    Importance,
-    Method,
-    Quadrature,
-    likeness,
-    log_evidence,
-    sandwich,
-)
+from pyro_vae.evidence import Annealed, AnnealedEstimate, Estimate, Importance, Method, Quadrature
 from pyro_vae.files.texts import write_json
 from pyro_vae.report.intervals import interval_text
 from pyro_vae.runs.opening import open_run
@@ -59,11 +49,9 @@ class Wide(nn.Module):
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """Run the guide."""
         q = self.posterior(x)
+        mean, tril = q.mean + self.shift * q.stddev, self.width * q.scale_tril
         with pyro.plate("data", len(x), dim=-1):
-            mean = q.mean + self.shift * q.stddev
-            return pyro.sample(
-                "latent", dist.MultivariateNormal(mean, scale_tril=self.width * q.scale_tril)
-            )
+            return pyro.sample("latent", dist.MultivariateNormal(mean, scale_tril=tril))
 
 
 def gaussian_model(dim: int, num_data: int) -> tuple[pv.LinearGaussian, Tensor]:
@@ -91,23 +79,25 @@ def gaussian(options: argparse.Namespace) -> dict[str, Any]:
     for dim in options.dims:
         model, x = gaussian_model(dim, 20)
         guide, exact = Wide(model), model.log_px(x)
-        num_temperatures = options.num_temperatures
+        chains = Annealed(options.num_temperatures)
+        prior = Annealed(options.num_temperatures, "prior")
         many = x[:1].expand(options.num_seeds, -1).contiguous()
         methods: dict[str, Method[Estimate]] = {
             "importance": Importance(),
-            "annealed from the guide": Annealed(num_temperatures),
-            "annealed from the prior": Annealed(num_temperatures, "prior"),
+            "annealed from the guide": chains,
+            "annealed from the prior": prior,
         }
+
         for name, method in methods.items():
-            row = error(log_evidence(model, guide, x, method), exact)
-            found = log_evidence(model, guide, many, method)
+            row = error(pv.log_evidence(model, guide, x, method), exact)
+            found = pv.log_evidence(model, guide, many, method)
             lower, upper = found.interval(0.95)
             row["coverage"] = ((lower <= exact[0]) & (exact[0] <= upper)).double().mean().item()
             row["reliable"] = found.reliable.double().mean().item()
             results[f"{name}, d={dim}"] = row
             told(f"{name}, d={dim}", row)
-        prior = Annealed(num_temperatures, "prior")
-        both = sandwich(model, None, x, num_data=options.num_simulated, method=prior)
+
+        both = pv.sandwich(model, None, x, num_data=options.num_simulated, method=prior)
         exact = model.log_px(both.x)
         row = {
             "forward_below_exact": (exact - both.forward.log_px).mean().item(),
@@ -122,11 +112,10 @@ def gaussian(options: argparse.Namespace) -> dict[str, Any]:
 
 def told(name: str, row: dict[str, Any]) -> None:
     """Print a row."""
-    values = (
-        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-        for key, value in row.items()
-    )
-    print(f"{name}: " + ", ".join(values), flush=True)
+    parts = []
+    for key, value in row.items():
+        parts.append(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}")
+    print(f"{name}: " + ", ".join(parts), flush=True)
 
 
 def flat(options: argparse.Namespace) -> dict[str, Any]:
@@ -137,33 +126,27 @@ def flat(options: argparse.Namespace) -> dict[str, Any]:
     guide = pv.Amortized(pv.MeanField(2), pv.MLP(data.shape, (200, 200)))
     pv.fit(model, guide, data, epochs=options.epochs, warmup_epochs=0, keep="last", quiet=True)
     model.requires_grad_(False)
+
     x = data.test.take(options.num_data).x
-    grid = log_evidence(model, None, x, Quadrature())
+    grid = pv.log_evidence(model, None, x, Quadrature())
     local = pv.fit_local(model, pv.Local.started_at(guide, x, pv.FullRank(2)), x, num_particles=8)
-    results: dict[str, Any] = {
-        "quadrature": {"log_px": grid.mean, "error": grid.log_px_error.max().item()}
+
+    num_temperatures = options.num_temperatures
+    estimates: dict[str, tuple[Any, Method[Estimate]]] = {
+        "importance from the encoder": (guide, Importance()),
+        "importance from the encoder, a tenth from the prior": (guide, Importance(defensive=0.1)),
+        "importance from a local full-rank guide": (local, Importance()),
+        "annealed from the encoder": (guide, Annealed(num_temperatures)),
+        "annealed from the prior": (None, Annealed(num_temperatures, "prior")),
     }
-    for name, found in {
-        "importance from the encoder": log_evidence(model, guide, x, Importance()),
-        "importance from the encoder, a tenth from the prior": log_evidence(
-            model, guide, x, Importance(defensive=0.1)
-        ),
-        "importance from a local full-rank guide": log_evidence(model, local, x, Importance()),
-        "annealed from the encoder": log_evidence(
-            model, guide, x, Annealed(num_temperatures=options.num_temperatures)
-        ),
-        "annealed from the prior": log_evidence(
-            model, None, x, Annealed(start="prior", num_temperatures=options.num_temperatures)
-        ),
-    }.items():
+    quadrature = {"log_px": grid.mean, "error": grid.log_px_error.max().item()}
+    results: dict[str, Any] = {"quadrature": quadrature}
+    for name, (q, method) in estimates.items():
+        found = pv.log_evidence(model, q, x, method)
         row = error(found, grid.log_px) | {"reliable": found.reliable.double().mean().item()}
-        inside = [
-            bool(low <= value <= high)
-            for low, value, high in zip(
-                found.interval()[0], grid.log_px, found.interval()[1], strict=True
-            )
-        ]
-        results[name] = row | {"share_inside": sum(inside) / len(inside)}
+        lower, upper = found.interval()
+        inside = ((lower <= grid.log_px) & (grid.log_px <= upper)).double().mean().item()
+        results[name] = row | {"share_inside": inside}
         told(name, results[name])
     return results
 
@@ -174,55 +157,60 @@ def runs(options: argparse.Namespace) -> dict[str, Any]:
     for folder in options.run:
         parts = open_run(folder)
         model, guide = parts.model.requires_grad_(False), parts.guide
-        x = parts.data.test.take(options.num_data).x
-        found: dict[str, Any] = {
-            "num_data": len(x),
-            "fingerprint": parts.data.test.take(options.num_data).fingerprint,
-        }
+        test = parts.data.test.take(options.num_data)
+        x = test.x
+        found: dict[str, Any] = {"num_data": len(x), "fingerprint": test.fingerprint}
+
         estimates: dict[str, Estimate] = {}
         for size in options.num_particles:
-            estimates[f"L_{size}"] = log_evidence(model, guide, x, Importance(num_particles=size))
-        for start in options.start:
-            from_guide = guide if start == "guide" else None
-            estimates[f"AIS from the {start}"] = log_evidence(
-                model, from_guide, x, Annealed(num_temperatures=options.num_temperatures)
+            estimates[f"L_{size}"] = pv.log_evidence(
+                model, guide, x, Importance(num_particles=size)
             )
+        for start in options.start:
+            q = guide if start == "guide" else None
+            method = Annealed(options.num_temperatures, start)
+            estimates[f"AIS from the {start}"] = pv.log_evidence(model, q, x, method)
+
         first = next(iter(estimates.values()))
         for name, estimate in estimates.items():
-            gain = estimate.log_px - first.log_px
-            above = {
-                "above_the_first": gain.mean().item(),
-                "above_the_first_error": gain.std().item() / math.sqrt(len(gain)),
-            }
-            found[name] = estimate.summary() | above
-            print(f"{folder}: {name}: {interval_text(estimate)};"
-                  f" {gain.mean():+.3f} +- {gain.std() / len(gain) ** 0.5:.3f},"
-                  f" reliable {estimate.reliable.double().mean():.0%}, {estimate.seconds:.0f} s",
-                  flush=True)  # fmt: skip
+            found[name] = estimate.summary() | above(estimate, first, f"{folder}: {name}")
         if options.num_simulated:
-            start = options.start[0]
-            method = Annealed(options.num_temperatures, start)
-            both = sandwich(model, guide, x, num_data=options.num_simulated, method=method)
-            real = estimates[f"AIS from the {start}"]
-            assert isinstance(real, AnnealedEstimate)
-            alike = likeness(model, guide, x, both, real)
-            found["sandwich"] = {
-                "gap": both.gap,
-                "gap_error": both.gap_error,
-                "largest": both.gaps.max().item(),
-                "num_data": options.num_simulated,
-                "alike": alike.alike,
-                "means": alike.means,
-                "distances": alike.distances,
-                "seconds": both.forward.seconds + both.reverse.seconds,
-            }
-            print(
-                f"{folder}: sandwich {both.gap:.3f} +- {both.gap_error:.3f} nats; {alike.verdict}",
-                flush=True,
-            )
+            real = estimates[f"AIS from the {options.start[0]}"]
+            found["sandwich"] = both_sides(model, guide, x, real, options, folder)
         results[Path(folder).name] = found
         save(options, results)
     return results
+
+
+def above(estimate: Estimate, first: Estimate, name: str) -> dict[str, float]:
+    """How far an estimate lies above the first, and a line of it."""
+    gain = estimate.log_px - first.log_px
+    mean, error = gain.mean().item(), gain.std().item() / math.sqrt(len(gain))
+    reliable = f"reliable {estimate.reliable.double().mean():.0%}, {estimate.seconds:.0f} s"
+    print(f"{name}: {interval_text(estimate)}; {mean:+.3f} +- {error:.3f}, {reliable}", flush=True)
+    return {"above_the_first": mean, "above_the_first_error": error}
+
+
+def both_sides(
+    model: Any, guide: Any, x: Tensor, real: Estimate, options: argparse.Namespace, name: str
+) -> dict[str, Any]:
+    """The sandwich on images that the model makes, and whether real ones are like them."""
+    method = Annealed(options.num_temperatures, options.start[0])
+    both = pv.sandwich(model, guide, x, num_data=options.num_simulated, method=method)
+    assert isinstance(real, AnnealedEstimate)
+    alike = pv.likeness(model, guide, x, both, real)
+    told = f"{both.gap:.3f} +- {both.gap_error:.3f} nats; {alike.verdict}"
+    print(f"{name}: sandwich {told}", flush=True)
+    return {
+        "gap": both.gap,
+        "gap_error": both.gap_error,
+        "largest": both.gaps.max().item(),
+        "num_data": options.num_simulated,
+        "alike": alike.alike,
+        "means": alike.means,
+        "distances": alike.distances,
+        "seconds": both.forward.seconds + both.reverse.seconds,
+    }
 
 
 def speed(options: argparse.Namespace) -> dict[str, Any]:
@@ -230,17 +218,16 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     parts = open_run(options.run[0])
     model, x = parts.model.requires_grad_(False), parts.data.test.take(options.num_data).x
     method = Annealed(options.num_temperatures, "prior", engine="compiled")
-    batched = log_evidence(model, None, x, method)
+    batched = pv.log_evidence(model, None, x, method)
+
     alone, count = 0.0, 0
     for row in x[:2].split(1):
         single = one_chain(model, row, options.num_temperatures, batched)
         alone, count = alone + single[0], count + single[1]
-    results = {
-        "num_data": len(x),
-        "seconds_per_evaluation": batched.seconds / (batched.evaluations * len(x)),
-        "seconds_per_evaluation_alone": alone / count,
-    }
-    results["ratio"] = results["seconds_per_evaluation_alone"] / results["seconds_per_evaluation"]
+
+    each, single_each = batched.seconds / (batched.evaluations * len(x)), alone / count
+    results = {"num_data": len(x), "seconds_per_evaluation": each}
+    results |= {"seconds_per_evaluation_alone": single_each, "ratio": single_each / each}
     told("speed", results)
     return results
 
@@ -262,12 +249,14 @@ def one_chain(
         beta, momentum, start = number / num_temperatures, torch.randn_like(z), z
         log_f, slope = gradient(z, beta)
         before = log_f - momentum.square().sum() / 2
+
         for _ in range(like.plan.num_leapfrog):
             momentum = momentum + step / 2 * slope
             z = z + step * momentum
             log_f, slope = gradient(z, beta)
             momentum = momentum + step / 2 * slope
             count += 1
+
         if torch.rand(()).log() > log_f - momentum.square().sum() / 2 - before:
             z = start
     return time.monotonic() - started, count
@@ -276,11 +265,8 @@ def one_chain(
 def save(options: argparse.Namespace, results: dict[str, Any]) -> None:
     """Write what there is."""
     if options.json is not None:
-        facts = {
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "num_temperatures": options.num_temperatures,
-        }
+        facts = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+        facts |= {"num_temperatures": options.num_temperatures}
         write_json(options.json, facts | results)
 
 
@@ -302,10 +288,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--num-simulated", type=int, default=100)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    save(
-        options,
-        {"gaussian": gaussian, "flat": flat, "runs": runs, "speed": speed}[options.what](options),
-    )
+
+    measures = {"gaussian": gaussian, "flat": flat, "runs": runs, "speed": speed}
+    save(options, measures[options.what](options))
 
 
 if __name__ == "__main__":

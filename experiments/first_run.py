@@ -46,8 +46,8 @@ DIM, UNITS, NOISE = 20, 5, 0.5  # of the simulated set
 
 
 def arrays(name: str) -> np.ndarray[Any, Any]:
-    """The sets that are made here: 12 x 12 patches of two photographs, a table, a draw of a
-    linear-Gaussian model.
+    """The sets that are made here: a table, a draw of a linear-Gaussian model, 12 x 12 patches of
+    two photographs.
     """
     from sklearn.datasets import load_breast_cancer, load_sample_images
 
@@ -57,9 +57,9 @@ def arrays(name: str) -> np.ndarray[Any, Any]:
         draw = np.random.RandomState(1)
         loading = np.linalg.qr(draw.randn(DIM, UNITS))[0] * np.linspace(3.0, 1.0, UNITS)
         z = draw.randn(5000, UNITS)
-        return np.asarray(
-            z @ loading.T + NOISE * draw.randn(5000, DIM) + draw.randn(DIM), dtype=np.float32
-        )
+        x = z @ loading.T + NOISE * draw.randn(5000, DIM) + draw.randn(DIM)
+        return np.asarray(x, dtype=np.float32)
+
     draw, patches = np.random.RandomState(0), []
     for image in load_sample_images().images:
         grey = np.rint(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
@@ -77,6 +77,7 @@ def load(name: str, faces: Path | None) -> pv.Dataset:
         if faces is None:
             raise ValueError("faces: got no file, expected --faces FILE.npz with the photographs")
         return pv.load(faces)
+
     with TemporaryDirectory() as folder:
         np.save(Path(folder) / f"{name}.npy", arrays(name))
         return pv.load(Path(folder) / f"{name}.npy")
@@ -93,18 +94,12 @@ def run(
             found = pv.fit(model, guide, data, seed=seed, quiet=True, **recipe)
     except pv.NonFiniteLoss:
         names = ("elbo", "elbo_error", "rate", "bits_per_dim", "valid_elbo")
-        lost = {"active_units": 0, "num_units": model.latent_dim, "alarm": None}
-        return {
-            "seed": seed,
-            **dict.fromkeys(names, math.nan),
-            **lost,
-            "epoch": 0,
-            "epochs": 0,
-            "seconds": 0.0,
-        }
-    test = pv.log_evidence(
-        model, guide, data.test.x, pv.Importance(num_particles=64, engine="pyro")
-    ).summary()
+        lost: dict[str, Any] = {"seed": seed, **dict.fromkeys(names, math.nan)}
+        lost |= {"active_units": 0, "num_units": model.latent_dim, "alarm": None}
+        return lost | {"epoch": 0, "epochs": 0, "seconds": 0.0}
+
+    method = pv.Importance(num_particles=64, engine="pyro")
+    test = pv.log_evidence(model, guide, data.test.x, method).summary()
     units = pv.latent_units(model, guide, data.test.x)
     assert units is not None and found.units is not None
     return {
@@ -146,19 +141,12 @@ def tuned(
         def go(rate: float = rate, warmup: float = warmup, sigma: float = sigma) -> dict[str, Any]:
             torch.manual_seed(seed)
             likelihood = pv.Bernoulli() if binary else pv.Gaussian(sigma)
-            model, guide = (
-                pv.VAE(data.shape, likelihood=likelihood, mean=data.mean),
-                pv.EncoderGuide(data.shape),
-            )
+            model = pv.VAE(data.shape, likelihood=likelihood, mean=data.mean)
+            guide = pv.EncoderGuide(data.shape)
             model.start = guide.start = lambda x: None  # type: ignore[method-assign]
             optimizer = partial(torch.optim.Adam, lr=rate)
-            recipe = {
-                "epochs": epochs,
-                "optimizer": optimizer,
-                "warmup_epochs": warmup * epochs,
-                "keep": "last",
-            }
-            return run(data, model, guide, seed, **recipe)
+            recipe = {"optimizer": optimizer, "warmup_epochs": warmup * epochs, "keep": "last"}
+            return run(data, model, guide, seed, epochs=epochs, **recipe)
 
         yield f"lr {rate:g}, warm-up {warmup:g}" + ("" if binary else f", sigma from {sigma:g}"), go
 
@@ -211,15 +199,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--faces", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
+
     kept = options.json is not None and options.json.is_file()
     rows = json.loads(options.json.read_text())["rows"] if kept else []
     known = {(row["set"], row["setting"], row["seed"]) for row in rows}
-    facts: dict[str, Any] = {
-        "what": options.what,
-        "command": f"python experiments/first_run.py {options.what}",
-    }
+    command = f"python experiments/first_run.py {options.what}"
+    facts: dict[str, Any] = {"what": options.what, "command": command}
     facts |= {"device": resolve_device("auto").type, "threads": torch.get_num_threads()}
     facts |= {name: version(name) for name in ("torch", "pyro-ppl")}
+
     for name in options.sets:
         data = load(name, options.faces)
         for seed in options.seeds:
@@ -230,39 +218,33 @@ def main(arguments: list[str] | None = None) -> None:
                 row = {"set": name, "setting": setting, **go()}
                 rows.append({key: None if value != value else value for key, value in row.items()})
                 told = f"ELBO {row['elbo']:.2f}, {row['active_units']} of {row['num_units']} units"
-                print(
-                    f"{name} seed {seed} {setting}: {told}, alarm"
-                    f" {row['alarm']}, {row['seconds']} s",
-                    flush=True,
-                )
+                told += f", alarm {row['alarm']}, {row['seconds']} s"
+                print(f"{name} seed {seed} {setting}: {told}", flush=True)
                 if options.json is not None:
                     options.json.write_text(json.dumps(facts | {"rows": rows}, indent=1))
+
     for name in dict.fromkeys(row["set"] for row in rows):
-        for setting in dict.fromkeys(row["setting"] for row in rows if row["set"] == name):
-            summarise(
-                name,
-                setting,
-                [row for row in rows if (row["set"], row["setting"]) == (name, setting)],
-            )
+        own = [row for row in rows if row["set"] == name]
+        for setting in dict.fromkeys(row["setting"] for row in own):
+            summarise(name, setting, [row for row in own if row["setting"] == setting])
 
 
 def summarise(name: str, setting: str, rows: list[dict[str, Any]]) -> None:
     """One line for a set under a setting."""
     diverged = sum(row["elbo"] is None for row in rows)
+    told = f"{name:9s} {setting:38s}"
     if diverged:
-        print(
-            f"{name:9s} {setting:38s} the loss became non-finite in {diverged} of {len(rows)} runs"
-        )
+        print(f"{told} the loss became non-finite in {diverged} of {len(rows)} runs")
         return
+
     elbos = torch.tensor([row["elbo"] for row in rows], dtype=torch.float64)
     error = elbos.std().item() / math.sqrt(len(rows)) if len(rows) > 1 else math.nan
+    valid = sum(row["valid_elbo"] for row in rows) / len(rows)
     units = [row["active_units"] for row in rows]
     alarms = sum(row["alarm"] is not None for row in rows)
-    print(
-        f"{name:9s} {setting:38s} test ELBO {elbos.mean():9.2f} +- {error:.2f}, valid"
-        f" {sum(row['valid_elbo'] for row in rows) / len(rows):9.2f}, units {min(units)} to"
-        f" {max(units)} of {rows[0]['num_units']}, alarms {alarms} of {len(rows)}"
-    )
+    told += f" test ELBO {elbos.mean():9.2f} +- {error:.2f}, valid {valid:9.2f}"
+    told += f", units {min(units)} to {max(units)} of {rows[0]['num_units']}"
+    print(f"{told}, alarms {alarms} of {len(rows)}")
 
 
 if __name__ == "__main__":

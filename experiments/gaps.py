@@ -42,22 +42,17 @@ def retrain(
     shared = family.num_shared(guide.family)
     with torch.no_grad():
         other.head.weight.mul_(0.1)  # what is new begins close to doing nothing
-        other.head.weight[:shared], other.head.bias[:shared] = (
-            guide.head.weight[:shared],
-            guide.head.bias[:shared],
-        )
-    schedule = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=epochs)
-    optimizer = partial(torch.optim.Adam, lr=5e-4)
-    pv.fit(
-        model,
-        other,
-        data,
+        other.head.weight[:shared] = guide.head.weight[:shared]
+        other.head.bias[:shared] = guide.head.bias[:shared]
+
+    recipe = pv.Recipe(
         epochs=epochs,
-        optimizer=optimizer,
-        schedule=schedule,
+        optimizer=partial(torch.optim.Adam, lr=5e-4),
+        schedule=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=epochs),
         warmup_epochs=0,
         keep="last",
     )
+    pv.fit(model, other, data, recipe)
     return other
 
 
@@ -77,32 +72,31 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
+
     parts = open_run(options.run)
     model, guide = parts.model.requires_grad_(False), parts.guide
     if not isinstance(guide, pv.Amortized):
         parser.error(
             f"RUN: its guide is a {type(guide).__name__}, expected an Amortized or EncoderGuide"
         )
+
     results: dict[str, Any] = {"run": Path(options.run).name, "torch": torch.__version__}
-    results |= {
-        "num_particles": options.num_particles,
-        "draws": options.draws,
-        "epochs": options.epochs,
-    }
+    for name in ("num_particles", "draws", "epochs"):
+        results[name] = getattr(options, name)
+    method = pv.Importance(num_particles=options.num_particles)
     others, started = {}, time.monotonic()
     for name in CLASSICAL if options.epochs else ():
         family = FAMILIES[name](guide.family.dim)
         if family.name != guide.family.name:
             others[f"amortized {name}"] = retrain(model, guide, family, parts.data, options.epochs)
     results["seconds_training_others"] = round(time.monotonic() - started, 1)
+
     ledgers = {}
     for split in ("train", "test"):
         part = getattr(parts.data, split).take(options.num_data)
         names = ("amortized", "semi-amortized", *CLASSICAL)
         guides = swap_guides(model, guide, part.x, names, num_particles=options.draws) | others
-        ledger = ledgers[split] = pv.gap_ledger(
-            model, guides, part.x, method=pv.Importance(num_particles=options.num_particles)
-        )
+        ledger = ledgers[split] = pv.gap_ledger(model, guides, part.x, method=method)
         show(ledger_table(f"{split}: {len(part)} data, {part.fingerprint}", ledger))
         facts = {
             "log_px": ledger.log_px.mean().item(),

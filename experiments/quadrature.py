@@ -39,14 +39,13 @@ def log_joint(model: pv.VAE, x: Tensor, grid: Tensor) -> Tensor:
     found = []
     for points in grid.split(CHUNK):
         logits = model.decoder(points).flatten(1)
-        found.append(
-            logits @ x.flatten(1).T - torch.nn.functional.softplus(logits).sum(1, keepdim=True)
-        )
+        normaliser = torch.nn.functional.softplus(logits).sum(1, keepdim=True)
+        found.append(logits @ x.flatten(1).T - normaliser)
     return torch.cat(found) + prior[:, None]
 
 
 def judge(guide: pv.Local, joint: Tensor, grid: Tensor, log_cell: float) -> tuple[Tensor, Tensor]:
-    """Of each datum `(N,)`: the integral of q, and KL(q || posterior), by sums over the grid."""
+    """For each datum `(N,)`: the integral of q, and KL(q || posterior), by sums over the grid."""
     posterior = joint - torch.logsumexp(joint, 0)
     mass, divergence = (torch.zeros(joint.shape[1], dtype=torch.double) for _ in range(2))
     q = guide.q(torch.arange(joint.shape[1]))
@@ -74,59 +73,68 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
+
     data = pv.load(options.data, valid=0)
     torch.manual_seed(0)
     model = pv.VAE(data.shape, 2, (200, 200), mean=data.mean)
     encoder = pv.Amortized(pv.MeanField(2), pv.MLP(data.shape, (200, 200)))
     pv.fit(model, encoder, data, epochs=options.epochs, warmup_epochs=0, keep="last", quiet=True)
     model, encoder = model.double().requires_grad_(False).eval(), encoder.double()
+
     x = data.test.take(options.num_data).x.double()
+    facts = {"epochs": options.epochs, "num_data": len(x), "side": options.side}
+    results = facts | {"torch": torch.__version__} | measured(model, encoder, x, options)
+    show(table(results, len(x)))
+    if options.json is not None:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def measured(
+    model: pv.VAE, encoder: pv.Amortized, x: Tensor, options: argparse.Namespace
+) -> dict[str, Any]:
+    """log p(x) by the grid, and a row for each family."""
     line = torch.linspace(-EDGE, EDGE, options.side, dtype=torch.double)
     grid, log_cell = torch.cartesian_prod(line, line), 2 * math.log((line[1] - line[0]).item())
-    results: dict[str, Any] = {
-        "epochs": options.epochs,
-        "num_data": len(x),
-        "side": options.side,
-        "torch": torch.__version__,
-    }
     with torch.no_grad():
         joint = log_joint(model, x, grid)
     log_px = torch.logsumexp(joint, 0) + log_cell
-    results["log_px"] = log_px.mean().item()
-    table = Table(
-        title=f"{len(x)} test images, log p(x) {results['log_px']:.4f} by quadrature; nats, the"
-        " worst of all images"
-    )
-    columns = ("family", "mean ELBO", "|integral - 1|", "|KL - (log p(x) - ELBO)|",
-               "in standard errors", "least gain on the poorer family")  # fmt: skip
-    for name in columns:
-        table.add_column(name)
+    results: dict[str, Any] = {"log_px": log_px.mean().item()}
+
+    method = pv.Importance(num_particles=options.num_particles)
     poorer: Tensor | None = None
     before: Any = encoder
     for name, family in FAMILIES.items():
-        before = pv.fit_local(
-            model, pv.Local.started_at(before, x, family(2)), x, num_particles=options.draws
-        )
+        start = pv.Local.started_at(before, x, family(2))
+        before = pv.fit_local(model, start, x, num_particles=options.draws)
         with torch.no_grad():
             mass, divergence = judge(before, joint, grid, log_cell)
-        est = pv.log_evidence(model, before, x, pv.Importance(num_particles=options.num_particles))
+
+        est = pv.log_evidence(model, before, x, method)
         off = (divergence - (log_px - est.elbo)).abs()
         elbo = log_px - divergence
-        row = {
+        results[name] = {
             "elbo": elbo.mean().item(),
             "mass_error": (mass - 1).abs().max().item(),
             "divergence_error": off.max().item(),
             "divergence_error_in_standard_errors": (off / est.elbo_error).max().item(),
             "least_gain": math.nan if poorer is None else (elbo - poorer).min().item(),
         }
-        results[name], poorer = row, elbo
-        table.add_row(
-            name,
-            *(f"{value:.4f}" if key == "elbo" else f"{value:.1e}" for key, value in row.items()),
-        )
-    show(table)
-    if options.json is not None:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+        poorer = elbo
+    return results
+
+
+def table(results: dict[str, Any], num_data: int) -> Table:
+    """A row for each family: the worst of all images."""
+    log_px = f"log p(x) {results['log_px']:.4f} by quadrature"
+    made = Table(title=f"{num_data} test images, {log_px}; nats, the worst of all images")
+    columns = ("family", "mean ELBO", "|integral - 1|", "|KL - (log p(x) - ELBO)|",
+               "in standard errors", "least gain on the poorer family")  # fmt: skip
+    for name in columns:
+        made.add_column(name)
+    for name in FAMILIES:
+        elbo, *errors = results[name].values()
+        made.add_row(name, f"{elbo:.4f}", *(f"{value:.1e}" for value in errors))
+    return made
 
 
 if __name__ == "__main__":

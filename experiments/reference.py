@@ -31,9 +31,8 @@ GUIDES = ("amortized", "mean-field", "full-rank", "flow")
 
 def against(found: pv.Agreement, active: Tensor) -> dict[str, float]:
     """Shift and ratios of a guide over the active units of all data."""
-    shift, error, ratio = (
-        part["latent"][..., active] for part in (found.shift, found.shift_error, found.ratio)
-    )  # (N, units)
+    parts = (found.shift, found.shift_error, found.ratio)
+    shift, error, ratio = (part["latent"][..., active] for part in parts)  # (N, units)
     square = (shift.square() - error.square()).mean().clamp(min=0)
     return {
         "shift": square.sqrt().item(),
@@ -57,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
+
     parts = open_run(options.run)
     model, guide = parts.model.requires_grad_(False), parts.guide
     x = parts.data.test.take(options.num_data).x
@@ -64,14 +64,11 @@ def main(arguments: list[str] | None = None) -> None:
     assert units is not None
     active = units.variances > 0.01
     active |= ~active.any()  # all of them where none is
+
     sizes = {name: getattr(options, name) for name in ("num_chains", "num_samples", "num_warmup")}
     reference = pv.reference_posterior(model, x, **sizes)
-    results: dict[str, Any] = {
-        "run": Path(options.run).name,
-        "num_data": len(x),
-        **sizes,
-        "guides": {},
-    }
+    results: dict[str, Any] = {"run": Path(options.run).name, "num_data": len(x), **sizes}
+    results["guides"] = {}
     results |= {
         "r_hat": reference.r_hat["latent"].max().item(),
         "ess": reference.ess["latent"].min().item(),
@@ -80,11 +77,10 @@ def main(arguments: list[str] | None = None) -> None:
         "active_units": int(active.sum()),
         "torch": torch.__version__,
     }
-    table = Table(
-        title=f"{len(x)} test images against NUTS: R-hat at most {results['r_hat']:.3f}, ESS at"
-        f" least {results['ess']:.0f}, {reference.num_divergent} divergent,"
-        f" {reference.seconds:.0f} s"
-    )
+
+    told = f"R-hat at most {results['r_hat']:.3f}, ESS at least {results['ess']:.0f}"
+    told += f", {reference.num_divergent} divergent, {reference.seconds:.0f} s"
+    table = Table(title=f"{len(x)} test images against NUTS: {told}")
     for name in ("guide", "shift of the means", "ratio of standard deviations", "the smallest"):
         table.add_column(name)
     for name, other in swap_guides(model, guide, x, GUIDES, num_particles=options.draws).items():

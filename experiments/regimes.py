@@ -47,11 +47,13 @@ SETTINGS = {
     "grey": Setting("none", 50, nn.Softplus, 256, 10, True),
     "dynamic": Setting("dynamic", 20, nn.ReLU, 128, 15, False),
 }
+KEPT = {"elbo", "elbo_error", "rate", "distortion", "log_px", "log_px_error", "num_data",
+        "num_particles", "seed", "caveat"}  # fmt: skip
 
 
 def start_at_mean(model: pv.VAE, guide: pv.Amortized, data: pv.Dataset) -> None:
-    """Start from the best constant model: q = p(z), and a decoder that gives the training mean but
-    for a little.
+    """Start from the best constant model: q = p(z), and a decoder that gives the training mean, all
+    but a little.
     """
     model.center(data.mean)
     assert isinstance(model.decoder, pv.MLPDecoder)
@@ -72,47 +74,27 @@ def run(
     setting = SETTINGS[name]
     data = pv.load(source, binarise=setting.binarise, valid=0)
     if num_train is not None:
-        data = pv.Dataset(
-            data.name, data.train.take(num_train), None, data.test.take(min(500, len(data.test)))
-        )
+        test = data.test.take(min(500, len(data.test)))
+        data = pv.Dataset(data.name, data.train.take(num_train), None, test)
+
     torch.manual_seed(seed)
-    model = pv.VAE(
-        data.shape,
-        setting.latent_dim,
-        (400,),
-        pv.Bernoulli(grey=setting.binarise == "none"),
-        partial(pv.MLPDecoder, activation=setting.activation),
-    )
-    guide = pv.Amortized(
-        pv.MeanField(setting.latent_dim), pv.MLP(data.shape, (400,), setting.activation)
-    )
+    model, guide = programs(setting, data)
     improved = setting.improved and not as_published
     if improved:
         start_at_mean(model, guide, data)
     started = time.monotonic()
     loss = TraceMeanField_ELBO() if improved else Trace_ELBO()
-    options = {
-        "epochs": epochs or setting.epochs,
-        "batch_size": setting.batch_size,
-        "warmup_epochs": 0,
-    }
-    pv.fit(model, guide, data, loss=loss, seed=seed, **options)  # type: ignore[arg-type]
+    epochs = epochs or setting.epochs
+    recipe = pv.Recipe(
+        epochs=epochs, batch_size=setting.batch_size, loss=loss, warmup_epochs=0, seed=seed
+    )
+    pv.fit(model, guide, data, recipe)
     seconds = time.monotonic() - started
-    test = pv.log_evidence(model, guide, data.test.x, pv.Importance(num_particles=50, seed=seed))
-    kept = {
-        "elbo",
-        "elbo_error",
-        "rate",
-        "distortion",
-        "log_px",
-        "log_px_error",
-        "num_data",
-        "num_particles",
-        "seed",
-        "caveat",
-    }
-    figures = {key: value for key, value in test.summary().items() if key in kept}
-    facts = {"regime": name, "epochs": epochs or setting.epochs, "as_published": not improved}
+
+    method = pv.Importance(num_particles=50, seed=seed)
+    test_summary = pv.log_evidence(model, guide, data.test.x, method).summary()
+    figures = {key: value for key, value in test_summary.items() if key in KEPT}
+    facts = {"regime": name, "epochs": epochs, "as_published": not improved}
     machine = {
         "device": resolve_device("auto").type,
         "threads": torch.get_num_threads(),
@@ -125,6 +107,19 @@ def run(
         "pyro-ppl": version("pyro-ppl"),
         **machine,
     }
+
+
+def programs(setting: Setting, data: pv.Dataset) -> tuple[pv.VAE, pv.Amortized]:
+    """The model and the guide of a setting."""
+    model = pv.VAE(
+        data.shape,
+        setting.latent_dim,
+        (400,),
+        pv.Bernoulli(grey=setting.binarise == "none"),
+        partial(pv.MLPDecoder, activation=setting.activation),
+    )
+    encoder = pv.MLP(data.shape, (400,), setting.activation)
+    return model, pv.Amortized(pv.MeanField(setting.latent_dim), encoder)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -48,21 +48,16 @@ class Distorted(nn.Module):
         collapsed: bool = False,
     ) -> None:
         super().__init__()
-        self.posterior, self.width, self.shift, self.collapsed = (
-            model.posterior,
-            width,
-            shift,
-            collapsed,
-        )
+        self.posterior, self.width = model.posterior, width
+        self.shift, self.collapsed = shift, collapsed
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """Run the guide."""
         q = self.posterior(x)
         if self.collapsed:
             q = dist.MultivariateNormal(torch.zeros_like(q.mean), scale_tril=torch.eye(DIM).to(x))
-        q = dist.MultivariateNormal(
-            q.mean + self.shift * q.stddev, scale_tril=self.width * q.scale_tril
-        )
+        mean, tril = q.mean + self.shift * q.stddev, self.width * q.scale_tril
+        q = dist.MultivariateNormal(mean, scale_tril=tril)
         with pyro.plate("data", len(x), dim=-1):
             return pyro.sample("latent", q)
 
@@ -82,6 +77,7 @@ def judged(
     torch.manual_seed(seed)
     x = model.sample(20) + model.log_sigma.exp() * torch.randn(20, 20).double()
     weights = pv.log_evidence(model, guide, x, pv.Importance(num_particles=2500, seed=seed))
+
     ranks = check_calibration(model, guide, x, num_simulations=num_simulations, seed=seed)
     held, deviation = ranks.coverage([0.95])
     return {
@@ -100,20 +96,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--num-simulations", type=int, default=500)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
+
     model = pv.LinearGaussian(20, DIM, sigma=0.7).double().requires_grad_(False)
-    results: dict[str, Any] = {
-        "repetitions": options.repetitions,
-        "num_simulations": options.num_simulations,
-    }
+    num_simulations = options.num_simulations
+    results: dict[str, Any] = {"repetitions": options.repetitions}
+    results["num_simulations"] = num_simulations
     table = Table(title=f"share of {options.repetitions} repetitions in which a guide is flagged")
     for name in ("guide", "k-hat", "calibration", "coverage"):
         table.add_column(name)
+
     for name, change in GUIDES.items():
-        guide = Distorted(model, **change)
-        said = [
-            judged(model, guide, seed, options.num_simulations)
-            for seed in range(options.repetitions)
-        ]
+        guide, seeds = Distorted(model, **change), range(options.repetitions)
+        said = [judged(model, guide, seed, num_simulations) for seed in seeds]
         rates = {means: sum(one[means] for one in said) / len(said) for means in said[0]}
         results[name] = rates
         table.add_row(name, *(f"{rate:.0%}" for rate in rates.values()))

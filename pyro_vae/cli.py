@@ -72,14 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # `pyro-vae info RUN | head`: the reader has what it wanted
         _let_go_of_stdout()
-        return 128 + 13  # as of a program that SIGPIPE ends
+        return 128 + 13  # as a program that SIGPIPE ends
     except (ValueError, OSError, NonFiniteLoss) as error:
         if os.environ.get("PYRO_VAE_DEBUG"):
             raise
+
         broken = isinstance(error, NonFiniteLoss | CannotWrite)
         if isinstance(error, OSError) and not broken and error.errno in FULL:
             _let_go_of_stdout()
             broken, error = True, OSError(f"standard output: cannot be written ({error.strerror})")
+
         print(f"pyro-vae: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 1 if broken else 2
     return 0
@@ -106,7 +108,7 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     trust = trusted_by(arguments)
     try:
         with own_classes(trust), warnings.catch_warnings():
-            # of what jsonargparse will refuse one day
+            # jsonargparse says what it will refuse one day
             warnings.simplefilter("ignore", DeprecationWarning)
             return _parser(trust).parse_args(arguments)
     except ValueError:

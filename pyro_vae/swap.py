@@ -7,7 +7,7 @@ ready for the ledger.
                      classical inference: parameters for each datum, optimised to convergence
 
 A classical guide starts where the richest guide before it ended that shares parameters with it: the
-trained one, or the full-rank optimum under a flow. What that took is counted in what it takes.
+trained one, or the full-rank optimum under a flow. The cost of that start is part of its own cost.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ def swap_guides(
             classical guides do not start.
         x: data `(N, *shape)`.
         names: out of `GUIDES`.
-        index: the numbers of the data `(N,)`, which the model gets, and which the rows of classical
-            guides belong to; 0..N-1 unless given.
+        index: the numbers of the data `(N,)`, which the model gets, and to which the rows of
+            classical guides belong; 0..N-1 unless given.
         num_steps: of the semi-amortized guide.
         num_particles: draws of each datum in a step of classical inference.
         seed: of the guides' noise.
         progress: called with each name before its guide is fitted.
 
     Raises:
-        ValueError: unknown names, or what the model and guide are too little for; found before
+        ValueError: unknown names, or a model and a guide that cannot be swapped so; found before
             anything is fitted.
 
     Example:
@@ -80,10 +80,10 @@ def swap_guides(
         ['amortized', 'full-rank']
     """
     check_names(model, guide, names, "names")
-    check_numbers(
-        {"num_steps": (num_steps, 1), "num_particles": (num_particles, 1), "seed": (seed, 0)}
-    )
+    numbers = {"num_steps": (num_steps, 1), "num_particles": (num_particles, 1)}
+    check_numbers(numbers | {"seed": (seed, 0)})
     x, _ = check_inputs(model, None, x, None)
+
     found: dict[str, Program] = {}
     local: list[Amortized | Local] = [guide] if isinstance(guide, Amortized) else []
     for name in (known for known in GUIDES if known in names):
@@ -119,18 +119,17 @@ def check_names(model: Program, guide: Any, names: Sequence[str], argument: str 
         raise ValueError(f"{argument}: got {names!r}, expected a list out of {', '.join(GUIDES)}")
     unknown = [name for name in names if name not in GUIDES]
     if unknown or not names:
-        raise ValueError(
-            f"{argument}: got {', '.join(filter(None, map(str, unknown))) or 'none'},"
-            f" expected some of {', '.join(GUIDES)}"
-        )
+        got = ", ".join(filter(None, map(str, unknown))) or "none"
+        raise ValueError(f"{argument}: got {got}, expected some of {', '.join(GUIDES)}")
+
     if "semi-amortized" in names and not offers(guide, HasParams):
         raise ValueError(
             "guides: semi-amortized goes on from the parameters that a network gives, which"
             f" {type(guide).__name__} has not: leave it out, or train an Amortized guide"
         )
-    if not isinstance(getattr(model, "latent_dim", None), int) and any(
-        name in FAMILIES for name in names
-    ):
+
+    size = getattr(model, "latent_dim", None)
+    if not isinstance(size, int) and any(name in FAMILIES for name in names):
         raise ValueError(
             f"model: {type(model).__name__} has no integer `latent_dim`, which"
             " classical guides are built from"
@@ -141,6 +140,5 @@ def check_names(model: Program, guide: Any, names: Sequence[str], argument: str 
         and guide.family.dim != model.latent_dim
     ):
         raise ValueError(
-            f"guide: got {guide.family.dim} units, expected the model's"
-            f" latent_dim {model.latent_dim}"
+            f"guide: got {guide.family.dim} units, expected the model's latent_dim {size}"
         )

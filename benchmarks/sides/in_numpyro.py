@@ -32,9 +32,8 @@ def train(task: Task, gate: Gate) -> None:
     if task.device == "cuda" and jax.default_backend() != "gpu":
         raise Skipped("this jax has no GPU")
     pixels = jnp.asarray(np.load(task.pixels))
-    svi = SVI(
-        partial(model, task.net), partial(guide, task.net), numpyro.optim.Adam(1e-3), Trace_ELBO()
-    )
+    adam = numpyro.optim.Adam(1e-3)
+    svi = SVI(partial(model, task.net), partial(guide, task.net), adam, Trace_ELBO())
     state = svi.init(random.PRNGKey(0), jnp.zeros((task.batch, PIXELS)))
     run_epoch = epoch_of(svi, len(pixels), task.batch)
     for key in random.split(random.PRNGKey(1), task.epochs):

@@ -74,9 +74,8 @@ class Turns(TrainingCallback):
 
 def train(task: Task, gate: Gate) -> None:
     """Train by pythae's trainer."""
-    images = pv.Split(
-        "train", torch.from_numpy(np.load(task.pixels)).unflatten(1, SHAPE), "dynamic"
-    )
+    pixels = torch.from_numpy(np.load(task.pixels)).unflatten(1, SHAPE)
+    images = pv.Split("train", pixels, "dynamic")
     data = BaseDataset(images.x, torch.zeros(len(images)))
     with tempfile.TemporaryDirectory() as folder:
         config = BaseTrainerConfig(
@@ -86,7 +85,5 @@ def train(task: Task, gate: Gate) -> None:
             learning_rate=1e-3,
             no_cuda=task.device == "cpu",
         )
-        trainer = BaseTrainer(
-            build(task.net), data, training_config=config, callbacks=[Turns(images, data, gate)]
-        )
-        trainer.train()
+        turns = Turns(images, data, gate)
+        BaseTrainer(build(task.net), data, training_config=config, callbacks=[turns]).train()

@@ -30,11 +30,8 @@ from benchmarks.worker import Gate, Task
 
 def load_images(task: Task) -> pv.Split:
     """The training images, uint8 (N, 1, 28, 28), on the device, binarised anew at every visit."""
-    return pv.Split(
-        "train",
-        torch.from_numpy(np.load(task.pixels)).unflatten(1, SHAPE).to(task.device),
-        "dynamic",
-    )
+    pixels = torch.from_numpy(np.load(task.pixels)).unflatten(1, SHAPE)
+    return pv.Split("train", pixels.to(task.device), "dynamic")
 
 
 def drawn_batches(images: pv.Split, size: int, noise: torch.Generator) -> Iterator[Tensor]:
@@ -50,9 +47,10 @@ def hand_written(task: Task, gate: Gate, compiled: bool = False) -> None:
     torch.manual_seed(0)
     vae = HandWritten(task.net).to(task.device)
     optim = torch.optim.Adam(vae.parameters(), lr=1e-3, fused=True)
-    loss_of: Callable[[Tensor], Tensor] = (
-        torch.compile(vae.loss, dynamic=False) if compiled else vae.loss
-    )
+    loss_of: Callable[[Tensor], Tensor] = vae.loss
+    if compiled:
+        loss_of = torch.compile(vae.loss, dynamic=False)
+
     for _ in range(task.epochs):
         total = torch.zeros((), device=task.device)
         for x in drawn_batches(images, task.batch, noise):
@@ -73,9 +71,8 @@ def stock_svi(task: Task) -> SVI:
     """Pyro's SVI and Adam (`pyro.optim.Adam` is this) on the package's programs."""
     torch.manual_seed(0)
     pyro.enable_validation(False)
-    return SVI(
-        *programs(task.net, task.device), PyroOptim(torch.optim.Adam, {"lr": 1e-3}), Trace_ELBO()
-    )
+    adam = PyroOptim(torch.optim.Adam, {"lr": 1e-3})
+    return SVI(*programs(task.net, task.device), adam, Trace_ELBO())
 
 
 def svi_in_memory(task: Task, gate: Gate) -> None:
@@ -91,17 +88,14 @@ def svi_with_loader(task: Task, gate: Gate) -> None:
     validation off.
     """
     kind = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[task.data]
-    data = Subset(
-        kind(task.data_root, train=True, transform=transforms.ToTensor()),
-        range(len(np.load(task.pixels))),
-    )
+    images = kind(task.data_root, train=True, transform=transforms.ToTensor())
+    data = Subset(images, range(len(np.load(task.pixels))))
+    # this process was spawned, and its children would be, too, which costs seconds an epoch
+    context = "fork" if sys.platform == "linux" else None
     loader: DataLoader[Any] = DataLoader(
-        data,
-        task.batch,
-        shuffle=True,
-        num_workers=1,
-        multiprocessing_context="fork" if sys.platform == "linux" else None,
-    )  # this process was spawned, and its children would be, too, which costs seconds an epoch
+        data, task.batch, shuffle=True, num_workers=1, multiprocessing_context=context
+    )
+
     svi = stock_svi(task)
     for _ in range(task.epochs):
         gate(sum(svi.step(torch.bernoulli(x).to(task.device)) for x, _ in loader) / len(data))
@@ -122,10 +116,10 @@ def fit_compiled(task: Task, gate: Gate) -> list[float]:
         warmup_epochs=0,
         keep="last",
     )
+
+    options: dict[str, Any] = {"engine": "compiled", "device": task.device, "quiet": True}
     try:
-        run = pv.fit(
-            *programs(task.net), data, recipe, engine="compiled", device=task.device, quiet=True
-        )
+        run = pv.fit(*programs(task.net), data, recipe, **options)
     except TypeError as error:
         if "engine" in str(error):
             raise Skipped("this version of pyro_vae.fit has no engine='compiled'") from None

@@ -15,7 +15,7 @@ from rich.status import Status
 
 from pyro_vae.commands.options import choose, look_at_latent, run_parser
 from pyro_vae.data import Split
-from pyro_vae.diagnostics import gap_ledger
+from pyro_vae.diagnostics import Ledger, gap_ledger
 from pyro_vae.evidence import Annealed, Importance, log_evidence
 from pyro_vae.files.atomic import staged
 from pyro_vae.files.folders import own_folder
@@ -69,12 +69,14 @@ def run(options: Namespace) -> None:
     splits = ["train", "test"] if options.split == "both" else [options.split]
     data = {name: choose(parts, name, options.num_data, usual=100) for name in splits}
     names = [name.strip() for name in options.guides.split(",")]
+
     least = {"num_particles": 2, "draws": 1, "steps": 1, "num_temperatures": 0, "seed": 0}
     if options.num_temperatures == 1:
         raise ValueError("num_temperatures: got 1, expected 0 for no annealing, or at least 2")
     # before the work, not after it
     check_numbers({name: (options[name], number) for name, number in least.items()})
     check_names(parts.model, parts.guide, names)
+
     out = Path(options.out) if options.out else Path(options.run) / "ledger"
     with own_folder("out", out):
         _compare(options, parts, data, names, out)
@@ -83,55 +85,57 @@ def run(options: Namespace) -> None:
 def _compare(
     options: Namespace, parts: Parts, data: dict[str, Split], names: list[str], out: Path
 ) -> None:
-    ledgers, written = {}, []
+    ledgers: dict[str, Ledger] = {}
+    written = []
     for split, part in data.items():
-        with Console(stderr=True).status(f"{split}: fitting the guides") as status:
-            guides = swap_guides(
-                parts.model,
-                parts.guide,
-                part.x,
-                names,
-                part.numbers(),
-                num_steps=options.steps,
-                num_particles=options.draws,
-                seed=options.seed,
-                progress=partial(_show, status, split),
-            )
-            _show(status, split, "log p(x)")
-            estimates = {}
-            if options.num_temperatures:
-                annealed = Annealed(options.num_temperatures, seed=options.seed)
-                estimates["annealing"] = log_evidence(
-                    parts.model, parts.guide, part.x, annealed, index=part.numbers()
-                )
-            ledgers[split] = gap_ledger(
-                parts.model,
-                guides,
-                part.x,
-                part.numbers(),
-                method=Importance(options.num_particles, seed=options.seed),
-                estimates=estimates,
-            )
-        settings = settings_of(options, parts, part) | {"split": split}
-        known, others = out / f"{split}.json", [out / f"{split}{end}" for end in ENDS]
-        with staged(out, partial(make_way, known, others, settings)) as new:
-            write_ledger(ledgers[split], new, split)
-            write_json(new / known.name, {"settings": settings})
-        written += others
+        ledger = ledgers[split] = _ledger(options, parts, split, part, names)
+        written += _write(options, parts, split, part, ledger, out)
+
         _, use = look_at_latent(parts.model, parts.guide, part)
-        print(
-            "; ".join(
-                filter(None, [f"{options.run}, {split}: {use}", ledgers[split].estimate.caveat])
-            )
-        )
-        show(
-            ledger_table(
-                f"{options.run}: {len(part)} {split} data, {part.fingerprint}", ledgers[split]
-            )
-        )
+        print("; ".join(filter(None, [f"{options.run}, {split}: {use}", ledger.estimate.caveat])))
+        title = f"{options.run}: {len(part)} {split} data, {part.fingerprint}"
+        show(ledger_table(title, ledger))
+
     if len(ledgers) == 2:
         show(generalisation_table(*ledgers.values()))
     print("written: " + ", ".join(map(str, written)))
+
+
+def _ledger(options: Namespace, parts: Parts, split: str, part: Split, names: list[str]) -> Ledger:
+    """What each of the guides loses on a part of the data."""
+    model, guide, x, index = parts.model, parts.guide, part.x, part.numbers()
+    with Console(stderr=True).status(f"{split}: fitting the guides") as status:
+        guides = swap_guides(
+            model,
+            guide,
+            x,
+            names,
+            index,
+            num_steps=options.steps,
+            num_particles=options.draws,
+            seed=options.seed,
+            progress=partial(_show, status, split),
+        )
+
+        _show(status, split, "log p(x)")
+        estimates = {}
+        if options.num_temperatures:
+            annealed = Annealed(options.num_temperatures, seed=options.seed)
+            estimates["annealing"] = log_evidence(model, guide, x, annealed, index=index)
+        method = Importance(options.num_particles, seed=options.seed)
+        return gap_ledger(model, guides, x, index, method=method, estimates=estimates)
+
+
+def _write(
+    options: Namespace, parts: Parts, split: str, part: Split, ledger: Ledger, out: Path
+) -> list[Path]:
+    """Write a part's ledger and what it was measured with; the files of the ledger."""
+    settings = settings_of(options, parts, part) | {"split": split}
+    known, others = out / f"{split}.json", [out / f"{split}{end}" for end in ENDS]
+    with staged(out, partial(make_way, known, others, settings)) as new:
+        write_ledger(ledger, new, split)
+        write_json(new / known.name, {"settings": settings})
+    return others
 
 
 def _show(status: Status, split: str, what: str) -> None:

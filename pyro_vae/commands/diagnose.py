@@ -37,7 +37,7 @@ HELP = "whether guides and figures can be believed"
 
 _FEW_HIGH = 0.05  # share of the data with a high k-hat that is passed over
 _FAR = 0.2  # standard deviations of the posterior by which means may be off
-# of standard deviations, below or above whose inverse a guide is too narrow or too wide
+# a ratio of standard deviations below this, or above its inverse, is a guide too narrow or too wide
 _RATIO = 0.9
 
 
@@ -47,7 +47,7 @@ def parser(trust: Sequence[str]) -> OneLineParser:
         "Judge guides by calibration, weights, two-sided bounds and NUTS; writes diagnosis.json."
     )
     made.add_argument(
-        "--guides", type=str, default="amortized", help="as of compare, with commas between them"
+        "--guides", type=str, default="amortized", help="as in compare, with commas between them"
     )
     add_data(made, usual="200")
     made.add_argument("--num_particles", type=int, default=2500, help="per datum for k-hat")
@@ -92,11 +92,13 @@ def _diagnose(options: Namespace, parts: Parts, split: Split, names: list[str], 
         "num_data": len(split),
         "guides": {},
     }
+
     with ExitStack() as stack:
         status = stack.enter_context(Console(stderr=True).status("fitting the guides"))
         guides = swap_guides(
             parts.model, parts.guide, split.x, names, split.numbers(), seed=options.seed
         )
+
         reference = None
         if options.num_nuts:
             status.update("sampling by NUTS")
@@ -109,9 +111,11 @@ def _diagnose(options: Namespace, parts: Parts, split: Split, names: list[str], 
         for name, guide in guides.items():
             status.update(f"judging {name}")
             found["guides"][name] = _judge(parts.model, guide, split, reference, options)
+
     settings = settings_of(options, parts, split)
     with staged(out.parent, lambda: make_way(out, [], settings)) as new:
         write_json(new / out.name, found | {"settings": settings})
+
     if "sandwich" in found:
         print(found["sandwich"]["verdict"])
     for name, said in found["guides"].items():
@@ -120,14 +124,9 @@ def _diagnose(options: Namespace, parts: Parts, split: Split, names: list[str], 
 
 
 def _check_numbers(options: Namespace, num_data: int) -> None:
-    """What would only come to light after some minutes of work."""
-    least = {
-        "num_particles": MIN_PARTICLES,
-        "num_simulations": 20,
-        "num_draws": 5,
-        "num_temperatures": 2,
-    }
-    least |= {"num_sandwich": 0, "num_nuts": 0, "seed": 0}
+    """Refuse what would only come to light after some minutes of work."""
+    least = {"num_particles": MIN_PARTICLES, "num_simulations": 20, "num_draws": 5}
+    least |= {"num_temperatures": 2, "num_sandwich": 0, "num_nuts": 0, "seed": 0}
     check_numbers({name: (options[name], number) for name, number in least.items()})
     for name in ("num_sandwich", "num_nuts"):
         if options[name] > num_data:
@@ -147,28 +146,25 @@ def _judge(
         "log_px": weights.mean,
         "share_above_threshold": high,
     }
-    said.append(
-        f"k-hat high on {share(high)} of the {options.split} data"
-        if high > _FEW_HIGH
-        else "importance weights healthy"
-    )
+
     right = high <= _FEW_HIGH
+    if high > _FEW_HIGH:
+        said.append(f"k-hat high on {share(high)} of the {options.split} data")
+    else:
+        said.append("importance weights healthy")
+
     if offers(guide, HasRows):
         said.append("calibration not applicable to parameters per datum")
     else:
-        numbers = {name: options[name] for name in ("num_simulations", "num_draws", "seed")}
-        ranks = check_calibration(model, guide, split.x, split.numbers(), **numbers)
-        held, error = ranks.coverage()
-        found["coverage"] = dict(zip(("50%", "80%", "95%"), held.tolist(), strict=True))
-        found["coverage_error"] = error.tolist()
-        found["p_values"] = ranks.p_values
-        covers = "/".join(f"{100 * value:.0f}" for value in held)
-        said += [ranks.verdict, f"50/80/95% regions hold the truth in {covers}%"]
-        right = right and ranks.calibrated
+        figures, told, calibrated = _calibration(model, guide, split, options)
+        found |= figures
+        said += told
+        right = right and calibrated
     if reference is not None:
-        told, near = _against(guide, reference, split, options)
-        said.append(told)
+        against, near = _against(guide, reference, split, options)
+        said.append(against)
         right = right and near
+
     units, use = look_at_latent(model, guide, split)
     if units is not None:
         found["active_units"], found["num_units"] = units.num_active, len(units.names)
@@ -178,8 +174,25 @@ def _judge(
     return found
 
 
+def _calibration(
+    model: Program, guide: Program, split: Split, options: Namespace
+) -> tuple[dict[str, Any], list[str], bool]:
+    """Figures, words, and whether the guide is calibrated."""
+    numbers = {name: options[name] for name in ("num_simulations", "num_draws", "seed")}
+    ranks = check_calibration(model, guide, split.x, split.numbers(), **numbers)
+    held, error = ranks.coverage()
+    figures = {
+        "coverage": dict(zip(("50%", "80%", "95%"), held.tolist(), strict=True)),
+        "coverage_error": error.tolist(),
+        "p_values": ranks.p_values,
+    }
+    covers = "/".join(f"{100 * value:.0f}" for value in held)
+    told = [ranks.verdict, f"50/80/95% regions hold the truth in {covers}%"]
+    return figures, told, ranks.calibrated
+
+
 def _verdict(use: str, units: Units | None, right: bool, said: list[str], caveat: str) -> str:
-    """What is found of a guide, in in a sentence that begins with the use of the latent."""
+    """What is found of a guide, in a sentence that begins with the use of the latent."""
     if right and units is not None and units.num_active == 0:
         judged = (
             "the guide repeats the prior, which is right of a model that has no use for"
@@ -206,6 +219,7 @@ def _sandwich(parts: Parts, split: Split, options: Namespace) -> dict[str, Any]:
     found = sandwich(
         model, guide, split.x, split.numbers(), num_data=options.num_sandwich, method=method
     )
+
     real = log_evidence(model, guide, some.x, method, index=some.numbers())
     alike = likeness(model, guide, split.x, found, real, index=split.numbers())
     return {

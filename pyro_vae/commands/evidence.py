@@ -54,6 +54,7 @@ def parser(trust: Sequence[str]) -> OneLineParser:
         "--out", type=str | None, default=None, help="JSON file instead of RUN/evidence.json"
     )
     made.set_defaults({"method": {"class_path": "pyro_vae.Importance"}})
+
     methods = (Importance, Annealed, Laplace, Quadrature, Best)
     made.nested = [f"--method.{option.name}" for known in methods for option in fields(known)]
     return made
@@ -70,6 +71,7 @@ def run(options: Namespace) -> None:
         )
     for path in (out, out.with_suffix(".csv")):
         check_replaceable("out", path)
+
     parts = open_from(options)
     with making("out", out.parent):  # before the work, not after it
         _evidence(options, parts, out)
@@ -80,6 +82,7 @@ def _evidence(options: Namespace, parts: Parts, out: Path) -> None:
     method: Method[Estimate] = parser(()).instantiate(options).method
     chosen = {"method": type(method).__name__, "split": options.split}
     settings = settings_of(chosen | asdict(method), parts, split)  # type: ignore[call-overload]
+
     with ExitStack() as stack:
         bar, numbers = _progress(stack, len(split)), split.numbers()
         estimate = log_evidence(
@@ -98,6 +101,7 @@ def _evidence(options: Namespace, parts: Parts, out: Path) -> None:
         "verdict": verdict,
         "log_px_bits_per_dim": bits_per_dim(parts.model, parts.data, estimate.mean),
     }
+
     table = out.with_suffix(".csv")
     with staged(out.parent, lambda: make_way(out, [table], settings)) as new:
         write_intervals(estimate, new / table.name)

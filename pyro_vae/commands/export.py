@@ -36,15 +36,13 @@ def run(options: Namespace) -> None:
     """Write the guide's draws, their weights and the data as netCDF, for ArviZ."""
     out = Path(options.out) if options.out else Path(options.run) / "draws.nc"
     check_replaceable("out", out)
+
     parts = open_from(options)
     split = choose(parts, options.split, options.num_data, usual=16)
     draws = {"num_draws": options.num_draws, "seed": options.seed}
     with making("out", out.parent):
-        write_netcdf(
-            draws_to_arviz(parts.model, parts.guide, split.x, split.numbers(), **draws), out
-        )
-    what = (
-        f"{len(split)} {options.split} data, fingerprint {split.fingerprint},"
-        f" {options.num_draws} draws each"
-    )
-    print(f"{what}; written to {out}")
+        found = draws_to_arviz(parts.model, parts.guide, split.x, split.numbers(), **draws)
+        write_netcdf(found, out)
+
+    what = f"{len(split)} {options.split} data, fingerprint {split.fingerprint}"
+    print(f"{what}, {options.num_draws} draws each; written to {out}")

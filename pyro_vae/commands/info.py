@@ -30,12 +30,11 @@ def run(options: Namespace) -> None:
     parts = open_from(options, need_data=False)
     for name in ("model", "guide"):
         part = getattr(parts, name)
-        print(
-            f"{name}  {type(part).__name__},"
-            f" {sum(p.numel() for p in part.parameters()):,} parameters"
-        )
+        number = sum(p.numel() for p in part.parameters())
+        print(f"{name}  {type(part).__name__}, {number:,} parameters")
     if caveat_of(parts.model):
         print(f"caveat  {caveat_of(parts.model)}")
+
     for name in ("data.json", "versions.json"):
         if (folder / name).is_file():
             _say(name, _listed(read_json(folder / name)))
@@ -43,6 +42,7 @@ def run(options: Namespace) -> None:
         for path in (*earlier(folder / name), folder / name):
             if path.is_file():
                 _tell_figures(str(path.relative_to(folder)), read_json(path))
+
     if (folder / "metrics.csv").is_file():
         _tell_metrics(folder / "metrics.csv")
     if (folder / "units.csv").is_file():
@@ -64,11 +64,11 @@ def _tell_figures(name: str, facts: dict[str, Any]) -> None:
     settings = facts.pop("settings", None)
     guides = facts.get("guides")
     if isinstance(guides, dict):
-        facts = {
-            key: found["verdict"]
-            for key, found in guides.items()
-            if isinstance(found, dict) and "verdict" in found
-        }
+        facts = {}
+        for key, found in guides.items():
+            if isinstance(found, dict) and "verdict" in found:
+                facts[key] = found["verdict"]
+
     if facts:
         _say(name, _listed(facts))
     if isinstance(settings, dict):
@@ -90,17 +90,14 @@ def _tell_units(path: Path) -> None:
     """The latent units after the last epoch, by their rates, and the alarm where none is active."""
     rows = read_table(path)
     try:
-        told = sorted(
-            ((float(row["rate"]), row["unit"], row["active"] == "True") for row in rows),
-            reverse=True,
-        )
+        told = [(float(row["rate"]), row["unit"], row["active"] == "True") for row in rows]
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"{path}: cannot be read as a table of units ({error}): the file is torn"
         ) from error
+
+    told.sort(reverse=True)
     active = [f"{name} {rate:.2f}" for rate, name, is_active in told if is_active]
-    _say(
-        "units",
-        f"{len(active)} of {len(told)} active, rates in nats: {listed(active, 12) or 'none'}",
-    )
+    rates = listed(active, 12) or "none"
+    _say("units", f"{len(active)} of {len(told)} active, rates in nats: {rates}")
     warn_unused(len(active), len(told))

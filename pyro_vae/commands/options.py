@@ -56,6 +56,7 @@ def choose(parts: Parts, name: str, num_data: int | None, usual: int | None = No
     split = getattr(parts.data, name)
     if split is None:
         raise ValueError(f"split: the data have no {name!r} split, expected one of the others")
+
     if num_data is None:
         return split if usual is None else split.take(min(usual, len(split)))
     if not 1 <= num_data <= len(split):

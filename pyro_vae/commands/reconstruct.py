@@ -40,6 +40,7 @@ def run(options: Namespace) -> None:
     parts = open_from(options)
     check_seed("seed", options.seed)
     split = choose(parts, "test", options.num_data, usual=32)
+
     x, index = split.x, split.numbers()
     with opened(parts.model, parts.guide, x, index, seed=options.seed, check=False) as pair:
         latents, _ = pair.sample(1)
@@ -48,10 +49,6 @@ def run(options: Namespace) -> None:
                 f"guide: got latent sites {sorted(latents)}, this command decodes exactly one"
             )
         means = method_of(parts, "decode")(next(iter(latents.values()))[0])
-    print(
-        save_data(
-            {"data": x, "mean": means},
-            options.out or Path(options.run) / "reconstructions.png",
-            columns=16,
-        )
-    )
+
+    out = options.out or Path(options.run) / "reconstructions.png"
+    print(save_data({"data": x, "mean": means}, out, columns=16))

@@ -40,6 +40,7 @@ def run(options: Namespace) -> None:
             raise FileNotFoundError(
                 f"{folder}: no {CHECKPOINT} in it, only weights, so there is nothing to go on from"
             )
+
         done = read_checkpoint(folder)["position"]["epoch"] if resume else 0
         if options.epochs is not None:
             settings.epochs = options.epochs
@@ -50,9 +51,9 @@ def run(options: Namespace) -> None:
                 f"epochs: got {options.epochs}, but {done} are done already:"
                 " expected at least as many"
             )
-        with _changed(
-            folder / "config.yaml", known.dump(settings) if options.epochs is not None else None
-        ):
+
+        text = None if options.epochs is None else known.dump(settings)
+        with _changed(folder / "config.yaml", text):
             fit_parts(parts, folder, options, resume=resume)
 
 
@@ -64,6 +65,7 @@ def _changed(path: Path, text: str | None) -> Iterator[None]:
     if text is None:
         yield
         return
+
     before, reached = path.read_text(), _stamp(path.with_name(CHECKPOINT))
     write_text(path, text)
     try:

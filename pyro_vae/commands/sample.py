@@ -41,6 +41,7 @@ def run(options: Namespace) -> None:
     parts = open_from(options, need_data=False)
     check_integer("num_samples", options.num_samples, 1, _MOST)
     check_seed("seed", options.seed)
+
     torch.manual_seed(options.seed)
     images = method_of(parts, "sample")(options.num_samples)
     print(save_data({"sample": images}, options.out or Path(options.run) / "samples.png"))

@@ -13,8 +13,14 @@ often its highest-density regions hold the truth. The ECDF of the ranks of each 
 a simultaneous band (`uniformity.py`). All of this is about data of the *model*: a guide that passes
 may be wrong on real data that the model would not draw.
 
-References: Talts, Betancourt, Simpson, Vehtari, Gelman (2018); Modrak et al. (2023); Hermans et al.
-(2022).
+References:
+    Talts, Betancourt, Simpson, Vehtari, Gelman (2018). Validating Bayesian inference algorithms
+        with simulation-based calibration. arXiv:1804.06788.
+    Modrak, Moon, Kim, Buerkner, Huurre, Faltejskova, Gelman, Vehtari (2023). Simulation-based
+        calibration checking for Bayesian computation: the choice of test quantities shapes
+        sensitivity. arXiv:2211.02383.
+    Hermans, Delaunoy, Rozet, Wehenkel, Begy, Louppe (2022). A trust crisis in simulation-based
+        inference? Your posterior approximations can be unfaithful. arXiv:2110.06581.
 """
 
 from __future__ import annotations
@@ -74,6 +80,7 @@ def check_calibration(
     check_like(model, like)
     check_any_x(guide, like)
     like = like.to(device_of(model, guide) or like.device)
+
     counts: list[dict[str, Tensor]] = []
     with evaluation(model, guide, device=like.device):
         places = torch.arange(num_simulations, device=like.device)
@@ -106,8 +113,8 @@ def _quantities(pair: Pair, truth: Latents, num_draws: int) -> dict[str, Tensor]
     """Test quantities at the truth and at the guide's draws, in this order, `(1 + L, B)` each.
 
     Truth and draws are scored in one run of each program, so that rounding treats them alike. A
-    guide that is noisy besides its sites (the steps of a semi-amortized one) must be the same q in
-    both of its runs: they begin with the same noise.
+    guide may be noisy beyond its sites, as the steps of a semi-amortized one are. It must be the
+    same q in both of its runs: they begin with the same noise.
     """
     depth = pair.depth
     with isolated_noise(pair.x.device):

@@ -61,6 +61,7 @@ def find_collapse(
     full = active[max(0, math.ceil(warmup) - 1) :] or active[-1:]  # from the warm-up's end on
     if steps < MIN_STEPS or not full or not names:
         return None
+
     limit = FEW * max(full)
     dead = [count == 0 or count < limit for count in active]
     lasted = next((number for number, state in enumerate(reversed(dead)) if not state), done)
@@ -83,11 +84,9 @@ def _tell(
             f"the latent units died, {rest} of {max(active)} that were active, since epoch"
             f" {since} ({listed(gone)})"
         )
-    return Alarm(
-        since,
-        gone,
-        f"posterior collapse: {what}; the latent says next to nothing of the data. {REMEDIES}",
-    )
+
+    text = f"posterior collapse: {what}; the latent says next to nothing of the data. {REMEDIES}"
+    return Alarm(since, gone, text)
 
 
 REMEDIES = (
@@ -108,8 +107,8 @@ def warn_unused(num_active: int, num_units: int) -> None:
 
 
 def use_of_latent(num_active: int, num_units: int) -> str:
-    """How much of a latent is used: the words with which a verdict begins, since all else is soon
-    right of a dead one.
+    """How much of a latent is used: the words with which a verdict begins, since all else is easily
+    right where the latent is dead.
     """
     if num_active == 0:
         return f"the latent is NOT used, 0 of {num_units} units active"

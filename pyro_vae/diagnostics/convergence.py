@@ -12,7 +12,9 @@ def convergence(draws: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
 
     NaN where the chains do not move.
 
-    References: Vehtari, Gelman, Simpson, Carpenter, Buerkner (2021).
+    References:
+        Vehtari, Gelman, Simpson, Carpenter, Buerkner (2021). Rank-normalization, folding, and
+            localization: an improved R-hat for assessing convergence of MCMC. arXiv:1903.08008.
     """
     import arviz  # a second, which only a reference needs
     import xarray

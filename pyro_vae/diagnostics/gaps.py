@@ -12,7 +12,9 @@ that was given before all of these. If log p(x) is itself too low, as a k-hat ab
 says, it is so by the same amount for every guide: the differences between guides do not depend on
 it.
 
-References: Cremer, Li, Duvenaud (2018).
+References:
+    Cremer, Li, Duvenaud (2018). Inference suboptimality in variational autoencoders.
+        arXiv:1801.03558.
 """
 
 from __future__ import annotations
@@ -84,6 +86,7 @@ def gap_ledger(
         raise ValueError(
             f"guides: got {list(guides) or 'none'}, expected at least one, by its name"
         )
+
     _check_estimates(estimates or {})
     method = Importance() if method is None else method
     check_kind("method", method, Importance, "an Importance, or None")
@@ -97,10 +100,11 @@ def gap_ledger(
 
     fewer = max(1, method.num_particles // 4)
     pilot = replace(method, num_particles=fewer, num_scouts=0, seed=method.seed + 1)
-    scored, pilots = (
-        {name: log_evidence(model, guide, x, one, index=index) for name, guide in guides.items()}
-        for one in (method, pilot)
-    )
+
+    def scored_by(one: Importance) -> dict[str, ImportanceEstimate]:
+        return {name: log_evidence(model, q, x, one, index=index) for name, q in guides.items()}
+
+    scored, pilots = scored_by(method), scored_by(pilot)
     estimator = _chosen(pilots, given)
     log_px = {**scored, **given}[estimator]
 
@@ -119,9 +123,11 @@ def _gaps(
     inference = _below(log_px, own)
     if star is None:
         return inference, None, None
+
     approximation = _below(log_px, star)
     if star is own:
         return inference, approximation, None
+
     noise = torch.hypot(star.elbo_error, own.elbo_error)
     amortization = Gap(star.elbo - own.elbo, noise)
     total = Gap(approximation.values + amortization.values, inference.errors)  # to the last digit
@@ -147,8 +153,8 @@ def _chosen(pilots: Mapping[str, ImportanceEstimate], given: Mapping[str, Estima
 
 
 def _heaviness(found: ImportanceEstimate) -> tuple[float, float]:
-    """Of the weights' tails, on average over the data: by its upper limit, and where that is
-    unknown by k-hat.
+    """How heavy the weights' tails are, on average over the data: by the upper limit of their
+    shape, and where that is unknown by k-hat.
     """
     k = torch.nan_to_num(found.pareto_k, nan=math.inf)
     return found.shape_limit.mean().item(), k.mean().item()

@@ -26,8 +26,8 @@ class Gap:
     Attributes:
         values: per datum `(N,)`.
         errors: Monte Carlo standard errors of these `(N,)`: where one guide's draws gave both, by
-            their covariance; else as if of independent draws, which is too large for guides that
-            answer alike, for all draw by one seed.
+            their covariance; else as if the draws were independent. That is too large for guides
+            that answer alike, since all draw by one seed.
     """
 
     values: Tensor
@@ -40,8 +40,8 @@ class Gap:
 
     @property
     def std_error(self) -> float:
-        """Standard error of the mean over data: how far another set of as many data would be;
-        paired. NaN for one.
+        """Standard error of the mean over data: how far the mean of another set of as many data
+        would be; paired. NaN for one datum.
         """
         return standard_error(self.values)
 
@@ -90,7 +90,6 @@ class Entry(Result):
 
     @property
     def gaps(self) -> dict[str, Gap | None]:
-        """The three gaps by their names."""
         return {
             "inference": self.inference,
             "approximation": self.approximation,
@@ -116,10 +115,12 @@ class Entry(Result):
         found: dict[str, Any] = {"family": self.family, "q*": self.best}
         found |= {name: getattr(self.evidence, name).mean().item() for name in _MEANS}
         found["share_above_threshold"] = self.evidence.share_above_threshold
+
         for name, gap in self.gaps.items():
             told = gap is not None and gap.resolved
             found[f"{name}_gap"] = gap.mean if gap is not None and told else None
             found[f"{name}_error"] = gap.std_error if gap is not None and told else None
+
         found["evaluations"] = self.evaluations.double().mean().item()
         return found | {"seconds": self.seconds}
 
@@ -168,6 +169,7 @@ class Ledger(Result):
         estimate = self.estimate
         mean = with_error(estimate.mean, estimate.std_error)
         yield "log p(x)", f"{mean}, by {estimate.method} ({self.estimator})"
+
         for name, entry in self.entries.items():
             gaps = [f"{kind} {gap}" for kind, gap in entry.gaps.items() if gap is not None]
             told = gaps if entry.approximation is None else gaps[1:]

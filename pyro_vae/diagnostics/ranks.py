@@ -36,8 +36,8 @@ class Calibration(Result):
             `(R,)` in 0..L each.
         num_draws: L.
         seed: of the simulations and the draws.
-        alpha: chance of flagging anything of a guide that is right, at most; each of Q quantities
-            is tested at alpha / Q.
+        alpha: the chance, at most, that anything is flagged of a guide that is right; each of Q
+            quantities is tested at alpha / Q.
     """
 
     ranks: dict[str, Tensor]
@@ -63,17 +63,12 @@ class Calibration(Result):
         the worst first.
         """
         bound = self.alpha / len(self.ranks)
-        return [
-            name
-            for name, p in sorted(self.p_values.items(), key=lambda item: item[1])
-            if p <= bound
-        ]
+        worst = sorted(self.p_values.items(), key=lambda item: item[1])
+        return [name for name, p in worst if p <= bound]
 
     @property
     def calibrated(self) -> bool:
-        """Whether no quantity deviates: what R simulations and these quantities could show, they
-        did not.
-        """
+        """Whether no quantity deviates, as far as R simulations and these quantities could show."""
         return not self.flagged
 
     def coverage(self, levels: Sequence[float] = _LEVELS) -> tuple[Tensor, Tensor]:
@@ -90,6 +85,7 @@ class Calibration(Result):
         asked = torch.as_tensor(levels if numbers else math.nan, dtype=torch.float64)
         if asked.dim() != 1 or not ((asked >= 0) & (asked <= 1)).all():
             refuse("levels", levels, "numbers between 0 and 1")
+
         higher = self.num_draws - self.ranks["log_guide"]
         held = (asked[:, None] * (self.num_draws + 1) - higher).clamp(0, 1).mean(1)
         smooth = (held * self.num_simulations + 1) / (self.num_simulations + 2)
@@ -125,6 +121,7 @@ class Calibration(Result):
         if not flagged:
             level = f"{100 * self.alpha:g}% level ({self.num_simulations} simulations)"
             return f"calibrated: no deviation of {num} quantities at the {level}"
+
         shown = ", ".join(f"{name} ({_told(self.p_values[name])})" for name in flagged[:4])
         more = f" and {len(flagged) - 4} more of {num}" if len(flagged) > 4 else ""
         cause = self._cause(flagged)
@@ -139,6 +136,7 @@ class Calibration(Result):
         for level, share, noise in zip(_LEVELS, held, error, strict=True):
             told = f"hold the truth in {100 * share:.1f} +- {100 * noise:.1f}%"
             yield f"{100 * level:.0f}% regions", told
+
         worst = sorted(self.p_values.items(), key=lambda item: item[1])[:4]
         yield "least p", ", ".join(f"{name} {_told(p)}" for name, p in worst)
         yield "verdict", self.verdict
@@ -167,17 +165,18 @@ class Calibration(Result):
         signs = {name: _lean_and_spread(self.ranks[name], self.num_draws) for name in flagged}
         words = Counter(_word(*signs[name]) for name in flagged if name in units)
         if any(words):
-            told = [
-                f"{word} in {count} of {len(units)} units"
-                for word, count in words.most_common()
-                if word
-            ]
+            told = []
+            for word, count in words.most_common():
+                if word:
+                    told.append(f"{word} in {count} of {len(units)} units")
             return "is " + ", ".join(told)
+
         if "log_guide" in signs:
             lean, _ = signs["log_guide"]
             if abs(lean) <= _CLEAR:
                 return ""
             return f"is too {'narrow' if lean < 0 else 'wide'} as a whole"
+
         explains_less = "log_likelihood" in signs and signs["log_likelihood"][0] > _CLEAR
         return "ignores x, or a part of it" if explains_less and not words else ""
 

@@ -11,7 +11,11 @@ number of divergent transitions. A guide is then compared unit by unit,
 A mean-field guide of a correlated posterior has ratios below 1; a shift tells that the guide looks
 elsewhere.
 
-References: Hoffman, Gelman (2014); Vehtari, Gelman, Simpson, Carpenter, Buerkner (2021).
+References:
+    Hoffman, Gelman (2014). The No-U-Turn sampler: adaptively setting path lengths in Hamiltonian
+        Monte Carlo. arXiv:1111.4246.
+    Vehtari, Gelman, Simpson, Carpenter, Buerkner (2021). Rank-normalization, folding, and
+        localization: an improved R-hat for assessing convergence of MCMC. arXiv:1903.08008.
 """
 
 from __future__ import annotations
@@ -99,14 +103,11 @@ class Reference(Result):
     def columns(self) -> dict[str, Any]:
         """A row for each unit of each site: its moments and its health."""
         moments = {name: self.moments(name) for name in self.draws}
-        return _by_unit(
-            {
-                "mean": {name: mean for name, (mean, _) in moments.items()},
-                "sd": {name: sd for name, (_, sd) in moments.items()},
-                "r_hat": self.r_hat,
-                "ess": self.ess,
-            }
-        )
+        parts = {
+            "mean": {name: mean for name, (mean, _) in moments.items()},
+            "sd": {name: sd for name, (_, sd) in moments.items()},
+        }
+        return _by_unit(parts | {"r_hat": self.r_hat, "ess": self.ess})
 
     def moments(self, name: str) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of every unit of a site, `(*site)`."""
@@ -223,14 +224,10 @@ def reference_posterior(
         >>> found.draws["latent"].shape
         torch.Size([4, 20, 3, 2])
     """
-    check_numbers(
-        {
-            "num_chains": (num_chains, 2),
-            "num_samples": (num_samples, 4),
-            "num_warmup": (num_warmup, 1),
-        }
-    )
+    check_numbers({"num_chains": (num_chains, 2), "num_samples": (num_samples, 4)})
+    check_numbers({"num_warmup": (num_warmup, 1)})
     check_seed("seed", seed)
+
     started, chains, divergent = time.monotonic(), [], 0
     with opened(model, None, x, index, seed=seed, check=False) as pair, torch.enable_grad():
         for _ in range(num_chains):
@@ -242,6 +239,7 @@ def reference_posterior(
                 raise ValueError(f"model: NUTS cannot sample its posterior: {error}") from error
             chains.append(mcmc.get_samples())
             divergent += sum(len(steps) for steps in mcmc.diagnostics()["divergences"].values())
+
     draws = {name: torch.stack([chain[name] for chain in chains]).detach() for name in chains[0]}
     found = convergence({name: value.double().cpu().numpy() for name, value in draws.items()})
     r_hat, ess = ({name: torch.as_tensor(value) for name, value in part.items()} for part in found)
@@ -280,6 +278,7 @@ def agreement(
             f"guide: got sites {sorted(latents)}, expected the reference's"
             f" {sorted(reference.draws)}"
         )
+
     found = Agreement({}, {}, {})
     for name, values in latents.items():
         mean, std = reference.moments(name)
@@ -288,10 +287,10 @@ def agreement(
                 f"guide, x: got {len(x)} data and values of shape {tuple(values.shape[1:])} at"
                 f" {name!r}, expected the reference's {tuple(mean.shape)}"
             )
+
         mine = values.reshape(num_draws, *mean.shape).double()
         found.shift[name] = (mine.mean(0) - mean) / std
         found.ratio[name] = mine.std(0) / std
-        found.shift_error[name] = (
-            1 / reference.ess[name].to(mean) + found.ratio[name] ** 2 / num_draws
-        ).sqrt()
+        noise = 1 / reference.ess[name].to(mean) + found.ratio[name] ** 2 / num_draws
+        found.shift_error[name] = noise.sqrt()
     return found

@@ -8,7 +8,9 @@ With c_i of R ranks <= i, and C_i ~ Binomial(R, (i + 1) / (L + 1)) if they are u
 has a p-value that is exact, by a recursion over i and not by simulation, so that however small a
 level is resolved.
 
-References: Saeilynoja, Buerkner, Vehtari (2022).
+References:
+    Saeilynoja, Buerkner, Vehtari (2022). Graphical test for discrete uniformity and its
+        applications in goodness-of-fit evaluation and multiple sample comparison. arXiv:2103.10522.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import torch
 from torch import Tensor
 
 _TIES = 1 + 1e-7  # the same probability, summed in another order
-_TINY = 1e-9  # of a p-value: rounding is felt there, and the union bound will do
+_TINY = 1e-9  # p-values below which rounding is felt, and the union bound will do
 
 
 def p_value(ranks: Tensor, num_draws: int) -> float:
@@ -58,17 +60,15 @@ def _inside(lower: np.ndarray, upper: np.ndarray, num: int) -> float:
     """
     if (lower > upper).any():
         return 0.0
+
     rate, counts = num / (len(lower) + 1), torch.arange(num + 1, dtype=torch.float64)
-    kernel = (
-        torch.distributions.Poisson(torch.tensor(rate, dtype=torch.float64))
-        .log_prob(counts)
-        .exp()
-        .numpy()
-    )
+    poisson = torch.distributions.Poisson(torch.tensor(rate, dtype=torch.float64))
+    kernel = poisson.log_prob(counts).exp().numpy()
     weights, least = np.ones(1), 0  # of the counts from `least` on
     for low, high in zip([*lower, num], [*upper, num], strict=True):
         weights = np.convolve(weights, kernel[: high - least + 1])[low - least : high - least + 1]
         least = low
+
     total = num * math.log(num) - num - math.lgamma(num + 1)  # log-probability of the sum
     return float(weights[0] / math.exp(total))
 

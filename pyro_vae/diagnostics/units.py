@@ -1,9 +1,12 @@
 """The units of a latent: how much each of them says of a datum, and which of them are used at all.
 
 A unit u is active where the guide's mean of it varies over the data, Var_x(E_q[z_u | x]) > 0.01
-(Burda et al., 2016). Its rate is the mean over the data of KL(q(z_u | x) || p(z_u)), of the
-Gaussian with the mean and variance of q: exact for Gaussian families, a lower bound for flows.
-Where q is correlated the units' rates sum to less than the whole rate.
+(Burda et al.). Its rate is the mean over the data of KL(g_u || p(z_u)), with g_u the Gaussian of
+the mean and variance of q(z_u | x): exact for Gaussian families, a lower bound for flows. Where q
+is correlated the units' rates sum to less than the whole rate.
+
+References:
+    Burda, Grosse, Salakhutdinov (2016). Importance weighted autoencoders. arXiv:1509.00519.
 """
 
 from __future__ import annotations
@@ -106,6 +109,7 @@ def latent_units(
         found = [_batch(pair.take(rows)) for rows in pair.blocks(batch_size)]
     if not found[0]:
         return None
+
     rates, variances, names = [], [], []
     for site in found[0]:
         parts = zip(*(batch[site] for batch in found), strict=True)
@@ -125,6 +129,7 @@ def _batch(pair: Pair) -> Found:
         if is_point(mine["fn"]):
             continue
         moments = _moments(mine)
+
         if moments is None and mine["fn"].support.is_discrete:
             log_ratio = mine["unscaled_log_prob"] - prior["unscaled_log_prob"]
             rate = log_ratio.reshape(-1, len(pair)).sum(0)[:, None]
@@ -138,6 +143,7 @@ def _batch(pair: Pair) -> Found:
         else:
             noise = torch.zeros_like(moments[0])
         found[name] = (moments[0], noise, _rates(mine, prior, *moments))
+
     return _over_parents(pair, found) if len(found) > 1 else found
 
 
@@ -151,6 +157,7 @@ def _over_parents(pair: Pair, found: Found) -> Found:
             moments = _moments(site) if site["name"] in found else None
             if moments is not None:
                 means[site["name"]].append(moments[0])
+
     for name, runs in means.items():
         if runs:
             drawn = torch.stack(runs)
@@ -179,12 +186,11 @@ def _rates(mine: Any, prior: Any, mean: Tensor, variance: Tensor) -> Tensor:
         shape = mine["value"].shape
         there, spread = (_rows(value.expand(shape), mine["fn"]) for value in (p.mean, p.variance))
         return ((variance + (mean - there) ** 2) / spread - 1 - (variance / spread).log()) / 2
+
     rate = unit_rates(mine, prior)
-    return (
-        rate
-        if rate.shape == mean.shape
-        else (rate.sum(-1, keepdim=True) / mean.shape[1]).expand_as(mean)
-    )
+    if rate.shape == mean.shape:
+        return rate
+    return (rate.sum(-1, keepdim=True) / mean.shape[1]).expand_as(mean)
 
 
 def _rows(value: Tensor, fn: Any) -> Tensor:

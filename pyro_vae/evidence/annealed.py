@@ -55,10 +55,9 @@ class Annealed(Method[AnnealedEstimate]):
         num_chains: K of each datum.
         num_leapfrog: L, steps of a trajectory, each an evaluation of the model and its gradient.
         budget: seconds; T is then what fits into them by the pilot run's speed, at most
-            `num_temperatures` and at least 10, so that many data take longer than a small budget
-            says.
+            `num_temperatures` and at least 10: many data take longer than a small budget.
         seed: of the noise; the caller's random state is untouched.
-        engine: "compiled", "pyro" or "auto", as of `Importance`.
+        engine: "compiled", "pyro" or "auto", as in `Importance`.
     """
 
     num_temperatures: int = 1000
@@ -101,6 +100,7 @@ def annealed(
     """
     started, parts = time.monotonic(), []
     plan, start = options.plan, "guide" if pair.given is not None else "prior"
+
     for block in blocks(options, pair, exact=exact):
         plan, total = block.plan, torch.zeros(())
         for stage in block.stages:
@@ -140,7 +140,9 @@ class Block(NamedTuple):
 
 
 def blocks(options: Annealed, pair: Pair, *, exact: Latents | None = None) -> Iterator[Block]:
-    """Blocks of data one after another, each with a pilot run before it; as of `annealed`."""
+    """Blocks of data one after another, each with a pilot run before it; arguments as in
+    `annealed`.
+    """
     started, plan, budget = time.monotonic(), options.plan, options.budget
     cuts = _cut(pair, plan.num_chains)
     path = Path(pair, _guard(options, len(cuts), len(cuts[0][0]) * plan.num_chains))
@@ -150,8 +152,10 @@ def blocks(options: Annealed, pair: Pair, *, exact: Latents | None = None) -> It
         noise = np.random.SeedSequence([options.seed, number, exact is not None])
         for_pilot, for_score = noise.generate_state(2, np.uint64)
         part = path.take(rows)
+
         torch.manual_seed(int(for_pilot))
         tuning, pace = pilot(part, plan)
+
         if budget is not None and number == 0:
             plan = _within(plan, budget - (time.monotonic() - started), pace, len(cuts))
         torch.manual_seed(int(for_score))
@@ -183,6 +187,7 @@ def _cut(pair: Pair, num_chains: int) -> list[tuple[Tensor, int]]:
     at_once = _ROWS_ON_GPU if device.type == "cuda" else _ROWS
     most = num_data if pair.is_whole else max(1, at_once // num_chains)
     size = math.ceil(num_data / math.ceil(num_data / most))
+
     rows = torch.arange(math.ceil(num_data / size) * size, device=device).clamp(max=num_data - 1)
     parts = rows.split(size)
     return [(part, min(size, num_data - number * size)) for number, part in enumerate(parts)]

@@ -64,14 +64,15 @@ class AnnealedEstimate(Estimate):
         return len(self.log_weights) - 1
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """As of every estimate upwards. Of a reverse run, open below, and above it by Markov's
-        inequality: E[w] p(x) = 1.
+        """Upwards as for every estimate. For a reverse run, open below, and closed above by
+        Markov's inequality: E[w] p(x) = 1.
 
         (All chains of a datum start at the same exact draw, whose own spread their error does not
         know.)
         """
         if self.upper:
             return torch.full_like(self.log_px, -math.inf), self.log_px - math.log1p(-level)
+
         delta, centre, above = self._delta(), self._centre(), upper_level(level)
         normal = normal_upper(self.log_weights, above)
         upper = torch.maximum(centre + self._quantile(above) * delta, normal)
@@ -79,14 +80,15 @@ class AnnealedEstimate(Estimate):
         return centre - self._quantile(level) * delta, upper
 
     def mean_interval(self, level: float = 0.95) -> tuple[float, float]:
-        """The same of the mean over data, of which m + v / 2 has no noise to hide what is not
-        normal behind.
+        """The same for the mean over data.
 
-        So the next two cumulants, k3 / 6 + k4 / 24, are added to its upper end where they are
+        The mean of m + v / 2 has little noise left, behind which a departure from the normal could
+        hide. So the next two cumulants, k3 / 6 + k4 / 24, are added to its upper end where they are
         positive on average.
         """
         if self.upper:
             return -math.inf, self.mean - math.log1p(-level)
+
         delta = self._delta().square().sum().sqrt().item() / len(self.log_px)
         centre = self._centre().mean().item()
         normal = normal_mean(self.log_weights).mean().item() + beyond_normal(self.log_weights)

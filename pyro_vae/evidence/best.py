@@ -1,12 +1,13 @@
 """The best that can be said of log p(x) here, and in plain words how good that is.
 
 A closed form where the model has one; quadrature with one or two latents; else importance sampling
-from the guide. (Data on which quadrature does not settle have posteriors with more detail than its
-grid sees; nothing else closes an interval on them either.) Where the weights do not vouch for it on
-nearly all data, annealing besides, from the guide if its density is known and it misses no mode
-that a scout has found. Annealing is then what is reported. Only where the weights lie above it, by
-more than their noise, are they: and of those, fresh ones, drawn by another seed. (The larger of two
-noisy lower bounds is none.)
+from the guide. (Where quadrature does not settle, the posterior has more detail than its grid sees;
+nothing else closes an interval on such data either.)
+
+Where the weights do not vouch for nearly all data, annealing is run besides, from the guide if its
+density is known and it misses no mode that a scout has found. Annealing is then what is reported,
+unless the weights lie above it by more than their noise: then fresh weights are, drawn by another
+seed. (The larger of two noisy lower bounds is no bound.)
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class Best(Method[BestEstimate]):
         num_particles: of importance sampling.
         num_temperatures: of annealing.
         budget: seconds, about, that annealing may take with all that came before it.
-        seed, engine: as of `Importance`.
+        seed, engine: as in `Importance`.
     """
 
     num_particles: int = 5000
@@ -142,6 +143,7 @@ class Best(Method[BestEstimate]):
         if share >= _NEARLY_ALL:
             told = f"the weights vouch for {share:.0%} of the data"
             return _only(weights, f"importance sampling can be believed: {told}")
+
         doubt = f"the weights vouch for only {share:.0%} of the data"
         if unsettled.any():
             many = unsettled.double().mean().item()
@@ -150,6 +152,21 @@ class Best(Method[BestEstimate]):
             other = "the latents are not real-valued, so nothing else applies: a lower bound"
             return _only(weights, f"{doubt}, and {other}")
 
+        chains = _doubted(self._chains(pair, weights, started, progress), unsettled)
+        chosen, said = _choose(weights, chains, doubt)
+        if chosen is weights:
+            again = replace(importance, seed=self.seed + 1)(pair, progress)
+            chosen = _doubted(again, unsettled)
+
+        log_px, error, seconds = chosen.log_px, chosen.log_px_error, time.monotonic() - started
+        evaluations = weights.evaluations + chains.evaluations
+        tried: dict[str, Estimate] = {one.method: one for one in (weights, chains)}
+        return BestEstimate(log_px, error, evaluations, seconds, self.seed, chosen, tried, said)
+
+    def _chains(
+        self, pair: Pair, weights: ImportanceEstimate, started: float, progress: Progress | None
+    ) -> AnnealedEstimate:
+        """Annealing, in what the budget leaves."""
         left = self.budget
         if left is not None:
             left = max(1e-3, left - (time.monotonic() - started))
@@ -161,23 +178,7 @@ class Best(Method[BestEstimate]):
             seed=self.seed,
             engine=self.engine,
         )
-        chains = annealing(pair if from_guide else pair.under(None), progress)
-        chains = _doubted(chains, unsettled)
-        chosen, said = _choose(weights, chains, doubt)
-        if chosen is weights:
-            again = replace(importance, seed=self.seed + 1)(pair, progress)
-            chosen = _doubted(again, unsettled)
-        tried: dict[str, Estimate] = {one.method: one for one in (weights, chains)}
-        return BestEstimate(
-            chosen.log_px,
-            chosen.log_px_error,
-            weights.evaluations + chains.evaluations,
-            time.monotonic() - started,
-            self.seed,
-            chosen,
-            tried,
-            said,
-        )
+        return annealing(pair if from_guide else pair.under(None), progress)
 
 
 def _doubted(found: DoubtedT, unsettled: Tensor) -> DoubtedT:
@@ -194,7 +195,9 @@ def _choose(weights: ImportanceEstimate, chains: Estimate, doubt: str) -> tuple[
     difference = chains.log_px - weights.log_px
     gain, error = difference.mean().item(), standard_error(difference)
     noise = math.hypot(chains.monte_carlo_error, weights.monte_carlo_error)
-    told = f"{abs(gain):.2f} +- {noise if math.isnan(error) else max(error, noise):.2f} nats"
+    spread = noise if math.isnan(error) else max(error, noise)
+    told = f"{abs(gain):.2f} +- {spread:.2f} nats"
+
     if abs(gain) < max(_MATTERS, 2 * noise):
         agree = f"importance sampling and annealing agree ({told} apart)"
         return chains, f"{agree}, although {doubt}"

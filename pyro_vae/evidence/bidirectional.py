@@ -6,11 +6,15 @@ can run backwards:
 
     forward annealing  <=  log p(x)  <=  reverse annealing     (each in expectation)
 
-What lies between them bounds the error of forward annealing *on these data*. It says something of
+The gap between them bounds the error of forward annealing *on these data*. It says something of
 real data as far as the model finds them alike; whether it does is looked at side by side, in the
 ELBO, the rate and the chains' acceptance.
 
-References: Grosse, Ghahramani, Adams (2015); Wu, Burda, Salakhutdinov, Grosse (2017).
+References:
+    Grosse, Ghahramani, Adams (2015). Sandwiching the marginal likelihood using bidirectional Monte
+        Carlo. arXiv:1511.02543.
+    Wu, Burda, Salakhutdinov, Grosse (2017). On the quantitative analysis of decoder-based
+        generative models. arXiv:1611.04273.
 """
 
 from __future__ import annotations
@@ -137,6 +141,7 @@ def sandwich(
     check_numbers({"num_data": (num_data, 1)})
     check_progress(progress)
     check_like(model, like)
+
     if guide is not None and method.uses_guide:
         check_any_x(guide, like)
     else:
@@ -225,11 +230,13 @@ def likeness(
     found = {"elbo": (one.elbo, other.elbo), "rate": (one.rate, other.rate)}
     if chains is not None:
         found["acceptance"] = (chains.acceptance, sandwich.forward.acceptance)
-    means = {name: (a.mean().item(), b.mean().item()) for name, (a, b) in found.items()}
-    spread = {
-        name: math.sqrt((_variance(a) + _variance(b)) / 2 + 1e-12) for name, (a, b) in found.items()
-    }
-    return Likeness(means, {name: (a - b) / spread[name] for name, (a, b) in means.items()})
+
+    means, distances = {}, {}
+    for name, (ours, theirs) in found.items():
+        means[name] = (ours.mean().item(), theirs.mean().item())
+        spread = math.sqrt((_variance(ours) + _variance(theirs)) / 2 + 1e-12)
+        distances[name] = (means[name][0] - means[name][1]) / spread
+    return Likeness(means, distances)
 
 
 def _variance(values: Tensor) -> float:

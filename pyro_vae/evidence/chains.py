@@ -8,7 +8,10 @@ posterior, E[w] = 1 / p(x). Step sizes are adapted for each datum and along the 
 and frozen: the run that counts has fresh noise. (To adapt while scoring would break the
 expectation.) Temperatures are spaced by a logistic curve, denser at both ends.
 
-References: Neal (2001); Wu, Burda, Salakhutdinov, Grosse (2017).
+References:
+    Neal (2001). Annealed importance sampling. arXiv:physics/9803008.
+    Wu, Burda, Salakhutdinov, Grosse (2017). On the quantitative analysis of decoder-based
+        generative models. arXiv:1611.04273.
 """
 
 from __future__ import annotations
@@ -44,9 +47,8 @@ class Plan(NamedTuple):
     @property
     def evaluations(self) -> int:
         """Gradients of the model for each datum, those of the pilot run included."""
-        return self.num_chains * (
-            2 + self.num_leapfrog * (self.num_temperatures + self.pilot_moves)
-        )
+        moves = self.num_temperatures + self.pilot_moves
+        return self.num_chains * (2 + self.num_leapfrog * moves)
 
     @property
     def num_pilot(self) -> int:
@@ -116,9 +118,8 @@ def anneal(
         log_w = log_w + (beta - before) * (point.log_joint - point.log_start).double()
         chance = torch.ones_like(point.log_joint)
         if beta > 0:  # there the run ends, and no weight would come after the move
-            point, chance = transition(
-                path, point, beta, tuning.step(beta), tuning.scale, num_leapfrog
-            )
+            step = tuning.step(beta)
+            point, chance = transition(path, point, beta, step, tuning.scale, num_leapfrog)
         yield Stage(beta, point, log_w, chance)
 
 
@@ -128,12 +129,14 @@ def pilot(path: Path, plan: Plan) -> tuple[Tuning, float]:
     point = path.at(path.draw(plan.num_chains))
     log_step = torch.full_like(scale[:, 0], math.log(_FIRST * path.size**-0.25))
     betas = [0.0] * _SETTLE + schedule(plan.num_pilot)
+
     found, started = [], time.monotonic()
     for number, beta in enumerate(betas):
         point, chance = transition(path, point, beta, log_step.exp(), scale, plan.num_leapfrog)
         log_step = adapted(log_step, chance, _RATE)
         if number >= _SETTLE:
             found.append(log_step)
+
     if scale.is_cuda:
         torch.cuda.synchronize()
     return Tuning(_smooth(torch.stack(found)), scale), (time.monotonic() - started) / len(betas)

@@ -75,6 +75,7 @@ class Exact(Method[IntegratedEstimate]):
                 f"model: {type(model).__name__} has no method `log_px`, which the method Exact"
                 " needs: use Quadrature for one or two latents, Annealed or Best"
             )
+
         log_px = called(model.log_px, "log_px")(pair.x, pair.index).double().cpu()
         if log_px.shape != (len(pair),):
             raise ValueError(

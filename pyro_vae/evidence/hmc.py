@@ -12,7 +12,8 @@ coordinate come back to where it was, time and again (annealed log-weights then 
 times as much on Gaussian posteriors of 10 and 50 units). Since a point carries the gradients of
 both ends of the path, a transition takes exactly L evaluations, whatever beta the next one has.
 
-References: Neal (2011).
+References:
+    Neal (2011). MCMC using Hamiltonian dynamics. arXiv:1206.1901.
 """
 
 from __future__ import annotations
@@ -48,11 +49,13 @@ def transition(
     momentum = torch.randn_like(point.z)
     before = point.log_density(beta) - momentum.square().sum(-1) / 2
     reach = (step * (0.5 + torch.rand_like(point.log_joint)))[..., None] * scale  # (K, B, P)
+
     proposal = point
     for _ in range(num_leapfrog):
         momentum = momentum + reach / 2 * proposal.gradient(beta)
         proposal = path.at(proposal.z + reach * momentum)
         momentum = momentum + reach / 2 * proposal.gradient(beta)
+
     after = proposal.log_density(beta) - momentum.square().sum(-1) / 2
     # a trajectory that diverged is not taken
     chance = torch.exp((after - before).clamp(max=0)).nan_to_num(0.0)

@@ -2,22 +2,21 @@
 
     log p_hat(x) = log (1/S) sum_s p(x, z_s) / q(z_s | x),   z_s ~ q(. | x)
 
-p_hat is unbiased, so its log is a *lower bound* of log p(x) in expectation (Burda et al., 2016), by
-about half its squared error. The same draws give the ELBO, the rate and the distortion. What no
-weights can say, whether there is a mode from which the guide never draws, scouts and the prior's
-own draws look for (`scouts.py`). Weights on atoms, of a discrete latent, have no tail to be judged
-by.
+p_hat is unbiased, so its log is a *lower bound* of log p(x) in expectation (Burda et al.), by about
+half its squared error. The same draws give the ELBO, the rate and the distortion. Weights cannot
+say whether there is a mode from which the guide never draws: scouts, and the prior's own draws,
+look for one (`scouts.py`). A discrete latent has weights on atoms, without a tail to be judged by.
 
 A guide that misses part of the posterior has weights of infinite variance. With `defensive` a share
-a of the particles comes from the prior, all of them weighed against the mixture (1 - a) q + a p(z):
-no weight is above p(x | z) / a then (Hesterberg, 1995), at the price of the particles that the
-prior wastes.
+a of the particles comes from the prior, and all of them are weighed against the mixture
+(1 - a) q + a p(z): no weight is then above p(x | z) / a (Hesterberg). The price is the particles
+that the prior wastes.
 
 Memory and noise have different blocks. The guide draws its latents, which are small, in blocks
 fixed by the number of particles, each with a seed of its own; the model then scores them in chunks
-as large as the byte budget allows. So a result depends on the seed and not on the budget. What is
-held for all S particles are the log-densities of one block of data (16 where S is in the
-thousands), which k-hat needs.
+as large as the byte budget allows. So a result depends on the seed and not on the budget. Only the
+log-densities of one block of data (16 where S is in the thousands) are held for all S particles;
+k-hat needs them.
 
 Both programs run compiled (`scores.py`) where there is enough to do to pay for it.
 
@@ -112,6 +111,7 @@ def _once(options: Importance, pair: Pair, progress: Progress | None = None) -> 
     num_particles = options.num_particles
     if options.defensive:
         pair.check_density()
+
     many = num_particles > _ROWS
     size = max(1, 8 * _ROWS // num_particles) if many else max(16, _DATA // num_particles)
     places = pair.blocks(size)
@@ -168,10 +168,10 @@ def _refined(
 ) -> ImportanceEstimate:
     """With four times the particles, drawn afresh, for data whose error is above the target.
 
-    An error that is not vouched for is above every target. Of data whose weights are `blind` no
-    number of particles is asked for: a guide that misses something needs another guide, or a
-    `defensive` share, before it needs more draws. It stops when no datum is left, when the next
-    round would not end within the budget by the last one's pace, or at ten million particles.
+    An error that is not vouched for is above every target. Data whose weights are `blind` get no
+    more particles: a guide that misses something needs another guide, or a `defensive` share,
+    before it needs more draws. It stops when no datum is left, when the next round would not end
+    within the budget by the last one's pace, or at ten million particles.
     """
     started, budget = time.monotonic(), options.budget
     target = _TARGET if options.target_error is None else options.target_error
@@ -185,6 +185,7 @@ def _refined(
         todo = (~enough).nonzero().flatten().to(pair.x.device)
         if 0 < len(todo) < len(pair) and pair.is_whole:
             todo = torch.arange(len(pair), device=pair.x.device)
+
         num_particles *= _MORE
         costs = pace * len(todo) * num_particles
         late = budget is not None and time.monotonic() - started + costs > budget
@@ -198,6 +199,7 @@ def _refined(
         blind = found.blind
         found = _replaced(found, part, todo.cpu())
         found = replace(found, blind=found.blind | blind)
+
     seconds = time.monotonic() - started
     return replace(found, evaluations=particles.mean().item(), seconds=seconds)
 

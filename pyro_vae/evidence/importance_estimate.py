@@ -101,6 +101,7 @@ class ImportanceEstimate(Estimate):
         """
         if not self.reliable.all():
             return super().mean_interval(level)
+
         quantile = self._quantile(level)
         centre = (self.half_log_px + self.half_error**2 / 2).mean().item()
         reach = quantile * self.half_error.square().sum().sqrt().item() / len(self.half_error)
@@ -125,12 +126,10 @@ class ImportanceEstimate(Estimate):
         return (~(self.pareto_k <= threshold)).double().mean().item()
 
     def _further(self) -> Iterator[tuple[str, str]]:
-        for name, values in (
-            ("ELBO", self.elbo),
-            ("rate", self.rate),
-            ("distortion", self.distortion),
-        ):
+        scores = (("ELBO", self.elbo), ("rate", self.rate), ("distortion", self.distortion))
+        for name, values in scores:
             yield name, with_error(values.mean().item(), standard_error(values))
+
         threshold, above = pareto_threshold(self.num_particles), share(self.share_above_threshold)
         healthy = f"k-hat above {threshold:.2f} on {above} of the data, " * math.isfinite(threshold)
         yield "weights", f"{healthy}median ESS {self.ess.median():,.0f}"

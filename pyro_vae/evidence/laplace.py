@@ -4,7 +4,7 @@
     q(z | x) = t_nu(z*, A^-1),    log p_hat(x) = log (1/S) sum_s p(x, z_s) / q(z_s | x)
 
 The proposal needs no guide, only a model whose latents are real-valued and whose log-density has
-two derivatives: so it says what a guide is worth beside the textbook's approximation, and serves
+two derivatives. So it says what a guide is worth beside the textbook's approximation, and serves
 where there is no guide yet. The estimate is a *lower bound* in expectation, whatever q is. A
 Student's t has heavier tails than the Gaussian of Laplace, and bounded weights where the posterior
 has Gaussian tails.
@@ -74,6 +74,7 @@ class Laplace(Method[ImportanceEstimate]):
         started, path = time.monotonic(), Path(pair.under(None))
         size = max(1, _ROWS // self.num_particles)
         done, blind = [], []
+
         for number, rows in enumerate(torch.arange(len(pair), device=pair.x.device).split(size)):
             seed_noise(self.seed, number)
             part = path.take(rows)
@@ -82,6 +83,7 @@ class Laplace(Method[ImportanceEstimate]):
             blind.append(missed.cpu())
             if progress is not None:
                 progress(len(rows))
+
         found = {name: torch.cat([one[name] for one in done]) for name in done[0]}
         return ImportanceEstimate(
             **found,  # type: ignore[arg-type]
@@ -150,6 +152,7 @@ def _hessian(path: Path, z: Tensor) -> Tensor:
             if not column.requires_grad:
                 rows.append(torch.zeros_like(z))
                 continue
+
             (row,) = torch.autograd.grad(column, z, retain_graph=True, allow_unused=True)
             rows.append(torch.zeros_like(z) if row is None else row)
     hessian = torch.stack(rows, 1)

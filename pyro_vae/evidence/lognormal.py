@@ -7,11 +7,14 @@ variance v has
 
 and an interval for that by the method of variance estimates recovery (MOVER), from the intervals of
 m and of v. It widens with the spread instead of being believed or not. Where log w is skewed to the
-left, as it is with few temperatures from the prior, its upper end is too high; where it is skewed
-to the right, as from a guide that is too narrow, it would be too low, so that it may be missed by
-1% and not by 2.5% of normal log-weights (`experiments/coverage.py` has what that comes to).
+left, as it is with few temperatures from the prior, its upper end is too high. Where log w is
+skewed to the right, as from a guide that is too narrow, it would be too low: so its upper end is
+set to be missed by 1% and not by 2.5% of normal log-weights (`experiments/coverage.py` has what
+that comes to).
 
-References: Zou, Taleban, Huo (2009), for MOVER.
+References:
+    Zou, Taleban, Huo (2009). Confidence interval estimation for lognormal data with application to
+        health economics. Computational Statistics and Data Analysis 53.
 """
 
 from __future__ import annotations
@@ -38,9 +41,8 @@ def normal_upper(log_w: Tensor, level: float) -> Tensor:
     quantile = stats.t.ppf((1 + level) / 2, chains - 1)
     # of the variance, in variances
     more = (chains - 1) / stats.chi2.ppf((1 - level) / 2, chains - 1) - 1
-    return (
-        normal_mean(log_w) + (quantile**2 * variance / chains + (more * variance / 2) ** 2).sqrt()
-    )
+    reach = quantile**2 * variance / chains + (more * variance / 2) ** 2
+    return normal_mean(log_w) + reach.sqrt()
 
 
 def beyond_normal(log_w: Tensor) -> float:
@@ -49,14 +51,15 @@ def beyond_normal(log_w: Tensor) -> float:
     """
     from scipy import stats
 
-    orders = [(3, 6), (4, 24)] if len(log_w) > 3 else []
-    return sum(
-        max(0.0, float(stats.kstat(log_w.numpy(), n, axis=0).mean()) / times) for n, times in orders
-    )
+    found = 0.0
+    for order, times in [(3, 6), (4, 24)] if len(log_w) > 3 else []:
+        cumulant = float(stats.kstat(log_w.numpy(), order, axis=0).mean())
+        found += max(0.0, cumulant / times)
+    return found
 
 
 def upper_level(level: float) -> float:
-    """The level of a symmetric interval whose upper end is missed by a fifth of what one of this
-    level may miss in all.
+    """The level of a symmetric interval whose upper end is missed by a fifth of what an interval of
+    this level may miss at both ends.
     """
     return 1 - 2 * (1 - level) / 5

@@ -62,9 +62,9 @@ def log_evidence(
             two latents; `Exact`, for models with a method `log_px`; `Best`, what serves best, with
             a verdict.
         index: what the programs get as `index`, the number of each datum `(N,)`, such as
-            `data.test.numbers()` with `data.test.x`. 0..N-1 unless given (a table's own `numbers`,
-            of a `Local` guide that has some): right of programs that do not read it, and of data
-            that are counted so; a model that looks up covariates by number must be told.
+            `data.test.numbers()` with `data.test.x`. Unless given, a `Local` guide's own `numbers`
+            where it has some, else 0..N-1: right for programs that do not read it, and for data
+            that are counted so. A model that looks up covariates by number must be told.
         progress: called with the number of data that are done.
 
     Returns:

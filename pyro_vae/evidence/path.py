@@ -46,9 +46,8 @@ class Point(NamedTuple):
     def where(self, taken: Tensor, other: Point) -> Point:
         """The other point where `taken` `(K, B)`, this one elsewhere."""
         pairs = zip(other, self, strict=True)
-        return Point(
-            *(torch.where(taken[..., None] if a.dim() == 3 else taken, a, b) for a, b in pairs)
-        )
+        rows = taken[..., None]
+        return Point(*(torch.where(rows if a.dim() == 3 else taken, a, b) for a, b in pairs))
 
 
 @dataclass(frozen=True)
@@ -70,28 +69,27 @@ class Layout:
 
     def pack(self, latents: dict[str, Tensor]) -> Tensor:
         """Vectors `(S, B, P)`."""
-        return torch.cat(
-            [latents[name].movedim(self.depth, 1)[..., None].flatten(2) for name in self.shapes], -1
-        )
+        parts = [latents[name].movedim(self.depth, 1) for name in self.shapes]
+        return torch.cat([part[..., None].flatten(2) for part in parts], -1)
 
     def pack_one(self, latents: dict[str, Tensor]) -> Tensor:
         """Vectors `(1, N, P)` of values `(*middle, N, *event)` from a run without particles, as
         `simulate` makes them.
         """
-        # the data's dimension is the last but for the event's, len(shape) - (depth - 1) of them
-        parts = [
-            latents[name].movedim(self.depth - len(shape) - 2, 0)[..., None].flatten(1)
-            for name, shape in self.shapes.items()
-        ]
+        parts = []
+        for name, shape in self.shapes.items():
+            # the data's dimension is the last but for the event's, len(shape) - (depth - 1) of them
+            values = latents[name].movedim(self.depth - len(shape) - 2, 0)
+            parts.append(values[..., None].flatten(1))
         return torch.cat(parts, -1)[None]
 
     def unpack(self, z: Tensor) -> dict[str, Tensor]:
         """Values by site name."""
         parts = zip(self.shapes.items(), z.split(self.sizes, -1), strict=True)
-        return {
-            name: part.reshape(*z.shape[:2], *shape).movedim(1, self.depth)
-            for (name, shape), part in parts
-        }
+        latents = {}
+        for (name, shape), part in parts:
+            latents[name] = part.reshape(*z.shape[:2], *shape).movedim(1, self.depth)
+        return latents
 
 
 class Path:
@@ -116,6 +114,7 @@ class Path:
             )
         if pair.given is not None:
             pair.check_density()
+
         latents, _ = sample_guide(prior(pair.model), x, index, 1, pair.depth)
         shapes = {name: tuple(z.movedim(pair.depth, 1).shape[2:]) for name, z in latents.items()}
         self.layout = Layout(pair.depth, shapes)

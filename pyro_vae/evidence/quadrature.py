@@ -5,15 +5,15 @@
 For a smooth integrand that has died out at the grid's edges the error falls faster than any power
 of h. The grid of each datum is moved and stretched to cover the mean and ten standard deviations of
 what the last one has found; the first one covers the prior. As long as a handful of points hold all
-the mass, which of them is chance: the density is flattened, by a power below 1, until more of them
-count, so that no mode is lost on the way down. The error that is told is the difference to the sum
-over every other point, which has 2^P times fewer, and the mass at the grid's edges: about the error
-of a density that is smooth between two points, and no proof that it is.
+the mass, it is chance which of them do. So the density is flattened, by a power below 1, until more
+points count, and no mode is lost on the way down. The error that is told is the difference to the
+sum over every other point, which has 2^P times fewer, and the mass at the grid's edges: about the
+error of a density that is smooth between two points, and no proof that it is.
 
-What lies between the points is looked for by random ones, from the grid's cells and from the prior:
+Random points, from the grid's cells and from the prior, look for what lies between the points:
 their weights must agree with the sum, and be healthy. Thirty thousand find half of the mass in a
-spike a thousandth of the prior wide, where the one latent value is not far out, and may miss one
-that is narrower or of two values.
+spike a thousandth of the prior wide, where the one latent value is not far out, and may miss a
+spike that is narrower, or one in two latent values.
 
 A model that knows its log p(x) in closed form (a method `log_px(x)`) needs none of this: `Exact`.
 """
@@ -77,10 +77,12 @@ class Quadrature(Method[IntegratedEstimate]):
                 f"model: got {path.size} latent values per datum, expected one or two: use the"
                 " method Annealed or Best"
             )
+
         for row in torch.arange(len(pair), device=pair.x.device).split(1):
             found.append(_integrate(path.take(row), self.num_points))
             if progress is not None:
                 progress(1)
+
         log_px, error, rounds = torch.tensor(found, dtype=torch.double).T
         evaluations = rounds.mean().item() * self.num_points**path.size + _RANDOM
         seconds = time.monotonic() - started
@@ -93,34 +95,34 @@ def _integrate(path: Path, num_points: int) -> tuple[float, float, int]:
     mean, std = draws.mean(0), draws.std(0)
     line = torch.linspace(-_REACH, _REACH, num_points, dtype=draws.dtype, device=draws.device)
     unit = torch.cartesian_prod(*[line] * path.size).reshape(-1, path.size)
+    spacing = line[1] - line[0]
+
     rounds = 0
     while rounds < _ROUNDS:
         rounds += 1
         centre, grid = mean, mean + std * unit
-        log_joint = torch.cat(
-            [path.densities(part[:, None])[1][:, 0] for part in grid.split(_ROWS)]
-        ).double()
-        log_cell = (std.double() * (line[1] - line[0])).log().sum()
+        parts = [path.densities(part[:, None])[1][:, 0] for part in grid.split(_ROWS)]
+        log_joint = torch.cat(parts).double()
+        log_cell = (std.double() * spacing).log().sum()
+
         power, mass = _flattened(log_joint, 3**path.size)
         before, mean = std, (mass * grid).sum(0).to(draws.dtype)
         std = (mass * (grid - mean).square()).sum(0).sqrt().to(draws.dtype)
         # what lies between two points is not seen
-        std = torch.maximum(std, before * (line[1] - line[0]) / 2)
+        std = torch.maximum(std, before * spacing / 2)
         if power == 1 and (std / before - 1).abs().max() < _SETTLED:
             break
+
     every_other = (slice(None, None, 2),) * path.size
     coarse = log_joint.reshape([num_points] * path.size)[every_other].flatten()
     fine = torch.logsumexp(log_joint, 0)
     halved = torch.logsumexp(coarse, 0) + path.size * math.log(2)
     edge = torch.softmax(log_joint, 0)[(unit.abs() == _REACH).any(1)].sum()
     log_px, error = (fine + log_cell).item(), ((fine - halved).abs() + edge).item()
+
     if error < TRUSTED:
-        cells = _Cells(
-            centre,
-            before * (line[1] - line[0]),
-            num_points,
-            torch.log_softmax(log_joint, 0) - log_cell,
-        )
+        heights = torch.log_softmax(log_joint, 0) - log_cell
+        cells = _Cells(centre, before * spacing, num_points, heights)
         error = max(error, _between(path, cells, log_px))
     return log_px, error, rounds
 
@@ -139,16 +141,10 @@ class _Cells(NamedTuple):
         """Points of it `(G, P)`."""
         masses = torch.softmax(self.heights, 0)
         spots = torch.multinomial(masses, number, replacement=True)
-        size = len(self.centre)
-        places = [
-            (spots // self.num_points ** (size - 1 - dim)) % self.num_points for dim in range(size)
-        ]
-        offsets = (
-            torch.stack(places, -1)
-            - self.num_points // 2
-            + torch.rand(number, size, device=spots.device)
-            - 0.5
-        )
+        size, middle = len(self.centre), self.num_points // 2
+        strides = [self.num_points ** (size - 1 - dim) for dim in range(size)]
+        places = torch.stack([(spots // stride) % self.num_points for stride in strides], -1)
+        offsets = places - middle + torch.rand(number, size, device=spots.device) - 0.5
         return (self.centre + self.width * offsets).to(self.centre.dtype)
 
     def log_density(self, z: Tensor) -> Tensor:
@@ -169,6 +165,7 @@ def _between(path: Path, cells: _Cells, log_px: float) -> float:
         z = z[torch.randperm(len(z), device=z.device)]  # so that both halves have some of both
     log_prior, log_joint = (part[:, 0].double() for part in path.densities(z[:, None]))
     log_w = (log_joint - torch.logaddexp(cells.log_density(z), log_prior) + math.log(2))[:, None]
+
     told, error = log_mean_exp(log_w).item(), log_mean_exp_error(log_w).item()
     off = abs(told - log_px)
     agree = off <= _AGREE * error + TRUSTED and tail(log_w).limit.item() <= 1

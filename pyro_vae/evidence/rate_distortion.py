@@ -10,7 +10,10 @@ and annealing from the prior has an estimate of log Z_beta at every stage: a low
 expectation, so that R is an upper one at the D that was found. The slope of the curve is
 dD / dR = -1 / beta.
 
-References: Huang, Makhzani, Cao, Grosse (2020); Alemi et al. (2018).
+References:
+    Huang, Makhzani, Cao, Grosse (2020). Evaluating lossy compression rates of deep generative
+        models. arXiv:2008.06653.
+    Alemi, Poole, Fischer, Dillon, Saurous, Murphy (2018). Fixing a broken ELBO. arXiv:1711.00464.
 """
 
 from __future__ import annotations
@@ -57,15 +60,13 @@ class Curve(Result):
     def figures(self) -> Iterator[tuple[str, str]]:
         places = torch.linspace(0, len(self.beta) - 1, min(_SHOWN, len(self.beta)))
         for place in places.round().int().tolist():
-            told = [
-                f"{name} {with_error(values[place].mean().item(), standard_error(values[place]))}"
-                for name, values in (("rate", self.rate), ("distortion", self.distortion))
-            ]
+            told = []
+            for name, values in (("rate", self.rate), ("distortion", self.distortion)):
+                mean, error = values[place].mean().item(), standard_error(values[place])
+                told.append(f"{name} {with_error(mean, error)}")
             yield f"beta {self.beta[place]:.3g}", ", ".join(told)
-        yield (
-            "verdict",
-            "at each beta an upper bound of the rate at that distortion, in expectation",
-        )
+        bound = "at each beta an upper bound of the rate at that distortion, in expectation"
+        yield "verdict", bound
 
     def summary(self) -> dict[str, Any]:
         """beta, mean rate and mean distortion of every point."""
@@ -118,6 +119,7 @@ def rate_distortion_curve(
     check_kind("method", method, Annealed, "an Annealed, or None")
     if method.uses_guide:
         raise ValueError("method: got one that starts from a guide, expected start='prior'")
+
     most = method.num_temperatures
     check_integer("num_points", num_points, 1, most)
     chosen = set(torch.linspace(most, 0, num_points + 1).round().int().tolist()[:-1])

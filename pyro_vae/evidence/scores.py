@@ -109,6 +109,7 @@ class Scores:
         x, index = pair.x[d : d + columns], pair.index[d : d + columns]
         values = [z[s : s + chunk].narrow(depth, d, len(x)) for z in latents.values()]
         size = len(values[0]), len(x)
+
         if self._guard.on:
             values = [_fill(_fill(z, 0, chunk), depth, columns).contiguous() for z in values]
             x, index = _fill(x, 0, columns), _fill(index, 0, columns)

@@ -2,7 +2,7 @@
 
 Weights cannot say. A guide that holds one of two equal modes gives the same weights as an exact
 guide does, but for the factor 2 that is missing in all of them. So some scouts climb log p(x, z),
-from draws of the prior and of the guide; where one ends outside of everything that the guide draws,
+from draws of the prior and of the guide. Where one ends outside of everything that the guide draws,
 and not far below the highest point that any of them has found, the guide is taken to miss it, and
 no interval around its estimate is closed.
 
@@ -11,11 +11,11 @@ probability (1 - b)^K or less. (Half of them start at the mirror images of the o
 that a symmetry of the model makes, none is missed.) It compares heights and not masses, so that it
 may also object to a mode that is high and narrow. A scout that finds nothing proves nothing.
 
-Where there is nothing to climb, because latents are constrained or the likelihood has no gradient,
-and beside the scouts where there is, the prior's own draws are weighed: where the mean of their p(x
-| z), which is a bound from below as well, lies clearly above the guide's estimate, the guide has
-missed something. In few dimensions that finds what no climb does, such as a guide of a smaller
-support than the prior's; in many it finds nothing.
+The prior's own draws are weighed beside the scouts, and alone where there is nothing to climb
+because latents are constrained or the likelihood has no gradient. The mean of their p(x | z) is a
+bound from below as well: where it lies clearly above the guide's estimate, the guide has missed
+something. In few dimensions that finds what no climb does, such as a guide of a smaller support
+than the prior's; in many it finds nothing.
 """
 
 from __future__ import annotations

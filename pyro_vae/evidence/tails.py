@@ -15,8 +15,15 @@ A set of weights that has missed its own tail looks light by both, and is low by
 So whether an interval is to be believed is asked of one half of the particles, and the interval is
 drawn by the other half (`importance.py`).
 
-References: Zhang, Stephens (2009), for the fit and its quasi-posterior; Smith (1987), for the error
-of k; Vehtari, Simpson, Gelman, Yao, Gabry (2024), for the size of the tail and the prior of k.
+The fit and its quasi-posterior are those of Zhang and Stephens; the error of k is Smith's; the size
+of the tail and the prior of k are those of Vehtari et al.
+
+References:
+    Zhang, Stephens (2009). A new and efficient estimation method for the generalized Pareto
+        distribution. Technometrics 51.
+    Smith (1987). Estimating tails of probability distributions. Annals of Statistics 15.
+    Vehtari, Simpson, Gelman, Yao, Gabry (2024). Pareto smoothed importance sampling.
+        arXiv:1507.02646.
 """
 
 from __future__ import annotations
@@ -64,20 +71,20 @@ def tail(log_w: Tensor) -> Tail:
     nothing = torch.full((num_data,), math.inf, dtype=torch.double, device=log_w.device)
     if num_particles < FEWEST:
         return Tail(nothing, nothing.clone())
+
     log_w = log_w.double()
     top = log_w.max(0).values
     spread = top - log_w.min(0).values
     size = math.ceil(min(num_particles / 5, 3 * math.sqrt(num_particles)))
     largest = torch.topk(log_w - top, size + 1, 0).values.exp()  # (M + 1, B), from the largest on
     excess = (largest[:-1] - largest[-1]).flip(0)  # (M, B), ascending
+
     fits = (excess[size // 4] > 0) & top.isfinite()
-    shape, held = _fit(
-        torch.where(
-            fits, excess, torch.linspace(0.1, 1, size, dtype=torch.double)[:, None].to(excess)
-        )
-    )
+    anything = torch.linspace(0.1, 1, size, dtype=torch.double)[:, None].to(excess)
+    shape, held = _fit(torch.where(fits, excess, anything))
     mean = (log_w - top).exp().mean(0)
     more = torch.log1p((size / num_particles) * (held - excess.mean(0)).clamp(min=0) / mean)
+
     limit = torch.where(fits, shape + _ERRORS * (1 + shape) / math.sqrt(size), math.inf)
     unseen = torch.where(fits, more, math.inf)
     equal = (spread <= _EQUAL) & top.isfinite()

@@ -25,7 +25,7 @@ def log_mean_exp(log_w: Tensor) -> Tensor:
 
 
 def ess(log_w: Tensor) -> Tensor:
-    """Effective sample size (sum w)^2 / sum w^2, `(B,)`, between 1 and S (Kong, 1992); 0 where no
+    """Effective sample size (sum w)^2 / sum w^2 (Kong, 1992), `(B,)`, between 1 and S; 0 where no
     weight is above 0.
     """
     _check(log_w)
@@ -39,8 +39,8 @@ def log_mean_exp_error(log_w: Tensor) -> Tensor:
 
     NaN for S = 1, infinite where no weight is above 0.
 
-    The relative standard deviation of the mean weight, sqrt((S / ESS - 1) / (S - 1)). It is itself
-    an estimate from the same weights and says too little where k-hat is high.
+    It is the relative standard deviation of the mean weight, sqrt((S / ESS - 1) / (S - 1)), itself
+    an estimate from the same weights, and says too little where k-hat is high.
     """
     num_particles = len(log_w)
     if num_particles == 1:
@@ -62,18 +62,23 @@ def pareto_smoothed(log_w: Tensor) -> tuple[Tensor, Tensor]:
     replaced by quantiles of the generalised Pareto distribution that fits them, at most the
     largest: less variance, a little downward bias, no bound either way.
 
-    Weights that are all equal have no tail: 0 by definition. NaN or infinite weights: NaN, and so
-    with fewer than 25 particles, where there is nothing to fit. Where ties, or one weight that
-    dwarfs the rest, leave fewer than five in the tail: infinite, as in ArviZ 0.23. The tail has
-    ceil(min(S / 5, 3 sqrt S)) weights in 0.23 and the floor of that in 1.x, so k-hat differs by
-    about 0.001. Where nothing is fitted nothing is smoothed.
+    Weights that are all equal have no tail: k-hat is 0 by definition. It is NaN for weights that
+    are NaN or infinite, and with fewer than 25 particles, where there is nothing to fit. It is
+    infinite, as in ArviZ 0.23, where ties, or one weight that dwarfs the rest, leave fewer than
+    five in the tail. The tail has ceil(min(S / 5, 3 sqrt S)) weights in 0.23 and the floor of that
+    in 1.x, so k-hat differs by about 0.001. Where nothing is fitted nothing is smoothed.
 
-    References: Vehtari, Simpson, Gelman, Yao, Gabry (2024); Yao, Vehtari, Simpson, Gelman (2018).
+    References:
+        Vehtari, Simpson, Gelman, Yao, Gabry (2024). Pareto smoothed importance sampling.
+            arXiv:1507.02646.
+        Yao, Vehtari, Simpson, Gelman (2018). Yes, but did it work?: Evaluating variational
+            inference. arXiv:1802.02538.
     """
     _check(log_w)
     mean = log_mean_exp(log_w)
     if len(log_w) < MIN_PARTICLES:
         return torch.full_like(log_w[0], math.nan, dtype=torch.double), mean
+
     device, log_w = log_w.device, log_w.double().cpu()
     size = math.ceil(min(len(log_w) / 5, 3 * math.sqrt(len(log_w))))
     ordered = log_w.sort(0, descending=True).values
@@ -81,18 +86,19 @@ def pareto_smoothed(log_w: Tensor) -> tuple[Tensor, Tensor]:
     broken = ordered[0].isnan() | ordered[-1].isnan() | ordered[0].isinf()
     # weights of zero are weights: with one of them, spread is infinite
     equal = spread <= 1e-9 * (1 + ordered[0].abs())
+
     # below, weights underflow to 0
     cutoff = torch.maximum(ordered[size], ordered[0] + math.log(np.finfo(float).tiny))
     short = (ordered > cutoff).sum(0) < 5
     khat = torch.where(equal, 0.0, torch.full_like(spread, math.inf))
     khat[broken] = math.nan
+
     fitted = (~equal & ~short & ~broken).nonzero().flatten()
     for column in fitted.tolist():
         weights = log_w[:, column].numpy()
         smoothed, khat[column] = _psis(weights)
-        place = int(
-            np.argsort(weights)[-1 - size]
-        )  # the largest weight below the tail: it keeps its value but for scale
+        # the largest weight below the tail: it keeps its value but for scale
+        place = int(np.argsort(weights)[-1 - size])
         total = torch.logsumexp(torch.from_numpy(smoothed), 0).item()
         # else no scale to be had, or no tail that fits
         if np.isfinite([weights[place], smoothed[place], total]).all():
@@ -107,17 +113,18 @@ def resampled(log_w: Tensor, generator: torch.Generator) -> Tensor:
     Systematic resampling, whose counts differ from their expectation by less than 1. A datum whose
     weights are no numbers, or all zero, keeps its particles as they are.
 
-    References: Douc, Cappe, Moulines (2005), section 2.4.
+    References:
+        Douc, Cappe, Moulines (2005). Comparison of resampling schemes for particle filtering.
+            arXiv:cs/0507025. Section 2.4.
     """
     _check(log_w)
     num_particles = len(log_w)
     shares = torch.softmax(log_w.double().cpu(), 0)
     shares = torch.where(shares.isnan().any(0), 1 / num_particles, shares)
+
     places = torch.arange(num_particles, dtype=torch.double)
-    # (B, S)
-    places = (
-        places + torch.rand(log_w.shape[1], 1, dtype=torch.double, generator=generator)
-    ) / num_particles
+    start = torch.rand(log_w.shape[1], 1, dtype=torch.double, generator=generator)
+    places = (places + start) / num_particles  # (B, S)
     rows = torch.searchsorted(shares.cumsum(0).T.contiguous(), places).clamp(max=num_particles - 1)
     return rows.T[torch.randperm(num_particles, generator=generator)]
 
@@ -126,9 +133,9 @@ def pareto_threshold(num_particles: int) -> float:
     """k-hat above which an estimate from S weights is unreliable, min(1 - 1 / log10 S, 0.7)
     (Vehtari et al., 2024).
     """
-    return (
-        min(1 - 1 / math.log10(num_particles), 0.7) if num_particles >= MIN_PARTICLES else math.nan
-    )
+    if num_particles < MIN_PARTICLES:
+        return math.nan
+    return min(1 - 1 / math.log10(num_particles), 0.7)
 
 
 def _check(log_w: Tensor) -> None:

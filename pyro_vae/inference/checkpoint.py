@@ -46,13 +46,11 @@ def _unseal(raw: bytes) -> str | None:
         return "it has no checksum at its end"
     if hashlib.sha256(raw[:-64]).hexdigest().encode() != raw[-64:]:
         return "its checksum is wrong"
+
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-        packed = [
-            entry.filename
-            for entry in archive.infolist()
-            if entry.compress_type != zipfile.ZIP_STORED
-        ]
-        size = sum(entry.file_size for entry in archive.infolist())
+        entries = archive.infolist()
+    packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+    size = sum(entry.file_size for entry in entries)
     return f"{packed[:1]} is compressed" if packed or size > len(raw) else None
 
 
@@ -68,17 +66,17 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise FileNotFoundError(
             f"{path}: no such file, expected a checkpoint of a run: was the run trained?"
         )
+
     raw = read_whole(path)
+    state: Any = None
     try:
         wrong = _unseal(raw)
-        state = (
-            torch.load(io.BytesIO(raw), map_location=device, weights_only=True)
-            if wrong is None
-            else None
-        )
+        if wrong is None:
+            state = torch.load(io.BytesIO(raw), map_location=device, weights_only=True)
     except Exception as error:
         # torch raises RuntimeError, UnpicklingError, EOFError, KeyError, ...
         wrong = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+
     if wrong is not None:
         raise ValueError(
             f"{path}: not a readable checkpoint ({wrong}): it is damaged, or of"

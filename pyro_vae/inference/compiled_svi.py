@@ -20,7 +20,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from copy import deepcopy
 from typing import Any
 
 import pyro
@@ -32,8 +31,9 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_callable, check_flag, check_kind
 from pyro_vae.graphs import CaptureError, Compiled, Watch, rollback
-from pyro_vae.inference.optim import JointOptim, OptimizerFactory
+from pyro_vae.inference.optim import OptimizerFactory
 from pyro_vae.inference.quiet import own_gradients, quietly
+from pyro_vae.inference.trained import Trained
 from pyro_vae.programs.traces import Program
 
 
@@ -89,24 +89,20 @@ class CompiledSVI:
         check_kind("loss", loss, ELBO, "a Pyro ELBO such as pyro.infer.Trace_ELBO()")
         check_flag("fallback", fallback)
         if prepare is not None:
-            check_callable(
-                "prepare",
-                prepare,
-                "a function from the arguments of a step to those of the programs",
-            )
+            told = "a function from the arguments of a step to those of the programs"
+            check_callable("prepare", prepare, told)
         check_callable("optim", optim, "a PyroOptim, or a function from parameters to an optimizer")
+
         self.model, self.guide = model, guide
         self.loss: Any = loss  # the base class names neither `loss` nor `loss_and_grads`
         self.fallback = fallback
         self.reason: str | None = None  # why the programs are not compiled, where they are not
         self._prepare = prepare
-        self._make_optim = None if isinstance(optim, PyroOptim) else optim
-        self._optim = optim if isinstance(optim, PyroOptim) else None
-        self._pending: dict[str, Any] | None = None
+        self._trained = Trained(optim)
         # whether the programs have run, with the user's own validation and warnings
         self._met = False
         self._capturing = False
-        self._forget()
+        self._compile()
 
     def step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Take a gradient step; returns the loss, a scalar on the device, not waited for."""
@@ -145,15 +141,7 @@ class CompiledSVI:
 
     def state_dict(self) -> dict[str, Any]:
         """Unconstrained parameters by their names in Pyro's store, and the optimizer's state."""
-        if self._pending is not None:
-            return deepcopy(self._pending)
-        params = {name: p.detach().clone() for p, name in self._params.items()}
-        optimizer = None if self._optim is None else deepcopy(self._optim.get_state())
-        return {
-            "params": params,
-            "optimizer": optimizer,
-            "used": [n for p, n in self._params.items() if p in self._used],
-        }
+        return self._trained.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` returned: at once, or before the first step, which makes the
@@ -163,22 +151,10 @@ class CompiledSVI:
             ValueError: another program's state. Names hold for one process: a net of a new instance
                 has another name.
         """
-        missing = {"params", "optimizer"} - state.keys()
-        if missing:
-            raise ValueError(
-                f"state: got {sorted(state)}, expected what state_dict()"
-                f" returned, with {sorted(missing)}"
-            )
-        self._pending = state
-        if self._params:
-            self._restore()
+        self._trained.load(state)
 
-    def _forget(self) -> None:
-        """Start anew: no graphs, no parameters."""
-        self._params: dict[Tensor, str] = {}  # in the order in which graphs return their gradients
-        self._used: set[Tensor] = set()  # those that have had a gradient
-        if self._make_optim is not None:
-            self._optim = None
+    def _compile(self) -> None:
+        """Start without graphs, of the programs as they are."""
         self._programs = {
             "model": self.model,
             "guide": self.guide,
@@ -191,85 +167,42 @@ class CompiledSVI:
     def _meet(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Start anew where Pyro's store did, and put back a state that waits for the parameters.
 
-        They are made by a rehearsal that leaves no trace in the noise: whoever goes on has drawn
-        what makes them before.
+        The parameters are made by a rehearsal that leaves no trace in the noise: in a run that goes
+        on, what makes them was drawn before the state was kept.
         """
         if not self._store_unchanged():
-            self._forget()
+            self._trained.forget()
+            self._compile()
         if not self._programs_unchanged():
             self._programs.update(model=self.model, guide=self.guide, loss=self.loss)
             self.reason, self._met = None, False
-        if self._pending is None:
+        if self._trained.pending is None:
             return
-        if not self._params:
+
+        if not self._trained.names:
             with rollback(Watch(self.model, self.guide).modules), self._own_gradients():
                 self._loss_and_grads(*args, **kwargs)
-        self._restore()
-
-    def _restore(self) -> None:
-        assert self._pending is not None
-        known = {name: p for p, name in self._params.items()}
-        unknown = self._pending["params"].keys() - known.keys()
-        if unknown:
-            raise ValueError(
-                f"state: its parameters {sorted(unknown)[:3]} are not in these programs"
-            )
-        with torch.no_grad():
-            for name, value in self._pending["params"].items():
-                known[name].copy_(value)
-        self._used = {known[name] for name in self._pending.get("used", ())}
-        if self._pending["optimizer"] is not None:
-            self._optimizer().set_state(deepcopy(self._pending["optimizer"]))
-        self._pending = None
+        self._trained.restore()
 
     def _programs_unchanged(self) -> bool:
         """Whether model, guide and loss are those of the last call: they may be set, as those of
         stock SVI may.
         """
-        known = self._programs
-        return (
-            known["model"] is self.model
-            and known["guide"] is self.guide
-            and known["loss"] is self.loss
-        )
+        now = {"model": self.model, "guide": self.guide, "loss": self.loss}
+        return all(self._programs[name] is program for name, program in now.items())
 
     def _store_unchanged(self) -> bool:
         """Whether bare `pyro.param`s are still those that the graphs read: the store may have been
         written or cleared.
         """
         store = pyro.get_param_store()._params
-        return all("$$$" in name or store.get(name) is p for p, name in self._params.items())
+        known = self._trained.names.items()
+        return all("$$$" in name or store.get(name) is p for p, name in known)
 
     def _update(self, loss: Any, *gradients: Tensor | None) -> Tensor:
-        """Take the optimizer's turn, on the parameters that stock SVI hands it.
-
-        A parameter that the step ran past without using it has a gradient of zero once it has had
-        one: moments go on.
-        """
-        trained = []
-        for p, gradient in zip(self._params, gradients, strict=False):
-            if gradient is None:
-                continue
-            if gradient.shape == p.shape:
-                self._used.add(p)
-            elif p not in self._used:
-                continue
-            p.grad = gradient if gradient.shape == p.shape else torch.zeros_like(p)
-            trained.append(p)
-        self._optimizer()(trained)
-        for p in self._params:
-            p.grad = None
+        """Take the optimizer's turn, and return the loss."""
+        self._trained.update(gradients)
         return loss
-
-    def _optimizer(self) -> PyroOptim:
-        """The optimizer; one that is made here grows with the parameters, and keeps its moments."""
-        earlier, make = self._optim, self._make_optim
-        if make is not None and (earlier is None or len(self._params) > len(earlier.params)):  # type: ignore[attr-defined]
-            self._optim = JointOptim(make, sorted(self._params, key=lambda p: self._params[p]))
-            if isinstance(earlier, JointOptim):
-                self._optim.take_over(earlier)
-        assert self._optim is not None
-        return self._optim
 
     def _loss_and_grads(self, *args: Any, **kwargs: Any) -> list[Tensor | None]:
         """What stock SVI does before the optimizer's turn: the loss, and the gradients of all
@@ -282,21 +215,20 @@ class CompiledSVI:
         before = dict(store)
         with poutine.trace(param_only=True) as capture:
             loss = self.loss.loss_and_grads(self.model, self.guide, *self._prepared(args), **kwargs)
+
         replaced = [name for name, p in before.items() if store.get(name, p) is not p]
         if replaced and self._capturing:
             store.update(before)
             raise CaptureError(f"running it replaces the parameters {replaced[:3]} in Pyro's store")
+
         met = {site["value"].unconstrained(): name for name, site in capture.trace.nodes.items()}  # type: ignore[union-attr]
-        for p, name in met.items():
-            self._params.setdefault(p, name)
+        self._trained.meet(met)
         if not isinstance(loss, (Tensor, float)):
             raise ValueError(
                 f"loss: {type(self.loss).__name__} returns a {type(loss).__name__}, expected an"
                 " ELBO with one loss: use pyro.infer.SVI"
             )
-        gradients = [_empty(p) if p.grad is None and p in met else p.grad for p in self._params]
-        for p in self._params:
-            p.grad = None
+        gradients = self._trained.take_gradients(met)
         self._met = True
         return [self._scalar(loss), *gradients]
 
@@ -310,7 +242,7 @@ class CompiledSVI:
         """The loss on the device of the parameters; Pyro's own is read from it, and a float."""
         if isinstance(loss, Tensor):
             return loss.detach()
-        like = next(iter(self._params), torch.empty(()))
+        like = next(iter(self._trained.names), torch.empty(()))
         return torch.tensor(loss, dtype=like.dtype, device=like.device)
 
     def _prepared(self, args: tuple[Any, ...]) -> Sequence[Any]:
@@ -318,8 +250,8 @@ class CompiledSVI:
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """Around a run of the programs: the first with the user's own validation and warnings,
-        those for a graph without.
+        """Around a run of the programs: the first has the user's own validation and warnings, those
+        for a graph have none.
         """
         with ExitStack() as stack:
             stack.enter_context(self._own_gradients())
@@ -331,9 +263,8 @@ class CompiledSVI:
 
     def _own_gradients(self) -> AbstractContextManager[None]:
         modules = Watch(self.model, self.guide).modules
-        return own_gradients(
-            [*self._params, *(p for m in modules for p in m.parameters(recurse=False))]
-        )
+        reached = (p for module in modules for p in module.parameters(recurse=False))
+        return own_gradients([*self._trained.names, *reached])
 
     def _fall_back(self, reason: str) -> None:
         if not self.fallback:
@@ -342,8 +273,3 @@ class CompiledSVI:
             )
         self.reason = reason
         warnings.warn(f"the programs are not compiled, stock SVI runs them: {reason}", stacklevel=3)
-
-
-def _empty(p: Tensor) -> Tensor | None:
-    """The mark of a parameter that a step met, unused; None for one that cannot be trained."""
-    return torch.empty(0, dtype=p.dtype, device=p.device) if p.requires_grad else None

@@ -6,15 +6,19 @@ by side by Adam with a learning rate, moments and a count of steps for each row.
 gains is read off the mean of its own noisy ELBO over windows of steps:
 
     a row whose window mean has not risen above its best for some windows takes the next, lower
-    rate; at the lowest rate it is frozen at the average of its rows over those windows, which is
-    what its noise settles about.
+    rate; at the lowest rate it is frozen at the average of its values over those windows, about
+    which its noise moves.
 
-The gradient goes through the draws alone (Roeder, Wu, Duvenaud, 2017): its noise vanishes where the
-family holds the posterior. What noise is left keeps the ELBO short of its maximum, by an amount
-that falls as one over the number of draws in that average (0.03 nats for mean-field with 50 units
-and one draw a step), so that `num_particles` buys precision.
+The gradient goes through the draws alone (Roeder et al.): its noise vanishes where the family holds
+the posterior. What noise is left keeps the ELBO short of its maximum, by an amount that falls as
+one over the number of draws in that average (0.03 nats for mean-field with 50 units and one draw a
+step), so that `num_particles` buys precision.
 
 When half of the rows are frozen the rest go on in a batch of half the size.
+
+References:
+    Roeder, Wu, Duvenaud (2017). Sticking the landing: simple, lower-variance gradient estimators
+        for variational inference. arXiv:1703.09194.
 """
 
 from __future__ import annotations
@@ -65,9 +69,8 @@ class Optimum(Result):
     seconds: float
 
     def headline(self) -> str:
-        return (
-            f"classical VI, {counted(len(self.table), 'data')}, {self.table.shape[1]} numbers each"
-        )
+        numbers = f"{self.table.shape[1]} numbers each"
+        return f"classical VI, {counted(len(self.table), 'data')}, {numbers}"
 
     def figures(self) -> Iterator[tuple[str, str]]:
         steps = self.num_steps.double()
@@ -140,17 +143,14 @@ def converge(
     index = torch.arange(len(x), device=x.device) if index is None else index
     run = _Run(model, given, table, x, index, num_particles, max_steps, learning_rate)
     step: Callable[..., Any] = run.step if guard is None else guard(run.step, model)
+
     with evaluation(model, device=x.device):
         run.depth = plate_depth(model, given(table[:2]), x[:2], index[:2])
         while len(run.active):
             run.window(step)
-    return Optimum(
-        run.table,
-        run.num_steps,
-        num_particles * run.num_steps,
-        run.converged,
-        time.monotonic() - started,
-    )
+
+    spent, seconds = num_particles * run.num_steps, time.monotonic() - started
+    return Optimum(run.table, run.num_steps, spent, run.converged, seconds)
 
 
 def elbo(
@@ -164,6 +164,7 @@ def elbo(
 ) -> Tensor:
     """Each datum's ELBO at its row of the table, `(N,)` nats, by draws of this seed."""
     total = torch.zeros(len(x), dtype=torch.double, device=x.device)
+
     with evaluation(model, device=x.device, seed=seed):
         depth = plate_depth(model, given(table[:2]), x[:2], index[:2])
         for _ in range(num_particles // _AT_ONCE):
@@ -187,20 +188,24 @@ class _Run:
         max_steps: int,
         rate: float,
     ) -> None:
+
         self.model, self.given, self.x, self.index = model, given, x, index
         self.num_particles, self.max_steps, self.depth = num_particles, max_steps, 1
         self.rates = rate * torch.tensor([*RATES, 0.0], dtype=table.dtype, device=table.device)
         self.patience = torch.tensor(PATIENCE, device=table.device)
+
         num_data, device = len(table), table.device
         self.table = table.detach().clone()
         self.moments = Moments.of(self.table)
         self.num_steps = torch.zeros(num_data, dtype=torch.long, device=device)
         self.converged = torch.zeros(num_data, dtype=torch.bool, device=device)
+
         self.best = torch.full((num_data,), -math.inf, dtype=table.dtype, device=device)
         self.stale = torch.zeros(num_data, dtype=torch.long, device=device)
         self.level = torch.zeros(num_data, dtype=torch.long, device=device)
         self.total = torch.zeros_like(self.table)  # of the rows, in the windows since the best one
         self.windows = torch.zeros_like(self.num_steps)  # how many these are
+
         self.active = torch.arange(num_data, device=device)
         self.size = num_data
 
@@ -225,6 +230,7 @@ class _Run:
             # its gradient goes through the draws alone
             elbo = (log_prior + log_likelihood - log_guide).mean(0)
             (gradient,) = torch.autograd.grad(elbo.sum(), rows)
+
         count = (count + 1)[:, None].to(rows.dtype)
         move, moments = adam(gradient, Moments(first, second), count)
         return [rows.detach() + rate[:, None] * move, *moments, elbo.detach()]
@@ -236,15 +242,18 @@ class _Run:
         count, rate = self.num_steps[batch], self.rates[self.level[batch]]
         rows, first, second = (t[batch] for t in (self.table, *self.moments))
         mean, total = torch.zeros_like(self.best[batch]), torch.zeros_like(rows)
+
         for number in range(WINDOW):
             rows, first, second, elbo = step(rows, first, second, count + number, rate, x, index)
             mean += elbo / WINDOW
             total += rows
+
         if not torch.isfinite(rows).all():
             raise NonFiniteLoss("the guide's parameters became non-finite: lower the learning rate")
+
         some = slice(len(self.active))
-        parts = zip((self.table, *self.moments), (rows, first, second), strict=True)
-        for whole, part in parts:
+        wholes = (self.table, *self.moments)
+        for whole, part in zip(wholes, (rows, first, second), strict=True):
             whole[self.active] = part[some]
         self.num_steps[self.active] += WINDOW
         self._judge(mean[some], total[some])
@@ -253,9 +262,8 @@ class _Run:
         """The active rows, and copies of the first up to one of few sizes, since each size is a
         graph of its own.
         """
-        while 2 * len(self.active) <= self.size and self.size > math.ceil(
-            len(self.table) / _SMALLEST
-        ):
+        smallest = math.ceil(len(self.table) / _SMALLEST)
+        while 2 * len(self.active) <= self.size and self.size > smallest:
             self.size = math.ceil(self.size / 2)
         return torch.cat([self.active, self.active[:1].expand(self.size - len(self.active))])
 
@@ -267,11 +275,13 @@ class _Run:
         self.stale[at] = torch.where(better, 0, self.stale[at] + 1)
         self.total[at] = torch.where(better[:, None], total, self.total[at] + total)
         self.windows[at] = torch.where(better, 1, self.windows[at] + 1)
+
         done = self.stale[at] >= self.patience[self.level[at]]
         frozen = done & (self.level[at] == len(RATES) - 1)
         average = self.total[at] / (WINDOW * self.windows[at])[:, None]
         self.table[at[frozen]] = average[frozen]
         self.converged[at[frozen]] = True
+
         self.level[at] += done
         self.stale[at[done]] = 0
         self.total[at[done]] = 0.0

@@ -9,7 +9,10 @@ with L the posterior's precision and s = W^T (x - mu) / sigma^2. Every update is
 ELBO of each datum rises at every sweep; the sweeps are those of Gauss and Seidel on L m = s, and
 converge at a rate that the correlations in L set. All data go side by side.
 
-References: Bishop (2006), section 10.1; Blei, Kucukelbir, McAuliffe (2017).
+References:
+    Bishop (2006). Pattern recognition and machine learning. Springer. Section 10.1.
+    Blei, Kucukelbir, McAuliffe (2017). Variational inference: a review for statisticians.
+        arXiv:1601.00670.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from pyro_vae.programs.calls import first_line
 
-# calls with inputs of one shape before they are recorded: the engine compares at calls 2 and 9
+# calls with inputs of one shape before they are recorded; the engine compares at calls 2 and 9
 _WARM_UP = 11
 
 
@@ -60,9 +60,11 @@ class Replayed:
         if key in self._recorded and self._recorded[key][0] != granted:
             del self._recorded[key]
             self._calls[key] = 0
+
         self._calls[key] += 1
         if granted is None or self._calls[key] <= _WARM_UP:
             return self.step(*tensors)
+
         self.refresh()
         if key not in self._recorded:
             try:
@@ -72,6 +74,7 @@ class Replayed:
                 reason = first_line(error)
                 warnings.warn(f"the step is not recorded as a CUDA graph: {reason}", stacklevel=2)
                 return self.step(*tensors)
+
         _, graph, inputs, loss = self._recorded[key]
         for mine, tensor in zip(inputs, tensors, strict=True):
             mine.copy_(tensor)

@@ -64,6 +64,7 @@ def validation_scores(job: Job, at: Position) -> dict[str, float]:
         if not _has_finite_scores(job, job.train):
             raise NonFiniteLoss(_explain_scores(job, at, "train"))
         return {}
+
     numbers = job.valid.numbers()
     try:
         one = Importance(num_particles=1, seed=job.recipe.seed)
@@ -72,11 +73,10 @@ def validation_scores(job: Job, at: Position) -> dict[str, float]:
         if _has_finite_scores(job, job.valid):
             raise  # something else is wrong
         raise NonFiniteLoss(_explain_scores(job, at, "validation")) from error
+
     found = {name: getattr(score, name).mean().item() for name in ("elbo", "rate", "distortion")}
-    if not (
-        found["elbo"] < math.inf
-        and (found["elbo"] > -math.inf or _has_finite_scores(job, job.train))
-    ):
+    allowed = found["elbo"] > -math.inf or _has_finite_scores(job, job.train)
+    if not found["elbo"] < math.inf or not allowed:
         raise NonFiniteLoss(_explain_scores(job, at, "validation"))
     return found
 
@@ -110,6 +110,7 @@ def _explain(job: Job, at: Position, step: int, loss: float) -> str:
     assert at.order is not None
     rows = at.order.split(job.recipe.batch_size)[step]
     bad = _non_finite(job)
+
     if not torch.isfinite(job.train.x[rows]).all():
         cause = "the minibatch has NaN or infinite values: clean the data"
     elif bad:
@@ -119,6 +120,7 @@ def _explain(job: Job, at: Position, step: int, loss: float) -> str:
             "a density overflowed at finite parameters (a scale near 0, or exp of a"
             f" large output): {_advice(job)}"
         )
+
     return f"the loss is {loss} at epoch {at.epoch + 1}, step {step + 1}: {cause}{_kept(job)}"
 
 
@@ -137,6 +139,7 @@ def deferred_interrupt() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
+
     before = signal.getsignal(signal.SIGINT)
 
     def handle(number: int, frame: Any) -> None:

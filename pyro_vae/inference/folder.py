@@ -55,6 +55,7 @@ def claim(folder: Path, resume: bool) -> Iterator[Path]:
     """
     if resume and not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder, expected the folder of a run")
+
     with making("folder", folder):
         before = {path.name for path in folder.iterdir()}
         with _lock(folder):
@@ -62,9 +63,11 @@ def claim(folder: Path, resume: bool) -> Iterator[Path]:
                 raise ValueError(
                     f"folder: {folder} holds a run already: resume it, or choose another folder"
                 )
+
             for name in FILES:
                 for torn in folder.glob(f".{name}.*"):
                     torn.unlink()
+
             try:
                 yield folder
             except BaseException:
@@ -78,6 +81,7 @@ def _lock(folder: Path) -> Iterator[None]:
     path = folder / LOCK
     if path.is_symlink():
         raise ValueError(f"folder: {path} is a link, expected a file: remove it")
+
     lock = FileLock(str(path.resolve()), timeout=0, is_singleton=True)
     try:
         lock.acquire()
@@ -90,6 +94,7 @@ def _lock(folder: Path) -> Iterator[None]:
         raise ValueError(
             f"folder: cannot write in {folder} ({error.strerror}): choose another folder"
         ) from error
+
     try:
         yield
     finally:
@@ -109,10 +114,10 @@ def new_identity(folder: Path) -> str:
     known = identity(folder)
     if known is not None:
         return known
+
     drawn = uuid.uuid4().hex
-    write_atomically(
-        folder / RUN, lambda file: file.write((json.dumps({"id": drawn}) + "\n").encode())
-    )
+    text = json.dumps({"id": drawn}) + "\n"
+    write_atomically(folder / RUN, lambda file: file.write(text.encode()))
     return drawn
 
 
@@ -121,12 +126,14 @@ def identity(folder: Path) -> str | None:
     path = folder / RUN
     if not path.is_file():
         return None
+
     try:
         found = json.loads(read_whole(path, 10_000))["id"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path}: cannot be read as the identity of a run: the file is damaged"
         ) from error
+
     if not isinstance(found, str) or not re.fullmatch(r"[0-9a-f]{32}", found):
         raise ValueError(
             f"{path}: got the identity {found!r}, expected 32 digits: the file is damaged"

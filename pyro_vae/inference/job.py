@@ -29,8 +29,8 @@ from pyro_vae.programs.evaluation import modules_of
 from pyro_vae.programs.traces import Program
 
 Step = Callable[[Tensor, Tensor | None], Tensor]
-"""One step of training, from the rows of the minibatch and the random bits of their binarisation to
-the loss.
+"""One step of training: from the rows of the minibatch, and the random bits of their binarisation,
+to the loss.
 """
 
 
@@ -47,9 +47,8 @@ class Position:
     best_epoch: int = 0
     best_weights: dict[str, Any] | None = None
     history: list[Row] = field(default_factory=list)
-    last_active: list[int] = field(
-        default_factory=list
-    )  # of each latent unit, the last epoch after which it was active
+    # of each latent unit, the last epoch after which it was active
+    last_active: list[int] = field(default_factory=list)
     warned: bool = False  # of a collapse
 
 
@@ -85,7 +84,7 @@ class Job:
         return math.ceil(len(self.train) / self.recipe.batch_size)
 
     def of_minibatch(self, loss: Tensor, size: int) -> Tensor:
-        """The loss of a minibatch of `size` data, which a plate that subsamples has made one of
+        """The loss of a minibatch of `size` data, where a plate that subsamples has made it one of
         `plate_size` data.
         """
         return loss if self.plate_size is None else loss * (size / self.plate_size)
@@ -95,20 +94,22 @@ def weights(model: Program, guide: Program, params: dict[str, Tensor]) -> dict[s
     """A copy of all parameters: of the modules, and of `pyro.param` statements outside of them,
     unconstrained.
 
-    Of nets that a program runs without holding them, a function's, the buffers (running means, say)
-    are copied too.
+    Of nets that a program runs without holding them, such as those of a function, the buffers
+    (running means, say) are copied too.
     """
-    modules = {n: m for n, m in (("model", model), ("guide", guide)) if isinstance(m, nn.Module)}
+    programs = {"model": model, "guide": guide}
+    modules = {name: p for name, p in programs.items() if isinstance(p, nn.Module)}
     owned = {id(p) for module in modules.values() for p in module.parameters()}
-    state: dict[str, Any] = {
-        name: {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
-        for name, module in modules.items()
-    }
-    state["params"] = {
-        name: p.detach().cpu().clone() for name, p in params.items() if id(p) not in owned
-    }
-    buffers = {name: b.detach().cpu().clone() for name, b in _other_buffers(model, guide).items()}
+    others = {name: p for name, p in params.items() if id(p) not in owned}
+
+    state: dict[str, Any] = {name: _copied(m.state_dict()) for name, m in modules.items()}
+    state["params"] = _copied(others)
+    buffers = _copied(_other_buffers(model, guide))
     return state | ({"buffers": buffers} if buffers else {})
+
+
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in tensors.items()}
 
 
 def is_state(state: Any) -> bool:
@@ -128,6 +129,7 @@ def set_weights(
         if isinstance(program, nn.Module):
             load_weights(program, state.get(name, {}), name)
             _check_finite(name, dict(program.named_parameters()), dict(program.named_buffers()))
+
     _check_finite("params", state["params"], {})
     with torch.no_grad():
         for name, value in state["params"].items():
@@ -137,6 +139,7 @@ def set_weights(
                     f" {tuple(value.shape)} is not in these programs"
                 )
             params[name].copy_(value)
+
         buffers = _other_buffers(model, guide)
         for name, value in state.get("buffers", {}).items():
             if name not in buffers or buffers[name].shape != value.shape:
@@ -147,12 +150,18 @@ def set_weights(
 
 
 def _other_buffers(model: Program, guide: Program) -> dict[str, Tensor]:
-    """Buffers of nets that the programs run, no part of them as modules, by number and name."""
+    """Buffers of nets that the programs run without holding them as modules, by number and name."""
     modules = [p for p in (model, guide) if isinstance(p, nn.Module)]
     owned = {id(b) for module in modules for b in module.buffers()}
-    found = [dict(m.named_buffers(recurse=False)) for m in modules_of(model, guide)]
-    others = [held for held in found if held and not owned & {id(b) for b in held.values()}]
-    return {f"{number}.{name}": b for number, held in enumerate(others) for name, b in held.items()}
+    found: dict[str, Tensor] = {}
+
+    number = 0
+    for module in modules_of(model, guide):
+        held = dict(module.named_buffers(recurse=False))
+        if held and not owned & {id(b) for b in held.values()}:
+            found |= {f"{number}.{name}": b for name, b in held.items()}
+            number += 1
+    return found
 
 
 def _check_finite(part: str, params: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
@@ -169,6 +178,7 @@ def keep(job: Job, at: Position) -> None:
     """Write the checkpoint and the metrics."""
     if job.folder is None:
         return
+
     state = {
         "position": {name: getattr(at, name) for name in at.__dataclass_fields__},
         "weights": weights(job.model, job.guide, job.params),
@@ -181,6 +191,7 @@ def keep(job: Job, at: Position) -> None:
         "run": job.run,
         "settings": job.settings,
     }
+
     save(job.folder / CHECKPOINT, state)
     if at.history:
         write_metrics(job.folder / "metrics.csv", at.history)
@@ -192,12 +203,10 @@ def read_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[st
     state = load(path, device)
     kinds = {"position": dict, "weights": dict, "same": dict, "losses": Tensor, "run": str}
     whole = all(isinstance(state.get(name), kind) for name, kind in kinds.items())
-    if (
-        not whole
-        or not isinstance(state["position"].get("epoch"), int)
-        or not is_state(state["weights"])
-    ):
+    whole = whole and isinstance(state["position"].get("epoch"), int)
+    if not whole or not is_state(state["weights"]):
         raise ValueError(f"{path}: holds something else, expected the checkpoint of a training")
+
     check_identity(folder, CHECKPOINT, state["run"])
     return state
 
@@ -206,17 +215,20 @@ def restore(job: Job) -> Position:
     """Load the folder's checkpoint into the job and return where it stood."""
     assert job.folder is not None
     state = read_checkpoint(job.folder, job.noise.device)
+
     for name, value in _same(job).items():
         if state["same"].get(name, value) != value:  # an earlier version knew fewer
             raise ValueError(
                 f"resume: the run was started with {name} = {state['same'][name]}, got {value}"
             )
+
     for name, now in job.settings.items():
         other = difference(state.get("settings", {}).get(name, {}), now)
         if other is not None:
             raise ValueError(
                 f"resume: the run was started with a {name} of {other[0]}, got {other[1]}"
             )
+
     set_weights(job.model, job.guide, job.params, state["weights"])
     try:
         job.optim.set_state(state["optimizer"])
@@ -226,6 +238,7 @@ def restore(job: Job) -> Position:
         raise ValueError(
             f"resume: the checkpoint's optimizer or schedule is another than the recipe's: {error}"
         ) from error
+
     try:
         job.losses[: len(state["losses"])] = state["losses"]
         _set_noise(job.noise, state)
@@ -234,6 +247,7 @@ def restore(job: Job) -> Position:
         raise ValueError(
             f"resume: the checkpoint does not fit this run ({error}): it is of another version"
         ) from error
+
     job.run = state["run"]
     # a kill between the checkpoint and the table leaves the table without its last row
     if at.history:
@@ -265,7 +279,9 @@ def _set_noise(noise: torch.Generator, state: dict[str, Any]) -> None:
 
 def _noise_state(device: torch.device) -> dict[str, Tensor]:
     state = {"cpu": torch.get_rng_state()}
-    return state | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
 
 
 def finish(job: Job, at: Position) -> None:

@@ -7,10 +7,13 @@ closed form.
     v_k = 1 / (1 / spread^2 + sum_n phi_nk / sigma^2),    m_k = v_k sum_n phi_nk x_n / sigma^2
 
 Each update maximises the ELBO in its own factor, so that the ELBO of all data together rises at
-every sweep. It has many local maxima (K! by the names of the components alone): the start decides,
-and restarts are the user's.
+every sweep. It has many local maxima (K! by the names of the components alone): where it ends
+depends on where it starts, and restarts are the user's.
 
-References: Blei, Kucukelbir, McAuliffe (2017), sections 2.4 and 3; Bishop (2006), section 10.2.
+References:
+    Blei, Kucukelbir, McAuliffe (2017). Variational inference: a review for statisticians.
+        arXiv:1601.00670. Sections 2.4 and 3.
+    Bishop (2006). Pattern recognition and machine learning. Springer. Section 10.2.
 """
 
 from __future__ import annotations
@@ -73,6 +76,7 @@ def mixture_ascent(
     check_rows("x", x)
     check_shape("x", x, (None, model.dim))
     check_finite("x", x)
+
     num, spread, sigma = model.num_components, model.spread, model.sigma
     if len(x) < num:
         raise ValueError(f"x: got {len(x)} data for {num} components, expected as many or more")
@@ -90,15 +94,14 @@ def mixture_ascent(
         converged = bool(elbos[-1] - elbos[-2] <= tolerance)
         if converged:
             break
+
     return Ascent(MixtureGuide(mean, variance, phi), torch.stack(elbos), converged)
 
 
 def _distances(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """E_q |x_n - mu_k|^2, `(N, K)`."""
-    return (
-        torch.cdist(x, mean, compute_mode="donot_use_mm_for_euclid_dist").square()
-        + x.shape[1] * variance
-    )
+    squared = torch.cdist(x, mean, compute_mode="donot_use_mm_for_euclid_dist").square()
+    return squared + x.shape[1] * variance
 
 
 def _elbo(
@@ -108,6 +111,7 @@ def _elbo(
     (num_data, dim), num = x.shape, len(mean)
     likelihood = -(phi * _distances(x, mean, variance)).sum() / (2 * sigma**2)
     likelihood -= num_data * dim / 2 * math.log(2 * math.pi * sigma**2)
+
     ratio = variance / spread**2
     centres = (dim * (ratio - 1 - ratio.log()) + mean.square().sum(1) / spread**2).sum() / 2
     assignments = torch.special.xlogy(phi, num * phi).sum()

@@ -28,11 +28,9 @@ ScheduleFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRS
 
 def make_schedule(factory: ScheduleFactory | None, optimizer: torch.optim.Optimizer) -> Any:
     """The learning-rate schedule of an optimizer; None where there is to be none."""
-    return (
-        None
-        if factory is None
-        else _built("schedule", factory, optimizer, torch.optim.lr_scheduler.LRScheduler)
-    )
+    if factory is None:
+        return None
+    return _built("schedule", factory, optimizer, torch.optim.lr_scheduler.LRScheduler)
 
 
 def _built(name: str, factory: Callable[[Any], Any], argument: Any, kind: type) -> Any:
@@ -68,16 +66,19 @@ class JointOptim(PyroOptim):
         self.params = list(dict.fromkeys(params))
         self.clip_norm = clip_norm
         self.optimizer = _built("optimizer", constructor, self.params, torch.optim.Optimizer)
+
         closure = inspect.signature(self.optimizer.step).parameters.get("closure")
         if closure is not None and closure.default is closure.empty:
             raise ValueError(
                 f"optimizer: {type(self.optimizer).__name__} evaluates the loss several times in a"
                 " step, which a noisy ELBO does not allow: use another, such as torch.optim.Adam"
             )
+
         self._known = set(self.params)
         self._unused = self.params  # those that have had no gradient yet
         self._adam: _AdamGroup | None = None
         self._shortcut = False  # whether the last step took it
+
         if type(self.optimizer) in _FUSED:
             for group in self.optimizer.param_groups:
                 if group["fused"] is None and not any(group[name] for name in _NOT_FUSED):
@@ -91,18 +92,20 @@ class JointOptim(PyroOptim):
                 f"parameters {sorted(map(str, new))} appeared during training, after the first run"
                 " of the programs: run every pyro.param and pyro.module statement each time"
             )
+
         self._unused = [p for p in self._unused if p.grad is None]
         idle = [p for p in self.params if p.grad is None]
         for p in idle if len(idle) > len(self._unused) else ():
             if not any(p is other for other in self._unused):
                 p.grad = torch.zeros_like(p)  # as stock SVI leaves it: moments and decay go on
+
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.params, self.clip_norm)
         if not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()):
             self.refresh()
-        shortcut = (
-            self._adam is not None and self._adam.stands(self.optimizer) and self._adam.step()
-        )
+
+        gathered = self._adam if self._stands() else None
+        shortcut = gathered is not None and gathered.step()
         if not shortcut:
             self.optimizer.step()
             self._adam = _adam_group(self.optimizer)
@@ -112,13 +115,15 @@ class JointOptim(PyroOptim):
         """What a CUDA graph of a step takes for granted; None where a step reads more from the host
         than that.
         """
-        if not self._shortcut or self._adam is None or not self._adam.stands(self.optimizer):
+        if not self._shortcut or not self._stands():
             return None
         group = self.optimizer.param_groups[0]
-        options = tuple(
-            group[name] for name in ("betas", "weight_decay", "eps", "amsgrad", "maximize")
-        )
+        names = ("betas", "weight_decay", "eps", "amsgrad", "maximize")
+        options = tuple(group[name] for name in names)
         return id(self._adam), self.clip_norm, options, tuple(p.data_ptr() for p in self.params)
+
+    def _stands(self) -> bool:
+        return self._adam is not None and self._adam.stands(self.optimizer)
 
     def refresh(self) -> None:
         """Bring what a recorded step reads on the device up to date."""
@@ -130,22 +135,19 @@ class JointOptim(PyroOptim):
         self.optimizer.state.update(earlier.optimizer.state)
         known = set(earlier.params) - set(earlier._unused)
         self._unused = [p for p in self.params if p not in known]
-        for mine, theirs in zip(
-            self.optimizer.param_groups, earlier.optimizer.param_groups, strict=True
-        ):
+
+        earlier_groups = earlier.optimizer.param_groups
+        for mine, theirs in zip(self.optimizer.param_groups, earlier_groups, strict=True):
             mine.update({name: value for name, value in theirs.items() if name != "params"})
 
     def get_state(self) -> dict[str, Any]:
         unused = set(self._unused)
-        return {
-            **self.optimizer.state_dict(),
-            "used": [i for i, p in enumerate(self.params) if p not in unused],
-        }
+        used = [i for i, p in enumerate(self.params) if p not in unused]
+        return {**self.optimizer.state_dict(), "used": used}
 
     def set_state(self, state_dict: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(
-            {name: part for name, part in state_dict.items() if name != "used"}
-        )
+        known = {name: part for name, part in state_dict.items() if name != "used"}
+        self.optimizer.load_state_dict(known)
         used = set(state_dict.get("used", state_dict["state"]))
         self._unused = [p for i, p in enumerate(self.params) if i not in used]
         self._adam = None
@@ -163,44 +165,41 @@ class _AdamGroup:
         self.steps = torch.stack([state["step"] for state in states])
         for state, step in zip(states, self.steps, strict=True):
             state["step"] = step  # a view: one addition counts for all
-        names = ("exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else []))
+
+        names = ["exp_avg", "exp_avg_sq"]
+        if group["amsgrad"]:
+            names.append("max_exp_avg_sq")
         self.moments = [[state[name] for state in states] for name in names]
         self.moments += [[]] * (3 - len(names))
         self.counts = list(self.steps)
+
         self._rate = group["lr"]
-        self.rate = (
-            torch.tensor(self._rate, device=self.steps.device) if self.steps.is_cuda else None
-        )
+        self.rate: Tensor | None = None
+        if self.steps.is_cuda:
+            self.rate = torch.tensor(self._rate, device=self.steps.device)
 
     def stands(self, optimizer: torch.optim.Optimizer) -> bool:
         """Whether the optimizer is still what was gathered here: its state was not loaded anew, and
         no hook was added.
         """
         hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
-        return (
-            len(optimizer.param_groups) == 1
-            and optimizer.param_groups[0] is self.group
-            and not hooks
-        )
+        groups = optimizer.param_groups
+        return len(groups) == 1 and groups[0] is self.group and not hooks
 
     @torch.no_grad()
     def step(self) -> bool:
         """Step on the parameters' gradients; False, nothing done, where the kernel does not fit."""
         gradients = [p.grad for p in self.params]
-        if any(
-            g is None or g.stride() != p.stride()
-            for p, g in zip(self.params, gradients, strict=True)
-        ):
-            return False
-        options = {
-            name: self.group[name] for name in ("weight_decay", "eps", "amsgrad", "maximize")
-        }
+        for p, gradient in zip(self.params, gradients, strict=True):
+            if gradient is None or gradient.stride() != p.stride():
+                return False
+
+        names = ("weight_decay", "eps", "amsgrad", "maximize")
+        options = {name: self.group[name] for name in names}
         options["lr"] = self.group["lr"] if self.rate is None else self.rate
-        beta1, beta2 = self.group["betas"]
+        options["beta1"], options["beta2"] = self.group["betas"]
         self.steps.add_(1)
-        self.kernel(
-            self.params, gradients, *self.moments, self.counts, beta1=beta1, beta2=beta2, **options
-        )
+        self.kernel(self.params, gradients, *self.moments, self.counts, **options)
         return True
 
     def refresh(self) -> None:
@@ -213,26 +212,23 @@ class _AdamGroup:
 def _adam_group(optimizer: torch.optim.Optimizer) -> _AdamGroup | None:
     """An Adam's only group once it has stepped; None for other optimizers, or with more to do."""
     groups, kernel = optimizer.param_groups, _FUSED.get(type(optimizer))
-    if (
-        kernel is None
-        or len(groups) != 1
-        or not groups[0]["fused"]
-        or any(groups[0][name] for name in _NOT_FUSED)
-    ):
+    if kernel is None or len(groups) != 1:
         return None
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
         return None
-    states = [optimizer.state[p] for p in groups[0]["params"] if p in optimizer.state]
-    kinds = {(p.device, p.dtype) for p in groups[0]["params"]}
-    if (
-        len(states) < len(groups[0]["params"])
-        or len(kinds) > 1
-        or isinstance(groups[0]["lr"], Tensor)
-    ):
+
+    group = groups[0]
+    if not group["fused"] or any(group[name] for name in _NOT_FUSED):
         return None
-    if type(optimizer) is torch.optim.Adam and groups[0].get("decoupled_weight_decay"):
+    if type(optimizer) is torch.optim.Adam and group.get("decoupled_weight_decay"):
         return None
-    return _AdamGroup(kernel, groups[0], states)
+
+    params = group["params"]
+    states = [optimizer.state[p] for p in params if p in optimizer.state]
+    kinds = {(p.device, p.dtype) for p in params}
+    if len(states) < len(params) or len(kinds) > 1 or isinstance(group["lr"], Tensor):
+        return None
+    return _AdamGroup(kernel, group, states)
 
 
 _FUSED: dict[type, Callable[..., None]] = {

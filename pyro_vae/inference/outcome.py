@@ -66,15 +66,18 @@ class Run(Result):
         last = self.history[self.epoch - 1]
         loss = "minus the ELBO" if self.loss_is_elbo else "no ELBO"
         yield "train loss", f"{last['train_loss']:.2f} nats per datum ({loss})"
+
         if self.data.valid is not None:
             parts = f"rate {last['valid_rate']:.2f}, distortion {last['valid_distortion']:.2f}"
             held = counted(len(self.data.valid), "validation data")
             yield "valid ELBO", f"{last['valid_elbo']:.2f} nats per datum ({parts}), {held}"
         if self.units is not None:
             yield "units", f"{self.units.num_active} of {len(self.units.names)} active"
+
         best = "" if self.epoch == len(self.history) else ", the best one's"
         yield "kept", f"the parameters of epoch {self.epoch}{best}"
         if self.folder is not None:
+            yield "folder", str(self.folder)
             yield "folder", str(self.folder)
         yield "cost", f"{self.history[-1]['seconds']:.1f} s"
         alarm = "no sign of collapse" if self.alarm is None else str(self.alarm)
@@ -114,6 +117,7 @@ def describe(run: Run) -> str:
     last, units, data = run.history[run.epoch - 1], run.units, run.data
     held = data.valid is not None
     nats = last["valid_elbo"] if held else -last["train_loss"]
+
     told = f"after {len(run.history)} epochs "
     if held:
         told += f"the ELBO of {len(data.valid or ())} validation data is {nats:.2f} nats a datum"
@@ -121,14 +125,19 @@ def describe(run: Run) -> str:
         told += f"the ELBO of the train data is {nats:.2f} nats a datum (none were held out)"
     else:
         told += f"the train loss is {last['train_loss']:.2f} nats a datum (none were held out)"
+
     bits = bits_per_dim(run.model, data, nats) if held or run.loss_is_elbo else None
-    told += f" ({bits:.3f} bits a value)" if bits is not None else ""
-    told += f", at epoch {run.epoch}, which was kept" if run.epoch < len(run.history) else ""
-    caveat = f"; {caveat_of(run.model)}" if caveat_of(run.model) else ""
-    if units is None:
-        return told + caveat
-    rate = f", rate {last['valid_rate']:.2f} nats" if math.isfinite(last["valid_rate"]) else ""
-    return f"{told}; {units.num_active} of {len(units.names)} latent units active{rate}{caveat}"
+    if bits is not None:
+        told += f" ({bits:.3f} bits a value)"
+    if run.epoch < len(run.history):
+        told += f", at epoch {run.epoch}, which was kept"
+
+    if units is not None:
+        told += f"; {units.num_active} of {len(units.names)} latent units active"
+        if math.isfinite(last["valid_rate"]):
+            told += f", rate {last['valid_rate']:.2f} nats"
+    caveat = caveat_of(run.model)
+    return f"{told}; {caveat}" if caveat else told
 
 
 def bits_per_dim(model: Program, data: Dataset, nats: float) -> float | None:
@@ -159,11 +168,10 @@ def follow(job: Job, at: Position, epoch: int) -> Units | None:
         return None
     units = latent_units(job.model, job.guide, *job.probe)
     assert units is not None
+
     before = at.last_active or [0] * len(units.names)
-    at.last_active = [
-        max(epoch, last) if now else last
-        for now, last in zip(units.active.tolist(), before, strict=True)
-    ]
+    both = zip(units.active.tolist(), before, strict=True)
+    at.last_active = [max(epoch, last) if active else last for active, last in both]
     if job.folder is not None:
         write_units(job.folder / "units.csv", units, at.last_active)
     return units
@@ -175,6 +183,7 @@ def look_for_collapse(job: Job, at: Position, units: Units | None, last: bool) -
     """
     if units is None:
         return None
+
     recipe = job.recipe
     done = (at.best_epoch or at.epoch) if last else at.epoch
     now = zip(units.active.tolist(), at.last_active, strict=True)
@@ -186,6 +195,7 @@ def look_for_collapse(job: Job, at: Position, units: Units | None, last: bool) -
         warmup=recipe.warmup_epochs,
         steps=at.epoch * job.steps_per_epoch,
     )
+
     if alarm is not None and not at.warned:
         at.warned = True
         warnings.warn(str(alarm), CollapseWarning, stacklevel=4)  # who called `fit`

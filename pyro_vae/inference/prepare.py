@@ -5,6 +5,9 @@ step needs built.
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_choice
+from pyro_vae.arguments import check_choice, check_flag, refuse
 from pyro_vae.data import Dataset, Split, as_dataset
 from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import check_rule, draw_seed, rule_for
@@ -33,6 +36,33 @@ from pyro_vae.programs.parameters import Scaling, scaling, trainable_parameters
 from pyro_vae.programs.parts import known_numbers, takes_parts
 from pyro_vae.programs.protocols import HasRows, Starts, offers
 from pyro_vae.programs.traces import Program
+
+
+def check_arguments(
+    model: Program, guide: Program, folder: str | Path | None, *, resume: bool, quiet: bool
+) -> None:
+    """Refuse flags, programs and a folder that are none."""
+    for name, flag in (("resume", resume), ("quiet", quiet)):
+        check_flag(name, flag)
+    for name, program in (("model", model), ("guide", guide)):
+        called(program, name)
+    if folder is not None and (not isinstance(folder, str | Path) or not str(folder)):
+        refuse("folder", folder, "a path, or None")
+
+
+@contextmanager
+def own_noise(device: torch.device, seed: int) -> Iterator[None]:
+    """The guide's noise by the recipe's seed, the caller's random state kept; and no warnings of
+    what a training knows better.
+    """
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(cuda), warnings.catch_warnings():
+        # Pyro's NaN warnings: the loop raises instead
+        warnings.filterwarnings("ignore", message="Encountered")
+        # a frozen net is meant to be frozen
+        warnings.filterwarnings("ignore", message=".*requires_grad=False")
+        torch.manual_seed(draw_seed(seed, "guide"))
+        yield
 
 
 def resolve_device(device: str) -> torch.device:
@@ -60,20 +90,20 @@ def data_for(
         return as_dataset(data, valid)
     if valid is None and offers(guide, HasRows):
         valid = 0
+
     params = (p.dtype for m in (model, guide) if isinstance(m, nn.Module) for p in m.parameters())
-    plain = (
-        data.dtype
-        if isinstance(data, Tensor) and data.dtype == torch.float64
-        else torch.get_default_dtype()
-    )
+    keeps_double = isinstance(data, Tensor) and data.dtype == torch.float64
+    plain = torch.float64 if keeps_double else torch.get_default_dtype()
     shape = getattr(model, "shape", None)
     found = as_dataset(data, valid, values=values, dtype=next(params, plain), shape=shape)
+
     if not rules and found.train.pixels.dtype == torch.uint8 and not found.is_binary:
         raise ValueError(
             f"data: got pixels for {type(model).__name__}, which does not say how it wants them:"
             " pass x.float() for the values as they are, or a Dataset with a rule"
             " (pyro_vae.load(..., binarise=))"
         )
+
     rule = rule_for(rules, found.train.pixels)
     return found if rule == found.binarise else found.under(rule)
 
@@ -81,31 +111,20 @@ def data_for(
 def as_begun(recipe: Recipe, folder: Path) -> Recipe:
     """What the recipe leaves to the data, as the run in the folder was begun with it."""
     begun = read_checkpoint(folder)["same"]
-    open_fields = [
-        name
-        for name in ("batch_size", "warmup_epochs", "keep")
-        if getattr(recipe, name) is None and name in begun
-    ]
-    return replace(recipe, **{name: begun[name] for name in open_fields})
+    left = {}
+    for name in ("batch_size", "warmup_epochs", "keep"):
+        if getattr(recipe, name) is None and name in begun:
+            left[name] = begun[name]
+    return replace(recipe, **left)
 
 
 def prepare(
     model: Program, guide: Program, data: Dataset, recipe: ResolvedRecipe, folder: Path | None
 ) -> Job:
     """Check everything that can be checked before the first step, and build what a step needs."""
-    if recipe.keep == "best" and data.valid is None:
-        name, what = (
-            ("keep", "the best epoch")
-            if recipe.patience is None
-            else ("patience", "early stopping")
-        )
-        raise ValueError(f"{name}: {what} needs a validation split, but the data has none")
+    _check_valid(guide, data, recipe)
     device = data.train.pixels.device
-    if data.valid is not None and offers(guide, HasRows):
-        raise ValueError(
-            f"data: {type(guide).__name__} has parameters for {guide.num_rows} data and knows"
-            " nothing of validation data: load the data with valid=0"
-        )
+
     # the checks must leave no trace in the nets' statistics
     with in_eval_mode(model, guide) as modules:
         for module in modules:
@@ -117,6 +136,7 @@ def prepare(
         programs = (model, guide) if plain else (tempered(model, beta), tempered(guide, beta))
         settings = settings_of(recipe.loss)
         _rehearse(recipe.loss, *programs, data)
+
     for program in (model, guide):
         if isinstance(program, nn.Module):
             program.train()  # a function's nets train in the mode that they were given in
@@ -125,9 +145,11 @@ def prepare(
             "fit: neither the model nor the guide has a parameter to train:"
             " register nets by pyro.module"
         )
+
     optim = JointOptim(recipe.optimizer, params.values(), recipe.clip_norm)
     schedule = make_schedule(recipe.schedule, optim.optimizer)
     elbo = type(recipe.loss) in ELBOS and not scaled.other
+    noise_seed = draw_seed(recipe.seed, "order and binarisation")
     return Job(
         model=model,
         guide=guide,
@@ -144,11 +166,25 @@ def prepare(
         plate_size=scaled.plate_size,
         losses=torch.zeros(math.ceil(len(data.train) / recipe.batch_size), device=device),
         step=make_step(*programs, optim, recipe, data.train),
-        noise=torch.Generator(device=device).manual_seed(
-            draw_seed(recipe.seed, "order and binarisation")
-        ),
+        noise=torch.Generator(device=device).manual_seed(noise_seed),
         probe=probe,
     )
+
+
+def _check_valid(guide: Program, data: Dataset, recipe: ResolvedRecipe) -> None:
+    """Whether there are validation data where the recipe needs them, and none where the guide
+    knows nothing of them.
+    """
+    if recipe.keep == "best" and data.valid is None:
+        name, what = "keep", "the best epoch"
+        if recipe.patience is not None:
+            name, what = "patience", "early stopping"
+        raise ValueError(f"{name}: {what} needs a validation split, but the data has none")
+    if data.valid is not None and offers(guide, HasRows):
+        raise ValueError(
+            f"data: {type(guide).__name__} has parameters for {guide.num_rows} data and knows"
+            " nothing of validation data: load the data with valid=0"
+        )
 
 
 def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict[str, Tensor]]:
@@ -167,8 +203,10 @@ def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict
             " minibatches take other places: use fit_local, which runs all data at once, or a table"
             " that is read by `index`, such as Local(family, num_data)"
         )
+
     for split in filter(None, (data.train, data.valid)):
         _check_split(model, guide, split)
+
     some, index = data.train.x[:8], data.train.numbers()[:8]
     check_reach(model, guide, some, index)
     # of all data a plate that subsamples has the same size
@@ -178,7 +216,7 @@ def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict
 
 
 def _check_split(model: Program, guide: Program, split: Split) -> None:
-    """Whether the programs run on data of a split, the one of the largest number among them."""
+    """Whether the programs run on data of a split, the datum of the largest number among them."""
     known, numbers = known_numbers(guide), split.numbers()
     if known is not None and not torch.isin(numbers, known.to(numbers)).all():
         raise ValueError(
@@ -186,6 +224,7 @@ def _check_split(model: Program, guide: Program, split: Split) -> None:
             f" numbers go from {numbers.min()} to {numbers.max()}: Local(family, num_data,"
             f" data.{split.name}.numbers()) has"
         )
+
     try:
         check_programs(model, guide, split.x, numbers)
     except ValueError as error:
@@ -204,6 +243,7 @@ def _rehearse(loss: ELBO, model: Program, guide: Program, data: Dataset) -> None
     never_guesses = type(loss) in ELBOS and not loss.vectorize_particles
     if never_guesses or getattr(loss, "max_plate_nesting", 0) != math.inf:
         return
+
     p, q = called(model, "model"), called(guide, "guide")
     given = data.train.x[:8], data.train.numbers()[:8]
     with isolated_noise(data.train.pixels.device), torch.no_grad(), pyro.validation_enabled(False):

@@ -25,8 +25,8 @@ _checks: list[tuple[Any, str, Callable[..., Any]]] = []  # that ask `_QUIET`, as
 def quietly() -> Iterator[None]:
     """No validation and no checks for NaN, since both look at values, and no warnings.
 
-    Two of these checks, Pyro's for NaN and that of distributions which were made while validation
-    was on, know no switch. So meanwhile they ask for one, that of their own thread: what other
+    Two of these checks have no switch: Pyro's for NaN, and that of distributions which were made
+    while validation was on. So meanwhile they ask for one, that of their own thread: what other
     threads run is checked as ever.
     """
     _switch(+1)
@@ -50,6 +50,7 @@ def _switch(users: int) -> None:
                 if hasattr(module, "warn_if_nan"):
                     _ask(module, "warn_if_nan")
             _ask(torch.distributions.Distribution, "_validate_sample")
+
         _users += users
         while _users == 0 and _checks:
             setattr(*_checks.pop())

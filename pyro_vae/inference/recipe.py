@@ -18,13 +18,13 @@ from pyro_vae.graphs import Engine, check_engine
 from pyro_vae.inference.optim import OptimizerFactory, ScheduleFactory
 
 Keep = Literal["best", "last"]
-# whose loss is minus the ELBO, and with beta a tempered one
+# losses that are minus the ELBO, and with beta a tempered one
 ELBOS = (Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO)
 
-# of the KL warm-up that nobody asked for, as far as they are between these shares of the epochs
+# steps of the KL warm-up that nobody asked for, kept between these shares of the epochs
 WARMUP_STEPS = 2000
 WARMUP_SHARES = (0.2, 0.5)
-STEPS_PER_EPOCH = 20  # that a small set should have, by smaller minibatches
+STEPS_PER_EPOCH = 20  # smaller minibatches give a small set as many
 BATCH_SIZES = (16, 128)
 
 
@@ -99,24 +99,30 @@ class Recipe:
             check_number("clip_norm", self.clip_norm, above=0)
         check_seed("seed", self.seed)
         check_engine(self.engine)
-        if self.keep not in (None, *get_args(Keep)) or (
-            self.keep == "last" and self.patience is not None
-        ):
-            expected = (
-                "None, 'best' or 'last'"
-                if self.patience is None
-                else "None or 'best' with patience"
-            )
+        self._check_keep()
+        self._check_objects()
+
+    def _check_keep(self) -> None:
+        known = self.keep in (None, *get_args(Keep))
+        if not known or (self.keep == "last" and self.patience is not None):
+            expected = "None, 'best' or 'last'"
+            if self.patience is not None:
+                expected = "None or 'best' with patience"
             raise ValueError(f"keep: got {self.keep!r}, expected {expected}")
+
+    def _check_objects(self) -> None:
+        """Refuse what is no loss, schedule or optimizer, and numbers of a loss that Pyro lets
+        pass.
+        """
         if not isinstance(self.loss, ELBO):
             raise ValueError(
                 f"loss: got {self.loss!r}, expected a Pyro ELBO such as pyro.infer.Trace_ELBO()"
             )
-        # which Pyro's do not check
         check_integer("loss.num_particles", getattr(self.loss, "num_particles", 1), 1)
         nesting = getattr(self.loss, "max_plate_nesting", math.inf)
         if nesting != math.inf:
             check_integer("loss.max_plate_nesting", nesting, 0)
+
         if self.schedule is not None and not callable(self.schedule):
             raise ValueError(
                 f"schedule: got {self.schedule!r}, expected a function from an optimizer to a"
@@ -140,21 +146,19 @@ class Recipe:
         """
         check_integer("num_data", num_data, 1)
         batch_size = default_batch_size(num_data) if self.batch_size is None else self.batch_size
+        is_elbo = type(self.loss) in ELBOS
+
         warmup = self.warmup_epochs
-        if warmup is None:
+        if warmup is None and is_elbo:
             steps = math.ceil(num_data / batch_size)
             least, most = (share * self.epochs for share in WARMUP_SHARES)
-            warmup = (
-                min(max(WARMUP_STEPS / steps, least), most) if type(self.loss) in ELBOS else 0.0
-            )
+            warmup = min(max(WARMUP_STEPS / steps, least), most)
+
+        best = self.patience is not None or (has_valid and is_elbo and self.beta == 1)
         kept = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        best = self.patience is not None or (
-            has_valid and type(self.loss) in ELBOS and self.beta == 1
-        )
-        keep = self.keep or ("best" if best else "last")
-        return ResolvedRecipe(
-            **kept | {"batch_size": batch_size, "warmup_epochs": warmup, "keep": keep}
-        )
+        kept |= {"batch_size": batch_size, "warmup_epochs": 0.0 if warmup is None else warmup}
+        kept |= {"keep": self.keep or ("best" if best else "last")}
+        return ResolvedRecipe(**kept)
 
 
 @dataclass(frozen=True)

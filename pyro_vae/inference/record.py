@@ -31,10 +31,8 @@ def write_metrics(path: Path, history: list[Row]) -> None:
 
 def write_units(path: Path, units: Units, last_active: list[int]) -> None:
     """Write the latent units after the last epoch as a table, one row per unit, atomically."""
-    rows = [
-        row | {"last_active_epoch": epoch}
-        for row, epoch in zip(units.rows(), last_active, strict=True)
-    ]
+    both = zip(units.rows(), last_active, strict=True)
+    rows = [row | {"last_active_epoch": epoch} for row, epoch in both]
     _write_table(path, list(rows[0]), rows)
 
 
@@ -55,6 +53,15 @@ def tensorboard_writer(folder: Path | None) -> Any:
     except ImportError:
         return None
     return SummaryWriter(str(folder))
+
+
+def write_scalars(writer: Any, row: Row, units: Units | None, epoch: int) -> None:
+    """An epoch's row and the rates of the units, for TensorBoard."""
+    rates: Row = {}
+    if units is not None:
+        rates = {f"unit_rate/{unit['unit']}": unit["rate"] for unit in units.rows()}
+    for name, value in (row | rates).items():
+        writer.add_scalar(name, value, epoch)
 
 
 class Reporter:
@@ -108,17 +115,13 @@ def describe(row: Row, loss_is_elbo: bool) -> str:
     """One line for an epoch: ELBOs in nats per datum and the rate of the work; only minus the ELBO
     is called so.
     """
-    train = (
-        f"train ELBO {-row['train_loss']:.2f}"
-        if loss_is_elbo
-        else f"train loss {row['train_loss']:.2f}"
-    )
-    valid = (
-        f"  valid ELBO {row['valid_elbo']:.2f}" if row["valid_elbo"] == row["valid_elbo"] else ""
-    )
-    units = (
-        f"  active units {row['active_units']:.0f}"
-        if row["active_units"] == row["active_units"]
-        else ""
-    )
-    return f"{train}{valid} nats{units}  {row['data_per_second']:,.0f} data/s"
+    told = f"train loss {row['train_loss']:.2f}"
+    if loss_is_elbo:
+        told = f"train ELBO {-row['train_loss']:.2f}"
+    if not math.isnan(row["valid_elbo"]):
+        told += f"  valid ELBO {row['valid_elbo']:.2f}"
+
+    told += " nats"
+    if not math.isnan(row["active_units"]):
+        told += f"  active units {row['active_units']:.0f}"
+    return f"{told}  {row['data_per_second']:,.0f} data/s"

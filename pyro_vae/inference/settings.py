@@ -5,10 +5,10 @@ are compared, which are its public attributes: numbers, strings, tensors, functi
 of these. They are read before the first step, so that what an object counts while it trains is no
 setting.
 
-A function is its code, its defaults, what its closure holds and the numbers among the globals that
-it names (one of a library, its name instead of its code and globals); an object that is called, or
-that a function holds, is its class and its own settings. Code is compared within one version of
-Python alone: another compiles the same source to other bytes.
+A function is told by its code, its defaults, what its closure holds and the numbers among the
+globals that it names; a library's function by its name alone in place of code and globals. An
+object that is called, or that a function holds, is told by its class and its own settings. Code is
+compared within one version of Python alone: another compiles the same source to other bytes.
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ def settings_of(thing: Any) -> dict[str, str]:
         '0.25'
     """
     told = {name: _told(value, (id(thing),)) for name, value in _public(thing).items()}
-    return {
-        name: text if len(text) <= _LONGEST else _shortened(text) for name, text in told.items()
-    }
+    return {name: _shortened(text) for name, text in told.items()}
 
 
 def difference(begun: dict[str, str], now: dict[str, str]) -> tuple[str, str] | None:
@@ -78,26 +76,29 @@ def _public(thing: Any) -> dict[str, Any]:
     """Attributes without an underscore, and what a schedule is composed of."""
     attributes = getattr(thing, "__dict__", {})
     parts = _PARTS if isinstance(thing, LRScheduler) else ()
-    return {
-        name: value
-        for name, value in attributes.items()
-        if (name in parts or not name.startswith("_")) and name not in _FOUND
-    }
+    public = {}
+    for name, value in attributes.items():
+        if (name in parts or not name.startswith("_")) and name not in _FOUND:
+            public[name] = value
+    return public
 
 
 def _told(value: Any, path: tuple[int, ...]) -> str:
-    """A value in words; path: by id, what it was come upon through."""
+    """A value in words; path: the ids of the objects through which it was reached."""
     if isinstance(value, _PLAIN):
         return repr(value)
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} {fingerprint(value)}"
     if len(path) > _DEEPEST or id(value) in path:
         return type(value).__name__
+
     path = (*path, id(value))
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_told(part, path) for part in value)}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{name}: {_told(part, path)}' for name, part in value.items())}}}"
+        parts = [f"{name}: {_told(part, path)}" for name, part in value.items()]
+        return f"{{{', '.join(parts)}}}"
+
     if isinstance(value, partial):
         return _told([value.func, list(value.args), value.keywords], path)
     if isinstance(value, (type, BuiltinFunctionType)):
@@ -114,7 +115,9 @@ def _told(value: Any, path: tuple[int, ...]) -> str:
 def _held(value: Any, path: tuple[int, ...]) -> str:
     """What a function holds: an object that is not called, too, by its own settings."""
     told = _told(value, path)
-    return _object(value, path) if told == type(value).__name__ and id(value) not in path else told
+    if told == type(value).__name__ and id(value) not in path:
+        return _object(value, path)
+    return told
 
 
 def _object(value: Any, path: tuple[int, ...]) -> str:
@@ -126,32 +129,30 @@ def _object(value: Any, path: tuple[int, ...]) -> str:
 def _function(function: FunctionType, path: tuple[int, ...]) -> str:
     code, own = function.__code__, not is_library(function.__module__)
     names = [name for name in names_in(code).variables if own and not name.startswith("__")]
-    found = {name: function.__globals__.get(name) for name in names}
-    held = {
-        name: repr(value)
-        for name, value in found.items()
-        if isinstance(value, (int, float, complex))
-    }
-    held |= {
-        f"default {k}": _held(value, path) for k, value in enumerate(function.__defaults__ or ())
-    }
-    held |= {
-        f"default {name}": _held(value, path)
-        for name, value in (function.__kwdefaults__ or {}).items()
-    }
-    held |= {
-        name: _cell(cell, path)
-        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)
-    }
-    with_them = (
-        f" with {', '.join(f'{name}={told}' for name, told in held.items())}" if held else ""
-    )
-    version = ".".join(map(str, sys.version_info[:2]))
-    compiled = f" code {version}:{_digest(code)}" if own else ""
-    return f"{function.__qualname__} {_constants(code)}{with_them}{compiled}"
+    held: dict[str, str] = {}
+    for name in names:
+        value = function.__globals__.get(name)
+        if isinstance(value, (int, float, complex)):
+            held[name] = repr(value)
+
+    defaults = dict(enumerate(function.__defaults__ or ())) | (function.__kwdefaults__ or {})
+    held |= {f"default {name}": _held(value, path) for name, value in defaults.items()}
+    cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+    held |= {name: _cell(cell, path) for name, cell in cells}
+
+    told = f"{function.__qualname__} {_constants(code)}"
+    if held:
+        told += f" with {', '.join(f'{name}={text}' for name, text in held.items())}"
+    if own:
+        version = ".".join(map(str, sys.version_info[:2]))
+        told += f" code {version}:{_digest(code)}"
+    return told
 
 
 def _shortened(text: str) -> str:
+    """A long text by its beginning and a checksum."""
+    if len(text) <= _LONGEST:
+        return text
     return f"{text[:80]}... {sha256(text.encode()).hexdigest()[:16]}"
 
 
@@ -178,11 +179,6 @@ def _digest(code: CodeType) -> str:
             return f"{type(constant).__name__} {parts}"
         return repr(constant)
 
-    parts = (
-        code.co_code.hex(),
-        code.co_names,
-        code.co_argcount,
-        code.co_flags,
-        told(code.co_consts),
-    )
+    numbers = (code.co_argcount, code.co_flags)
+    parts = (code.co_code.hex(), code.co_names, *numbers, told(code.co_consts))
     return sha256(repr(parts).encode()).hexdigest()[:16]

@@ -36,16 +36,14 @@ def make_step(
 
     model, guide = called(model, "model"), called(guide, "guide")
     stock = SVI(model, guide, optim, recipe.loss)
-    compiled = CompiledSVI(
-        model, guide, optim, recipe.loss, prepare=prepare, fallback=recipe.engine != "compiled"
-    )
+    fallback = recipe.engine != "compiled"
+    compiled = CompiledSVI(model, guide, optim, recipe.loss, prepare=prepare, fallback=fallback)
     sizes = _sizes(len(train), recipe)
-    replayed = Replayed(
-        compiled.step,
-        compiled.plain_step,
-        lambda: optim.recordable() if compiled.settled() else None,
-        optim.refresh,
-    )
+
+    def granted() -> Any:
+        return optim.recordable() if compiled.settled() else None
+
+    replayed = Replayed(compiled.step, compiled.plain_step, granted, optim.refresh)
 
     def step(index: Tensor, bits: Tensor | None) -> Tensor:
         if len(index) in sizes and compiled.reason is None:

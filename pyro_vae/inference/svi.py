@@ -16,7 +16,8 @@ import math
 import threading
 import time
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -24,10 +25,9 @@ import pyro
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from pyro_vae.arguments import check_flag, check_kind, refuse
+from pyro_vae.arguments import check_kind
 from pyro_vae.data import Dataset
 from pyro_vae.data.arrays import Values
-from pyro_vae.data.binarise import draw_seed
 from pyro_vae.diagnostics.units import Units
 from pyro_vae.inference.failure import (
     check_losses,
@@ -38,12 +38,19 @@ from pyro_vae.inference.failure import (
 from pyro_vae.inference.folder import CHECKPOINT, claim, new_identity
 from pyro_vae.inference.job import Job, Position, finish, keep, restore, weights
 from pyro_vae.inference.outcome import Run, follow, look_for_collapse
-from pyro_vae.inference.prepare import as_begun, data_for, is_enough, prepare, resolve_device
+from pyro_vae.inference.prepare import (
+    as_begun,
+    check_arguments,
+    data_for,
+    is_enough,
+    own_noise,
+    prepare,
+    resolve_device,
+)
 from pyro_vae.inference.recipe import Changes, Recipe, changed
-from pyro_vae.inference.record import Reporter, Row, tensorboard_writer
+from pyro_vae.inference.record import Reporter, Row, tensorboard_writer, write_scalars
 from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.objectives import warmup
-from pyro_vae.programs.calls import called
 from pyro_vae.programs.traces import Program
 
 _SAVE_EVERY = 300.0  # seconds between checkpoints inside a long epoch
@@ -103,69 +110,83 @@ def fit(
     if recipe is not None:
         check_kind("recipe", recipe, Recipe, "a Recipe, or None")
     recipe = changed(recipe or Recipe(), changes)
-    for name, flag in (("resume", resume), ("quiet", quiet)):
-        check_flag(name, flag)
-    for name, program in (("model", model), ("guide", guide)):
-        called(program, name)
-    if folder is not None and (not isinstance(folder, str | Path) or not str(folder)):
-        refuse("folder", folder, "a path, or None")
+    check_arguments(model, guide, folder, resume=resume, quiet=quiet)
     data = data_for(model, guide, data, valid, values)
     where = resolve_device(device)
     if resume and folder is None:
         raise ValueError("resume: got no folder, expected the folder of the run to go on with")
+
     with ExitStack() as stack:
         path = None if folder is None else stack.enter_context(claim(Path(folder), resume))
         if resume and path is not None:
             recipe = as_begun(recipe, path)
-        stack.enter_context(torch.random.fork_rng([where] if where.type == "cuda" else []))
-        stack.enter_context(warnings.catch_warnings())
-        # Pyro's NaN warnings: the loop raises instead
-        warnings.filterwarnings("ignore", message="Encountered")
-        # a frozen net is meant to be frozen
-        warnings.filterwarnings("ignore", message=".*requires_grad=False")
-        torch.manual_seed(draw_seed(recipe.seed, "guide"))
+
+        stack.enter_context(own_noise(where, recipe.seed))
         data = data.to(where)
         job = prepare(model, guide, data, recipe.for_data(len(data.train), is_enough(data)), path)
-        # one that is resumed, not new
+        # of a schedule that is resumed, not new
         warnings.filterwarnings("ignore", message="Detected call of .lr_scheduler")
-        position = restore(job) if resume else Position()
-        if resume and path is not None and position.epoch < recipe.epochs:
-            (path / WEIGHTS).unlink(missing_ok=True)  # of an earlier end
-        if not resume:
-            job.run = new_identity(path) if path is not None else ""
-            keep(job, position)  # from here on there is something to go on from
+        position = _begin(job, resume)
+
         interrupted = stack.enter_context(deferred_interrupt())
         stack.enter_context(pyro.validation_enabled(False))
-        writer = tensorboard_writer(path)
-        if writer is not None:
-            stack.callback(writer.close)
-        done = position.epoch * job.steps_per_epoch + position.step
-        reporter = stack.enter_context(Reporter(recipe.epochs, job.steps_per_epoch, done, quiet))
-        if isinstance(job.probe, str):
-            reporter.say(f"the latent units are not followed: {job.probe}")
-        try:
+        reporter, writer = _reporting(stack, job, position, quiet)
+        with _refusable(job, position):
             _loop(job, position, reporter, writer, interrupted)
-        except ValueError:
-            if path is not None and position.epoch == position.step == 0:
-                # refused at the first step: there is no run to go on with
-                (path / CHECKPOINT).unlink(missing_ok=True)
-            raise
-        run = _end(job, position, data)
-        if path is None or not (path / "config.yaml").is_file():  # else the command line says it
-            reporter.say(str(run))
-    return run
+        return _end(job, position, data, reporter)
 
 
-def _end(job: Job, at: Position, data: Dataset) -> Run:
+def _begin(job: Job, resume: bool) -> Position:
+    """Where the run stands: at its checkpoint, or at the start, which becomes the first one."""
+    if not resume:
+        position = Position()
+        job.run = "" if job.folder is None else new_identity(job.folder)
+        keep(job, position)  # from here on there is something to go on from
+        return position
+
+    position = restore(job)
+    if job.folder is not None and position.epoch < job.recipe.epochs:
+        (job.folder / WEIGHTS).unlink(missing_ok=True)  # of an earlier end
+    return position
+
+
+def _reporting(stack: ExitStack, job: Job, at: Position, quiet: bool) -> tuple[Reporter, Any]:
+    """The progress bar and TensorBoard's writer, both closed with the stack."""
+    writer = tensorboard_writer(job.folder)
+    if writer is not None:
+        stack.callback(writer.close)
+    steps = job.steps_per_epoch
+    done = at.epoch * steps + at.step
+    reporter = stack.enter_context(Reporter(job.recipe.epochs, steps, done, quiet))
+    if isinstance(job.probe, str):
+        reporter.say(f"the latent units are not followed: {job.probe}")
+    return reporter, writer
+
+
+@contextmanager
+def _refusable(job: Job, at: Position) -> Iterator[None]:
+    """Where a run is refused at its first step there is nothing to go on with."""
+    try:
+        yield
+    except ValueError:
+        if job.folder is not None and at.epoch == at.step == 0:
+            (job.folder / CHECKPOINT).unlink(missing_ok=True)
+        raise
+
+
+def _end(job: Job, at: Position, data: Dataset, reporter: Reporter) -> Run:
     """Write the weights that are kept, and say what became of the run."""
     finish(job, at)
     epoch = at.best_epoch or at.epoch
     units = follow(job, at, epoch)
     alarm = look_for_collapse(job, at, units, last=True)
     loss_is_elbo = job.loss_is_elbo and epoch - 1 >= job.recipe.warmup_epochs
-    return Run(
-        job.model, job.guide, at.history, epoch, job.folder, units, alarm, data, loss_is_elbo
-    )
+
+    folder = job.folder
+    run = Run(job.model, job.guide, at.history, epoch, folder, units, alarm, data, loss_is_elbo)
+    if folder is None or not (folder / "config.yaml").is_file():  # else the command line says it
+        reporter.say(str(run))
+    return run
 
 
 def _loop(
@@ -175,13 +196,15 @@ def _loop(
     while at.epoch < job.recipe.epochs:
         if job.recipe.patience is not None and at.stale >= job.recipe.patience:
             break
+
         _epoch(job, at, reporter, interrupted)
         units = _close_epoch(job, at)
-        reporter.epoch(
-            at.history[-1], job.loss_is_elbo and at.epoch - 1 >= job.recipe.warmup_epochs
-        )
+        row = at.history[-1]
+        loss_is_elbo = job.loss_is_elbo and at.epoch - 1 >= job.recipe.warmup_epochs
+        reporter.epoch(row, loss_is_elbo)
         if writer is not None:
-            _write_scalars(writer, at.history[-1], units, at.epoch)
+            write_scalars(writer, row, units, at.epoch)
+
         look_for_collapse(job, at, units, last=False)
         keep(job, at)
         if interrupted.is_set():
@@ -192,19 +215,23 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
     """The steps of one epoch, from the step that the position names."""
     if at.order is None:
         at.order = torch.randperm(len(job.train), generator=job.noise, device=job.noise.device)
+
     batches = at.order.split(job.recipe.batch_size)
     started = saved = time.monotonic()
     earlier = at.seconds
+
     while at.step < len(batches):
         index = batches[at.step]
         job.beta.fill_(_beta(job, at, at.step))
         loss = job.step(index, job.train.bits(len(index), job.noise))
         job.losses[at.step] = job.of_minibatch(loss, len(index))
         at.step += 1
+
         pausing = interrupted.is_set() or time.monotonic() - saved > _SAVE_EVERY
         looking = not loss.is_cuda or at.step & (at.step - 1) == 0  # on a GPU, reading is waiting
         if pausing or (looking and not math.isfinite(loss)):
             check_losses(job, at)
+
         at.seconds = earlier + time.monotonic() - started
         reporter.step(at.epoch)
         if pausing:
@@ -220,17 +247,6 @@ def _beta(job: Job, at: Position, step: int) -> float:
     return warmup(job.recipe.beta, at.epoch + step / job.steps_per_epoch, job.recipe.warmup_epochs)
 
 
-def _write_scalars(writer: Any, row: Row, units: Units | None, epoch: int) -> None:
-    """An epoch's row and the rates of the units, for TensorBoard."""
-    rates = (
-        {}
-        if units is None
-        else {f"unit_rate/{unit['unit']}": unit["rate"] for unit in units.rows()}
-    )
-    for name, value in (row | rates).items():
-        writer.add_scalar(name, value, epoch)
-
-
 def _close_epoch(job: Job, at: Position) -> Units | None:
     """Score the validation data, look at the units, add the epoch's row, step the schedule, note
     the best parameters.
@@ -238,6 +254,7 @@ def _close_epoch(job: Job, at: Position) -> Units | None:
     check_losses(job, at)
     check_parameters(job, at)
     scores = validation_scores(job, at)
+
     row: Row = {
         "epoch": at.epoch + 1,
         "train_loss": job.losses.double().sum().item() / len(job.train),
@@ -251,18 +268,22 @@ def _close_epoch(job: Job, at: Position) -> Units | None:
         "data_per_second": len(job.train) * (at.epoch + 1) / max(at.seconds, 1e-9),
     }
     row |= {f"valid_{name}": value for name, value in scores.items()}
+
     units = follow(job, at, at.epoch + 1)
     if units is not None:
         row["active_units"] = units.num_active
     at.history.append(row)
+
     if isinstance(job.schedule, ReduceLROnPlateau):
         job.schedule.step(row["train_loss"] if job.valid is None else -row["valid_elbo"])
     elif job.schedule is not None:
         job.schedule.step()
+
     if job.recipe.keep == "best" and at.epoch + 1 > job.recipe.warmup_epochs:
         at.stale += 1
         if row["valid_elbo"] > at.best:
             at.best, at.stale, at.best_epoch = row["valid_elbo"], 0, at.epoch + 1
             at.best_weights = weights(job.model, job.guide, job.params)
+
     at.epoch, at.step, at.order = at.epoch + 1, 0, None
     return units

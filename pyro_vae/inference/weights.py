@@ -7,7 +7,8 @@ checksum and whose they are.
 The file's metadata hold the format, the identity of the run and a SHA-256 over all bytes of the
 file, its header included (computed with zeros in its own place): any bit that flips is noticed.
 
-References: the format, https://huggingface.co/docs/safetensors
+References:
+    Hugging Face. Safetensors, the format. https://huggingface.co/docs/safetensors
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ State = dict[str, dict[str, Tensor]]
 
 def write_weights(path: Path, state: State, run: str) -> None:
     """Write the parameters of the run whose identity is `run`, atomically."""
-    tensors = {
-        f"{part}.{name}": value.contiguous()
-        for part in PARTS
-        for name, value in state.get(part, {}).items()
-    }
+    tensors = {}
+    for part in PARTS:
+        for name, value in state.get(part, {}).items():
+            tensors[f"{part}.{name}"] = value.contiguous()
+
     facts = {"format": FORMAT, "run": run, "sha256": _ZEROS.decode()}
     # one entry: the order of several is left to chance
     raw = save(tensors, metadata={_KEY: json.dumps(facts)})
@@ -63,23 +64,27 @@ def read_weights(path: Path, device: torch.device | str = "cpu") -> tuple[State,
         raise ValueError(
             f"{path}: no readable weights ({_brief(error)}): damaged, or of another program"
         ) from error
+
     if found != FORMAT:
         raise ValueError(
             f"{path}: got weights of format {found}, expected {FORMAT}: of"
             " another version, or damaged"
         )
+
     whole = hashlib.sha256(header.replace(digest.encode(), _ZEROS))
     whole.update(body)
     if len(digest) != 64 or whole.hexdigest() != digest:
         raise ValueError(
             f"{path}: the checksum is wrong, the file is damaged: copy it anew, or train again"
         )
+
     try:
         tensors = load(raw)
     except SafetensorError as error:
         raise ValueError(
             f"{path}: no readable weights ({_brief(error)}): of another program"
         ) from error
+
     state: State = {part: {} for part in PARTS}
     for name, value in tensors.items():
         part, _, key = name.partition(".")
@@ -97,9 +102,8 @@ def digest_of(state: State) -> str:
     for part in PARTS:
         for name, value in sorted(state.get(part, {}).items()):
             digest.update(f"{part}.{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(
-                value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-            )
+            values = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(values.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -40,8 +40,8 @@ def adam(
         moments: so far.
         count: t, the number of this step, 1 for the first; a tensor that broadcasts, where rows
             have numbers of their own.
-        floor: of the mean square, so that a gradient of 0 makes no step; what the step is
-            differentiated through bears 1e-12.
+        floor: of the mean square, so that a gradient of 0 makes no step; 1e-12 where the step
+            itself is differentiated.
     """
     first = moments.first.lerp(gradient, 1 - BETAS[0])
     second = moments.second.lerp(gradient.square(), 1 - BETAS[1])

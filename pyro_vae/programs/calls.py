@@ -24,10 +24,10 @@ from pyro.poutine.messenger import Messenger, _bound_partial
 from torch import Tensor, nn
 
 Program = Callable[..., Any]
-"""A Pyro program `program(x, index)`: x `(B, *shape)`, index `(B,)` the numbers of these data, by
-that name and where the program takes it, every choice of a datum inside a plate of size B at dim
--1. It is run with S particles at once, so its nets must take leading dimensions: a latent has shape
-(S, B, d) then.
+"""A Pyro program `program(x, index)`, with every choice of a datum inside a plate of size B at dim
+-1. x are data `(B, *shape)`; index `(B,)` are their numbers, handed over by that name where the
+program takes it. It is run with S particles at once, so its nets must take leading dimensions: a
+latent has shape (S, B, d) then.
 """
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -93,6 +93,7 @@ def _check(parameters: list[Parameter], name: str) -> None:
             f"{name}: it takes no data, expected a Pyro program whose first"
             " argument is x, then index"
         )
+
     rest = parameters if parameters[0].kind == Parameter.VAR_POSITIONAL else parameters[1:]
     for p in rest:
         if p.kind not in _VARIABLE and p.default is Parameter.empty and p.name != "index":
@@ -104,21 +105,18 @@ def _check(parameters: list[Parameter], name: str) -> None:
 
 
 def _parameters(program: Callable[..., Any]) -> list[Parameter] | None:
-    """What is left to fill of the innermost function, None where it does not say."""
+    """What the innermost function still has to be given, None where it does not say."""
     args: tuple[Any, ...] = ()
     bound: dict[str, Any] = {}
     while True:
         if isinstance(program, _bound_partial):
             program = program.func
-        elif (
-            isinstance(program, partial) and program.args and isinstance(program.args[0], Messenger)
-        ):
-            # a handler's: itself, the program, and what a method is bound to
-            _, inner, *others = program.args
-            args, bound, program = (*others, *args), {**program.keywords, **bound}, inner
         elif isinstance(program, partial):
-            args, bound = (*program.args, *args), {**program.keywords, **bound}
-            program = program.func
+            inner, given = program.func, program.args
+            if given and isinstance(given[0], Messenger):
+                # a handler's: itself, the program, and what a method is bound to
+                inner, given = given[1], given[2:]
+            args, bound, program = (*given, *args), {**program.keywords, **bound}, inner
         elif isinstance(program, nn.Module):
             program = _model_of(program) or program.forward
         else:
@@ -129,6 +127,7 @@ def _parameters(program: Callable[..., Any]) -> list[Parameter] | None:
     except (TypeError, ValueError):
         # a built-in, or more arguments than it takes: it will say so itself
         return None
+
     if "index" not in bound:
         return found
     # rows that were bound stay
@@ -150,6 +149,7 @@ def in_one_line(x: Tensor, num_particles: int) -> Iterator[None]:
     except Exception as error:  # whatever a user's program raises
         if is_told(error):
             raise
+
         reason = first_line(error)
         if "to be within the support" in reason:
             raise ValueError(f"x: the model cannot score it: {reason}") from error

@@ -30,8 +30,8 @@ def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | No
     """Run both programs once on a few data with Pyro's validation on; what is wrong with them is a
     ValueError.
 
-    The datum of the largest number is among them; on all data run guides that answer only for all
-    (`parts`).
+    The datum of the largest number is among the few; guides that answer only for all data (`parts`)
+    are run on all.
     """
     if not takes_parts(model, x, index):
         raise ValueError(
@@ -39,7 +39,9 @@ def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | No
             " them a table of all data that is read by `index`, pyro.param('table',"
             " torch.zeros(num_data, d))[index]"
         )
+
     x, index = some(x, index, 8, guide, spread=True)
+
     with (
         in_one_line(x, 2),
         _told_by_index(model, guide, x, index),
@@ -87,13 +89,11 @@ def _check_points(guide: Program, x: Tensor, index: Tensor | None) -> None:
     if not any(s["infer"].get("is_auxiliary") for s in sites):
         return  # `sample_guide` knows
     again = {s["name"]: s["value"] for s in guide_sites(guide, x, index)}
-    refuse_points(
-        [
-            s["name"]
-            for s in sites
-            if is_point(s["fn"]) and torch.equal(s["value"], again[s["name"]])
-        ]
-    )
+    fixed = []
+    for site in sites:
+        if is_point(site["fn"]) and torch.equal(site["value"], again[site["name"]]):
+            fixed.append(site["name"])
+    refuse_points(fixed)
 
 
 def _answer(model: Program, guide: Program, x: Tensor) -> bool:
@@ -109,7 +109,8 @@ def _answer(model: Program, guide: Program, x: Tensor) -> bool:
 def _leaves_support(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> bool:
     """Whether the guide has drawn a latent outside of the model's support."""
     with pyro.validation_enabled(False):
-        return bool(torch.isneginf(draw_and_score(model, guide, x, index, 16)[1].log_prior).any())
+        _, scores = draw_and_score(model, guide, x, index, 16)
+    return bool(torch.isneginf(scores.log_prior).any())
 
 
 def check_reach(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:

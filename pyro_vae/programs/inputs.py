@@ -46,7 +46,9 @@ def check_inputs(
     for name, program in (("model", model), ("guide", guide)):
         if program is not None:
             called(program, name)
+
     check_data(model, x)
+
     x = x.to(device_of(*filter(None, (model, guide))) or x.device)
     if index is None:
         rows = guide.num_rows if offers(guide, HasRows) else None
@@ -56,6 +58,7 @@ def check_inputs(
                 f" {rows}: say which rows these are"
             )
         return x, default_index(x, guide)
+
     check_index("index", index, len(x))
     _check_known(guide, index)
     return x, index.to(x.device)
@@ -66,6 +69,7 @@ def _check_known(guide: Program | None, index: Tensor) -> None:
     known = known_numbers(guide)
     if known is None or torch.isin(index.to(known.device), known).all():
         return
+
     told = f"index: got rows {index.min()} to {index.max()}"
     if torch.equal(known.cpu(), torch.arange(len(known))):
         raise ValueError(f"{told}, expected 0 to {len(known)} - 1, the guide's")
@@ -98,7 +102,7 @@ MOST = {
     "max_bytes": 2**50,
     "seed": MAX_SEED,
 }
-"""What memory, or a generator, can bear of what is held at once; more is a slip, and not a wish."""
+"""The most that memory, or a generator, can bear at once; more is a slip, and not a wish."""
 
 
 def check_numbers(numbers: Mapping[str, tuple[Any, int]]) -> None:

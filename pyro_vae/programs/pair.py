@@ -5,7 +5,7 @@
         for rows in pair.blocks(1000):
             part = pair.take(rows)               # the same programs on some of the data
 
-Whoever estimates anything of `(model, guide, x)` is given a pair, and asks of it what the programs
+Whoever estimates anything of `(model, guide, x)` is given a pair, and asks it what the programs
 say. Whether the data and the programs fit each other, on which device they are, in which mode the
 nets run, how deep the plates are nested, which numbers the data have: all of that is settled here.
 """
@@ -166,7 +166,7 @@ def opened(
     """Open two programs on data: the nets in eval mode, no gradients, the caller's noise kept.
 
     Args:
-        model: Pyro program; of something that is asked of a guide alone, the guide once more.
+        model: Pyro program; where only a guide is asked, the guide once more.
         guide: Pyro program, or None for the model's prior.
         x: data `(N, *shape)`.
         index: their numbers `(N,)`; those of the guide's table, 0..N-1 unless given.

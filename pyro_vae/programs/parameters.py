@@ -28,6 +28,7 @@ def trainable_parameters(
     """
     with isolated_noise(x.device), torch.no_grad(), poutine.trace(param_only=True) as capture:
         run_both(model, guide, x, index)
+
     found: dict[str, Tensor] = {}
     for name, site in capture.trace.nodes.items():
         assert site["value"] is not None
@@ -39,10 +40,13 @@ def trainable_parameters(
                 " by another net, which would be trained in its stead: give each net a name of its"
                 " own or call pyro.clear_param_store()"
             )
+
         found[name] = value
+
     registered = {id(value) for value in found.values()}
     for program in (model, guide):
         named = program.named_parameters() if isinstance(program, nn.Module) else ()
+
         missing = [name for name, p in named if p.requires_grad and id(p) not in registered]
         if any(name in pyro.get_param_store() for name in missing):
             raise ValueError(
@@ -105,13 +109,13 @@ def scaling(model: Program, guide: Program, x: Tensor, index: Tensor | None = No
     """
     with isolated_noise(x.device), torch.no_grad(), poutine.block():
         traces = run_both(model, guide, x, index)
+
     sizes: dict[str, int] = {}
     other = False
     for program, trace in zip(("guide", "model"), traces, strict=True):
         for site in sample_sites(trace):
-            full = next(
-                (f.full_size or f.size for f in site["cond_indep_stack"] if _is_data(f, x)), None
-            )
+            wholes = [f.full_size or f.size for f in site["cond_indep_stack"] if _is_data(f, x)]
+            full = wholes[0] if wholes else None
             if full is not None:
                 sizes[f"{program} {site['name']}"] = full
             times = torch.as_tensor(site["scale"]) / (1 if full is None else full / len(x))

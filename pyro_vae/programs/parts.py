@@ -7,11 +7,12 @@ guides are made to the size of the data instead:
     pyro.param("loc", torch.zeros(len(x), d))        by hand, row n for datum n
     AutoNormal(model)                                by Pyro, at the first call
 
-Run on eight rows, such a guide would be a guide of eight data for ever. So it is run on a part here
-with everything that it makes (parameters in modules and in Pyro's store) taken away again, and told
-by what changes with the number of data.
+Run on eight rows, such a guide would be a guide of eight data for ever. So here it is run on a part
+of the data, and everything that the run makes (parameters in modules and in Pyro's store) is taken
+away again. A guide made to the size of the data is told by what changes with their number.
 
-Which data a part consists of, `index` says, their numbers; `default_index` where nobody else does.
+Which data a part consists of is said by `index`, their numbers; by `default_index` where nobody
+else does.
 """
 
 from __future__ import annotations
@@ -43,14 +44,11 @@ def default_index(x: Tensor, *guides: Any) -> Tensor:
 
 def own_numbers(x: Tensor, *guides: Any) -> Tensor | None:
     """The numbers `(N,)` of the first guide's table with a row for each datum; None without one."""
+    if not isinstance(x, Tensor) or not x.dim():
+        return None
     for guide in guides:
         numbers = getattr(guide, "numbers", None)
-        if (
-            isinstance(numbers, Tensor)
-            and isinstance(x, Tensor)
-            and x.dim()
-            and numbers.shape == x.shape[:1]
-        ):
+        if isinstance(numbers, Tensor) and numbers.shape == x.shape[:1]:
             return numbers.to(x.device)
     return None
 
@@ -76,6 +74,7 @@ def some(
         return x, index
     if index is None:
         return x[:number], None
+
     rows = torch.arange(number, device=index.device)
     if spread:
         rows[-1] = index.argmax().clamp(min=number - 1)
@@ -96,6 +95,7 @@ def takes_parts(program: Program, x: Tensor, index: Tensor | None = None) -> boo
     """
     if len(x) == 1 or _is_known(program):
         return True
+
     number = 2 if len(x) > 2 else 1
     try:
         shapes, fits = _trial(program, x, index, number)
@@ -116,14 +116,16 @@ much as the work itself.
 
 
 def _is_known(program: Program) -> bool:
-    return isinstance(program, nn.Module) and _KNOWN.get(program) == tuple(
-        id(m) for m in program.modules()
-    )
+    return isinstance(program, nn.Module) and _KNOWN.get(program) == _modules(program)
 
 
 def _note(program: Program) -> None:
     if isinstance(program, nn.Module):
-        _KNOWN[program] = tuple(id(m) for m in program.modules())
+        _KNOWN[program] = _modules(program)
+
+
+def _modules(program: nn.Module) -> tuple[int, ...]:
+    return tuple(id(module) for module in program.modules())
 
 
 def _runs(program: Program, x: Tensor, index: Tensor | None) -> bool:
@@ -148,13 +150,12 @@ def _trial(program: Program, x: Tensor, index: Tensor | None, number: int) -> tu
     ):
         trace = poutine.trace(called(program)).get_trace(x, index)
         made = {name: shape for name, shape in _parameters(program).items() if name not in before}
-    frames = [
-        f
-        for site in sample_sites(trace)
-        for f in site["cond_indep_stack"]
-        if f.vectorized and f.dim == -1
-    ]
-    return afresh.shapes | made, not frames or any(f.size == number for f in frames)
+
+    sizes = []
+    for site in sample_sites(trace):
+        frames = [f for f in site["cond_indep_stack"] if f.vectorized and f.dim == -1]
+        sizes += [frame.size for frame in frames]
+    return afresh.shapes | made, not sizes or number in sizes
 
 
 def _parameters(program: Program) -> Shapes:
@@ -191,14 +192,12 @@ def _undone(program: Program) -> Iterator[None]:
     """
     modules = list(program.modules()) if isinstance(program, nn.Module) else []
     states = [(m, dict(m.__dict__)) for m in modules if not isinstance(m, LazyModuleMixin)]
-    tables = [
-        (table, dict(table))
-        for _, state in states
-        for table in state.values()
-        if isinstance(table, dict)
-    ]
+    dicts = [value for _, state in states for value in state.values() if isinstance(value, dict)]
+    tables = [(table, dict(table)) for table in dicts]
+
     store = pyro.get_param_store()
     known = set(store.keys())
+
     try:
         yield
     finally:
@@ -211,8 +210,9 @@ def _undone(program: Program) -> Iterator[None]:
 
 
 def _put_back(table: dict[Any, Any], entries: dict[Any, Any]) -> None:
-    if table.keys() != entries.keys() or any(
-        table[key] is not value for key, value in entries.items()
-    ):
+    same = table.keys() == entries.keys() and all(
+        table[key] is value for key, value in entries.items()
+    )
+    if not same:
         table.clear()
         table.update(entries)

@@ -113,4 +113,5 @@ def offers(program: object, asked: type[AskedT]) -> TypeGuard[AskedT]:
         if getattr(protocol, "_is_protocol", False) and protocol is not Protocol:
             own = {*inspect.get_annotations(protocol), *vars(protocol)}
             names |= {name for name in own if not name.startswith("_")}
+
     return all(hasattr(program, name) for name in names)

@@ -37,8 +37,10 @@ def simulate(
     program = called(model, "model")
     if index is None:
         index = torch.arange(len(like), device=like.device)
+
     with poutine.block(), torch.no_grad():
         sites = sample_sites(poutine.trace(poutine.uncondition(program)).get_trace(like, index))
+
     observed = [s for s in sites if s["infer"].get("was_observed")]
     if len(observed) != 1 or observed[0]["value"].numel() != like.numel():
         names = {s["name"]: tuple(s["value"].shape) for s in observed}
@@ -46,6 +48,7 @@ def simulate(
             f"model: got observed sites {names}, expected one with the values"
             f" of x {tuple(like.shape)}"
         )
+
     latents = {s["name"]: s["value"] for s in sites if s is not observed[0]}
     x = observed[0]["value"].movedim(-1 - observed[0]["fn"].event_dim, 0)  # the data plate first
     return latents, x.reshape(like.shape)
@@ -54,11 +57,11 @@ def simulate(
 def simulated(
     model: Program, like: Tensor, index: Tensor | None, num_data: int, seed: int
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Latents, data and their numbers, as of `simulate`, by a model in evaluation state.
+    """Latents, data and their numbers, drawn by `simulate` from a model in evaluation state.
 
     Args:
         like: data of the kind that the model scores; simulated data take turns with their numbers.
-        index: of these; 0, 1, ... unless given.
+        index: of these data; 0, 1, ... unless given.
     """
     like = like.to(device_of(model) or like.device)
     like, index = simulated_rows(like, index, torch.arange(num_data, device=like.device))
@@ -78,13 +81,11 @@ def predict(
     """
     num_particles = next(iter(latents.values())).shape[0]
     program = Substitute(latents)(poutine.uncondition(model))
-    observed = [
-        s
-        for s in sample_sites(run_particles(program, like, index, num_particles, depth))
-        if s["infer"].get("was_observed")
-    ]
+    trace = run_particles(program, like, index, num_particles, depth)
+    observed = [s for s in sample_sites(trace) if s["infer"].get("was_observed")]
     if len(observed) != 1 or observed[0]["value"].numel() != num_particles * like.numel():
         return None
+
     # the data plate behind the particles
     drawn = observed[0]["value"].movedim(-1 - observed[0]["fn"].event_dim, 1)
     return drawn.reshape(num_particles, *like.shape)

@@ -30,12 +30,13 @@ _DIED_OUT = 0.1  # nats
 
 def sample_sites(trace: Any) -> list[Any]:
     """The sites of a trace that have a density: no plate's subsampling, nothing deterministic."""
-    sites = [s for s in trace.nodes.values() if s["type"] == "sample"]
-    return [
-        s
-        for s in sites
-        if type(s["fn"]).__name__ != "_Subsample" and not (s["infer"] or {}).get("_deterministic")
-    ]
+    found = []
+    for site in trace.nodes.values():
+        if site["type"] != "sample" or type(site["fn"]).__name__ == "_Subsample":
+            continue
+        if not (site["infer"] or {}).get("_deterministic"):
+            found.append(site)
+    return found
 
 
 def is_point(fn: Any) -> bool:
@@ -52,17 +53,15 @@ def is_line(site: Any) -> bool:
     """Whether a site's values are any real numbers, by its support, and its density dies out on
     both sides.
 
-    (A distribution of angles, such as VonMises, says that its support is the line, and has the same
-    density again each full turn: it integrates to one over a turn and to infinity over the line.)
+    (A distribution of angles, such as VonMises, says that its support is the line, but its density
+    comes back at each full turn: it integrates to one over a turn and to infinity over the line.)
     """
     if not _is_real(_support(site["fn"])):
         return False
-    value = site["value"].double()
+    fn, value = site["fn"], site["value"].double()
     try:
-        here = site["fn"].log_prob(value)
-        return all(
-            bool((site["fn"].log_prob(value + far) < here - _DIED_OUT).all()) for far in _far()
-        )
+        least = fn.log_prob(value) - _DIED_OUT
+        return all(bool((fn.log_prob(value + far) < least).all()) for far in _far())
     except RuntimeError:  # a flow whose nets are of another dtype: no angle
         return True
 
@@ -91,12 +90,15 @@ def log_density(site: Any, drawn: bool = False) -> tuple[Tensor, Tensor | None]:
     if support is None:
         log_prob = fn.log_prob(value, *site["args"], **site["kwargs"])
         return scale_and_mask(log_prob, mask=site["mask"]), None
+
     with _unchecked(fn):
         log_prob = fn.log_prob(value, *site["args"], **site["kwargs"])
     inside = support.check(value)
     for _ in range(fn.event_dim - support.event_dim):  # a constraint on each value of an event
         inside = inside.all(-1)
+
     inside = inside.expand_as(log_prob)
+
     if isinstance(site["mask"], Tensor):
         inside = inside | ~site["mask"]
     log_prob = torch.where(inside, log_prob, -math.inf)
@@ -117,6 +119,7 @@ def check_value_shape(site: Any, num_particles: int, num_data: int, depth: int) 
     batch = [plates.get(dim, 1) for dim in range(-depth, 0)]
     batch[-1] = num_data
     expected, got = (num_particles, *batch, *site["fn"].event_shape), tuple(site["value"].shape)
+
     if got != expected:
         raise ValueError(
             f"site {site['name']!r}: the guide's value has shape {got[1:]} for each particle,"
@@ -128,13 +131,10 @@ def check_value_shape(site: Any, num_particles: int, num_data: int, depth: int) 
 
 def escapes(mine: Any, theirs: Any) -> bool:
     """Whether a guide's site has draws on all of the line where the model's site has not."""
-    there = _support(theirs["fn"])
-    return (
-        _is_real(_support(mine["fn"]))
-        and there is not None
-        and not _is_real(there)
-        and not is_point(mine["fn"])
-    )
+    mine_on, there = _support(mine["fn"]), _support(theirs["fn"])
+    if there is None or is_point(mine["fn"]):
+        return False
+    return _is_real(mine_on) and not _is_real(there)
 
 
 def _base(fn: Any) -> Any:
@@ -169,9 +169,9 @@ def _to_check(fn: Any, is_observed: bool) -> Any:
     """
     # it knows which values count
     masked = any(isinstance(part, dist.MaskedDistribution) for part in _parts(fn))
-    if masked or (
-        is_observed and not isinstance(getattr(type(_base(fn)), "support", None), property)
-    ):
+    if masked:
+        return None
+    if is_observed and not isinstance(getattr(type(_base(fn)), "support", None), property):
         return None
     support = _support(fn)
     return None if support is None or _is_real(support) else support
@@ -196,12 +196,8 @@ def _unchecked(fn: Any) -> Iterator[None]:
 
 def _properties(fn: Any) -> set[str]:
     """Names of a distribution's properties; Independent hands its flag on to the one inside."""
-    return {
-        name
-        for kind in type(fn).__mro__
-        for name, value in vars(kind).items()
-        if isinstance(value, property)
-    }
+    kinds = type(fn).__mro__
+    return {name for kind in kinds for name in vars(kind) if isinstance(vars(kind)[name], property)}
 
 
 def _parts(fn: Any) -> Iterator[Any]:

@@ -1,8 +1,7 @@
-"""The one file that speaks poutine: log-densities of Pyro programs, per particle and per datum.
+"""Log-densities of Pyro programs, per particle and per datum.
 
-A model and a guide are run under one more plate, of S particles, to the left of all of theirs.
-Whatever their sites are called, each site's log-density is then of shape (S, ..., B), and summed to
-(S, B):
+A model and a guide are run with S particles (`running.py`). Whatever their sites are called, each
+site's log-density is then of shape (S, ..., B), and summed to (S, B):
 
     log_weights = log p(x, z_s) - log q(z_s | x),   never scaled, never summed over the data.
 
@@ -16,25 +15,24 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import pyro
 import torch
-from pyro import poutine
 from pyro.poutine.guide import GuideMessenger
 from torch import Tensor
 
 from pyro_vae.arguments import MAX_PARTICLES, check_index, check_integer, check_rows
 from pyro_vae.programs.calls import Program as Program
 from pyro_vae.programs.calls import called, in_one_line
-from pyro_vae.programs.evaluation import isolated_noise
-from pyro_vae.programs.parts import default_index, some
-from pyro_vae.programs.sites import (
-    check_value_shape,
-    is_line,
-    is_point,
-    log_density,
-    sample_sites,
-    support_name,
-)
+from pyro_vae.programs.parts import default_index
+from pyro_vae.programs.running import Substitute as Substitute
+from pyro_vae.programs.running import constrained as constrained
+from pyro_vae.programs.running import guide_sites as guide_sites
+from pyro_vae.programs.running import in_data_plate
+from pyro_vae.programs.running import paired_sites as paired_sites
+from pyro_vae.programs.running import plate_depth as plate_depth
+from pyro_vae.programs.running import prior as prior
+from pyro_vae.programs.running import run_both as run_both
+from pyro_vae.programs.running import run_particles as run_particles
+from pyro_vae.programs.sites import check_value_shape, is_point, log_density, sample_sites
 
 
 class Particles(NamedTuple):
@@ -48,19 +46,6 @@ class Particles(NamedTuple):
     def log_weights(self) -> Tensor:
         """log p(x, z) - log q(z | x), `(S, B)`."""
         return self.log_prior + self.log_likelihood - self.log_guide
-
-
-class Substitute(poutine.messenger.Messenger):
-    """Give the latent sites of a model their values, without calling them observed."""
-
-    def __init__(self, values: dict[str, Tensor]) -> None:
-        super().__init__()
-        self.values = values
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self.values and not msg["is_observed"]:
-            msg["value"] = self.values[msg["name"]]
-            msg["done"] = True
 
 
 def particles(
@@ -90,6 +75,7 @@ def particles(
     if index is not None:
         check_index("index", index, len(x))
     index = default_index(x, guide) if index is None else index
+
     with in_one_line(x, num_particles):
         return draw_and_score(model, guide, x, index, num_particles)[1]
 
@@ -128,19 +114,20 @@ def sample_guide(
     """
     trace = run_particles(guide, x, index, num_particles, depth)
     sites = sample_sites(trace)
+
     # what autoguides make of these is a point
     drawn = [s for s in sites if s["infer"].get("is_auxiliary")] or sites
     refuse_points([s["name"] for s in drawn if is_point(s["fn"])])
+
     observed = [site["name"] for site in sites if site["is_observed"]]
     if observed:
-        hint = (
-            " (Pyro's AutoMessengers run the model: use AutoNormal)"
-            if isinstance(guide, GuideMessenger)
-            else ""
-        )
+        hint = ""
+        if isinstance(guide, GuideMessenger):
+            hint = " (Pyro's AutoMessengers run the model: use AutoNormal)"
         raise ValueError(
             f"guide: got observed sites {observed}, expected a guide to sample latents only{hint}"
         )
+
     latents = {s["name"]: s["value"] for s in sites if not s["infer"].get("is_auxiliary")}
     return latents, _total(sites, x, num_particles, depth, drawn=True)[0]
 
@@ -153,21 +140,6 @@ def refuse_points(names: list[str]) -> None:
             " distribution, such as AutoNormal (of an AutoLaplaceApproximation what its"
             " laplace_approximation(x) returns)"
         )
-
-
-def prior(model: Program) -> Program:
-    """The guide that answers with the model's own prior, whatever x is."""
-    return poutine.block(
-        poutine.uncondition(model),
-        hide_fn=lambda site: bool((site["infer"] or {}).get("was_observed")),
-    )
-
-
-def constrained(model: Program, x: Tensor, index: Tensor | None = None) -> dict[str, str]:
-    """The supports, by site name, of those latents of the model that are not any real numbers."""
-    with isolated_noise(x.device), torch.no_grad(), poutine.block():
-        sites = sample_sites(poutine.trace(called(model, "model")).get_trace(x, index))
-    return {s["name"]: support_name(s) for s in sites if not s["is_observed"] and not is_line(s)}
 
 
 def log_joint(
@@ -184,6 +156,7 @@ def log_joint(
     """
     if not latents:
         raise ValueError("guide: got no latent site, expected one for each latent of the model")
+
     num_particles = next(iter(latents.values())).shape[0]
     sites = sample_sites(run_particles(Substitute(latents)(model), x, index, num_particles, depth))
     unobserved = {s["name"] for s in sites if not s["is_observed"]}
@@ -192,83 +165,16 @@ def log_joint(
             f"guide: got latent sites {sorted(latents)}, expected the model's {sorted(unobserved)}:"
             " both programs must use the same names"
         )
-    prior = [s for s in sites if not s["is_observed"]]
-    for site in prior:
+
+    own = [s for s in sites if not s["is_observed"]]
+    for site in own:
         check_value_shape(site, num_particles, len(x), depth)
-    log_prior, inside = _total(prior, x, num_particles, depth)
+    log_prior, inside = _total(own, x, num_particles, depth)
     log_likelihood, _ = _total([s for s in sites if s["is_observed"]], x, num_particles, depth)
+
     if inside is None:
         return log_prior, log_likelihood
     return torch.where(inside, log_prior, -math.inf), torch.where(inside, log_likelihood, -math.inf)
-
-
-def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> int:
-    """Number of plate dimensions that the programs use, found by running them once, on two data
-    where these will do.
-    """
-    rows = torch.arange(len(x), device=x.device) if index is None else index
-    few, rows = some(x, rows, 2, guide)  # type: ignore[assignment]
-    frames = [
-        f
-        for site in _all_sites(model, guide, few, rows)
-        for f in site["cond_indep_stack"]
-        if f.vectorized
-    ]
-    return max((-f.dim for f in frames), default=1)
-
-
-def guide_sites(guide: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
-    """The latent sites of one run of the guide, without particles."""
-    with poutine.block():
-        return sample_sites(poutine.trace(called(guide, "guide")).get_trace(x, index))
-
-
-def paired_sites(
-    model: Program, guide: Program, x: Tensor, index: Tensor | None = None, scored: bool = True
-) -> dict[str, tuple[Any, Any]]:
-    """The sites of the guide and of the model, run on the guide's draw, for each latent that is
-    chosen anew for each datum.
-
-    Each pair has its log-densities computed, where `scored`.
-    """
-    with poutine.block():
-        guide_trace, model_trace = run_both(model, guide, x, index)
-    if scored:
-        guide_trace.compute_log_prob()
-        model_trace.compute_log_prob()
-    theirs = {s["name"]: s for s in sample_sites(model_trace) if not s["is_observed"]}
-    return {
-        s["name"]: (s, theirs[s["name"]])
-        for s in sample_sites(guide_trace)
-        if s["name"] in theirs
-        and any(f.vectorized and f.dim == -1 and f.size == len(x) for f in s["cond_indep_stack"])
-    }
-
-
-def run_particles(
-    program: Program, x: Tensor, index: Tensor | None, num_particles: int, depth: int
-) -> poutine.Trace:
-    """The trace of one run with S particles; `depth` as `plate_depth` returns it."""
-    with poutine.block(), pyro.plate("_particles", num_particles, dim=-1 - depth):
-        return poutine.trace(called(program)).get_trace(x, index)
-
-
-def run_both(
-    model: Program, guide: Program, x: Tensor, index: Tensor | None
-) -> tuple[poutine.Trace, poutine.Trace]:
-    """The traces of one run of the guide, and of the model on its latents."""
-    theirs, mine = called(model, "model"), called(guide, "guide")
-    guide_trace = poutine.trace(mine).get_trace(x, index)
-    return guide_trace, poutine.trace(poutine.replay(theirs, trace=guide_trace)).get_trace(x, index)
-
-
-def _all_sites(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> list[Any]:
-    """The sites of one run of the guide and of the model on its latents, leaving no trace in noise
-    and parameters.
-    """
-    with isolated_noise(x.device), torch.no_grad(), poutine.block():
-        guide_trace, model_trace = run_both(model, guide, x, index)
-    return sample_sites(guide_trace) + sample_sites(model_trace)
 
 
 def _total(
@@ -278,36 +184,34 @@ def _total(
 
     And whether all their values are in the sites' supports, `(S, B)`; None where they must be.
     """
-    total = x.new_zeros(
-        (), dtype=torch.get_default_dtype() if not x.is_floating_point() else x.dtype
-    )
+    dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    total = x.new_zeros((), dtype=dtype)
     outside = None
+
     for site in sites:
-        if len(x) > 1 and not any(
-            f.vectorized and f.dim == -1 and f.size == len(x) for f in site["cond_indep_stack"]
-        ):
+        if len(x) > 1 and not in_data_plate(site, len(x)):
             raise ValueError(_misplaced(site, len(x)))
         log_prob, inside = log_density(site, drawn)
         total = total + _per_datum(log_prob, depth)
         if inside is not None:
             missed = _per_datum((~inside).to(total.dtype), depth)
             outside = missed if outside is None else outside + missed
+
     shape = (num_particles, len(x))
     return total.expand(shape), None if outside is None else (outside == 0).expand(shape)
 
 
 def _misplaced(site: Any, num_data: int) -> str:
     """What is to be said of a site that is not inside the plate of so many data."""
-    name, sizes = (
-        site["name"],
-        [f.size for f in site["cond_indep_stack"] if f.vectorized and f.dim == -1],
-    )
+    name, frames = site["name"], site["cond_indep_stack"]
+    sizes = [frame.size for frame in frames if frame.vectorized and frame.dim == -1]
     if sizes:
         return (
             f"site {name!r}: inside a plate of size {sizes[0]} at dim -1, expected {num_data}, the"
             " number of data: a guide that was made for the data of its first run, such as"
             " AutoNormal, answers for no others: make a new one"
         )
+
     if site["infer"].get("is_auxiliary"):
         return (
             f"guide: its site {name!r} is one draw for all {num_data} data, which has no log q(z |"
@@ -321,8 +225,8 @@ def _misplaced(site: Any, num_data: int) -> str:
 
 
 def _per_datum(values: Tensor, depth: int) -> Tensor:
-    """Values of a site `(S, ..., B)` summed over the plates between particles and data, those it is
-    not in included.
+    """Values of a site `(S, ..., B)` summed over the plates between particles and data, counting
+    those it is not in.
     """
     middle = (1,) * (depth + 1 - values.dim())
     values = values.reshape(values.shape[:1] + middle + values.shape[1:])

@@ -53,17 +53,17 @@ def to_arviz(
         ("attrs", attrs or {}),
     ):
         check_kind(argument, value, Mapping, "what belongs to each name, by the name")
+
     unknown = sorted((attrs or {}).keys() - groups.keys())
     if unknown:
         raise ValueError(
             f"attrs: got some of {unknown}, expected them of the groups {sorted(groups)}"
         )
-    made = {
-        name: _dataset(
-            group, {key: dims.get(f"{name}/{key}", dims.get(key)) for key in group}, coords or {}
-        )
-        for name, group in groups.items()
-    }
+
+    made = {}
+    for name, group in groups.items():
+        own = {key: dims.get(f"{name}/{key}", dims.get(key)) for key in group}
+        made[name] = _dataset(group, own, coords or {})
     for name, told in (attrs or {}).items():
         made[name].attrs.update(told)
     container: Any = arviz.InferenceData  # in 1.x another name of DataTree
@@ -91,13 +91,13 @@ def _dataset(
             arrays[name] = xarray.DataArray(values, dims=tuple(names))
         except ValueError as error:
             raise ValueError(f"dims: got {tuple(names)} for {name!r}: {error}") from error
+
     sizes = {dim: size for array in arrays.values() for dim, size in array.sizes.items()}
     found = {str(dim): coords.get(str(dim), range(size)) for dim, size in sizes.items()}
     for dim, size in sizes.items():
-        if len(found[str(dim)]) != size:
-            raise ValueError(
-                f"coords: got {len(found[str(dim)])} values along {dim!r}, expected {size}"
-            )
+        got = len(found[str(dim)])
+        if got != size:
+            raise ValueError(f"coords: got {got} values along {dim!r}, expected {size}")
     return xarray.Dataset(arrays, coords={dim: list(values) for dim, values in found.items()})
 
 

@@ -4,19 +4,19 @@ for a netCDF file.
 A guide's draws are no draws of the posterior, and the groups tell them apart:
 
     guide                  draws of q(z | x), in one chain
-    guide_stats            of each of them: log_weight = log p(x, z) - log q(z | x), log_guide,
+    guide_stats            for each of them: log_weight = log p(x, z) - log q(z | x), log_guide,
                            log_px_given_z
     posterior              the same draws resampled by their weights, datum by datum: p(z | x) as
                            far as k-hat allows
-    weights                of each datum: pareto_k, ess and log_px, which say how far that is
+    weights                for each datum: pareto_k, ess and log_px, which say how far that is
     posterior_predictive   data drawn from p(x | z) at draws of `posterior`, to be set beside
                            `observed_data`
 
 ArviZ's summaries and plots read `posterior`, or the group that they are told
-(`arviz.summary(data, group="guide")`). Their effective sample size takes a draw that comes twice
-for two; `weights/ess` is the number. There is no group `log_likelihood` on purpose: `arviz.loo` and
-`arviz.compare` would take the latent of a datum for a parameter of all of them, which one left out
-does not have, and mean nothing. `weights/log_px` compares models.
+(`arviz.summary(data, group="guide")`). Their effective sample size counts a draw that comes twice
+as two; `weights/ess` is the number. There is no group `log_likelihood` on purpose: `arviz.loo` and
+`arviz.compare` would take the latent of a datum for a parameter of all data. A datum that is left
+out has no such latent, so their figures would mean nothing. `weights/log_px` compares models.
 
 Dimensions are chain, draw, datum, then a site's own, `<site>_dim_0` and so on, as ArviZ would call
 them; the same for NUTS, so that a plot can set one beside the other. k-hat of the data is drawn by
@@ -80,7 +80,7 @@ def draws_to_arviz(
 
     The groups are `guide` and `posterior`, a variable `(1, S, N, *site)` for each site;
     `guide_stats`, `log_weight`, `log_guide` and `log_px_given_z`, all `(1, S, N)` nats; `weights`,
-    `pareto_k`, `ess` and `log_px` `(N,)`, of which `log_px` is a lower bound of log p(x) in
+    `pareto_k`, `ess` and `log_px` `(N,)`, where `log_px` is a lower bound of log p(x) in
     expectation; `observed_data`, the data as `x`; `posterior_predictive`, `x`
     `(1, at most 100, N, *shape)`, left out for a model of several observed sites. Their attributes
     say what they hold.
@@ -117,17 +117,19 @@ def draws_to_arviz(
         noise = torch.Generator().manual_seed(draw_seed(seed, "resampling"))
         places = pair.blocks(max(1, _ROWS // num_draws))
         parts = [_draw(pair.take(rows), num_draws, noise) for rows in places]
+
     groups: dict[str, dict[str, Tensor]] = {}
     for group, values in parts[0].items():
-        groups[group] = {
-            name: torch.cat([part[group][name] for part in parts], 1)[None] for name in values
-        }
+        groups[group] = {}
+        for name in values:
+            groups[group][name] = torch.cat([part[group][name] for part in parts], 1)[None]
     log_w = groups["guide_stats"]["log_weight"][0]
     groups["weights"] = {
         "pareto_k": pareto_k(log_w),
         "ess": ess(log_w),
         "log_px": log_mean_exp(log_w),
     }
+
     caveat = f"; {caveat_of(model)}" if caveat_of(model) else ""
     told = _TOLD | {name: _TOLD[name] + caveat for name in ("guide_stats", "weights")}
     return _container(groups, told, x, index)
@@ -170,13 +172,13 @@ def reference_to_arviz(
     if index is None:
         index = torch.arange(len(x))
     check_index("index", index, len(x))
+
     check_axes(axes or {}, reference.draws)
     sites = {}
     for name, draws in reference.draws.items():
         shape = draws.shape[2:]
-        axis = (axes or {}).get(
-            name, next((d for d, size in enumerate(shape) if size == len(x)), 0)
-        )
+        fitting = [dim for dim, size in enumerate(shape) if size == len(x)]
+        axis = (axes or {}).get(name, fitting[0] if fitting else 0)
         if not 0 <= axis < len(shape) or shape[axis] != len(x):
             raise ValueError(
                 f"x, axes: got {len(x)} data, expected those of the reference, of"
@@ -188,9 +190,10 @@ def reference_to_arviz(
 
 def check_axes(axes: Mapping[str, int], sites: Mapping[str, Tensor]) -> None:
     """Raise a ValueError for what are no dimensions of these sites, by their names."""
-    if not isinstance(axes, Mapping) or not all(
+    known = isinstance(axes, Mapping) and all(
         name in sites and is_integer(axis) for name, axis in axes.items()
-    ):
+    )
+    if not known:
         refuse("axes", axes, f"dimensions by the names of sites, out of {', '.join(sites)}")
 
 
@@ -238,20 +241,19 @@ def _container(
         "x": ("datum", *_own("x", x, 1)),
         "posterior_predictive/x": (*_SAMPLE, *_own("x", x, 1)),
     }
-    taken = sites.keys() & (
-        ours.keys() | {dim for names in (*dims.values(), *ours.values()) for dim in names}
-    )
+
+    used = {dim for names in (*dims.values(), *ours.values()) for dim in names}
+    taken = sites.keys() & (ours.keys() | used)
     if taken:
         raise ValueError(
             f"model: got sites {sorted(taken)}, expected names that mean"
             " nothing else in the container"
         )
-    found = {**groups, "observed_data": {"x": x}}
-    arrays = {
-        name: {key: value.detach().cpu().numpy() for key, value in part.items()}
-        for name, part in found.items()
-    }
-    attrs = {name: {"description": told[name]} for name in found}
+
+    arrays, attrs = {}, {}
+    for name, part in {**groups, "observed_data": {"x": x}}.items():
+        arrays[name] = {key: value.detach().cpu().numpy() for key, value in part.items()}
+        attrs[name] = {"description": told[name]}
     return to_arviz(arrays, dims | ours, {"datum": index.tolist()}, attrs)
 
 

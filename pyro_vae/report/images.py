@@ -29,6 +29,7 @@ def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> P
     columns = columns or math.ceil(math.sqrt(len(grid)))
     scale = max(1, 56 // grid.shape[-1])
     grid = grid.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+
     check_replaceable("out", path)
     try:
         kind, picture = _format(path), io.BytesIO()
@@ -37,6 +38,7 @@ def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> P
         raise ValueError(
             f"out: cannot write {path} ({error}): choose another path that ends in .png"
         ) from error
+
     with making("out", path.parent):
         write_atomically(path, lambda file: file.write(picture.getvalue()))
     return path
@@ -61,15 +63,15 @@ def save_data(sets: Mapping[str, Tensor], path: str | Path, columns: int | None 
     """
     if all(are_images(data) for data in sets.values()):
         return str(save_grid(interleave(*sets.values()), path, columns))
+
     table = Path(path).with_suffix(".csv")
-    rows = [
-        {"datum": number, "what": name}
-        | {f"value_{place}": value for place, value in enumerate(values)}
-        for number, each in enumerate(
-            zip(*(data.reshape(len(data), -1).tolist() for data in sets.values()), strict=True)
-        )
-        for name, values in zip(sets, each, strict=True)
-    ]
+    flat = [data.reshape(len(data), -1).tolist() for data in sets.values()]
+    rows = []
+    for number, each in enumerate(zip(*flat, strict=True)):
+        for name, values in zip(sets, each, strict=True):
+            told = {f"value_{place}": value for place, value in enumerate(values)}
+            rows.append({"datum": number, "what": name} | told)
+
     check_replaceable("out", table)
     with making("out", table.parent):
         write_csv(rows, table)

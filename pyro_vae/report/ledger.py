@@ -27,25 +27,19 @@ def ledger_table(title: str, ledger: Ledger) -> Table:
     title = f"{title}; log p(x) {ledger.log_px.mean():.2f}, by {source}"
     caption = "nats per datum; gaps: mean +- standard error over the data, paired"
     table = Table(title=title, caption=with_caveat(caption, ledger.estimate.caveat))
+
     table.add_column("guide")
-    names = (
-        "ELBO",
-        "rate",
-        "distortion",
-        "inference gap",
-        "approximation",
-        "amortization",
-        "k-hat high",
-    )
-    for name in (*names, "evaluations", "ms a datum"):
+    gaps = ("inference gap", "approximation", "amortization")
+    for name in ("ELBO", "rate", "distortion", *gaps, "k-hat high", "evaluations", "ms a datum"):
         table.add_column(name, justify="right")
+
     for name, entry in ledger.entries.items():
-        scores = [
-            f"{getattr(entry.evidence, key).mean():.2f}" for key in ("elbo", "rate", "distortion")
-        ]
-        gaps = ["" if gap is None else str(gap) for gap in entry.gaps.values()]
+        evidence = entry.evidence
+        means = [getattr(evidence, key).mean() for key in ("elbo", "rate", "distortion")]
+        scores = [f"{mean:.2f}" for mean in means]
+        told = ["" if gap is None else str(gap) for gap in entry.gaps.values()]
         cost = [f"{entry.evaluations.double().mean():.0f}", f"{1000 * entry.seconds:.3g}"]
-        table.add_row(name, *scores, *gaps, share(entry.evidence.share_above_threshold), *cost)
+        table.add_row(name, *scores, *told, share(evidence.share_above_threshold), *cost)
     return table
 
 
@@ -58,6 +52,7 @@ def generalisation_table(train: Ledger, test: Ledger) -> Table:
     table.add_column("guide")
     for key in _GAPS:
         table.add_column(f"{key} gap", justify="right")
+
     for name, entry in test.entries.items():
         pairs = zip(train.entries[name].gaps.values(), entry.gaps.values(), strict=True)
         table.add_row(name, *(_difference(*pair) for pair in pairs))
@@ -69,11 +64,9 @@ def _difference(train: Gap | None, test: Gap | None) -> str:
         return ""
     error = math.hypot(train.std_error, test.std_error)  # other data: not paired
     difference = test.mean - train.mean
-    return (
-        f"{difference:.3f} +- {error:.3f}"
-        if abs(difference) > 2 * error
-        else f"not resolved ({difference:.2g} +- {error:.2g})"
-    )
+    if abs(difference) > 2 * error:
+        return f"{difference:.3f} +- {error:.3f}"
+    return f"not resolved ({difference:.2g} +- {error:.2g})"
 
 
 def write_ledger(ledger: Ledger, folder: Path, name: str) -> list[Path]:
@@ -91,18 +84,15 @@ def ledger_to_arviz(ledger: Ledger) -> Any:
     """The group `ledger` of an InferenceData (ArviZ 0.23) or DataTree (1.x), with dimensions guide
     and datum.
     """
-    columns = [entry.columns() for entry in ledger.entries.values()]
-    values = {
-        name: torch.stack([column[name] for column in columns]).numpy() for name in columns[0]
-    }
-    values["seconds"] = (
-        torch.tensor([entry.seconds for entry in ledger.entries.values()]).double().numpy()
-    )
+    entries = ledger.entries.values()
+    columns = [entry.columns() for entry in entries]
+    values = {name: torch.stack([one[name] for one in columns]).numpy() for name in columns[0]}
+    values["seconds"] = torch.tensor([entry.seconds for entry in entries]).double().numpy()
+
     dims = {name: ["guide", "datum"][: value.ndim] for name, value in values.items()}
+    coords = {"guide": list(ledger.entries)}
     attrs = {"ledger": {"caveat": ledger.estimate.caveat}} if ledger.estimate.caveat else None
-    return to_arviz(
-        {"ledger": values}, dims=dims, coords={"guide": list(ledger.entries)}, attrs=attrs
-    )
+    return to_arviz({"ledger": values}, dims, coords, attrs)
 
 
 def save_chart(ledger: Ledger, path: Path, title: str = "") -> None:
@@ -114,26 +104,26 @@ def save_chart(ledger: Ledger, path: Path, title: str = "") -> None:
 
     figure = Figure(figsize=(7, 1.2 + 0.45 * len(ledger.entries)), layout="constrained")
     axes = figure.add_subplot()
-    labelled = set()
+    labelled: set[str] = set()
+
     for row, entry in enumerate(ledger.entries.values()):
         start = 0.0
         for gap, label, colour in _bars(entry):
             size = gap.mean if gap.resolved else 0.0
-            axes.barh(
-                row, size, left=start, color=colour, label=label if label not in labelled else None
-            )
+            once = None if label in labelled else label
+            axes.barh(row, size, left=start, color=colour, label=once)
             labelled.add(label)
             start += size
         total = entry.inference
         axes.errorbar(max(total.mean, 0.0), row, xerr=total.std_error, color="black", capsize=3)
+
     axes.set_yticks(range(len(ledger.entries)), list(ledger.entries))
     axes.invert_yaxis()
-    axes.set_xlabel(
-        f"nats below log p(x) = {ledger.log_px.mean():.2f}, by"
-        f" {ledger.estimate.method} ({ledger.estimator})"
-    )
+    source = f"{ledger.estimate.method} ({ledger.estimator})"
+    axes.set_xlabel(f"nats below log p(x) = {ledger.log_px.mean():.2f}, by {source}")
     axes.set_title(f"{title}\n{fill(ledger.estimate.caveat, 90)}".strip())
     axes.legend()
+
     FigureCanvasAgg(figure)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=150)

@@ -30,25 +30,17 @@ def with_caveat(caption: str, *caveats: str) -> str:
 def evidence_table(title: str, rows: Sequence[tuple[str, Summary, float]]) -> Table:
     """A row per guide: name, summary of its `Evidence`, seconds; nats a datum +- s.e. over data."""
     caption = "nats per datum, mean +- standard error over the data; log p(x) is a lower bound"
-    table = Table(
-        title=title,
-        caption=with_caveat(caption, *(summary.get("caveat", "") for _, summary, _ in rows)),
-    )
-    for name in (
-        "guide",
-        "ELBO",
-        "rate",
-        "distortion",
-        "log p(x)",
-        "k-hat above threshold",
-        "seconds",
-    ):
-        table.add_column(name, justify="left" if name == "guide" else "right", no_wrap=True)
+    caveats = [summary.get("caveat", "") for _, summary, _ in rows]
+    table = Table(title=title, caption=with_caveat(caption, *caveats))
+
+    table.add_column("guide", no_wrap=True)
+    scores = ("ELBO", "rate", "distortion", "log p(x)")
+    for name in (*scores, "k-hat above threshold", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+
     for name, s, seconds in rows:
-        cells = [
-            with_error(s[key], s[f"{key}_error"])
-            for key in ("elbo", "rate", "distortion", "log_px")
-        ]
+        keys = ("elbo", "rate", "distortion", "log_px")
+        cells = [with_error(s[key], s[f"{key}_error"]) for key in keys]
         table.add_row(name, *cells, share(s["share_above_threshold"]), f"{seconds:.1f}")
     return table
 

@@ -1,0 +1,121 @@
+"""Runs of programs under poutine: their traces and sites, with particles and without.
+
+A run with particles is inside one more plate, of size S, to the left of all of the program's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyro_vae.programs.calls import Program, called
+from pyro_vae.programs.evaluation import isolated_noise
+from pyro_vae.programs.parts import some
+from pyro_vae.programs.sites import is_line, sample_sites, support_name
+
+
+class Substitute(poutine.messenger.Messenger):
+    """Give the latent sites of a model their values, without calling them observed."""
+
+    def __init__(self, values: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.values and not msg["is_observed"]:
+            msg["value"] = self.values[msg["name"]]
+            msg["done"] = True
+
+
+def prior(model: Program) -> Program:
+    """The guide that answers with the model's own prior, whatever x is."""
+    return poutine.block(
+        poutine.uncondition(model),
+        hide_fn=lambda site: bool((site["infer"] or {}).get("was_observed")),
+    )
+
+
+def constrained(model: Program, x: Tensor, index: Tensor | None = None) -> dict[str, str]:
+    """The supports, by site name, of those latents of the model that are not any real numbers."""
+    with isolated_noise(x.device), torch.no_grad(), poutine.block():
+        sites = sample_sites(poutine.trace(called(model, "model")).get_trace(x, index))
+    return {s["name"]: support_name(s) for s in sites if not s["is_observed"] and not is_line(s)}
+
+
+def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> int:
+    """Number of plate dimensions that the programs use, found by running them once, on two data
+    where these will do.
+    """
+    rows = torch.arange(len(x), device=x.device) if index is None else index
+    few, rows = some(x, rows, 2, guide)  # type: ignore[assignment]
+
+    deepest = 1
+    for site in _all_sites(model, guide, few, rows):
+        dims = [-frame.dim for frame in site["cond_indep_stack"] if frame.vectorized]
+        deepest = max([deepest, *dims])
+    return deepest
+
+
+def guide_sites(guide: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
+    """The latent sites of one run of the guide, without particles."""
+    with poutine.block():
+        return sample_sites(poutine.trace(called(guide, "guide")).get_trace(x, index))
+
+
+def paired_sites(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None = None, scored: bool = True
+) -> dict[str, tuple[Any, Any]]:
+    """The sites of the guide and of the model, run on the guide's draw, for each latent that is
+    chosen anew for each datum.
+
+    Each pair has its log-densities computed, where `scored`.
+    """
+    with poutine.block():
+        guide_trace, model_trace = run_both(model, guide, x, index)
+    if scored:
+        guide_trace.compute_log_prob()
+        model_trace.compute_log_prob()
+
+    theirs = {s["name"]: s for s in sample_sites(model_trace) if not s["is_observed"]}
+    pairs = {}
+    for site in sample_sites(guide_trace):
+        name = site["name"]
+        if name in theirs and in_data_plate(site, len(x)):
+            pairs[name] = (site, theirs[name])
+    return pairs
+
+
+def in_data_plate(site: Any, num_data: int) -> bool:
+    """Whether a site of a trace is inside the plate of so many data."""
+    frames = site["cond_indep_stack"]
+    return any(f.vectorized and f.dim == -1 and f.size == num_data for f in frames)
+
+
+def run_particles(
+    program: Program, x: Tensor, index: Tensor | None, num_particles: int, depth: int
+) -> poutine.Trace:
+    """The trace of one run with S particles; `depth` as `plate_depth` returns it."""
+    with poutine.block(), pyro.plate("_particles", num_particles, dim=-1 - depth):
+        return poutine.trace(called(program)).get_trace(x, index)
+
+
+def run_both(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None
+) -> tuple[poutine.Trace, poutine.Trace]:
+    """The traces of one run of the guide, and of the model on its latents."""
+    theirs, mine = called(model, "model"), called(guide, "guide")
+    guide_trace = poutine.trace(mine).get_trace(x, index)
+    return guide_trace, poutine.trace(poutine.replay(theirs, trace=guide_trace)).get_trace(x, index)
+
+
+def _all_sites(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> list[Any]:
+    """The sites of one run of the guide and of the model on its latents; noise and parameters are
+    left as they were.
+    """
+    with isolated_noise(x.device), torch.no_grad(), poutine.block():
+        guide_trace, model_trace = run_both(model, guide, x, index)
+    return sample_sites(guide_trace) + sample_sites(model_trace)
