@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_vae.guides import (
     Amortized,
@@ -134,11 +134,7 @@ def check_names(model: Program, guide: Any, names: Sequence[str], argument: str 
             f"model: {type(model).__name__} has no integer `latent_dim`, which"
             " classical guides are built from"
         )
-    if (
-        isinstance(model, nn.Module)
-        and isinstance(guide, Amortized)
-        and guide.family.dim != model.latent_dim
-    ):
+    if isinstance(size, int) and isinstance(guide, Amortized) and guide.family.dim != size:
         raise ValueError(
             f"guide: got {guide.family.dim} units, expected the model's latent_dim {size}"
         )

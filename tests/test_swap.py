@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,6 +13,19 @@ def make() -> tuple[LinearGaussian, Amortized, torch.Tensor]:
     torch.manual_seed(0)
     model = LinearGaussian(6, 3, sigma=0.7)
     return model, Amortized(MeanField(3), MLP(6, (8,))), model.sample(5) + 0.7 * torch.randn(5, 6)
+
+
+def test_a_model_without_a_latent_size_keeps_its_guide() -> None:
+    class Plain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = LinearGaussian(5, 2)
+
+        def forward(self, x: torch.Tensor, index: Any = None) -> Any:
+            return self.inner(x, index)
+
+    guide = Amortized(MeanField(2), MLP(5, ()))
+    assert swap_guides(Plain(), guide, torch.randn(4, 5), ["amortized"]) == {"amortized": guide}
 
 
 @pytest.mark.usefixtures("quick_convergence")

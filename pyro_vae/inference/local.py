@@ -108,17 +108,16 @@ def fit_local(
             "index: got other numbers than the guide's, expected those of"
             " all its rows, in their order"
         )
+
     for module in modules_of(guide):
         module.to(x.device)
-    number = num_steps or _USUAL
-    size = len(x) * num_particles
-    with (
-        torch.random.fork_rng([x.device] if x.is_cuda else []),
-        _frozen(model, guide, x, index) as (fixed, params),
-    ):
+    number, size = num_steps or _USUAL, len(x) * num_particles
+    noise = torch.random.fork_rng([x.device] if x.is_cuda else [])
+    with noise, _frozen(model, guide, x, index) as (fixed, params):
         torch.manual_seed(seed)
         check_programs(fixed, guide, x, index)
         check_reach(fixed, guide, *some(x, index, 8, guide))
+
         if rows:
             guard = Guard(engine, number, size)
             numbers = {"learning_rate": learning_rate, "num_particles": num_particles}
@@ -126,21 +125,26 @@ def fit_local(
             return guide
 
         optim = JointOptim(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), params)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim.optimizer, number)
-        programs = called(fixed, "model"), called(guide, "guide")
-        svi: SVI | CompiledSVI = SVI(*programs, optim, loss or Trace_ELBO())
+        programs = called(fixed, "model"), called(guide, "guide"), optim, loss or Trace_ELBO()
+        svi: SVI | CompiledSVI = SVI(*programs)
         if is_worth_it(engine, number, size):
-            svi = CompiledSVI(*programs, optim, loss or Trace_ELBO(), fallback=engine == "auto")
-        with pyro.validation_enabled(False):
-            for _ in range(number):
-                svi.step(x, index)
-                schedule.step()
+            svi = CompiledSVI(*programs, fallback=engine == "auto")
+        _take(svi, optim, number, x, index)
         if not all(torch.isfinite(p).all() for p in params):
             raise NonFiniteLoss(
                 "the guide's parameters became non-finite: lower the learning"
                 f" rate (now {learning_rate:g})"
             )
     return guide
+
+
+def _take(svi: SVI | CompiledSVI, optim: JointOptim, number: int, x: Tensor, index: Tensor) -> None:
+    """So many steps on all data, the rate falling to 0 by a cosine."""
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim.optimizer, number)
+    with pyro.validation_enabled(False):
+        for _ in range(number):
+            svi.step(x, index)
+            schedule.step()
 
 
 def _check_numbers(
