@@ -50,6 +50,7 @@ class Guard:
         engine: see the module.
         calls: of the graphs, about.
         rows: of a call, data by particles.
+        instead: who runs what is not compiled.
         level: of the warning, frames between the guarded call and the user's.
 
     Attributes:
@@ -58,10 +59,16 @@ class Guard:
     """
 
     def __init__(
-        self, engine: Engine, calls: float = math.inf, rows: float = 1, level: int = 5
+        self,
+        engine: Engine,
+        calls: float = math.inf,
+        rows: float = 1,
+        *,
+        instead: str = "Pyro",
+        level: int = 5,
     ) -> None:
         check_engine(engine)
-        self.engine, self.level = engine, level
+        self.engine, self.instead, self.level = engine, instead, level
         self.on = is_worth_it(engine, calls, rows)
         self.reason: str | None = None
 
@@ -89,6 +96,5 @@ class Guard:
                 f"model, guide: cannot be compiled: {error}; use engine='pyro' or 'auto'"
             ) from error
         self.on, self.reason = False, str(error)
-        warnings.warn(
-            f"the programs are not compiled, Pyro runs them: {error}", stacklevel=self.level
-        )
+        told = f"the programs are not compiled, {self.instead} runs them: {error}"
+        warnings.warn(told, stacklevel=self.level)

@@ -17,7 +17,6 @@ warning.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
@@ -30,7 +29,7 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 
 from pyro_vae.arguments import check_callable, check_flag, check_kind
-from pyro_vae.graphs import CaptureError, Compiled, Watch, rollback
+from pyro_vae.graphs import CaptureError, Compiled, Engine, Guard, Watch, rollback
 from pyro_vae.inference.optim import OptimizerFactory
 from pyro_vae.inference.quiet import own_gradients, quietly
 from pyro_vae.inference.trained import Trained
@@ -47,7 +46,6 @@ class CompiledSVI:
     Attributes:
         model, guide, loss: may be set to others between steps; the parameters of the earlier ones
             keep their moments.
-        reason: why the programs are not compiled, where they are not.
 
     Args:
         model, guide: Pyro programs of any signature.
@@ -96,13 +94,23 @@ class CompiledSVI:
         self.model, self.guide = model, guide
         self.loss: Any = loss  # the base class names neither `loss` nor `loss_and_grads`
         self.fallback = fallback
-        self.reason: str | None = None  # why the programs are not compiled, where they are not
+        self._begin()
         self._prepare = prepare
         self._trained = Trained(optim)
         # whether the programs have run, with the user's own validation and warnings
         self._met = False
         self._capturing = False
         self._compile()
+
+    @property
+    def reason(self) -> str | None:
+        """Why the programs are not compiled; None where they are, or may be."""
+        return self._guard.reason
+
+    def _begin(self) -> None:
+        """Compile what comes, or say once why not."""
+        engine: Engine = "auto" if self.fallback else "compiled"
+        self._guard = Guard(engine, instead="stock SVI", level=3)
 
     def step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Take a gradient step; returns the loss, a scalar on the device, not waited for."""
@@ -111,7 +119,7 @@ class CompiledSVI:
             try:
                 return self._update(*self._step(*args, **kwargs))
             except CaptureError as error:
-                self._fall_back(str(error))
+                self._guard.give_up(error)
                 if error.first is not None:
                     return self._update(*error.first.take())
         return self._update(*self._loss_and_grads(*args, **kwargs))
@@ -134,7 +142,7 @@ class CompiledSVI:
             try:
                 return self._evaluate(*args, **kwargs)[0]
             except CaptureError as error:
-                self._fall_back(str(error))
+                self._guard.give_up(error)
                 if error.first is not None:
                     return error.first.take()[0]
         return self._loss_alone(*args, **kwargs)[0]
@@ -175,7 +183,8 @@ class CompiledSVI:
             self._compile()
         if not self._programs_unchanged():
             self._programs.update(model=self.model, guide=self.guide, loss=self.loss)
-            self.reason, self._met = None, False
+            self._begin()
+            self._met = False
         if self._trained.pending is None:
             return
 
@@ -265,11 +274,3 @@ class CompiledSVI:
         modules = Watch(self.model, self.guide).modules
         reached = (p for module in modules for p in module.parameters(recurse=False))
         return own_gradients([*self._trained.names, *reached])
-
-    def _fall_back(self, reason: str) -> None:
-        if not self.fallback:
-            raise ValueError(
-                f"model, guide: cannot be compiled: {reason}; use engine='pyro' or 'auto'"
-            )
-        self.reason = reason
-        warnings.warn(f"the programs are not compiled, stock SVI runs them: {reason}", stacklevel=3)
