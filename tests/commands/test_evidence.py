@@ -31,7 +31,8 @@ def test_evidence_holds_what_a_table_needs(run: Path, capsys: pytest.CaptureFixt
 
 
 def test_evidence_does_not_depend_on_the_memory(run: Path) -> None:
-    assert evidence(run) == evidence(run, "--method.max-bytes 5000")
+    few = "--num_data 60"
+    assert evidence(run, few) == evidence(run, f"{few} --method.max-bytes 5000")
 
 
 def test_evidence_depends_on_seed_split_and_number(run: Path) -> None:
