@@ -145,8 +145,8 @@ def test_converges_to_the_optimal_mean_field(dim: int, num_particles: int) -> No
 def test_a_family_that_holds_the_posterior_finds_it(
     family: Callable[[int], Family], dim: int, within: float
 ) -> None:
-    model, x = make_double(dim, 3)
-    guide = fit_local(model, Local(family(dim), 3).double(), x, num_particles=10)
+    model, x = make_double(dim)
+    guide = fit_local(model, Local(family(dim), 10).double(), x, num_particles=10)
     assert guide.optimum.converged.all()  # type: ignore[union-attr]
     est = log_evidence(model, guide, x, Importance(num_particles=1000))
     short = model.log_px(x) - est.elbo  # without noise of its own where q is exact
