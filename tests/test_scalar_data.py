@@ -46,7 +46,9 @@ def test_a_program_of_one_s_own_is_trained_on_numbers_and_measured(x: torch.Tens
     truth = dist.Normal(0.0, math.sqrt(VARIANCE)).log_prob(x)
     for method in (pv.Importance(), pv.Annealed(100), pv.Quadrature(), pv.Best(), pv.Laplace()):
         found = pv.log_evidence(model, guide, x[:20], method)
-        error = found.log_px_error.square().sum().sqrt().item() + 1e-4
+        error = (
+            found.log_px_error.square().sum().sqrt().item() + 1e-4
+        )  # float32's rounding, of twenty data
         assert abs((found.log_px - truth[:20]).sum().item()) < 5 * error, (
             method,
             found.mean,

@@ -7,12 +7,12 @@ import torch
 
 from pyro_vae import MLP, Amortized, FullRank, LinearGaussian, Local, MeanField, SemiAmortized
 from pyro_vae.swap import GUIDES, swap_guides
+from tests.scenarios import linear_gaussian
 
 
 def make() -> tuple[LinearGaussian, Amortized, torch.Tensor]:
-    torch.manual_seed(0)
-    model = LinearGaussian(6, 3, sigma=0.7)
-    return model, Amortized(MeanField(3), MLP(6, (8,))), model.sample(5) + 0.7 * torch.randn(5, 6)
+    model, x = linear_gaussian(5, 3, dtype=torch.float32)
+    return model, Amortized(MeanField(3), MLP(6, (8,))), x
 
 
 def test_a_model_without_a_latent_size_keeps_its_guide() -> None:
@@ -73,6 +73,7 @@ def test_the_richest_start_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert started == [rich, rich]
 
 
+@pytest.mark.usefixtures("quick_convergence")
 def test_a_guide_without_parameters_to_start_from() -> None:
     model, _, x = make()
     guides = swap_guides(model, lambda x, index=None: None, x, ["mean-field"])

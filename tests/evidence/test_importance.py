@@ -9,11 +9,12 @@ import torch
 from pyro_vae import MLP, VAE, Amortized, ExactGuide, LinearGaussian, Local, MeanField, log_evidence
 from pyro_vae.evidence import Importance, importance
 from pyro_vae.evidence.estimate import standard_error
+from tests.scenarios import linear_gaussian
 
 
 def make(num: int = 30) -> tuple[LinearGaussian, Amortized, torch.Tensor]:
-    model = LinearGaussian(8, 3, sigma=0.8)
-    return model, Amortized(MeanField(3), MLP(8, ())), model.sample(num) + 0.8 * torch.randn(num, 8)
+    model, x = linear_gaussian(num, 3, 8, 0.8, torch.float32)
+    return model, Amortized(MeanField(3), MLP(8, ())), x
 
 
 def near_posterior(model: LinearGaussian, x: torch.Tensor, width: float) -> Local:
@@ -41,7 +42,7 @@ def test_elbo_is_minus_rate_and_distortion() -> None:
     torch.testing.assert_close(est.elbo, -(est.rate + est.distortion))
 
 
-@pytest.mark.parametrize("num_particles", [1, 7, 300])
+@pytest.mark.parametrize("num_particles", [1, 7, 100])
 def test_result_does_not_depend_on_the_byte_budget(
     num_particles: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +133,7 @@ def test_a_local_guide_s_rows_follow_the_index() -> None:
     wrong = log_evidence(
         model, guide, x[rows], Importance(num_particles=2000), index=torch.arange(3)
     )
-    assert ((own.log_px - model.log_px(x[rows])).abs() < 5 * own.log_px_error + 1e-3).all()
+    assert ((own.log_px - model.log_px(x[rows])).abs() < 5 * own.log_px_error).all()
     assert (own.elbo > wrong.elbo).all()
 
 

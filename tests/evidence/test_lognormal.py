@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_vae import LinearGaussian
 from pyro_vae.evidence import Annealed, AnnealedEstimate, log_evidence
 from pyro_vae.evidence.chains import Plan
 from pyro_vae.evidence.lognormal import normal_error
 from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
+from tests.scenarios import linear_gaussian
 
 
 def chains(log_w: Tensor) -> AnnealedEstimate:
@@ -79,8 +79,8 @@ def test_chains_that_spread_too_far_close_no_interval() -> None:
 
 @pytest.mark.parametrize(("dim", "num_temperatures"), [(10, 50), (30, 50)])
 def test_few_temperatures_from_the_prior(dim: int, num_temperatures: int) -> None:
-    model = LinearGaussian(dim + 5, dim, sigma=0.7).double().requires_grad_(False)
-    x = (model.sample(1) + 0.7 * torch.randn(1, dim + 5).double()).repeat(100, 1)
+    model, x = linear_gaussian(1, dim, dim + 5)
+    x = x.repeat(100, 1)
     found = log_evidence(model, None, x, Annealed(start="prior", num_temperatures=num_temperatures))
     lower, upper = found.interval()
     closed = upper.isfinite()

@@ -11,37 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vae import (
-    MLP,
-    VAE,
-    Amortized,
-    ExactGuide,
-    LinearGaussian,
-    Local,
-    MeanField,
-    SemiAmortized,
-)
-from pyro_vae.evidence import (
-    Annealed,
-    Best,
-    BestEstimate,
-    Exact,
-    Importance,
-    Method,
-    Quadrature,
-    log_evidence,
-)
+from pyro_vae import MLP, Amortized, ExactGuide, LinearGaussian, MeanField, SemiAmortized
+from pyro_vae.evidence import Annealed, Best, BestEstimate, Exact, Importance, Method, log_evidence
 from pyro_vae.evidence.estimate import Estimate
-from pyro_vae.evidence.exact import IntegratedEstimate
 from pyro_vae.evidence.weights import log_mean_exp, pareto_k, pareto_smoothed
-from pyro_vae.programs.traces import prior
 from pyro_vae.report.intervals import interval_text
-
-
-def make(dim: int = 2, num: int = 20) -> tuple[LinearGaussian, torch.Tensor]:
-    torch.manual_seed(0)
-    model = LinearGaussian(dim + 3, dim, sigma=0.7).double()
-    return model, model.sample(num) + 0.7 * torch.randn(num, dim + 3).double()
+from tests.scenarios import Distorted, linear_gaussian
 
 
 class Hidden(nn.Module):
@@ -55,122 +30,24 @@ class Hidden(nn.Module):
         return self.inner(x, index)
 
 
-class Narrow(nn.Module):
-    """The exact posterior with its deviations times `width`, shifted by `shift` of them."""
-
-    def __init__(self, model: LinearGaussian, width: float, shift: float = 0.0) -> None:
-        super().__init__()
-        self.posterior, self.width, self.shift = model.posterior, width, shift
-
-    def forward(self, x: torch.Tensor, index: Any = None) -> torch.Tensor:
-        q = self.posterior(x)
-        with pyro.plate("data", len(x), dim=-1):
-            mean = q.mean + self.shift * q.stddev
-            return pyro.sample(
-                "latent", dist.MultivariateNormal(mean, scale_tril=self.width * q.scale_tril)
-            )
-
-
-@pytest.mark.parametrize("dim", [1, 2])
-def test_quadrature_is_exact_on_gaussians(dim: int) -> None:
-    model, x = make(dim, 5)
-    found = log_evidence(model, None, x, Quadrature())
-    assert (found.log_px - model.log_px(x)).abs().max() < 1e-9 and found.log_px_error.max() < 1e-9
-    assert found.reliable.all() and found.evaluations >= 201**dim
-    coarse = log_evidence(model, None, x, Quadrature(num_points=51))
-    off = (coarse.log_px - model.log_px(x)).abs()
-    assert (off <= coarse.log_px_error + 1e-9).all()
-
-
-@pytest.mark.parametrize("sigma", [1e-1, 1e-3, 1e-5])
-def test_quadrature_finds_a_posterior_far_narrower_than_the_prior(sigma: float) -> None:
-    model = LinearGaussian(3, 2, sigma=sigma).double()
-    x = model.sample(3)
-    found = log_evidence(model, None, x, Quadrature(num_points=51))
-    assert (
-        (found.log_px - model.log_px(x)).abs() <= found.log_px_error + 1e-6
-    ).all() and found.reliable.all()
-
-
-def folded(sigma: float) -> Any:
-    """x depends on |z|: two modes, far narrower than the first grid is fine."""
-
-    def model(x: torch.Tensor, index: Any = None) -> None:
-        with pyro.plate("data", len(x), dim=-1):
-            z = pyro.sample("latent", dist.Normal(torch.zeros(1).double(), 1.0).to_event(1))
-            pyro.sample("obs", dist.Normal(z.abs(), sigma).to_event(1), obs=x)
-
-    return model
-
-
-@pytest.mark.parametrize("sigma", [0.3, 0.01, 0.001])
-def test_quadrature_loses_no_mode_without_saying_so(sigma: float) -> None:
-    x = torch.linspace(0.5, 1.5, 20).double()[:, None]
-    model = folded(sigma)
-    wide = math.hypot(1, sigma)  # half of the line: x = z + noise, cut at 0
-    inside = dist.Normal(0.0, 1.0).cdf(x[:, 0] / (wide * sigma))
-    truth = math.log(2) + dist.Normal(0.0, wide).log_prob(x[:, 0]) + inside.log()
-    found = log_evidence(model, None, x, Quadrature())
-    off = (found.log_px - truth).abs()
-    assert ((off < 1e-2) | ~found.reliable).all(), (off, found.log_px_error)
-    lower, upper = found.interval()
-    assert ((lower <= truth) & (truth <= upper))[~found.reliable].all()
-    assert sigma < 0.2 or found.reliable.all()
-    chosen = log_evidence(model, prior(model), x, Best(num_particles=2000, num_temperatures=20))
-    assert chosen.method.startswith("quadrature") == bool(found.reliable.all())
-    if found.reliable.all():  # an error of discretisation stays one
-        torch.testing.assert_close(chosen.interval(0.5), found.interval())
-
-
-def test_an_error_of_discretisation_is_no_noise() -> None:
-    made = IntegratedEstimate(
-        torch.tensor([-10.0, -12.0]).double(),
-        torch.tensor([0.001, 45.0]).double(),
-        1.0,
-        0.0,
-        0,
-        num_points=51,
-    )
-    lower, upper = made.interval()
-    assert lower[0] == pytest.approx(-10.001) and upper[0] == pytest.approx(-9.999)
-    assert math.isinf(lower[1]) and math.isinf(upper[1]) and math.isinf(made.mean_interval()[1])
-
-
 def test_a_closed_form_must_be_one_value_per_datum() -> None:
-    model, x = make()
+    model, x = linear_gaussian()
     model.log_px = lambda x: torch.zeros(())  # type: ignore[method-assign]
     with pytest.raises(ValueError, match=r"`log_px` gave shape \(\), expected a value per datum"):
         log_evidence(model, ExactGuide(model), x, Exact())
 
 
-def test_quadrature_agrees_with_weights_on_a_decoder() -> None:
-    torch.manual_seed(0)
-    model = VAE((6,), 2, (8,))
-    x = torch.bernoulli(model.sample(5))
-    found = log_evidence(model, None, x, Quadrature(num_points=101))
-    weights = log_evidence(model, Local(MeanField(2), 5), x, Importance(num_particles=50_000))
-    assert ((found.log_px - weights.log_px).abs() < 5 * weights.log_px_error + 1e-4).all()
-
-
-def test_quadrature_refuses_more_than_two_latents() -> None:
-    model, x = make(3)
-    with pytest.raises(ValueError, match="got 3 latent values per datum"):
-        log_evidence(model, None, x, Quadrature())
-    with pytest.raises(ValueError, match="odd number"):
-        Quadrature(num_points=100)
-
-
 def test_best_takes_the_closed_form_then_quadrature_then_weights_then_chains() -> None:
-    model, x = make(2, 6)
+    model, x = linear_gaussian(6, 2)
     assert log_evidence(model, ExactGuide(model), x, Best()).method == "exact"
     hidden = Hidden(model)
     flat = log_evidence(hidden, ExactGuide(model), x, Best())
     assert flat.method.startswith("quadrature") and "2 latents" in flat.verdict
-    model, x = make(3, 6)
+    model, x = linear_gaussian(6, 3)
     good = log_evidence(Hidden(model), ExactGuide(model), x, Best(num_particles=500))
     assert good.method == "importance(S=500)" and "can be believed" in good.verdict
     bad = log_evidence(
-        Hidden(model), Narrow(model, 0.4, 1.5), x, Best(num_particles=500, num_temperatures=300)
+        Hidden(model), Distorted(model, 0.4, 1.5), x, Best(num_particles=500, num_temperatures=300)
     )
     assert (
         bad.method.startswith("AIS")
@@ -179,7 +56,7 @@ def test_best_takes_the_closed_form_then_quadrature_then_weights_then_chains() -
     )
     low = bad.tried["importance(S=500)"].mean
     assert f"is {bad.mean - low:.2f} +-" in bad.verdict and bad.verdict.endswith("use annealed")
-    assert ((bad.log_px - model.log_px(x)).abs() < 5 * bad.log_px_error + 0.05).all()
+    assert ((bad.log_px - model.log_px(x)).abs() < 5 * bad.log_px_error).all()
     assert bad.summary()["tried"][bad.method] == bad.mean and isinstance(bad, BestEstimate)
 
 
@@ -198,8 +75,8 @@ def test_best_says_so_where_chains_cannot_run() -> None:
 
 
 def test_a_defensive_share_of_the_prior_bounds_the_weights() -> None:
-    model, x = make(2, 30)
-    lost = Narrow(model, 0.3, 3.0)
+    model, x = linear_gaussian(30, 2)
+    lost = Distorted(model, 0.3, 3.0)
     alone = log_evidence(model, lost, x, Importance(num_particles=4000))
     mixed = log_evidence(model, lost, x, Importance(num_particles=4000, defensive=0.25))
     exact = model.log_px(x)
@@ -224,8 +101,8 @@ def test_a_defensive_share_of_the_prior_bounds_the_weights() -> None:
 
 
 def test_more_particles_where_they_are_needed() -> None:
-    model, x = make(2, 10)
-    guide = Narrow(model, 1.5)
+    model, x = linear_gaussian(10, 2)
+    guide = Distorted(model, 1.5)
     found = log_evidence(model, guide, x, Importance(num_particles=100, target_error=0.02))
     assert found.log_px_error.max() <= 0.02 and found.evaluations > 100
     assert found.method == "importance(S=100 or more)"
@@ -290,9 +167,9 @@ def test_intervals_are_open_where_the_error_is_not_believed() -> None:
 @pytest.mark.parametrize("method", [Importance(400), Annealed(60)], ids=["weights", "chains"])
 def test_intervals_cover(method: Method[Estimate]) -> None:
     """100 data at once, each an independent run; 500 seeds are in experiments/evidence.py."""
-    model, x = make(2, 1)
+    model, x = linear_gaussian(1, 2)
     x = x.expand(100, -1).contiguous()
-    found = log_evidence(model, Narrow(model, 1.3), x, method)
+    found = log_evidence(model, Distorted(model, 1.3), x, method)
     lower, upper = found.interval(0.95)
     exact = model.log_px(x)
     assert found.reliable.all() and ((lower <= exact) & (exact <= upper)).double().mean() >= 0.85
@@ -300,7 +177,7 @@ def test_intervals_cover(method: Method[Estimate]) -> None:
 
 
 def test_unknown_methods_and_options() -> None:
-    model, x = make()
+    model, x = linear_gaussian()
     with pytest.raises(ValueError, match="method: got 'magic', expected a method such as"):
         log_evidence(model, ExactGuide(model), x, "magic")  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="start: got 'end'"):

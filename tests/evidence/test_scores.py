@@ -12,6 +12,7 @@ from pyro_vae import MLP, VAE, Amortized, Bernoulli, LinearGaussian, Local, Mean
 from pyro_vae.evidence import Importance, importance
 from pyro_vae.graphs import Compiled
 from pyro_vae.programs.naming import unique_name
+from tests.scenarios import eager
 
 SHAPE, DIM = (1, 4, 16), 3
 
@@ -31,9 +32,7 @@ def test_compiled_equals_pyro(
 ) -> None:
     # several noise blocks, blocks of data and chunks, all uneven
     monkeypatch.setattr(importance, "_ROWS", 4000)
-    monkeypatch.setattr(
-        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
-    )
+    eager(monkeypatch)
     captures: list[int] = []
     build = Compiled._build
     monkeypatch.setattr(
@@ -74,9 +73,7 @@ def test_through_the_compiler() -> None:
 
 
 def test_local_guides_read_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
-    )
+    eager(monkeypatch)
     model, guide, x = LinearGaussian(5, 2), Local(MeanField(2), 40), torch.randn(3, 5)
     torch.nn.init.normal_(guide.table)
     index = torch.tensor([31, 2, 7])
@@ -133,9 +130,7 @@ def test_bad_arguments(change: dict[str, object], message: str) -> None:
 
 
 def test_grey_values_are_scored_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
-    )
+    eager(monkeypatch)
     _, guide, x = make(4)
     model = VAE(SHAPE, DIM, (8,), Bernoulli(grey=True))
     a, b = (

@@ -21,7 +21,7 @@ from tests.faults.scale import times
 
 KILLS = times(6, 200)
 TRAIN = (
-    "--quiet true --device cpu --epochs 8 --batch_size 512 --model.hidden [16]"
+    "--quiet true --device cpu --epochs 5 --batch_size 512 --model.hidden [16]"
     " --model.latent_dim 3 --guide.hidden [16]"
 )
 
@@ -97,7 +97,7 @@ def test_killed_at_any_moment(forks: Forks, tmp_path: Path) -> None:
 def test_two_at_once(forks: Forks, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """While one process trains, another is refused at once and changes nothing; readers go on."""
     folder = tmp_path / "run"
-    long = TRAIN.replace("--epochs 8", "--epochs 5000")
+    long = TRAIN.replace("--epochs 5", "--epochs 5000")
     enough = threading.Event()
     first = threading.Thread(target=forks.run, args=(f"train --folder {folder} {long}", enough))
     first.start()

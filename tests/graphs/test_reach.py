@@ -18,10 +18,9 @@ from torch import Tensor, nn
 
 from pyro_vae import VAE, EncoderGuide
 from pyro_vae.graphs import CaptureError, Compiled, Watch
+from tests.scenarios import eager
 
 OFFSET = 0.0
-
-
 SCALE = 1.0
 settings = ModuleType("settings_of_a_user")
 settings.TEMP = 1.0
@@ -181,9 +180,7 @@ FURTHER: dict[str, tuple[Callable[[Wide, Tensor], Any], Callable[[Wide], object]
 
 @pytest.fixture
 def put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(
-        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
-    )
+    eager(monkeypatch)
     for target, name in (
         (Wide, "FACTOR"),
         (Wide, "helper"),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.graphs import Compiled, Watch
+from tests.scenarios import eager
 
 OFFSET = 0.0
 
@@ -97,9 +98,7 @@ CHANGES: dict[str, Callable[[Program], object]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_the_result_follows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
-    )
+    eager(monkeypatch)
     program = Program()
     compiled = Compiled(lambda x: [program(x)], program)
 
@@ -126,9 +125,7 @@ def test_the_result_follows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_going_back_needs_no_capture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
-    )
+    eager(monkeypatch)
     program = Program()
     compiled = Compiled(lambda x: [program(x)], program)
     for size in (8, 3, 8, 3):

@@ -111,9 +111,9 @@ def test_sites_and_shapes(pair: tuple[LinearGaussian, nn.Module, torch.Tensor]) 
 def test_particles_are_those_of_the_datum(name: str) -> None:
     model, guide, x = make_pair(name)
     index = torch.tensor([5, 2])
-    draws = particles(model, guide, x[index], index, 40_000)
-    assert draws.log_weights.shape == (40_000, 2)
-    alone = log_evidence(model, guide, x, Importance(num_particles=40_000, seed=1))
+    draws = particles(model, guide, x[index], index, 10_000)
+    assert draws.log_weights.shape == (10_000, 2)
+    alone = log_evidence(model, guide, x, Importance(num_particles=10_000, seed=1))
     for name, whole in (("elbo", alone.elbo), ("rate", alone.rate)):
         own = draws.log_weights if name == "elbo" else draws.log_guide - draws.log_prior
         error = (own.var(0) * 2 / len(own)).sqrt() + 1e-5
@@ -145,7 +145,8 @@ def test_weights_average_to_the_evidence(
     model, guide, x = pair
     with torch.no_grad():
         model.loading.mul_(0.3)  # healthy weights, so that the standard error can be believed
-    est = log_evidence(model, guide, x, Importance(num_particles=20_000))
+    est = log_evidence(model, guide, x, Importance(num_particles=10_000))
+    # float32's rounding, where the guide is exact
     z = (est.log_px - model.log_px(x)).abs() / (est.log_px_error + 1e-5)
     assert z.max() < 5, (est.log_px, model.log_px(x), est.log_px_error)
 
@@ -176,7 +177,7 @@ def test_family_s_density_at_its_own_draws_is_that_at_a_point(
 def test_family_ties_the_units_together(make: Callable[[int], Family]) -> None:
     family = make(2)
     q = family(0.7 * torch.randn(family.num_params).double())
-    grid = torch.linspace(-12, 12, 2001, dtype=torch.double)
+    grid = torch.linspace(-12, 12, 1001, dtype=torch.double)
     points = torch.stack(torch.meshgrid(grid, grid, indexing="ij"), -1)
     density = q.log_prob(points).exp()
     cell = (grid[1] - grid[0]) ** 2
@@ -224,16 +225,16 @@ def test_local_guide_reads_its_rows() -> None:
     [
         (lambda: MeanField(0), "dim: got"),
         (lambda: Local(MeanField(2), 0), "num_data: got"),
-        (lambda: Amortized(MeanField(2), nn.Linear(3, 4)), None),
         (lambda: Amortized(MeanField(2), nn.Sequential()), "without an integer `out_features`"),
         (lambda: Amortized((1, 8, 8), MLP(3)), "expected a Family"),  # type: ignore[arg-type]
         (lambda: Local(MeanField(2), 5)(torch.zeros(3, 4)), "index: got none for 3 data"),
         (lambda: Local(MeanField(2), 5)(torch.zeros(2, 4), torch.tensor([4, 5])), "has 5 rows"),
     ],
 )
-def test_bad_arguments(make: Callable[[], object], message: str | None) -> None:
-    if message is None:
-        make()
-        return
+def test_bad_arguments(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_layer_that_says_its_out_features_is_an_encoder() -> None:
+    assert Amortized(MeanField(2), nn.Linear(3, 4)).q(torch.zeros(5, 3)).batch_shape == (5,)

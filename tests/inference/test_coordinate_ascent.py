@@ -7,12 +7,12 @@ import torch
 
 from pyro_vae import GaussianMixture, LinearGaussian, coordinate_ascent, log_evidence
 from pyro_vae.evidence import Importance
+from tests.scenarios import linear_gaussian
 
 
 @pytest.mark.parametrize("dim", [2, 10, 50])
 def test_converges_to_the_optimum_and_rises_at_every_sweep(dim: int) -> None:
-    model = LinearGaussian(dim + 4, dim, sigma=0.7).double()
-    x = model.sample(20).double() + 0.7 * torch.randn(20, dim + 4).double()
+    model, x = linear_gaussian(20, dim, dim + 4)
     ascent = coordinate_ascent(model, x)
     rises = ascent.elbos.diff(dim=0)
     assert rises.min() > -1e-11 and rises[0].min() > 0

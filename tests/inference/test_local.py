@@ -27,17 +27,17 @@ from pyro_vae import (
 )
 from pyro_vae.evidence import Importance
 from pyro_vae.inference import converge
+from tests.scenarios import eager, linear_gaussian
 
 
 def make() -> tuple[LinearGaussian, torch.Tensor]:
-    model = LinearGaussian(6, 3, sigma=0.7)
-    return model, model.sample(20) + 0.7 * torch.randn(20, 6)
+    return linear_gaussian(20, 3, dtype=torch.float32)
 
 
 @pytest.mark.parametrize("loss", [None, TraceMeanField_ELBO()])
 def test_finds_the_optimal_mean_field_of_each_datum(loss: object) -> None:
     model, x = make()
-    guide = fit_local(model, Local(MeanField(3), 20), x, num_steps=2000, loss=loss)  # type: ignore[arg-type]
+    guide = fit_local(model, Local(MeanField(3), 20), x, num_steps=1000, loss=loss)  # type: ignore[arg-type]
     q = guide.q(torch.arange(20))
     full = torch.distributions.MultivariateNormal(q.mean, torch.diag_embed(q.variance))
     excess = torch.distributions.kl_divergence(full, model.posterior(x)) - model.mean_field_gap()
@@ -119,11 +119,10 @@ def shortfall(model: LinearGaussian, x: torch.Tensor, guide: Local) -> torch.Ten
 
 
 def make_double(dim: int, num_data: int = 10) -> tuple[LinearGaussian, torch.Tensor]:
-    model = LinearGaussian(dim + 4, dim, sigma=0.7).double()
-    return model, model.sample(num_data).double() + 0.7 * torch.randn(num_data, dim + 4).double()
+    return linear_gaussian(num_data, dim, dim + 4)
 
 
-@pytest.mark.parametrize(("dim", "num_particles"), [(2, 10), (10, 100), (50, 400)])
+@pytest.mark.parametrize(("dim", "num_particles"), [(2, 10), (10, 100), (20, 200)])
 def test_converges_to_the_optimal_mean_field(dim: int, num_particles: int) -> None:
     model, x = make_double(dim, 4)
     guide = fit_local(model, Local(MeanField(dim), 4).double(), x, num_particles=num_particles)
@@ -157,6 +156,7 @@ def test_a_family_that_holds_the_posterior_finds_it(
     )
 
 
+@pytest.mark.usefixtures("quick_convergence")
 def test_each_datum_stops_by_itself() -> None:
     model, x = make_double(3, 200)
     x[:100] = x[0]
@@ -170,6 +170,7 @@ def test_each_datum_stops_by_itself() -> None:
     assert steps[:100].mean() < steps[100:].mean()  # the first hundred had nothing to do
 
 
+@pytest.mark.usefixtures("quick_convergence")
 def test_warm_start_is_what_the_encoder_says() -> None:
     model, x = make()
     amortized = Amortized(FullRank(3), MLP(6, (8,)))
@@ -205,6 +206,7 @@ def test_an_optimum_is_a_start_that_is_not_lost() -> None:
         Local.started_at(full, x[:2])
 
 
+@pytest.mark.usefixtures("quick_convergence")
 def test_what_convergence_took_is_counted() -> None:
     model, x = make()
     once, twice = (
@@ -221,6 +223,7 @@ def folded(x: torch.Tensor, index: object = None) -> None:
         pyro.sample("obs", dist.Normal(z.abs() + 0.2 * z, 0.1).to_event(1), obs=x)
 
 
+@pytest.mark.usefixtures("quick_convergence")
 def test_restarts_find_the_deeper_mode() -> None:
     x = torch.full((16, 1), 1.2)  # z = 1 or z = -1.5
     start = Local(MeanField(1), 16)
@@ -231,7 +234,9 @@ def test_restarts_find_the_deeper_mode() -> None:
     assert (once < 0).all() and (often > 0).double().mean() > 0.4
 
 
+@pytest.mark.usefixtures("quick_convergence")
 def test_both_engines_take_the_same_way_to_convergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    eager(monkeypatch)
     monkeypatch.setattr(converge, "_SMALLEST", 1)  # one size, one graph
     model, x = make()
     tables = [

@@ -35,16 +35,9 @@ from pyro_vae.inference.failure import check_losses
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.steps import _sizes
 from pyro_vae.programs.naming import unique_name
+from tests.scenarios import eager
 
 SHAPE, DIM = (1, 4, 8), 2
-
-
-@pytest.fixture
-def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run graphs one operation at a time: what is asked of the engine here needs no compiler."""
-    monkeypatch.setattr(
-        "pyro_vae.graphs.compiled.compile_graph", lambda graph, inputs: graph.module
-    )
 
 
 def grey(num: int = 70) -> Dataset:
@@ -88,8 +81,9 @@ def test_both_engines_end_in_the_same_place(clip_norm: float | None) -> None:
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eager: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    eager(monkeypatch)
     whole = trained("compiled", tmp_path / "whole")
     taken, step = 0, CompiledSVI.step
 
@@ -231,9 +225,10 @@ class FakeGraph:
 
 
 def test_a_recorded_step_reads_its_inputs_rate_and_programs_anew(
-    monkeypatch: pytest.MonkeyPatch, eager: None
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`Replayed` with a fake recording against the plain engine: the bookkeeping, not CUDA."""
+    eager(monkeypatch)
     recorded = []
 
     def record(self: cuda.Replayed, tensors: tuple[Tensor, ...]) -> Any:

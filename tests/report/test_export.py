@@ -1,10 +1,7 @@
-"""Draws with their weights, and chains, in ArviZ's container; and ArviZ's own functions on it, in
-either version.
-"""
+"""Draws with their weights in ArviZ's container."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,39 +16,7 @@ from pyro_vae import MLP, Amortized, ExactGuide, LinearGaussian, Local, MeanFiel
 from pyro_vae.evidence.weights import log_mean_exp_error, pareto_k
 from pyro_vae.report.arviz_data import write_netcdf
 from pyro_vae.report.export import draws_to_arviz, reference_to_arviz
-
-OLD = hasattr(arviz, "psislw")  # ArviZ 0.23
-NUM, DRAWS = 6, 400
-
-
-@pytest.fixture(scope="module")
-def made() -> tuple[LinearGaussian, torch.Tensor, Any]:
-    """A model, data, and the draws of its best mean-field guide."""
-    torch.manual_seed(0)
-    model = LinearGaussian(5, 2, sigma=0.7).double()
-    x = model.sample(NUM) + 0.7 * torch.randn(NUM, 5).double()
-    q, guide = model.optimal_mean_field(x), Local(MeanField(2), NUM).double()
-    with torch.no_grad():
-        guide.table.copy_(torch.cat([q.mean, q.variance.log() / 2], -1))
-    state = torch.get_rng_state()
-    data = draws_to_arviz(model, guide, x, num_draws=DRAWS)
-    assert torch.equal(torch.get_rng_state(), state)
-    return model, x, data
-
-
-@pytest.fixture
-def axes() -> Iterator[Callable[[], list[Any]]]:
-    """Matplotlib without a screen; gives the axes of the last figure."""
-    from matplotlib import pyplot
-
-    pyplot.switch_backend("Agg")
-    yield lambda: [part for part in pyplot.gcf().axes if part.has_data()]
-    pyplot.close("all")
-
-
-def log_weights_of(data: Any) -> torch.Tensor:
-    """The stored weights `(S, N)`."""
-    return torch.tensor(data["guide_stats"]["log_weight"].values)[0]
+from tests.report.draws import DRAWS, NUM, log_weights_of
 
 
 def test_the_weights_average_to_log_px(made: tuple[LinearGaussian, torch.Tensor, Any]) -> None:
@@ -156,29 +121,6 @@ def test_data_drawn_from_the_posterior_predictive(
     )
 
 
-def test_loo_and_compare_find_nothing_to_work_on(
-    made: tuple[LinearGaussian, torch.Tensor, Any],
-) -> None:
-    for call in (
-        lambda: arviz.loo(made[2]),
-        lambda: arviz.compare({"one": made[2], "two": made[2]}),
-    ):
-        with pytest.raises(Exception, match=r"(?i)log.likelihood|ELPD"):
-            call()
-    assert (
-        "log_likelihood" not in made[2].children
-        if not OLD
-        else "log_likelihood" not in made[2].groups()
-    )
-
-
-# ArviZ 0.23 with Matplotlib 3.11
-@pytest.mark.filterwarnings("ignore:Passing a dict or None as alias_mapping")
-def test_arviz_s_predictive_plot(made: tuple[LinearGaussian, torch.Tensor, Any], axes: Any) -> None:
-    (arviz.plot_ppc if OLD else arviz.plot_ppc_dist)(made[2])
-    assert axes()
-
-
 def test_netcdf_and_back(made: tuple[LinearGaussian, torch.Tensor, Any], tmp_path: Path) -> None:
     data = made[2]
     write_netcdf(data, tmp_path / "draws.nc")
@@ -278,65 +220,6 @@ def test_one_datum_needs_no_plate() -> None:
     assert (data["weights"]["pareto_k"] == 0).all()
 
 
-def test_chains_of_a_reference(tmp_path: Path) -> None:
-    model, x = LinearGaussian(5, 2), torch.randn(4, 5)
-    draws = model.posterior(x).sample(torch.Size((3, 100)))
-    reference = Reference({"latent": draws}, {}, {}, 0, 0.0)
-    write_netcdf(
-        reference_to_arviz(reference, x, torch.tensor([3, 1, 8, 5])), tmp_path / "chains.nc"
-    )
-    back = arviz.from_netcdf(tmp_path / "chains.nc")
-    sizes = {"chain": 3, "draw": 100, "datum": 4, "latent_dim_0": 2}
-    assert dict(back["posterior"]["latent"].sizes) == sizes
-    np.testing.assert_array_equal(back["posterior"]["latent"].sel(datum=8), draws[:, :, 2])
-    np.testing.assert_array_equal(back["observed_data"]["x"].sel(datum=5), x[3])
-    table = arviz.summary(back)
-    assert len(table) == 8 and "r_hat" in table.columns
-
-
-def test_arviz_s_summary_and_psis(made: tuple[LinearGaussian, torch.Tensor, Any]) -> None:
-    data = made[2]
-    for group in ("posterior", "guide"):
-        table = arviz.summary(data, kind="stats", round_to=6, group=group)
-        means = table["mean"].astype(float).to_numpy().reshape(NUM, 2)
-        np.testing.assert_allclose(means, data[group]["latent"].mean(("chain", "draw")), atol=1e-5)
-    log_w = data["guide_stats"]["log_weight"]
-    if OLD:
-        khat = arviz.psislw(log_w.stack(__sample__=("chain", "draw")))[1]
-    else:  # its argument is a log-likelihood, whose sign it changes
-        khat = (-log_w).azstats.psislw(dim=["chain", "draw"], r_eff=1.0)[1]
-    np.testing.assert_allclose(khat.values, data["weights"]["pareto_k"], atol=1e-9)
-
-
-def test_arviz_s_plots_of_some_units_and_data(
-    made: tuple[LinearGaussian, torch.Tensor, Any], axes: Any
-) -> None:
-    model, x, data = made
-    arviz.plot_forest(data, var_names=["latent"], coords={"datum": [0, 3], "latent_dim_0": [1]})
-    assert axes()
-    arviz.plot_pair(data, var_names=["latent"], coords={"datum": [2]})
-    assert axes()
-    chains = Reference({"latent": model.posterior(x).sample(torch.Size((2, 100)))}, {}, {}, 0, 0.0)
-    both = {"guide": data, "nuts": reference_to_arviz(chains, x)}
-    told: dict[str, Any] = {"var_names": ["latent"], "coords": {"datum": [1]}}
-    if OLD:
-        arviz.plot_forest(list(both.values()), model_names=list(both), **told)
-    else:
-        arviz.plot_forest(both, **told)
-    assert axes()
-
-
-# ArviZ 0.23 wants an ELPDData
-@pytest.mark.filterwarnings("ignore:support for DataArrays:FutureWarning")
-# ArviZ 0.23 with Matplotlib 3.11
-@pytest.mark.filterwarnings("ignore:Passing a dict or None as alias_mapping")
-def test_arviz_s_plot_of_khat(made: tuple[LinearGaussian, torch.Tensor, Any], axes: Any) -> None:
-    weights = made[2]["weights"]
-    arviz.plot_khat(weights["pareto_k"] if OLD else weights)
-    drawn = np.concatenate([np.asarray(part.get_offsets()) for part in axes()[0].collections])
-    np.testing.assert_allclose(drawn[:, 1], weights["pareto_k"])
-
-
 def test_few_draws_have_no_khat() -> None:
     model = LinearGaussian(5, 2)
     data = draws_to_arviz(
@@ -345,70 +228,3 @@ def test_few_draws_have_no_khat() -> None:
     assert (
         data["weights"]["pareto_k"].isnull().all() and np.isfinite(data["weights"]["log_px"]).all()
     )
-
-
-def called(name: str) -> Callable[..., None]:
-    """A model, and its own guide, of a latent of this name."""
-
-    def program(x: torch.Tensor, index: Any = None) -> None:
-        with pyro.plate("data", len(x), dim=-1):
-            pyro.sample(name, dist.Normal(torch.zeros(2), 1.0).to_event(1))
-
-    return program
-
-
-def broken(x: torch.Tensor, index: Any = None) -> None:
-    raise RuntimeError("out of order")
-
-
-MODEL, GUIDE, X = LinearGaussian(5, 2), Local(MeanField(2), 3), torch.ones(3, 5)
-CHAINS = Reference({"latent": torch.ones(2, 10, 3, 2)}, {}, {}, 0, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: draws_to_arviz(MODEL, GUIDE, X, num_draws=0), "num_draws: got 0"),
-        (lambda: draws_to_arviz(MODEL, GUIDE, X, num_draws=1.5), "num_draws: got 1.5"),  # type: ignore[arg-type]
-        (lambda: draws_to_arviz(MODEL, GUIDE, X, seed=-1), "seed: got -1"),
-        (lambda: draws_to_arviz(MODEL, GUIDE, X[:, :4]), r"x: got shape \(3, 4\)"),
-        (lambda: draws_to_arviz(MODEL, GUIDE, X * torch.nan), "x: got"),
-        (lambda: draws_to_arviz(MODEL, GUIDE, X[0]), r"x: got shape \(5,\), expected \(N, 5\)"),
-        (lambda: draws_to_arviz(MODEL, GUIDE, X[:0]), r"x: got shape \(0, 5\)"),
-        (lambda: draws_to_arviz(MODEL, GUIDE, X[:2]), "index: got none for 2 data, but .* for 3"),
-        (
-            lambda: draws_to_arviz(MODEL, GUIDE, X, torch.tensor([0, 1, 3])),
-            r"index: got rows 0 to 3, expected 0 to 3 - 1",
-        ),
-        (
-            lambda: draws_to_arviz(MODEL, GUIDE, X, torch.tensor([0, 1])),
-            r"index: got torch.int64 \(2,\)",
-        ),
-        (
-            lambda: draws_to_arviz(MODEL, GUIDE, X, torch.tensor([0, -1, 1])),
-            "index: got rows -1 to 1",
-        ),
-        (lambda: draws_to_arviz(MODEL, called("code"), X), r"guide: got latent sites \['code'\]"),
-        (lambda: draws_to_arviz(broken, GUIDE, X), "out of order"),
-        (
-            lambda: draws_to_arviz(called("x"), called("x"), X),
-            r"model: got sites \['x'\], expected names",
-        ),
-        (
-            lambda: draws_to_arviz(called("datum"), called("datum"), X),
-            r"model: got sites \['datum'\]",
-        ),
-        (
-            lambda: reference_to_arviz(CHAINS, X[:1]),
-            r"x, axes: got 1 data, expected those .* \(3, 2\)",
-        ),
-        (lambda: reference_to_arviz(CHAINS, X, axes={"latent": 1}), "x, axes: got 3 data"),
-        (
-            lambda: reference_to_arviz(CHAINS, X, torch.arange(2)),
-            r"index: got torch.int64 \(2,\), expected integers of shape \(3,\)",
-        ),
-    ],
-)
-def test_bad_input(call: Callable[[], Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()

@@ -1,0 +1,87 @@
+"""Data and likelihood are made to match, or are refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.commands.calls import TINY, call, own, parts, same_run, settings, train
+
+
+def test_photographs_are_dequantised_under_a_gaussian(capsys: pytest.CaptureFixture[str]) -> None:
+    light = np.random.RandomState(0).rand(60, 1, 1)
+    grey = (40 + 150 * light + 10 * np.random.RandomState(1).rand(60, 4, 5)).astype(np.uint8)
+    assert call(f"train --data {own('grey.npy', grey)} --folder grey --epochs 2") == 0
+    out, err = capsys.readouterr()
+    assert "60" not in out and "with uniform noise between the grey levels (dequantise)" in err
+    assert "VAE, Gaussian, one sigma learned; 9 latent units" in err and "bits a value" in out
+    kept = settings(Path("grey"))
+    assert (
+        kept["binarise"] == "dequantise"
+        and kept["batch_size"] == 16
+        and kept["warmup_epochs"] == 1.0
+    )
+    assert kept["model"]["init_args"]["latent_dim"] == 9
+    assert kept["model"]["init_args"]["likelihood"]["class_path"] == "pyro_vae.Gaussian"
+    assert call("evidence grey --method.num_particles 30") == 0
+    found = json.loads((Path("grey") / "evidence.json").read_text())
+    expected = 8 - found["log_px"] / (20 * math.log(2))
+    assert found["log_px_bits_per_dim"] == pytest.approx(expected)
+    assert all(
+        call(f"{command} grey") == 0 for command in ("sample", "reconstruct --num_data 6", "info")
+    )
+    assert call("train --config grey/config.yaml --folder again --quiet true") == 0
+    assert same_run(Path("grey"), Path("again"))
+
+
+def test_a_table_has_a_sigma_for_each_column(capsys: pytest.CaptureFixture[str]) -> None:
+    table = np.random.RandomState(0).randn(60, 5) * np.logspace(-3, 3, 5)
+    assert call(f"train --data {own('table.npy', table)} --folder table --epochs 2") == 0
+    assert (
+        "real values\nmodel  VAE, Gaussian, a sigma for each value learned; 4 latent units"
+        in capsys.readouterr().err
+    )
+    assert settings(Path("table"))["binarise"] == "none"
+    units = parts(Path("table"), "guide")["standardise.scale"]
+    assert units.shape == (5,) and units[4] / units[0] > 1e5
+
+
+def test_counts_are_asked_about(capsys: pytest.CaptureFixture[str]) -> None:
+    name = own("counts.npy", np.random.RandomState(0).poisson(3.0, (60, 5)))
+    assert call(f"train --data {name} --folder counts --epochs 1") == 2
+    assert (
+        "pixels, counts, categories or grades? Say values='pixels' (--values pixels)"
+        in capsys.readouterr().err
+    )
+    assert not Path("counts").exists()
+    assert call(f"train --data {name} --folder counts --epochs 1 --values real --quiet true") == 0
+    assert settings(Path("counts"))["values"] == "real"
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ("--model.likelihood pyro_vae.Gaussian", "dequantise"),
+        ("--model.likelihood pyro_vae.Bernoulli", "dynamic"),
+        ("--model.likelihood pyro_vae.Bernoulli --model.likelihood.grey true", "none"),
+        ("--binarise threshold", "threshold"),
+        ("--binarise dequantise", "dequantise"),
+    ],
+)
+def test_who_names_one_gets_the_other_to_match(options: str, rule: str) -> None:
+    folder = train("a", f"{options} --valid 0")
+    assert settings(folder)["binarise"] == rule
+    assert json.loads((folder / "data.json").read_text())["binarise"] == rule
+
+
+def test_a_mismatch_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        call(f"train {TINY} --binarise dynamic --model.likelihood pyro_vae.Gaussian --folder a")
+        == 2
+    )
+    assert "binarise='dynamic' makes no data for a Gaussian likelihood" in capsys.readouterr().err
+    assert not Path("a").exists()

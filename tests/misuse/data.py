@@ -1,0 +1,93 @@
+"""Wrong data, and wrong words about them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+import pyro_vae as pv
+from pyro_vae.data import as_dataset
+from tests.misuse.values import BINARY, NAN, NO_SEED, ROWS, SET, SPLIT, WHOLE, X, holed, use
+
+DATA = [
+    use(
+        pv.Split,
+        {"name": "train", "pixels": BINARY, "binarise": "none"},
+        name=[None, 3, ""],
+        pixels=[
+            BINARY.tolist(),
+            BINARY.numpy(),
+            None,
+            BINARY[:0],
+            BINARY[0, 0],
+            holed(NAN),
+            BINARY.long(),
+            BINARY.half(),
+        ],
+        binarise=["sometimes", None, True],
+        seed=NO_SEED,
+        origin=[ROWS.float(), ROWS[:3], ROWS.tolist(), ROWS - 1],
+        drawn=[BINARY[:3], BINARY.tolist(), WHOLE],
+    ),
+    use(
+        SPLIT.batch,
+        {"index": ROWS[:3], "generator": torch.Generator()},
+        index=[-ROWS[:3] - 1, ROWS + 1, ROWS.float(), [0, 1], 3, ROWS.int()],
+    ),
+    use(
+        replace(SPLIT, binarise="dynamic").batch,
+        {"index": ROWS[:3], "generator": torch.Generator()},
+        generator=[None, 0],
+    ),
+    use(SPLIT.take, {"n": 3}, n=[0, -1, 13, 1.5, True, "3", None]),
+    use(SPLIT.numbers, {"index": ROWS[:3]}, index=[ROWS.float(), [0, 1], 3]),
+    use(
+        pv.Dataset,
+        {"name": "some", "train": SPLIT, "valid": None, "test": SPLIT},
+        name=[None, 3],
+        train=[BINARY, None, [SPLIT]],
+        valid=[BINARY, 3, pv.Split("valid", BINARY[:, :3], "none")],
+        test=[BINARY, None, replace(SPLIT, binarise="dynamic")],
+    ),
+    use(SET.bits_per_dim, {"nats": -2.0}, nats=["two", None, [1.0]]),
+    use(SET.under, {"binarise": "threshold"}, binarise=["sometimes", None, "dequantise"]),
+    use(pv.fingerprint, {"x": X}, x=[X.tolist(), X.numpy(), None, X.to_sparse(), X.to("meta")]),
+    use(pv.likelihood_for, {"data": SET}, data=[X, None, "digits", SPLIT]),
+    use(
+        pv.load,
+        {"source": "digits"},
+        source=[
+            None,
+            3,
+            "",
+            "mnits",
+            "nowhere/x.npy",
+            b"digits",
+            "nul\0.npy",
+            "~nobody/x.npy",
+            "x" * 5000 + ".npy",
+        ],
+        binarise=["sometimes", True, 3],
+        values=["grey", 3, "real"],
+        valid=[-1, 99999, 0.1, True, "3"],
+        seed=NO_SEED,
+        root=[3, b"here"],
+    ),
+    use(
+        as_dataset,
+        {"data": X, "valid": 2},
+        data=[
+            X.tolist(),
+            None,
+            "digits",
+            X[:0],
+            X[0, 0],
+            holed(NAN),
+            X.numpy().astype(object),
+            X.to(torch.complex64),
+        ],
+        valid=[-1, 12, 0.1, True, "3"],
+        values=["grey", 3],
+    ),
+]
