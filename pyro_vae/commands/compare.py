@@ -23,7 +23,7 @@ from pyro_vae.files.texts import write_json
 from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.report.ledger import ENDS, generalisation_table, ledger_table, write_ledger
 from pyro_vae.report.tables import show
-from pyro_vae.runs.figures import make_way, settings_of
+from pyro_vae.runs.figures import make_way, measured_by
 from pyro_vae.runs.opening import Parts, open_from
 from pyro_vae.runs.usage import OneLineParser
 from pyro_vae.swap import GUIDES, check_names, swap_guides
@@ -130,7 +130,7 @@ def _write(
     options: Namespace, parts: Parts, split: str, part: Split, ledger: Ledger, out: Path
 ) -> list[Path]:
     """Write a part's ledger and what it was measured with; the files of the ledger."""
-    settings = settings_of(options, parts, part) | {"split": split}
+    settings = measured_by(options, parts, part) | {"split": split}
     known, others = out / f"{split}.json", [out / f"{split}{end}" for end in ENDS]
     with staged(out, partial(make_way, known, others, settings)) as new:
         write_ledger(ledger, new, split)

@@ -28,7 +28,7 @@ from pyro_vae.programs.calls import Program
 from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.programs.protocols import HasRows, offers
 from pyro_vae.report.tables import share
-from pyro_vae.runs.figures import make_way, settings_of
+from pyro_vae.runs.figures import make_way, measured_by
 from pyro_vae.runs.opening import Parts, open_from
 from pyro_vae.runs.usage import OneLineParser
 from pyro_vae.swap import check_names, swap_guides
@@ -112,7 +112,7 @@ def _diagnose(options: Namespace, parts: Parts, split: Split, names: list[str], 
             status.update(f"judging {name}")
             found["guides"][name] = _judge(parts.model, guide, split, reference, options)
 
-    settings = settings_of(options, parts, split)
+    settings = measured_by(options, parts, split)
     with staged(out.parent, lambda: make_way(out, [], settings)) as new:
         write_json(new / out.name, found | {"settings": settings})
 

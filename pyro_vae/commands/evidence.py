@@ -31,7 +31,7 @@ from pyro_vae.files.texts import write_json
 from pyro_vae.inference.outcome import bits_per_dim
 from pyro_vae.report.intervals import full_verdict, interval_text, write_intervals
 from pyro_vae.report.tables import evidence_table, show
-from pyro_vae.runs.figures import make_way, settings_of
+from pyro_vae.runs.figures import make_way, measured_by
 from pyro_vae.runs.opening import Parts, open_from
 from pyro_vae.runs.usage import OneLineParser
 
@@ -81,7 +81,7 @@ def _evidence(options: Namespace, parts: Parts, out: Path) -> None:
     split = choose(parts, options.split, options.num_data)
     method: Method[Estimate] = parser(()).instantiate(options).method
     chosen = {"method": type(method).__name__, "split": options.split}
-    settings = settings_of(chosen | asdict(method), parts, split)  # type: ignore[call-overload]
+    settings = measured_by(chosen | asdict(method), parts, split)  # type: ignore[call-overload]
 
     with ExitStack() as stack:
         bar, numbers = _progress(stack, len(split)), split.numbers()

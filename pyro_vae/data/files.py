@@ -162,7 +162,7 @@ def read_images(folder: Path) -> Array:
         images.append(read_image(path))
         if images[-1].shape != images[0].shape:
             raise ValueError(
-                f"{path} is {describe(images[-1])}, {paths[0].name} is {describe(images[0])}, "
+                f"{path} is {_described(images[-1])}, {paths[0].name} is {_described(images[0])}, "
                 "expected all of one size and all grey or all RGB; resize or convert them first"
             )
     return np.stack(images)
@@ -198,7 +198,7 @@ def read_image(path: Path) -> Array:
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
 
 
-def describe(image: Array) -> str:
+def _described(image: Array) -> str:
     """Size and colour of a (C, H, W) image in words."""
     channels, height, width = image.shape
     return f"{width} x {height} {'grey' if channels == 1 else 'RGB'}"

@@ -56,7 +56,7 @@ class Run(Result):
     loss_is_elbo: bool
 
     def __str__(self) -> str:
-        return f"{describe(self)}; next: {self.next}"
+        return f"{_in_words(self)}; next: {self.next}"
 
     def headline(self) -> str:
         names = " and ".join(_name(program) for program in (self.model, self.guide))
@@ -112,7 +112,7 @@ def _name(program: Program) -> str:
     return getattr(program, "__name__", type(program).__name__)
 
 
-def describe(run: Run) -> str:
+def _in_words(run: Run) -> str:
     """What the epoch that was kept says: ELBO of held-out data, active units, rate."""
     last, units, data = run.history[run.epoch - 1], run.units, run.data
     held = data.valid is not None

@@ -105,13 +105,13 @@ class Reporter:
         self.bar.update(self.task, advance=1, epoch=epoch + 1)
 
     def epoch(self, row: Row, loss_is_elbo: bool) -> None:
-        note = describe(row, loss_is_elbo)
+        note = _in_words(row, loss_is_elbo)
         self.bar.update(self.task, note=note)
         if not self.console.is_terminal:
             self.say(f"epoch {int(row['epoch'])}/{self.epochs}  {note}")
 
 
-def describe(row: Row, loss_is_elbo: bool) -> str:
+def _in_words(row: Row, loss_is_elbo: bool) -> str:
     """One line for an epoch: ELBOs in nats per datum and the rate of the work; only minus the ELBO
     is called so.
     """

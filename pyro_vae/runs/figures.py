@@ -32,7 +32,7 @@ _PLUMBING = ("run", "data_root", "device", "out", "trust", "num_data", "max_byte
 Settings = dict[str, Any]
 
 
-def settings_of(options: Namespace | Mapping[str, Any], parts: Parts, split: Split) -> Settings:
+def measured_by(options: Namespace | Mapping[str, Any], parts: Parts, split: Split) -> Settings:
     """What figures depend on: the options, the data, the weights and the kind of device."""
     kept = {name: value for name, value in dict(options).items() if name not in _PLUMBING}
     facts = {
