@@ -155,9 +155,7 @@ def test_an_autoguide_takes_what_its_model_takes() -> None:
         pyro.clear_param_store()
         guide = pv.fit_local(program, AutoNormal(program), x, num_steps=2)
         (scale,) = guide.scales.parameters()
-        assert not torch.equal(
-            scale, torch.full_like(scale, scale.flatten()[0].item())
-        )  # it has moved
+        assert scale.std() > 0  # it has moved
 
 
 def test_a_guide_of_x_alone_under_semi_amortized_and_in_a_ledger() -> None:
