@@ -115,10 +115,7 @@ def _look(path: Path, guide: Program, num_scouts: int) -> Tensor:
 
     z, scale = starts(path, num_scouts)
     ends = climb(path, torch.cat([z, drawn[:_FROM_GUIDE]]), scale)
-    heights = path.densities(ends)[1]
-    heights = torch.where(heights.isnan(), -math.inf, heights)  # (K, B)
-
-    high = heights > heights.max(0).values - _BELOW
+    _, high = heights(path, ends)
     return (high & (_distance(ends, mean, std) > reach)).any(0)
 
 
@@ -140,6 +137,13 @@ def climb(path: Path, z: Tensor, scale: Tensor) -> Tensor:
         move, moments = adam(uphill, moments, step, floor=1e-24)
         z = z + _rate(step) * scale * move
     return z
+
+
+def heights(path: Path, ends: Tensor) -> tuple[Tensor, Tensor]:
+    """log p(x, z) where climbs end, `(K, B)`, and whether that is high enough to matter."""
+    found = path.densities(ends)[1]
+    found = torch.where(found.isnan(), -math.inf, found)
+    return found, found > found.max(0).values - _BELOW
 
 
 def _rate(step: int) -> float:

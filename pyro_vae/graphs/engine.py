@@ -7,8 +7,8 @@
 "auto" compiles where that pays and goes on as it is, after one warning, where it cannot be.
 
 Compiling takes seconds, and then saves time with every call: Python's, which is the same for a call
-of one row and of a thousand, and some of each row's. A call saves about as much as 600 rows do (on
-two CPU cores, with networks of 200 to 500 units), so that compiling pays from
+of one row and of a thousand, and some of each row's. A call is taken to save as much as 600 rows
+do (fitted to the thresholds that single methods had, and not timed), so that compiling pays from
 
     calls (600 + rows)  >=  7,000,000
 

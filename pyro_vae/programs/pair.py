@@ -54,7 +54,7 @@ class Pair:
     given: Program | None
     x: Tensor
     index: Tensor
-    whole: Pair | None = field(default=None, repr=False)  # of which these data are a part
+    parent: Pair | None = field(default=None, repr=False)  # of which these data are a part
 
     def __len__(self) -> int:
         return len(self.x)
@@ -67,8 +67,8 @@ class Pair:
     @cached_property
     def depth(self) -> int:
         """Number of plate dimensions of the programs."""
-        if self.whole is not None:
-            return self.whole.depth
+        if self.parent is not None:
+            return self.parent.depth
         return plate_depth(self.model, self.guide, self.x, self.index)
 
     @cached_property
@@ -113,7 +113,7 @@ class Pair:
 
     def under(self, guide: Program | None) -> Pair:
         """The same model and data under another guide, or under the model's prior."""
-        return replace(self, given=guide, whole=None)
+        return replace(self, given=guide, parent=None)
 
     def has_discrete(self) -> bool:
         """Whether a latent of the guide is discrete."""
@@ -150,7 +150,7 @@ class Pair:
         return () if self.given is None else (self.given,)
 
     def _on(self, x: Tensor, index: Tensor) -> Pair:
-        return replace(self, x=x, index=index, whole=self.whole or self)
+        return replace(self, x=x, index=index, parent=self.parent or self)
 
 
 @contextmanager

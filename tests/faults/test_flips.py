@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import random
 import shutil
 from pathlib import Path
 
-import pyro
 import pytest
 
-from pyro_vae.cli import main
 from tests.faults.scale import times
+from tests.faults.stranger import call
 
 FLIPS = times(60, 3000)
 TRAIN = (
@@ -29,18 +26,6 @@ TEXT = (
     "units.csv",
     "evidence.json",
 )
-
-
-def call(arguments: str) -> tuple[int, str]:
-    """Exit code and everything that was printed."""
-    pyro.clear_param_store()
-    told = io.StringIO()
-    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-        try:
-            code = main(arguments.split())
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    return code, told.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -3,35 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
-import pyro
 import pytest
 
-from pyro_vae.cli import main
 from pyro_vae.runs.figures import earlier, make_way
-
-TINY = "--epochs 1 --quiet true --model.hidden [8] --model.latent_dim 3 --guide.hidden [8]"
-
-
-def call(arguments: str) -> int:
-    pyro.clear_param_store()
-    return main(arguments.split())
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    assert call(f"train --folder {folder} {TINY}") == 0
-    return folder
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(trained, "run")
-    return Path("run")
+from tests.runs.folder import call
 
 
 def facts(path: Path) -> dict[str, object]:
