@@ -137,8 +137,8 @@ def ours(work: Work) -> Callable[[int], float]:
     """`pyro_vae.fit_local`, its checks and any compilation included."""
 
     def optimise(num_steps: int) -> float:
-        start = new_guide(work)
-        guide = pv.fit_local(work.model, start, work.x, num_steps=num_steps, engine="compiled")
+        guide = new_guide(work)
+        pv.fit_local(work.model, guide, work.x, num_steps=num_steps, engine="compiled")
         with torch.no_grad():
             return -pv.log_weights(work.model, guide, work.x, work.index).mean().item()
 

@@ -64,11 +64,6 @@ def elbo(model: Any, guide: Any, x: Tensor) -> float:
     return pv.log_evidence(model, guide, x, pv.Importance(num_particles=200)).elbo.mean().item()
 
 
-def optimum(guide: Any) -> Any:
-    """How a classical guide's optimisation went."""
-    return guide.optimum
-
-
 def encoder(model: Any, shape: Any) -> pv.Amortized:
     """A new encoder of the kept run's size."""
     torch.manual_seed(0)
@@ -105,8 +100,8 @@ def classical_route(model: Any, x: Tensor) -> list[dict[str, float]]:
     rows = []
     for steps in (*STEPS, 0):
         guide = pv.Local(pv.MeanField(model.latent_dim), len(x))
-        _, seconds = timed(partial(pv.fit_local, model, guide, x, num_steps=steps or None))
-        taken = float(steps or optimum(guide).num_steps.double().mean())
+        found, seconds = timed(partial(pv.fit_local, model, guide, x, num_steps=steps or None))
+        taken = found.num_steps.double().mean().item()
         row = {"steps": taken, "converged": not steps, "seconds": seconds}
         rows.append(row | {"elbo": elbo(model, guide, x)})
         print("classical", rows[-1], flush=True)
@@ -129,8 +124,8 @@ def classical_cost(model: Any, x: Tensor) -> dict[int, float]:
 def one_at_a_time(model: Any, x: Tensor, num_single: int = 20) -> dict[str, float]:
     """Data side by side to convergence, and the first of them each in a program of its own."""
     guide = pv.Local(pv.MeanField(model.latent_dim), len(x))
-    _, together = timed(partial(pv.fit_local, model, guide, x))
-    steps = optimum(guide).num_steps.double()
+    optimum, together = timed(partial(pv.fit_local, model, guide, x))
+    steps = optimum.num_steps.double()
 
     seconds, elbos = 0.0, []
     for row in x[:num_single].split(1):
@@ -146,7 +141,7 @@ def one_at_a_time(model: Any, x: Tensor, num_single: int = 20) -> dict[str, floa
         "seconds": together,
         "steps": steps.mean().item(),
         "most_steps": steps.max().item(),
-        "converged": optimum(guide).converged.double().mean().item(),
+        "converged": optimum.summary()["share_converged"],
         "seconds_per_datum": each,
         "seconds_per_datum_alone": alone,
         "ratio": alone / each,

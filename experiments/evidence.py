@@ -129,7 +129,8 @@ def flat(options: argparse.Namespace) -> dict[str, Any]:
 
     x = data.test.take(options.num_data).x
     grid = pv.log_evidence(model, None, x, Quadrature())
-    local = pv.fit_local(model, pv.Local.started_at(guide, x, pv.FullRank(2)), x, num_particles=8)
+    local = pv.Local.started_at(guide, x, pv.FullRank(2))
+    pv.fit_local(model, local, x, num_particles=8)
 
     num_temperatures = options.num_temperatures
     estimates: dict[str, tuple[Any, Method[Estimate]]] = {

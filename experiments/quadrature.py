@@ -103,9 +103,11 @@ def measured(
     method = pv.Importance(num_particles=options.num_particles)
     poorer: Tensor | None = None
     before: Any = encoder
+    optimum = None
     for name, family in FAMILIES.items():
         start = pv.Local.started_at(before, x, family(2))
-        before = pv.fit_local(model, start, x, num_particles=options.draws)
+        optimum = pv.fit_local(model, start, x, earlier=optimum, num_particles=options.draws)
+        before = optimum.guide
         with torch.no_grad():
             mass, divergence = judge(before, joint, grid, log_cell)
 

@@ -22,6 +22,7 @@ from rich.table import Table
 from torch import Tensor
 
 import pyro_vae as pv
+from pyro_vae.inference.optimum import programs_of
 from pyro_vae.report.tables import show
 from pyro_vae.runs.opening import open_run
 from pyro_vae.swap import swap_guides
@@ -83,7 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
     table = Table(title=f"{len(x)} test images against NUTS: {told}")
     for name in ("guide", "shift of the means", "ratio of standard deviations", "the smallest"):
         table.add_column(name)
-    for name, other in swap_guides(model, guide, x, GUIDES, num_particles=options.draws).items():
+    others = programs_of(swap_guides(model, guide, x, GUIDES, num_particles=options.draws))
+    for name, other in others.items():
         row = results["guides"][name] = against(pv.agreement(other, reference, x), active)
         table.add_row(name, *(f"{value:.3f}" for value in row.values()))
     show(table)

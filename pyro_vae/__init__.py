@@ -57,6 +57,7 @@ from pyro_vae.guides import (
 from pyro_vae.inference import (
     CompiledSVI,
     NonFiniteLoss,
+    Optimum,
     Recipe,
     Run,
     coordinate_ascent,
@@ -129,6 +130,7 @@ __all__ = [
     "Method",
     "MixtureGuide",
     "NonFiniteLoss",
+    "Optimum",
     "Pair",
     "Particles",
     "Quadrature",

@@ -72,12 +72,17 @@ class Result(ABC):
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
+        try:
+            figures, headline = list(self.figures()), self.headline()
+        except Exception:  # as above
+            return f"<pre>{html.escape(repr(self))}</pre>"
+
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
             f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in self.figures()
+            for name, text in figures
         )
-        return f"<table><caption>{html.escape(self.headline())}</caption>{rows}</table>"
+        return f"<table><caption>{html.escape(headline)}</caption>{rows}</table>"
 
 
 def share(value: float) -> str:

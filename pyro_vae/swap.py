@@ -27,7 +27,7 @@ from pyro_vae.guides import (
     SemiAmortized,
     SplineFlow,
 )
-from pyro_vae.inference import fit_local
+from pyro_vae.inference import Optimum, fit_local
 from pyro_vae.programs.inputs import check_inputs, check_numbers
 from pyro_vae.programs.protocols import HasParams, offers
 from pyro_vae.programs.traces import Program
@@ -52,8 +52,9 @@ def swap_guides(
     num_particles: int = 1,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
-) -> dict[str, Program]:
-    """The guides of these names, in the order of `GUIDES`, each fitted to the data.
+) -> dict[str, Program | Optimum[Local]]:
+    """The guides of these names, in the order of `GUIDES`, each fitted to the data: a classical one
+    as `fit_local` returned it, with what it took, which `gap_ledger` takes so.
 
     Args:
         model: Pyro program with a `latent_dim`, frozen.
@@ -67,6 +68,9 @@ def swap_guides(
         num_particles: draws of each datum in a step of classical inference.
         seed: of the guides' noise.
         progress: called with each name before its guide is fitted.
+
+    Returns:
+        Guides by their names. `programs_of` has the guides alone.
 
     Raises:
         ValueError: unknown names, or a model and a guide that cannot be swapped so; found before
@@ -84,8 +88,8 @@ def swap_guides(
     check_numbers(numbers | {"seed": (seed, 0)})
     x, _ = check_inputs(model, None, x, None)
 
-    found: dict[str, Program] = {}
-    local: list[Amortized | Local] = [guide] if isinstance(guide, Amortized) else []
+    found: dict[str, Program | Optimum[Local]] = {}
+    starts: list[Amortized | Optimum[Local]] = [guide] if isinstance(guide, Amortized) else []
     for name in (known for known in GUIDES if known in names):
         if progress is not None:
             progress(name)
@@ -94,23 +98,31 @@ def swap_guides(
         elif name == "semi-amortized":
             found[name] = SemiAmortized(guide, model, num_steps)
         else:
-            start = _start(FAMILIES[name](model.latent_dim), local, x, index)  # type: ignore[attr-defined]
-            found[name] = fit_local(model, start, x, num_particles=num_particles, seed=seed)
+            family = FAMILIES[name](model.latent_dim)  # type: ignore[attr-defined]
+            table, earlier = _start(family, starts, x, index)
+            options = {"num_particles": num_particles, "seed": seed}
+            optimum = fit_local(model, table, x, earlier=earlier, **options)  # type: ignore[arg-type]
+            found[name] = optimum
             if name == "full-rank":
-                local.append(start)
+                starts.append(optimum)
     return found
 
 
 def _start(
-    family: Family, guides: list[Amortized | Local], x: Tensor, index: Tensor | None
-) -> Local:
+    family: Family, starts: list[Amortized | Optimum[Local]], x: Tensor, index: Tensor | None
+) -> tuple[Local, Optimum[Local] | None]:
     """A table for the data that starts from the guide which shares the most parameters with the
-    family, if any.
+    family, if any; and the optimum that this was.
     """
-    if not guides:
-        return Local(family, len(x), index).to(x.device)
-    nearest = max(guides, key=lambda guide: family.num_shared(guide.family))
-    return Local.started_at(nearest, x, family, numbers=index)
+    if not starts:
+        return Local(family, len(x), index).to(x.device), None
+
+    def guide(start: Amortized | Optimum[Local]) -> Amortized | Local:
+        return start.guide if isinstance(start, Optimum) else start
+
+    nearest = max(starts, key=lambda start: family.num_shared(guide(start).family))
+    table = Local.started_at(guide(nearest), x, family, numbers=index)
+    return table, nearest if isinstance(nearest, Optimum) else None
 
 
 def check_names(model: Program, guide: Any, names: Sequence[str], argument: str = "guides") -> None:

@@ -54,7 +54,7 @@ def run() -> pv.Run:
 
 def optimum() -> Result:
     model, _, x = parts()
-    return pv.fit_local(model, pv.Local(pv.MeanField(3), 4), x[:4]).optimum  # type: ignore[return-value]
+    return pv.fit_local(model, pv.Local(pv.MeanField(3), 4), x[:4])
 
 
 def curve() -> pv.Curve:
@@ -148,3 +148,4 @@ def test_what_is_odd_is_shown_too() -> None:
     shown = Odd()._repr_html_()
     assert "&lt;b&gt;odd" in shown and "a &amp; b" in shown and "<b>" not in shown
     assert repr(Odd(fails=True)) == "<Odd, which cannot be shown: no>"
+    assert Odd(fails=True)._repr_html_() == "<pre>&lt;Odd, which cannot be shown: no&gt;</pre>"

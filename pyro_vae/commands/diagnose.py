@@ -24,6 +24,7 @@ from pyro_vae.evidence.weights import MIN_PARTICLES
 from pyro_vae.files.atomic import check_replaceable, staged
 from pyro_vae.files.folders import making
 from pyro_vae.files.texts import write_json
+from pyro_vae.inference.optimum import programs_of
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.programs.protocols import HasRows, offers
@@ -108,7 +109,7 @@ def _diagnose(options: Namespace, parts: Parts, split: Split, names: list[str], 
         if options.num_sandwich:
             status.update("annealing both ways")
             found["sandwich"] = _sandwich(parts, split, options)
-        for name, guide in guides.items():
+        for name, guide in programs_of(guides).items():
             status.update(f"judging {name}")
             found["guides"][name] = _judge(parts.model, guide, split, reference, options)
 

@@ -34,14 +34,14 @@ from pyro_vae.evidence import Estimate, Importance, ImportanceEstimate, log_evid
 from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.pair import opened
 from pyro_vae.programs.parts import own_numbers
-from pyro_vae.programs.protocols import HasFamily, HasRows, offers
+from pyro_vae.programs.protocols import Fitted, HasFamily, HasRows, offers
 
 _SURE = 2.0  # Monte Carlo standard errors of a mean below which it is not told from 0
 
 
 def gap_ledger(
     model: Program,
-    guides: Mapping[str, Program],
+    guides: Mapping[str, Program | Fitted],
     x: Tensor,
     index: Tensor | None = None,
     *,
@@ -57,7 +57,8 @@ def gap_ledger(
 
     Args:
         model: Pyro program, frozen.
-        guides: by a name for each.
+        guides: by a name for each; a classical one as `fit_local` returned it, so that what it took
+            is known.
         x: data `(N, *shape)`.
         index: their numbers `(N,)`, one and the same for the model and all guides, local ones
             included, which know no data but their own; the `numbers` of the first local guide,
@@ -75,7 +76,7 @@ def gap_ledger(
     Example:
         >>> from pyro_vae import ExactGuide, LinearGaussian, Local, MeanField, fit_local
         >>> model, x = LinearGaussian(5, 2), torch.randn(8, 5)
-        >>> classical = fit_local(model, Local(MeanField(2), 8), x)
+        >>> classical = fit_local(model, Local(MeanField(2), 8), x)  # the guide, and what it took
         >>> guides = {"exact": ExactGuide(model), "classical": classical}
         >>> ledger = gap_ledger(model, guides, x, method=Importance(num_particles=1000))
         >>> abs(ledger.entries["classical"].inference.mean - model.mean_field_gap().item()) < 0.1
@@ -87,32 +88,34 @@ def gap_ledger(
             f"guides: got {list(guides) or 'none'}, expected at least one, by its name"
         )
 
+    plain, costs = _parted(guides)
     _check_estimates(estimates or {})
     method = Importance() if method is None else method
     check_kind("method", method, Importance, "an Importance, or None")
     check_rows("x", x)
-    best, given = _locals(guides), dict(estimates or {})
+    best, given = _locals(plain), dict(estimates or {})
     if any(len(estimate.log_px) != len(x) for estimate in given.values()):
         raise ValueError(
             f"estimates: got some of another number of data, expected all of these {len(x)}"
         )
-    index = own_numbers(x, *guides.values()) if index is None else index
+    index = own_numbers(x, *plain.values()) if index is None else index
 
     fewer = max(1, method.num_particles // 4)
     pilot = replace(method, num_particles=fewer, num_scouts=0, seed=method.seed + 1)
 
     def scored_by(one: Importance) -> dict[str, ImportanceEstimate]:
-        return {name: log_evidence(model, q, x, one, index=index) for name, q in guides.items()}
+        return {name: log_evidence(model, q, x, one, index=index) for name, q in plain.items()}
 
     scored, pilots = scored_by(method), scored_by(pilot)
     estimator = _chosen(pilots, given)
     log_px = {**scored, **given}[estimator]
 
     entries = {}
-    for name, guide in guides.items():
+    for name, guide in plain.items():
         star = best.get(_family(guide))
         gaps = _gaps(log_px, scored[name], None if star is None else scored[star])
-        entries[name] = Entry(_family(guide), star, scored[name], *gaps, *_cost(guide, x, index))
+        cost = _cost(guide, x, index) if name not in costs else _taken(costs[name])
+        entries[name] = Entry(_family(guide), star, scored[name], *gaps, *cost)
     return Ledger(entries, estimator, log_px, method.num_particles)
 
 
@@ -160,6 +163,17 @@ def _heaviness(found: ImportanceEstimate) -> tuple[float, float]:
     return found.shape_limit.mean().item(), k.mean().item()
 
 
+def _parted(
+    guides: Mapping[str, Program | Fitted],
+) -> tuple[dict[str, Program], dict[str, Fitted]]:
+    """The guides themselves, and those that come with what they took."""
+    costs = {name: guide for name, guide in guides.items() if offers(guide, Fitted)}
+    plain: dict[str, Program] = {}
+    for name, guide in guides.items():
+        plain[name] = costs[name].guide if name in costs else guide  # type: ignore[assignment]
+    return plain, costs
+
+
 def _check_estimates(estimates: Mapping[str, Estimate]) -> None:
     check_kind("estimates", estimates, Mapping, "estimates by their names")
     for estimate in estimates.values():
@@ -190,13 +204,18 @@ def _family(guide: Any) -> str:
 
 
 def _cost(guide: Any, x: Tensor, index: Tensor | None) -> tuple[Tensor, float]:
-    """Evaluations of the model per datum and seconds per datum that it takes to know q."""
-    optimum = getattr(guide, "optimum", None)
-    if optimum is not None:
-        return optimum.num_evaluations.cpu(), optimum.seconds / len(x)
+    """Evaluations of the model per datum and seconds per datum that it takes to know q; NaN for a
+    table that comes without what its optimisation took.
+    """
+    if offers(guide, HasRows):
+        return torch.full((len(x),), math.nan), math.nan
     steps = getattr(guide, "num_steps", 0)
     counts = torch.full((len(x),), steps if isinstance(steps, int) else 0)
     return counts, _seconds(guide, x, index) / len(x)
+
+
+def _taken(found: Fitted) -> tuple[Tensor, float]:
+    return found.num_evaluations.cpu(), found.seconds / len(found.num_evaluations)
 
 
 def _seconds(guide: Program, x: Tensor, index: Tensor | None) -> float:

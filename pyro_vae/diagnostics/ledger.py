@@ -74,7 +74,7 @@ class Entry(Result):
         approximation: log p(x) - L[q*]; None without q*.
         amortization: L[q*] - L[q]; None without q*, and for q* itself.
         evaluations: times that the model scored each datum for a gradient before q was known,
-            `(N,)`; 0 for a network alone.
+            `(N,)`; 0 for a network alone, NaN for a table of which that is not known.
         seconds: wall clock per datum until q was known, all data together: a forward pass,
             optimisation, or both.
     """
@@ -108,7 +108,8 @@ class Entry(Result):
             if gap is not None:
                 yield f"{name} gap", repr(gap)
         steps = self.evaluations.double().mean()
-        yield "cost", f"{steps:,.0f} evaluations and {1000 * self.seconds:.3g} ms per datum"
+        taken = f"{steps:,.0f} evaluations and {1000 * self.seconds:.3g} ms per datum"
+        yield "cost", "not known" if steps.isnan() else taken
 
     def summary(self) -> dict[str, Any]:
         """Means over the data, by name; None for what is absent or not told from noise."""

@@ -108,6 +108,8 @@ class Laplace(Method[ImportanceEstimate]):
         q = dist.MultivariateStudentT(self.freedom, mode, root, validate_args=False)
 
         away = torch.linalg.solve_triangular(root, (ends - mode)[..., None], upper=False)
+        # the square is chi-squared about the mode, P on average: a climb that ends where draws of
+        # that mode do not come is at another one
         far = away[..., 0].square().sum(-1) > 3 * (mode.shape[-1] + 10)
         return q, (far & high).any(0)
 

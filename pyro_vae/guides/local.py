@@ -137,8 +137,6 @@ class Local(nn.Module):
         shared = family.num_shared(guide.family)
         with torch.no_grad():
             local.table[:, :shared] = _rows(guide, x, batch_size)[:, :shared]
-        if hasattr(guide, "optimum"):  # what the optimisation took
-            local.optimum = guide.optimum
         return local
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,6 @@ from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.programs.adam import Moments, adam
 from pyro_vae.programs.evaluation import evaluation
 from pyro_vae.programs.traces import Program, log_joint, plate_depth, sample_guide
-from pyro_vae.results import Result, counted, share
 
 WINDOW = 25
 PATIENCE = (4, 4, 4, 4, 16)  # windows without a better one, at each rate
@@ -49,8 +48,8 @@ Given = Callable[[Tensor], Program]
 """From rows `(B, P)` to the guide of B data with these parameters."""
 
 
-@dataclass(frozen=True, repr=False)
-class Optimum(Result):
+@dataclass(frozen=True)
+class Rows:
     """Where the rows ended.
 
     Attributes:
@@ -68,40 +67,11 @@ class Optimum(Result):
     converged: Tensor
     seconds: float
 
-    def headline(self) -> str:
-        numbers = f"{self.table.shape[1]} numbers each"
-        return f"classical VI, {counted(len(self.table), 'data')}, {numbers}"
-
-    def figures(self) -> Iterator[tuple[str, str]]:
-        steps = self.num_steps.double()
-        yield "steps", f"{steps.median():,.0f} in the median, at most {steps.max():,.0f}"
-        yield "cost", f"{self.num_evaluations.double().mean():,.0f} evaluations per datum"
-        yield "seconds", f"{self.seconds:.1f}"
-        held = share(self.converged.double().mean().item())
-        yield "verdict", f"{held} of the data converged, by their own test"
-
-    def summary(self) -> dict[str, Any]:
-        """Mean steps and evaluations per datum, the share that converged, and seconds."""
-        return {
-            "num_data": len(self.table),
-            "num_steps": self.num_steps.double().mean().item(),
-            "num_evaluations": self.num_evaluations.double().mean().item(),
-            "share_converged": self.converged.double().mean().item(),
-            "seconds": self.seconds,
-        }
-
-    def columns(self) -> dict[str, Tensor]:
-        return {
-            "num_steps": self.num_steps,
-            "num_evaluations": self.num_evaluations,
-            "converged": self.converged,
-        }
-
-    def or_where(self, better: Tensor, other: Optimum) -> Optimum:
+    def or_where(self, better: Tensor, other: Rows) -> Rows:
         """This one, or another run of the same data where that is `better` `(N,)`, and what both of
         them took.
         """
-        return Optimum(
+        return Rows(
             torch.where(better[:, None], other.table, self.table),
             self.num_steps + other.num_steps,
             self.num_evaluations + other.num_evaluations,
@@ -121,7 +91,7 @@ def converge(
     num_particles: int = 1,
     max_steps: int = 10_000,
     guard: Guard | None = None,
-) -> Optimum:
+) -> Rows:
     """Maximise each datum's ELBO over its row of `table` `(N, P)`, the model as it is and in eval
     mode.
 
@@ -150,7 +120,7 @@ def converge(
             run.window(step)
 
     spent, seconds = num_particles * run.num_steps, time.monotonic() - started
-    return Optimum(run.table, run.num_steps, spent, run.converged, seconds)
+    return Rows(run.table, run.num_steps, spent, run.converged, seconds)
 
 
 def elbo(

@@ -7,10 +7,10 @@ on all data in each.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from pyro_vae.arguments import check_integer, check_kind, check_positive, check_seed
 from pyro_vae.graphs import Engine, Guard, check_engine, is_worth_it
 from pyro_vae.inference.compiled_svi import CompiledSVI
-from pyro_vae.inference.converge import Given, Optimum, converge, elbo
+from pyro_vae.inference.converge import Given, Rows, converge, elbo
 from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.inference.optim import JointOptim
+from pyro_vae.inference.optimum import Optimum
 from pyro_vae.programs.calls import called
 from pyro_vae.programs.checks import check_programs, check_reach
 from pyro_vae.programs.evaluation import in_eval_mode, modules_of
@@ -50,10 +51,11 @@ def fit_local(
     learning_rate: float = 0.1,
     num_particles: int = 1,
     restarts: int = 0,
+    earlier: Optimum[Any] | None = None,
     loss: ELBO | None = None,
     seed: int = 0,
     engine: Engine = "auto",
-) -> GuideT:
+) -> Optimum[GuideT]:
     """Optimise a guide's per-datum parameters for data `x` in place; the model is frozen and in
     eval mode.
 
@@ -71,15 +73,15 @@ def fit_local(
         num_particles: draws of each datum in a step, where each goes on to convergence.
         restarts: further runs to convergence from rows with noise added; each datum keeps its best
             run by a fresh estimate.
+        earlier: the optimum that the guide starts from (`Local.started_at(earlier.guide, x)`, or
+            its guide again): no datum is left with less than it had, by an estimate, and what that
+            optimum took is counted too.
         loss: a Pyro ELBO; Trace_ELBO unless given.
         seed: of the guide's noise.
         engine: "compiled", "pyro" or "auto", as in `Recipe`.
 
     Returns:
-        The guide. Where it went on to convergence, `guide.optimum` has what that took, and whether
-        each datum converged; if the guide started from an optimum (of its own, or one handed on by
-        `Local.started_at`), no datum is left with less than it had, by an estimate, and what that
-        took is counted too.
+        The guide, the steps and evaluations that each datum took, and whether it converged.
 
     Raises:
         NonFiniteLoss: the parameters became NaN or infinite.
@@ -89,10 +91,13 @@ def fit_local(
     Example:
         >>> from pyro_vae import LinearGaussian, Local, MeanField
         >>> x = torch.randn(4, 5)
-        >>> guide = fit_local(LinearGaussian(5, 2), Local(MeanField(2), 4), x, num_steps=10)
+        >>> found = fit_local(LinearGaussian(5, 2), Local(MeanField(2), 4), x, num_steps=10)
+        >>> found.guide.q(torch.arange(4)).mean.shape
+        torch.Size([4, 2])
     """
     rows = num_steps is None and loss is None and offers(guide, HasTable)
     _check_numbers(num_steps, learning_rate, num_particles, restarts, rows)
+    _check_earlier(earlier, x, rows)
     check_engine(engine)
     check_seed("seed", seed)
     if loss is not None:
@@ -111,7 +116,7 @@ def fit_local(
 
     for module in modules_of(guide):
         module.to(x.device)
-    number, size = num_steps or _USUAL, len(x) * num_particles
+    number, size, started = num_steps or _USUAL, len(x) * num_particles, time.monotonic()
     noise = torch.random.fork_rng([x.device] if x.is_cuda else [])
     with noise, _frozen(model, guide, x, index) as (fixed, params):
         torch.manual_seed(seed)
@@ -121,8 +126,8 @@ def fit_local(
         if rows:
             guard = Guard(engine, number, size)
             numbers = {"learning_rate": learning_rate, "num_particles": num_particles}
-            _to_convergence(fixed, guide, x, index, restarts, numbers | {"guard": guard})
-            return guide
+            options = numbers | {"guard": guard}
+            return _to_convergence(fixed, guide, x, index, restarts, earlier, options)
 
         optim = JointOptim(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), params)
         programs = called(fixed, "model"), called(guide, "guide"), optim, loss or Trace_ELBO()
@@ -135,7 +140,10 @@ def fit_local(
                 "the guide's parameters became non-finite: lower the learning"
                 f" rate (now {learning_rate:g})"
             )
-    return guide
+
+    taken = torch.full((len(x),), number)
+    draws = getattr(loss, "num_particles", 1)
+    return Optimum(guide, taken, taken * draws, None, time.monotonic() - started)
 
 
 def _take(svi: SVI | CompiledSVI, optim: JointOptim, number: int, x: Tensor, index: Tensor) -> None:
@@ -162,15 +170,36 @@ def _check_numbers(
         )
 
 
+def _check_earlier(earlier: Optimum[Any] | None, x: Tensor, rows: bool) -> None:
+    if earlier is None:
+        return
+    check_kind("earlier", earlier, Optimum, "an Optimum, as fit_local returns it, or None")
+    if not rows:
+        raise ValueError(
+            "earlier: it belongs to a run to convergence, which needs a guide with a table of rows,"
+            " such as Local, and neither num_steps nor loss"
+        )
+    if len(earlier.num_steps) != len(x):
+        raise ValueError(
+            f"earlier: got an optimum of {len(earlier.num_steps)} data, expected one of these"
+            f" {len(x)}"
+        )
+
+
 def _to_convergence(
-    model: Program, guide: Any, x: Tensor, index: Tensor, restarts: int, options: dict[str, Any]
-) -> None:
-    """Put the best of the runs, and of the guide's first optimum, into its table, row by row."""
+    model: Program,
+    guide: Any,
+    x: Tensor,
+    index: Tensor,
+    restarts: int,
+    earlier: Optimum[Any] | None,
+    options: dict[str, Any],
+) -> Optimum[Any]:
+    """Put the best of the runs, and of the earlier optimum, into the guide's table, row by row."""
     start, given = guide.table.detach().clone(), guide.family.given
     best = converge(model, given, start, x, index, **options)
-    earlier = getattr(guide, "optimum", None)
     if earlier is not None:
-        best = _better(model, given, x, index, best, replace(earlier, table=start))
+        best = _better(model, given, x, index, best, _as_rows(earlier, start))
     for _ in range(restarts):
         other = converge(
             model, given, start + _SPREAD * torch.randn_like(start), x, index, **options
@@ -178,12 +207,18 @@ def _to_convergence(
         best = _better(model, given, x, index, best, other)
     with torch.no_grad():
         guide.table.copy_(best.table)
-    guide.optimum = best
+    return Optimum(guide, best.num_steps, best.num_evaluations, best.converged, best.seconds)
 
 
-def _better(
-    model: Program, given: Given, x: Tensor, index: Tensor, one: Optimum, other: Optimum
-) -> Optimum:
+def _as_rows(earlier: Optimum[Any], table: Tensor) -> Rows:
+    """An optimum as a run of its own, which ended where the guide starts."""
+    steps, spent, held = earlier.num_steps, earlier.num_evaluations, earlier.converged
+    held = torch.zeros_like(steps, dtype=torch.bool) if held is None else held
+    device = table.device
+    return Rows(table, steps.to(device), spent.to(device), held.to(device), earlier.seconds)
+
+
+def _better(model: Program, given: Given, x: Tensor, index: Tensor, one: Rows, other: Rows) -> Rows:
     """For each datum the one with the higher ELBO, by fresh draws that are the same for both."""
     seed = int(torch.randint(2**31, ()))
     theirs, ours = (elbo(model, given, run.table, x, index, seed) for run in (other, one))

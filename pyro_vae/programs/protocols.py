@@ -93,6 +93,22 @@ class HasFamily(Protocol):
     family: Any
 
 
+class Fitted(Protocol):
+    """A guide together with what it took to fit it to certain data."""
+
+    @property
+    def guide(self) -> Any:
+        """The Pyro program."""
+
+    @property
+    def num_evaluations(self) -> Tensor:
+        """Times that the model scored each datum, `(N,)`."""
+
+    @property
+    def seconds(self) -> float:
+        """For all of these data together."""
+
+
 class HasParams(HasFamily, Protocol):
     """A guide whose parameters of its family come from x."""
 

@@ -39,6 +39,7 @@ def ledger_table(title: str, ledger: Ledger) -> Table:
         scores = [f"{mean:.2f}" for mean in means]
         told = ["" if gap is None else str(gap) for gap in entry.gaps.values()]
         cost = [f"{entry.evaluations.double().mean():.0f}", f"{1000 * entry.seconds:.3g}"]
+        cost = [text.replace("nan", "n/a") for text in cost]
         table.add_row(name, *scores, *told, share(evidence.share_above_threshold), *cost)
     return table
 

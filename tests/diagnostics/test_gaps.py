@@ -165,6 +165,7 @@ def test_an_annealed_estimate_is_taken_unless_it_is_lower(
     )
     entry = ledger.entries["classical"]
     assert torch.equal(entry.inference.values, chains.log_px - entry.evidence.elbo)
+    assert (entry.evaluations == 50).all() and entry.seconds > 0
     with pytest.raises(ValueError, match="expected all of these 3"):
         gap_ledger(
             model,
@@ -173,6 +174,15 @@ def test_an_annealed_estimate_is_taken_unless_it_is_lower(
             estimates={"chains": chains},
             method=Importance(num_particles=50),
         )
+
+
+def test_what_a_table_took_is_not_known_without_its_optimum(
+    made: tuple[LinearGaussian, torch.Tensor, Ledger],
+) -> None:
+    model, x, _ = made
+    bare = fit_local(model, Local(MeanField(2), NUM).double(), x, num_steps=2).guide
+    entry = gap_ledger(model, {"bare": bare}, x, method=Importance(50)).entries["bare"]
+    assert entry.evaluations.isnan().all() and dict(entry.figures())["cost"] == "not known"
 
 
 def test_bad_input(made: tuple[LinearGaussian, torch.Tensor, Ledger]) -> None:

@@ -56,7 +56,7 @@ def elbos(problem: tuple[VAE, Tensor, Tensor, Tensor, float]) -> dict[str, Tenso
     log_px = torch.logsumexp(joint, 0) + math.log(cell)
     found = {}
     for name, family in FAMILIES.items():
-        guide = fit_local(model, Local(family, NUM).double(), x, num_particles=20)
+        guide = fit_local(model, Local(family, NUM).double(), x, num_particles=20).guide
         log_q = guide.q(torch.arange(NUM)).log_prob(grid[:, None]).detach()  # (G, NUM)
         q = log_q.exp() * cell
         assert (q.sum(0) - 1).abs().max() < 1e-3, name

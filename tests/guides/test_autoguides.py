@@ -32,7 +32,7 @@ from tests.guides.by_place import PER_DATUM, POSITIVE, ByHand, by_hand, make
 @pytest.mark.parametrize("name", PER_DATUM)
 def test_guides_of_each_datum_find_its_mean_field_optimum(name: str, num_data: int) -> None:
     model, x = make(num_data)
-    guide = fit_local(model, PER_DATUM[name](model), x, num_steps=500)
+    guide = fit_local(model, PER_DATUM[name](model), x, num_steps=500).guide
     est = log_evidence(model, guide, x, Importance(num_particles=2000))
     best = model.log_px(x) - model.mean_field_gap()
     # the last steps, of one draw each, leave it a little short of its best
@@ -52,7 +52,7 @@ def test_they_run_on_all_data_where_others_run_in_blocks(name: str) -> None:
     back for some.
     """
     model, x = make(40)
-    guide = fit_local(model, PER_DATUM[name](model), x, num_steps=300)
+    guide = fit_local(model, PER_DATUM[name](model), x, num_steps=300).guide
     # blocks of 8 data otherwise
     found = log_evidence(model, guide, x, Importance(num_particles=10_000, num_scouts=2))
     assert ((found.log_px - model.log_px(x)).abs() < 5 * found.log_px_error).all()
@@ -66,7 +66,7 @@ def test_they_run_on_all_data_where_others_run_in_blocks(name: str) -> None:
 
 def test_a_guide_by_hand_starts_annealing_and_tells_its_units() -> None:
     model, x = make(40)
-    guide = fit_local(model, by_hand, x, num_steps=300)
+    guide = fit_local(model, by_hand, x, num_steps=300).guide
     found = log_evidence(model, guide, x, Annealed(num_temperatures=50, num_chains=64))
     assert (found.log_px - model.log_px(x)).abs().max() < 0.3
     units = latent_units(model, guide, x, batch_size=16)
@@ -126,7 +126,7 @@ def adam(params: Any) -> torch.optim.Optimizer:
 
 def test_a_guide_of_other_data_is_refused() -> None:
     model, x = make(40)
-    guide = fit_local(model, AutoNormal(model), x, num_steps=5)
+    guide = fit_local(model, AutoNormal(model), x, num_steps=5).guide
     with pytest.raises(
         ValueError, match=r"inside a plate of size 40 at dim -1, expected 9, .* make a new one"
     ):

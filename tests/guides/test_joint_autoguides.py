@@ -30,7 +30,7 @@ from tests.guides.by_place import JOINT, MESSENGERS, make
 @pytest.mark.parametrize("make_guide", JOINT, ids=lambda make_guide: make_guide.__name__)
 def test_guides_of_all_data_at_once_are_for_one_datum(make_guide: Callable[[Any], Any]) -> None:
     model, x = make(1)
-    guide = fit_local(model, make_guide(model), x, num_steps=500)
+    guide = fit_local(model, make_guide(model), x, num_steps=500).guide
     est = log_evidence(model, guide, x, Importance(num_particles=2000))
     gap = (model.log_px(x) - est.elbo).item()
     assert -5 * est.elbo_error.item() < gap < model.mean_field_gap().item() + 0.03
@@ -111,7 +111,7 @@ def test_auto_discrete_parallel_finds_the_assignment_of_each_datum() -> None:
     torch.manual_seed(0)
     x = torch.randn(9) * 2
     loss = TraceEnum_ELBO(max_plate_nesting=1)
-    guide = fit_local(model, AutoDiscreteParallel(model), x, num_steps=500, loss=loss)
+    guide = fit_local(model, AutoDiscreteParallel(model), x, num_steps=500, loss=loss).guide
     each = dist.Normal(centres, 1.5).log_prob(x[:, None]) + torch.tensor([0.3, 0.7]).log()
     est = log_evidence(model, guide, x, Importance(num_particles=2000))
     assert (est.log_px - each.logsumexp(-1)).abs().max() < 0.05
@@ -124,7 +124,7 @@ def test_auto_discrete_parallel_finds_the_assignment_of_each_datum() -> None:
 
 def test_a_joint_guide_of_one_datum_is_below_log_px() -> None:
     model, x = make(1)
-    guide = fit_local(model, AutoMultivariateNormal(model), x, num_steps=2000)
+    guide = fit_local(model, AutoMultivariateNormal(model), x, num_steps=2000).guide
     est = log_evidence(model, guide, x, Importance(num_particles=5000))
     # its noise has died with the rate of its steps: what is left of the gap is what they miss
     assert (est.elbo - model.log_px(x)).abs().item() < 5e-3

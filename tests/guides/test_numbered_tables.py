@@ -19,7 +19,7 @@ def test_a_table_of_rows_belongs_to_the_data_of_its_numbers() -> None:
     data = data_set()
     model, _ = programs(data.num_rows)
     x, numbers = data.test.x, data.test.numbers()
-    guide = fit_local(model, Local(FullRank(SIZE), len(x), numbers), x)
+    guide = fit_local(model, Local(FullRank(SIZE), len(x), numbers), x).guide
     truth = model.closed_form(x, numbers)
     own = log_evidence(
         model, guide, x, Importance(num_particles=500)

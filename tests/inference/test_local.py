@@ -7,7 +7,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import TraceMeanField_ELBO
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 
 from pyro_vae import (
     MLP,
@@ -37,7 +37,7 @@ def make() -> tuple[LinearGaussian, torch.Tensor]:
 @pytest.mark.parametrize("loss", [None, TraceMeanField_ELBO()])
 def test_finds_the_optimal_mean_field_of_each_datum(loss: object) -> None:
     model, x = make()
-    guide = fit_local(model, Local(MeanField(3), 20), x, num_steps=1000, loss=loss)  # type: ignore[arg-type]
+    guide = fit_local(model, Local(MeanField(3), 20), x, num_steps=1000, loss=loss).guide  # type: ignore[arg-type]
     q = guide.q(torch.arange(20))
     full = torch.distributions.MultivariateNormal(q.mean, torch.diag_embed(q.variance))
     excess = torch.distributions.kl_divergence(full, model.posterior(x)) - model.mean_field_gap()
@@ -125,8 +125,9 @@ def make_double(dim: int, num_data: int = 10) -> tuple[LinearGaussian, torch.Ten
 @pytest.mark.parametrize(("dim", "num_particles"), [(2, 10), (10, 100), (20, 200)])
 def test_converges_to_the_optimal_mean_field(dim: int, num_particles: int) -> None:
     model, x = make_double(dim, 4)
-    guide = fit_local(model, Local(MeanField(dim), 4).double(), x, num_particles=num_particles)
-    assert guide.optimum.converged.all() and guide.optimum.num_steps.max() < 5000  # type: ignore[union-attr]
+    found = fit_local(model, Local(MeanField(dim), 4).double(), x, num_particles=num_particles)
+    guide, converged = found.guide, found.converged
+    assert converged is not None and converged.all() and found.num_steps.max() < 5000
     short = shortfall(model, x, guide) - model.mean_field_gap()
     assert short.min() > -1e-9 and short.max() < 1e-3, short
     ratio = guide.q(torch.arange(4)).variance.detach() * model.precision().diagonal()
@@ -146,8 +147,9 @@ def test_a_family_that_holds_the_posterior_finds_it(
     family: Callable[[int], Family], dim: int, within: float
 ) -> None:
     model, x = make_double(dim)
-    guide = fit_local(model, Local(family(dim), 10).double(), x, num_particles=10)
-    assert guide.optimum.converged.all()  # type: ignore[union-attr]
+    found = fit_local(model, Local(family(dim), 10).double(), x, num_particles=10)
+    guide, converged = found.guide, found.converged
+    assert converged is not None and converged.all()
     est = log_evidence(model, guide, x, Importance(num_particles=1000))
     short = model.log_px(x) - est.elbo  # without noise of its own where q is exact
     assert short.abs().max() < within and est.elbo_error.max() < within**0.5, (
@@ -164,8 +166,7 @@ def test_each_datum_stops_by_itself() -> None:
     with torch.no_grad():
         q = model.optimal_mean_field(x)
         started.table[:100] = torch.cat([q.mean, q.variance.log() / 2], -1)[:100]
-    guide = fit_local(model, started, x)
-    steps = guide.optimum.num_steps.double()  # type: ignore[union-attr]
+    steps = fit_local(model, started, x).num_steps.double()
     assert len(steps.unique()) > 5
     assert steps[:100].mean() < steps[100:].mean()  # the first hundred had nothing to do
 
@@ -181,17 +182,18 @@ def test_warm_start_is_what_the_encoder_says() -> None:
     with pytest.raises(ValueError, match="family: got 2 units"):
         Local.started_at(amortized, x, MeanField(2))
     before = shortfall(model, x, local)
-    assert (shortfall(model, x, fit_local(model, local, x)) < before).all()
+    assert (shortfall(model, x, fit_local(model, local, x).guide) < before).all()
 
 
 def test_an_optimum_is_a_start_that_is_not_lost() -> None:
     model, x = make_double(3, 6)
-    full = fit_local(model, Local(FullRank(3), 6).double(), x)  # the posterior: nothing is better
+    first = fit_local(model, Local(FullRank(3), 6).double(), x)  # the posterior: nothing is better
+    full = first.guide
     flow = Local.started_at(full, x, SplineFlow(3))
     shared = FullRank(3).num_params
     assert torch.equal(flow.table[:, :shared], full.table) and not flow.table[:, shared:].any()
     start = flow.table.detach().clone()
-    fit_local(model, flow, x)
+    both = fit_local(model, flow, x, earlier=first)
     kept = (flow.table == start).all(1)
     est = log_evidence(model, flow, x, Importance(num_particles=1000))
     short = model.log_px(x) - est.elbo
@@ -200,20 +202,32 @@ def test_an_optimum_is_a_start_that_is_not_lost() -> None:
         and (short[kept].abs() < 1e-6).all()
         and (short[~kept] < 5 * est.elbo_error[~kept]).all()
     )
-    first, both = full.optimum, flow.optimum
-    assert (both.num_steps > first.num_steps).all() and both.seconds > first.seconds  # type: ignore[union-attr, operator]
+    assert (both.num_steps > first.num_steps).all() and both.seconds > first.seconds
     with pytest.raises(ValueError, match="got one of 6 rows for 2 data"):
         Local.started_at(full, x[:2])
+    with pytest.raises(ValueError, match="earlier: got an optimum of 6 data"):
+        fit_local(model, Local(FullRank(3), 2).double(), x[:2], earlier=first)
+    with pytest.raises(ValueError, match="earlier: it belongs to a run to convergence"):
+        fit_local(model, flow, x, earlier=first, num_steps=5)
+    with pytest.raises(ValueError, match="earlier: got Local"):
+        fit_local(model, flow, x, earlier=full)  # type: ignore[arg-type]
+
+
+def test_a_fixed_number_of_steps_is_counted_and_vouches_for_nothing() -> None:
+    model, x = make()
+    loss = Trace_ELBO(num_particles=3)
+    found = fit_local(model, Local(MeanField(3), 20), x, num_steps=7, loss=loss)
+    assert (found.num_steps == 7).all() and (found.num_evaluations == 21).all()
+    assert found.converged is None and found.summary()["share_converged"] is None
+    assert "not known whether it converged" in repr(found)
 
 
 @pytest.mark.usefixtures("quick_convergence")
 def test_what_convergence_took_is_counted() -> None:
     model, x = make()
-    once, twice = (
-        fit_local(model, Local(MeanField(3), 20), x, num_particles=k).optimum for k in (1, 2)
-    )
-    assert torch.equal(once.num_evaluations, once.num_steps)  # type: ignore[union-attr, arg-type]
-    assert torch.equal(twice.num_evaluations, 2 * twice.num_steps)  # type: ignore[union-attr, arg-type, operator]
+    once, twice = (fit_local(model, Local(MeanField(3), 20), x, num_particles=k) for k in (1, 2))
+    assert torch.equal(once.num_evaluations, once.num_steps)
+    assert torch.equal(twice.num_evaluations, 2 * twice.num_steps)
 
 
 def folded(x: torch.Tensor, index: object = None) -> None:
@@ -229,8 +243,8 @@ def test_restarts_find_the_deeper_mode() -> None:
     start = Local(MeanField(1), 16)
     with torch.no_grad():
         start.table.copy_(torch.tensor([-0.8, -1.0]))
-    once = fit_local(folded, deepcopy(start), x).q(torch.arange(16)).mean
-    often = fit_local(folded, deepcopy(start), x, restarts=5).q(torch.arange(16)).mean
+    once = fit_local(folded, deepcopy(start), x).guide.q(torch.arange(16)).mean
+    often = fit_local(folded, deepcopy(start), x, restarts=5).guide.q(torch.arange(16)).mean
     assert (once < 0).all() and (often > 0).double().mean() > 0.4
 
 
@@ -240,7 +254,7 @@ def test_both_engines_take_the_same_way_to_convergence(monkeypatch: pytest.Monke
     monkeypatch.setattr(converge, "_SMALLEST", 1)  # one size, one graph
     model, x = make()
     tables = [
-        fit_local(model, Local(MeanField(3), 20), x, engine=e).table  # type: ignore[arg-type]
+        fit_local(model, Local(MeanField(3), 20), x, engine=e).guide.table  # type: ignore[arg-type]
         for e in ("pyro", "compiled")
     ]
     torch.testing.assert_close(*tables, rtol=1e-3, atol=1e-3)

@@ -206,7 +206,7 @@ def test_local_inference_by_either_engine(compiled: bool, monkeypatch: pytest.Mo
     )
     model = LinearGaussian(5, 2, sigma=0.5, seed=1)
     x = model.sample(6)
-    guide = fit_local(model, Local(MeanField(2), 6), x, num_steps=300, learning_rate=0.1)
+    guide = fit_local(model, Local(MeanField(2), 6), x, num_steps=300, learning_rate=0.1).guide
     assert bool(steps) == compiled
     best = model.optimal_mean_field(x)
     torch.testing.assert_close(guide.q(torch.arange(6)).mean, best.mean, atol=0.1, rtol=0)

@@ -153,7 +153,7 @@ def test_an_autoguide_takes_what_its_model_takes() -> None:
     x = X[:4]
     for program, _ in PROGRAMS[:4]:
         pyro.clear_param_store()
-        guide = pv.fit_local(program, AutoNormal(program), x, num_steps=2)
+        guide = pv.fit_local(program, AutoNormal(program), x, num_steps=2).guide
         (scale,) = guide.scales.parameters()
         assert scale.std() > 0  # it has moved
 

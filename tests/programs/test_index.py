@@ -21,6 +21,7 @@ from pyro_vae import (
     sandwich,
 )
 from pyro_vae.evidence import Annealed, Best, Exact, Importance
+from pyro_vae.inference.optimum import programs_of
 from pyro_vae.report.export import draws_to_arviz
 from pyro_vae.swap import swap_guides
 from tests.programs.covariates import NUM, data_set, programs
@@ -88,7 +89,7 @@ ESTIMATORS: dict[str, Callable[..., Tensor]] = {
     "full-rank": lambda m, g, x, n: (
         log_evidence(
             m,
-            swap_guides(m, g, x, ["full-rank"], n)["full-rank"],
+            programs_of(swap_guides(m, g, x, ["full-rank"], n))["full-rank"],
             x,
             Importance(num_particles=500),
             index=n,
