@@ -81,6 +81,7 @@ from pyro_vae.programs.naming import unique_name
 from pyro_vae.programs.pair import Pair, opened
 from pyro_vae.programs.traces import Particles, log_weights, particles
 from pyro_vae.report.export import draws_to_arviz, reference_to_arviz
+from pyro_vae.report.plots import plot
 from pyro_vae.runs.opening import open_run
 from pyro_vae.swap import swap_guides
 
@@ -160,6 +161,7 @@ __all__ = [
     "open_run",
     "opened",
     "particles",
+    "plot",
     "rate_distortion_curve",
     "reference_posterior",
     "reference_to_arviz",

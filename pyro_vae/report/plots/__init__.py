@@ -1,0 +1,5 @@
+"""Plots of results: one file for each kind, which registers its views."""
+
+from pyro_vae.report.plots.view import View, Views, plot, views
+
+__all__ = ["View", "Views", "plot", "views"]
