@@ -26,6 +26,8 @@ from pyro_vae.commands import (
     evidence,
     export,
     info,
+    list,
+    rank,
     reconstruct,
     resume,
     sample,
@@ -49,6 +51,8 @@ COMMANDS = {
     "sample": sample,
     "reconstruct": reconstruct,
     "info": info,
+    "list": list,
+    "rank": rank,
 }
 """Each a module with its `parser(trust)`, its `HELP` in a line, and `run(options)`."""
 

@@ -20,6 +20,7 @@ STAGES = [
     {"diagnostics"},
     {"inference"},
     {"swap", "report", "runs"},
+    {"pages"},
     {"commands"},
     {"cli"},
 ]

@@ -4,6 +4,7 @@ from pyro_vae.diagnostics.calibration import check_calibration
 from pyro_vae.diagnostics.collapse import Alarm, CollapseWarning
 from pyro_vae.diagnostics.gaps import gap_ledger
 from pyro_vae.diagnostics.ledger import Entry, Gap, Ledger
+from pyro_vae.diagnostics.ranking import Ranking, rank
 from pyro_vae.diagnostics.ranks import Calibration
 from pyro_vae.diagnostics.reference import Agreement, Reference, agreement, reference_posterior
 from pyro_vae.diagnostics.units import Units, latent_units
@@ -16,11 +17,13 @@ __all__ = [
     "Entry",
     "Gap",
     "Ledger",
+    "Ranking",
     "Reference",
     "Units",
     "agreement",
     "check_calibration",
     "gap_ledger",
     "latent_units",
+    "rank",
     "reference_posterior",
 ]

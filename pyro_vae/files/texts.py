@@ -1,4 +1,4 @@
-"""The small files of a run, JSON and CSV: written atomically, read as data from anybody.
+"""The small files of a run, JSON, CSV and YAML: written atomically, read as data from anybody.
 
 What is read is limited in size, is never run as code, and is printed without the control characters
 that a terminal would obey.
@@ -10,9 +10,12 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from pyro_vae.files.atomic import read_whole, write_atomically
 
@@ -83,6 +86,41 @@ def read_table(path: Path) -> list[dict[str, str]]:
             f"{path}: got no whole row, expected at least one, all of a length: the file is torn"
         )
     return rows
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without anchors and aliases, which can grow without bounds; 1e-3 is a number."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise ValueError("it has an anchor or an alias, expected plain settings")
+        return super().compose_node(parent, index)
+
+
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def plain_yaml(text: str | bytes) -> Any:
+    """What a text of YAML says; yaml.YAMLError, ValueError or RecursionError where it is none."""
+    return yaml.load(text, Loader=_PlainLoader)
+
+
+def read_yaml(path: Path, limit: int) -> dict[str, Any]:
+    """Read a YAML file of at most so many bytes; a ValueError where it holds no settings."""
+    try:
+        settings = plain_yaml(read_whole(path, limit))
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ValueError(
+            f"{path}: cannot be read as YAML ({' '.join(str(error).split())[:200]})"
+        ) from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path}: got a {type(settings).__name__}, expected settings by name")
+    return settings
 
 
 def printable(text: object) -> str:

@@ -12,9 +12,10 @@ from rich.table import Table
 Summary = dict[str, Any]
 
 
-def with_error(value: float, error: float) -> str:
+def with_error(value: float, error: float, digits: int = 2) -> str:
     """A value and its standard error, such as `-85.21 +- 0.23`."""
-    return f"{value:.2f} +- {error:.2f}" if math.isfinite(error) else f"{value:.2f}"
+    told = f"{value:.{digits}f}"
+    return f"{told} +- {error:.{digits}f}" if math.isfinite(error) else told
 
 
 def share(value: float) -> str:

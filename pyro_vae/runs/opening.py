@@ -260,11 +260,11 @@ def _check_trust(trust: Sequence[str]) -> None:
         )
 
 
-def open_from(options: Namespace, need_data: bool = True) -> Parts:
-    """Open the run that a command line names."""
-    return open_run(
-        options.run, options.data_root, options.device, need_data, split_trust(options.trust)
-    )
+def open_from(options: Namespace, need_data: bool = True, run: str | None = None) -> Parts:
+    """Open the run that a command line names, or one of several that it names."""
+    folder = options.run if run is None else run
+    trust = split_trust(options.trust)
+    return open_run(folder, options.data_root, options.device, need_data, trust)
 
 
 def _trained_weights(folder: Path, device: torch.device) -> dict[str, Any]:

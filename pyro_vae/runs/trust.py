@@ -32,7 +32,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pyro_vae.files.atomic import read_whole
+from pyro_vae.files.texts import plain_yaml, read_yaml
 from pyro_vae.guides import Family
 
 # where known classes are defined
@@ -48,37 +48,13 @@ _MAX_DEPTH = 30
 _DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without anchors and aliases, which can grow without bounds; 1e-3 is a number."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise ValueError("it has an anchor or an alias, expected plain settings")
-        return super().compose_node(parent, index)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
 def read_config(path: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
     """Read a file of settings, and refuse classes that are neither known nor trusted.
 
     Raises:
         ValueError: no YAML, or a class that may not be built; the message says how to trust it.
     """
-    try:
-        settings = yaml.load(read_whole(path, MAX_CONFIG), Loader=_Loader)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(
-            f"{path}: cannot be read as YAML ({' '.join(str(error).split())[:200]})"
-        ) from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path}: got a {type(settings).__name__}, expected settings by name")
+    settings = read_yaml(path, MAX_CONFIG)
     if "config" in settings:
         raise ValueError(
             f"{path}: config: names another file of settings, expected the settings themselves"
@@ -134,7 +110,7 @@ def _check_text(text: str, name: str, path: str, trust: Sequence[str], depth: in
         check_class(text, f"{path}: {name}", trust)
     elif re.search(r"[{\[:]", text):
         try:
-            again = yaml.load(text, Loader=_Loader)
+            again = plain_yaml(text)
         except (yaml.YAMLError, RecursionError):
             return  # no settings, a text
         if not isinstance(again, str):
