@@ -43,14 +43,14 @@ def run(options: Namespace) -> None:
 
 def _table(folder: Path, found: Sequence[Card]) -> Table:
     caption = "nats per datum; ELBO of the validation data after the last epoch, or of those scored"
-    caption += "; log p(x) +- standard error over the data scored by `pyro-vae evidence`"
     table = Table(title=f"{len(found)} runs in {printable(folder)}", caption=caption)
     for name in ("run", "data", "model", "guide"):
         table.add_column(name, overflow="fold")
     for name in ("epochs", "ELBO", "log p(x)", "scored", "active units", "state"):
         table.add_column(name, justify="right")
     for card in found:
-        table.add_row(printable(card.folder), *_cells(card))
+        inner = card.folder.relative_to(folder)
+        table.add_row(card.name if inner == Path() else printable(inner), *_cells(card))
     return table
 
 

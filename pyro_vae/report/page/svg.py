@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 import re
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,13 +30,13 @@ def inline(figure: Figure, alt: str, name: str) -> str:
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):  # a dollar in the name of a run is a dollar
-        text.set_parse_math(False)  # type: ignore[attr-defined]
+        text.set_parse_math(False)
     figure.patch.set_alpha(0.0)
     for axes in figure.axes:
         axes.patch.set_alpha(0.0)
 
     written = io.StringIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}
     with mpl.rc_context(settings):
         figure.savefig(
             written,
