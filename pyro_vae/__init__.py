@@ -5,171 +5,30 @@ Pyro programs, and everything else is a function of `(model, guide, x)`. Swap th
 else changes.
 """
 
-from pyro_vae.data import Binarise, Dataset, Split, fingerprint, load
-from pyro_vae.diagnostics import (
-    Agreement,
-    Calibration,
-    CollapseWarning,
-    Ledger,
-    Ranking,
-    Reference,
-    Units,
-    agreement,
-    check_calibration,
-    gap_ledger,
-    latent_units,
-    rank,
-    reference_posterior,
-)
-from pyro_vae.evidence import (
-    Annealed,
-    AnnealedEstimate,
-    Best,
-    BestEstimate,
-    Curve,
-    Estimate,
-    Exact,
-    Importance,
-    ImportanceEstimate,
-    IntegratedEstimate,
-    Laplace,
-    Likeness,
-    Method,
-    Quadrature,
-    Sandwich,
-    likeness,
-    log_evidence,
-    rate_distortion_curve,
-    sandwich,
-)
-from pyro_vae.guides import (
-    Amortized,
-    AutoregressiveFlow,
-    EncoderGuide,
-    Family,
-    FullRank,
-    HierarchicalGuide,
-    Local,
-    LowRank,
-    MeanField,
-    MixtureGuide,
-    SemiAmortized,
-    SplineFlow,
-)
-from pyro_vae.inference import (
-    CompiledSVI,
-    NonFiniteLoss,
-    Optimum,
-    Recipe,
-    Run,
-    coordinate_ascent,
-    fit,
-    fit_local,
-    mixture_ascent,
-)
-from pyro_vae.models import (
-    VAE,
-    Bernoulli,
-    ExactGuide,
-    Gaussian,
-    GaussianMixture,
-    HierarchicalVAE,
-    Likelihood,
-    LinearGaussian,
-    likelihood_for,
-)
-from pyro_vae.nets import MLP, Conv, ConvDecoder, GatedDecoder, GatedMLP, MLPDecoder
-from pyro_vae.programs.naming import unique_name
-from pyro_vae.programs.pair import Pair, opened
-from pyro_vae.programs.traces import Particles, log_weights, particles
-from pyro_vae.report.export import draws_to_arviz, reference_to_arviz
-from pyro_vae.report.plots import plot
-from pyro_vae.runs.opening import open_run
-from pyro_vae.swap import swap_guides
+import re as _re
+from importlib import import_module as _import_module
+from importlib.util import find_spec as _find_spec
+from pathlib import Path as _Path
+from typing import Any as _Any
 
-__all__ = [
-    "MLP",
-    "VAE",
-    "Agreement",
-    "Amortized",
-    "Annealed",
-    "AnnealedEstimate",
-    "AutoregressiveFlow",
-    "Bernoulli",
-    "Best",
-    "BestEstimate",
-    "Binarise",
-    "Calibration",
-    "CollapseWarning",
-    "CompiledSVI",
-    "Conv",
-    "ConvDecoder",
-    "Curve",
-    "Dataset",
-    "EncoderGuide",
-    "Estimate",
-    "Exact",
-    "ExactGuide",
-    "Family",
-    "FullRank",
-    "GatedDecoder",
-    "GatedMLP",
-    "Gaussian",
-    "GaussianMixture",
-    "HierarchicalGuide",
-    "HierarchicalVAE",
-    "Importance",
-    "ImportanceEstimate",
-    "IntegratedEstimate",
-    "Laplace",
-    "Ledger",
-    "Likelihood",
-    "Likeness",
-    "LinearGaussian",
-    "Local",
-    "LowRank",
-    "MLPDecoder",
-    "MeanField",
-    "Method",
-    "MixtureGuide",
-    "NonFiniteLoss",
-    "Optimum",
-    "Pair",
-    "Particles",
-    "Quadrature",
-    "Ranking",
-    "Recipe",
-    "Reference",
-    "Run",
-    "Sandwich",
-    "SemiAmortized",
-    "SplineFlow",
-    "Split",
-    "Units",
-    "agreement",
-    "check_calibration",
-    "coordinate_ascent",
-    "draws_to_arviz",
-    "fingerprint",
-    "fit",
-    "fit_local",
-    "gap_ledger",
-    "latent_units",
-    "likelihood_for",
-    "likeness",
-    "load",
-    "log_evidence",
-    "log_weights",
-    "mixture_ascent",
-    "open_run",
-    "opened",
-    "particles",
-    "plot",
-    "rank",
-    "rate_distortion_curve",
-    "reference_posterior",
-    "reference_to_arviz",
-    "sandwich",
-    "swap_guides",
-    "unique_name",
-]
+# a name is imported when it is first used: torch and Pyro take seconds, and `pyro-vae --help` needs
+# neither; the public names are the lines of __init__.pyi
+_NAMES = _Path(__file__).with_suffix(".pyi").read_text()
+_HOMES = {name: home for home, name in _re.findall(r"^from (\S+) import (\w+)", _NAMES, _re.M)}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _HOMES:
+        found = getattr(_import_module(_HOMES[name]), name)
+    elif not name.startswith("_") and _find_spec(f"{__name__}.{name}"):
+        found = _import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

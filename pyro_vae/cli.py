@@ -5,6 +5,9 @@ Options may be written with hyphens or underscores. Exit codes: 0; 1 for a run t
 non-finite loss, a full disk); 2 for bad usage or input; 130 for Ctrl-C; 141 where the reader of a
 pipe has gone. A user's mistake gives one line on stderr and no traceback; PYRO_VAE_DEBUG=1 shows
 it.
+
+torch and Pyro take seconds to import. So only the command that was named is imported: `--help`,
+`--version`, a name that is none and the completion of a command's name answer at once.
 """
 
 from __future__ import annotations
@@ -16,45 +19,32 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 from jsonargparse import Namespace
 
-from pyro_vae.commands import (
-    compare,
-    diagnose,
-    evidence,
-    export,
-    info,
-    list,
-    rank,
-    reconstruct,
-    resume,
-    sample,
-    train,
-)
-from pyro_vae.diagnostics import CollapseWarning
 from pyro_vae.files.atomic import FULL, CannotWrite
 from pyro_vae.files.texts import printable
-from pyro_vae.inference import NonFiniteLoss
-from pyro_vae.runs.opening import ShortHelp
-from pyro_vae.runs.trust import own_classes, trusted_by
-from pyro_vae.runs.usage import OneLineParser
+from pyro_vae.runs.usage import OneLineParser, ShortHelp
 
 COMMANDS = {
-    "train": train,
-    "resume": resume,
-    "evidence": evidence,
-    "compare": compare,
-    "diagnose": diagnose,
-    "export": export,
-    "sample": sample,
-    "reconstruct": reconstruct,
-    "info": info,
-    "list": list,
-    "rank": rank,
+    "train": "train a model and a guide by SVI",
+    "resume": "go on with a run that was stopped",
+    "evidence": "estimate log p(x) of held-out data",
+    "compare": "what each guide costs, in nats and in seconds",
+    "diagnose": "whether guides and figures can be believed",
+    "export": "draws, weights and data for ArviZ",
+    "sample": "draw from the model, as a picture",
+    "reconstruct": "data beside their reconstructions, as a picture",
+    "info": "print what a run is",
+    "list": "the runs in a folder, a row for each",
+    "rank": "which of several runs is best, paired on the same data",
 }
-"""Each a module with its `parser(trust)`, its `HELP` in a line, and `run(options)`."""
+"""What each is for, in a line. It is the module of this name in `pyro_vae.commands`, with its
+`parser(trust)` and `run(options)`.
+"""
 
 _DESCRIPTION = """Train VAEs as Pyro programs, and measure what their guides cost.
 
@@ -65,10 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
         parsed = _parse(sys.argv[1:] if arguments is None else arguments)
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", CollapseWarning)
-            warnings.showwarning = partial(_show_warning, warnings.showwarning)
-            COMMANDS[parsed.command].run(parsed[parsed.command])
+        _run(parsed.command, parsed[parsed.command])
         # whoever reads may have gone, which is to be known here and not when Python ends
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -77,11 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `pyro-vae info RUN | head`: the reader has what it wanted
         _let_go_of_stdout()
         return 128 + 13  # as a program that SIGPIPE ends
-    except (ValueError, OSError, NonFiniteLoss) as error:
+    except (ValueError, OSError, ArithmeticError) as error:
         if os.environ.get("PYRO_VAE_DEBUG"):
             raise
 
-        broken = isinstance(error, NonFiniteLoss | CannotWrite)
+        broken = isinstance(error, CannotWrite)
+        if isinstance(error, ArithmeticError):
+            if not _is_loss(error):
+                raise
+            broken = True
         if isinstance(error, OSError) and not broken and error.errno in FULL:
             _let_go_of_stdout()
             broken, error = True, OSError(f"standard output: cannot be written ({error.strerror})")
@@ -91,6 +82,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _run(name: str, options: Namespace) -> None:
+    """Run a command, and say in one line where a latent is not used."""
+    from pyro_vae.diagnostics.collapse import CollapseWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CollapseWarning)
+        warnings.showwarning = partial(_show_warning, CollapseWarning, warnings.showwarning)
+        _module(name).run(options)
+
+
+def _is_loss(error: ArithmeticError) -> bool:
+    """Whether a training failed by a loss that is not finite."""
+    from pyro_vae.inference.failure import NonFiniteLoss
+
+    return isinstance(error, NonFiniteLoss)
+
+
 def _let_go_of_stdout() -> None:
     """Let what is still to be printed go nowhere, so that Python does not complain when it ends."""
     with contextlib.suppress(OSError, ValueError):
@@ -98,10 +106,14 @@ def _let_go_of_stdout() -> None:
 
 
 def _show_warning(
-    otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *args: Any
+    short: type[Warning],
+    otherwise: Callable[..., None],
+    message: Warning | str,
+    category: type[Warning],
+    *args: Any,
 ) -> None:
-    """A collapse in one line, other warnings as ever."""
-    if issubclass(category, CollapseWarning):
+    """A warning of one kind in one line, others as ever."""
+    if issubclass(category, short):
         print(f"pyro-vae: warning: {message}", file=sys.stderr)
     else:
         otherwise(message, category, *args)
@@ -109,12 +121,21 @@ def _show_warning(
 
 def _parse(arguments: Sequence[str]) -> Namespace:
     arguments = [_normalise(a) for a in arguments]
+    if "_ARGCOMPLETE" in os.environ:
+        _complete()
+        sys.exit(0)
+    name = _command_of(arguments)
+    if name is None:
+        return _parser(None).parse_args(arguments)  # which helps, or says what is wrong
+
+    from pyro_vae.runs.trust import own_classes, trusted_by
+
     trust = trusted_by(arguments)
     try:
         with own_classes(trust), warnings.catch_warnings():
             # jsonargparse says what it will refuse one day
             warnings.simplefilter("ignore", DeprecationWarning)
-            return _parser(trust).parse_args(arguments)
+            return _parser(name, trust).parse_args(arguments)
     except ValueError:
         raise
     except Exception as error:  # the file of a user's class runs while it is imported
@@ -128,12 +149,41 @@ def _normalise(argument: str) -> str:
     return re.sub(r"^--[\w.-]+", lambda m: "--" + m[0][2:].replace("-", "_"), argument)
 
 
-def _parser(trust: Sequence[str]) -> OneLineParser:
-    parser = OneLineParser(prog="pyro-vae", description=_DESCRIPTION, formatter_class=ShortHelp)
+def _command_of(arguments: Sequence[str]) -> str | None:
+    """The command that a command line is of, None where it names none."""
+    first = next((argument for argument in arguments if not argument.startswith("-")), None)
+    return first if first in COMMANDS else None
+
+
+def _complete() -> None:
+    """Tell a shell how the line may go on, to which it has the cursor."""
+    from pyro_vae.runs.completion import complete, words_before
+
+    words = words_before()
+    name = _command_of(words)
+    if name is None:
+        complete(_parser(None), 0)
+    else:
+        complete(_module(name).parser(()), words.index(name) + 1)
+
+
+def _parser(name: str | None, trust: Sequence[str] = ()) -> OneLineParser:
+    """The parser of all commands; only the one of the name knows its options."""
+    parser = OneLineParser(
+        prog="pyro-vae",
+        description=_DESCRIPTION,
+        formatter_class=ShortHelp,
+        version=version("pyro-vae"),
+    )
     commands = parser.add_subcommands(dest="command")
-    for name, command in COMMANDS.items():
-        commands.add_subcommand(name, command.parser(trust), help=command.HELP)
+    for known, told in COMMANDS.items():
+        made = _module(known).parser(trust) if known == name else OneLineParser()
+        commands.add_subcommand(known, made, help=told)
     return parser
+
+
+def _module(name: str) -> Any:
+    return import_module(f"pyro_vae.commands.{name}")
 
 
 if __name__ == "__main__":

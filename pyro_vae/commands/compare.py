@@ -28,8 +28,6 @@ from pyro_vae.runs.opening import Parts, open_from
 from pyro_vae.runs.usage import OneLineParser
 from pyro_vae.swap import GUIDES, check_names, swap_guides
 
-HELP = "what each guide costs, in nats and in seconds"
-
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options."""

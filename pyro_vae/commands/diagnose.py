@@ -34,8 +34,6 @@ from pyro_vae.runs.opening import Parts, open_from
 from pyro_vae.runs.usage import OneLineParser
 from pyro_vae.swap import check_names, swap_guides
 
-HELP = "whether guides and figures can be believed"
-
 _FEW_HIGH = 0.05  # share of the data with a high k-hat that is passed over
 _FAR = 0.2  # standard deviations of the posterior by which means may be off
 # a ratio of standard deviations below this, or above its inverse, is a guide too narrow or too wide

@@ -35,8 +35,6 @@ from pyro_vae.runs.figures import make_way, measured_by
 from pyro_vae.runs.opening import Parts, open_from
 from pyro_vae.runs.usage import OneLineParser
 
-HELP = "estimate log p(x) of held-out data"
-
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options; `--method.help Annealed` lists those of a method."""

@@ -15,8 +15,6 @@ from pyro_vae.report.export import draws_to_arviz
 from pyro_vae.runs.opening import open_from
 from pyro_vae.runs.usage import OneLineParser
 
-HELP = "draws, weights and data for ArviZ"
-
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options."""

@@ -16,8 +16,6 @@ from pyro_vae.runs.figures import earlier
 from pyro_vae.runs.opening import open_from
 from pyro_vae.runs.usage import OneLineParser
 
-HELP = "print what a run is"
-
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options."""

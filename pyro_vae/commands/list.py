@@ -14,8 +14,6 @@ from pyro_vae.report.tables import show, with_error
 from pyro_vae.runs.card import Card, cards, number
 from pyro_vae.runs.usage import OneLineParser
 
-HELP = "the runs in a folder, a row for each"
-
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options."""

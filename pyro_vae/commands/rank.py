@@ -22,8 +22,6 @@ from pyro_vae.report.tables import show, with_error
 from pyro_vae.runs.opening import open_from
 from pyro_vae.runs.usage import OneLineParser
 
-HELP = "which of several runs is best, paired on the same data"
-
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options."""

@@ -14,8 +14,6 @@ from pyro_vae.report.images import save_data
 from pyro_vae.runs.opening import open_from
 from pyro_vae.runs.usage import OneLineParser
 
-HELP = "data beside their reconstructions, as a picture"
-
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options."""

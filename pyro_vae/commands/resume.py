@@ -17,8 +17,6 @@ from pyro_vae.runs.opening import build, read_settings
 from pyro_vae.runs.trust import own_classes, split_trust
 from pyro_vae.runs.usage import OneLineParser
 
-HELP = "go on with a run that was stopped"
-
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options."""

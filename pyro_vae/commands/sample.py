@@ -14,8 +14,6 @@ from pyro_vae.report.images import save_data
 from pyro_vae.runs.opening import open_from
 from pyro_vae.runs.usage import OneLineParser
 
-HELP = "draw from the model, as a picture"
-
 _MOST = 10_000  # in one picture
 
 

@@ -17,8 +17,6 @@ from pyro_vae.runs.choices import describe_choice
 from pyro_vae.runs.opening import Parts, build, settings_parser, write_settings
 from pyro_vae.runs.usage import OneLineParser
 
-HELP = "train a model and a guide by SVI"
-
 
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options: the settings of a run, and where to keep it."""

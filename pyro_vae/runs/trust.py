@@ -5,7 +5,8 @@ A configuration names classes, and to build a class is to run its code. So a cla
 is built without asking only if
 
 * it is one of this package, of torch's nets and optimizers, or of Pyro's objectives,
-* it is imported already: it is looked up among what is, and nothing is imported in order to look,
+* it is imported already, or a public name of this package: it is looked up among these, and nothing
+  else is imported in order to look,
 * it is of a kind that trainings are made of.
 
 A user's own classes are built where the user says so, by `--trust my_models` or by naming the class
@@ -32,6 +33,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+import pyro_vae
 from pyro_vae.files.texts import plain_yaml, read_yaml
 from pyro_vae.guides import Family
 
@@ -175,9 +177,16 @@ def _look_up(parts: list[str]) -> Any:
         if found is None:
             continue
         for part in parts[number:]:
-            found = vars(found).get(part) if isinstance(found, ModuleType | type) else None
+            found = _part(found, part)
         return found
     return None
+
+
+def _part(whole: Any, name: str) -> Any:
+    """What a module or a class has by this name, None where it has nothing."""
+    if whole is pyro_vae and name in dir(pyro_vae):
+        return getattr(whole, name)  # imported when it is first asked for
+    return vars(whole).get(name) if isinstance(whole, ModuleType | type) else None
 
 
 @contextmanager

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
 from typing import Any, NoReturn
 
-import pyro.infer
-import torch
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 import pyro_vae
@@ -177,8 +175,11 @@ def _arguments(path: str) -> list[str]:
 
 def _classes() -> list[str]:
     """Classes that go without a path on the command line."""
+    import pyro.infer
+    import torch
+
     names = [
-        *pyro_vae.__all__,
+        *dir(pyro_vae),
         *torch.optim.__all__,
         *dir(torch.optim.lr_scheduler),
         *dir(pyro.infer),
