@@ -4,6 +4,8 @@ from pyro_vae.diagnostics.calibration import check_calibration
 from pyro_vae.diagnostics.collapse import Alarm, CollapseWarning
 from pyro_vae.diagnostics.gaps import gap_ledger
 from pyro_vae.diagnostics.ledger import Entry, Gap, Ledger
+from pyro_vae.diagnostics.pairs import PosteriorPairs, posterior_pairs
+from pyro_vae.diagnostics.posterior import PosteriorGrid, posterior_grid
 from pyro_vae.diagnostics.ranks import Calibration
 from pyro_vae.diagnostics.reference import Agreement, Reference, agreement, reference_posterior
 from pyro_vae.diagnostics.units import Units, latent_units
@@ -16,11 +18,15 @@ __all__ = [
     "Entry",
     "Gap",
     "Ledger",
+    "PosteriorGrid",
+    "PosteriorPairs",
     "Reference",
     "Units",
     "agreement",
     "check_calibration",
     "gap_ledger",
     "latent_units",
+    "posterior_grid",
+    "posterior_pairs",
     "reference_posterior",
 ]
