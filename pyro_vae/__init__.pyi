@@ -11,6 +11,8 @@ from pyro_vae.diagnostics import Agreement as Agreement
 from pyro_vae.diagnostics import Calibration as Calibration
 from pyro_vae.diagnostics import CollapseWarning as CollapseWarning
 from pyro_vae.diagnostics import Ledger as Ledger
+from pyro_vae.diagnostics import PosteriorGrid as PosteriorGrid
+from pyro_vae.diagnostics import PosteriorPairs as PosteriorPairs
 from pyro_vae.diagnostics import Ranking as Ranking
 from pyro_vae.diagnostics import Reference as Reference
 from pyro_vae.diagnostics import Units as Units
@@ -18,6 +20,8 @@ from pyro_vae.diagnostics import agreement as agreement
 from pyro_vae.diagnostics import check_calibration as check_calibration
 from pyro_vae.diagnostics import gap_ledger as gap_ledger
 from pyro_vae.diagnostics import latent_units as latent_units
+from pyro_vae.diagnostics import posterior_grid as posterior_grid
+from pyro_vae.diagnostics import posterior_pairs as posterior_pairs
 from pyro_vae.diagnostics import rank as rank
 from pyro_vae.diagnostics import reference_posterior as reference_posterior
 from pyro_vae.evidence import Annealed as Annealed

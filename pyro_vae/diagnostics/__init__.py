@@ -4,6 +4,8 @@ from pyro_vae.diagnostics.calibration import check_calibration
 from pyro_vae.diagnostics.collapse import Alarm, CollapseWarning
 from pyro_vae.diagnostics.gaps import gap_ledger
 from pyro_vae.diagnostics.ledger import Entry, Gap, Ledger
+from pyro_vae.diagnostics.pairs import PosteriorPairs, posterior_pairs
+from pyro_vae.diagnostics.posterior import PosteriorGrid, posterior_grid
 from pyro_vae.diagnostics.ranking import Ranking, rank
 from pyro_vae.diagnostics.ranks import Calibration
 from pyro_vae.diagnostics.reference import Agreement, Reference, agreement, reference_posterior
@@ -17,6 +19,8 @@ __all__ = [
     "Entry",
     "Gap",
     "Ledger",
+    "PosteriorGrid",
+    "PosteriorPairs",
     "Ranking",
     "Reference",
     "Units",
@@ -24,6 +28,8 @@ __all__ = [
     "check_calibration",
     "gap_ledger",
     "latent_units",
+    "posterior_grid",
+    "posterior_pairs",
     "rank",
     "reference_posterior",
 ]

@@ -20,7 +20,7 @@ from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.lognormal import beyond_normal, normal_mean, normal_upper, upper_level
 from pyro_vae.evidence.weights import ess, log_mean_exp_error
 
-_WIDEST = 3.0  # nats; standard deviation of the log-weights above which an interval says nothing
+WIDEST = 3.0  # nats; standard deviation of the log-weights above which an interval says nothing
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,7 +56,7 @@ class AnnealedEstimate(Estimate):
         """Whether the log-weights spread over at most 3 nats (standard deviation), and the start
         misses no mode.
         """
-        return (self.log_weights.std(0) <= _WIDEST) & ~self.blind
+        return (self.log_weights.std(0) <= WIDEST) & ~self.blind
 
     @property
     def freedom(self) -> float:

@@ -39,7 +39,7 @@ from pyro_vae.programs.pair import opened
 from pyro_vae.programs.simulation import simulated
 from pyro_vae.results import Result, counted, with_error
 
-_FAR = 0.5
+FAR = 0.5
 
 
 @dataclass(frozen=True, repr=False)
@@ -169,7 +169,7 @@ class Likeness(Result):
     @property
     def alike(self) -> bool:
         """Whether every difference is below half a standard deviation."""
-        return all(abs(distance) < _FAR for distance in self.distances.values())
+        return all(abs(distance) < FAR for distance in self.distances.values())
 
     @property
     def verdict(self) -> str:

@@ -79,7 +79,9 @@ class Quadrature(Method[IntegratedEstimate]):
             )
 
         for row in torch.arange(len(pair), device=pair.x.device).split(1):
-            found.append(_integrate(path.take(row), self.num_points))
+            one = path.take(row)
+            grid = settled(one, self.num_points)
+            found.append((*integrated(one, grid, self.num_points), grid.rounds))
             if progress is not None:
                 progress(1)
 
@@ -89,8 +91,25 @@ class Quadrature(Method[IntegratedEstimate]):
         return IntegratedEstimate(log_px, error, evaluations, seconds, 0, self.num_points)
 
 
-def _integrate(path: Path, num_points: int) -> tuple[float, float, int]:
-    """log p(x) of one datum, what every other point makes of it, and how many grids that took."""
+class Grid(NamedTuple):
+    """The last grid of a datum, on which the moments of its posterior have settled.
+
+    Attributes:
+        centre, std: where it lies, and the standard deviations that it is laid out in, `(P,)`.
+        unit: its points in these units, from -10 to 10, `(G, P)`.
+        log_joint: log p(x, z) at them `(G,)`, nats.
+        rounds: grids that it took.
+    """
+
+    centre: Tensor
+    std: Tensor
+    unit: Tensor
+    log_joint: Tensor
+    rounds: int
+
+
+def settled(path: Path, num_points: int) -> Grid:
+    """Move and stretch a grid until it covers the posterior of the one datum of a path."""
     draws = path.draw(_DRAWS)[:, 0]
     mean, std = draws.mean(0), draws.std(0)
     line = torch.linspace(-_REACH, _REACH, num_points, dtype=draws.dtype, device=draws.device)
@@ -101,9 +120,7 @@ def _integrate(path: Path, num_points: int) -> tuple[float, float, int]:
     while rounds < _ROUNDS:
         rounds += 1
         centre, grid = mean, mean + std * unit
-        parts = [path.densities(part[:, None])[1][:, 0] for part in grid.split(_ROWS)]
-        log_joint = torch.cat(parts).double()
-        log_cell = (std.double() * spacing).log().sum()
+        log_joint = joint_at(path, grid)
 
         power, mass = _flattened(log_joint, 3**path.size)
         before, mean = std, (mass * grid).sum(0).to(draws.dtype)
@@ -112,6 +129,22 @@ def _integrate(path: Path, num_points: int) -> tuple[float, float, int]:
         std = torch.maximum(std, before * spacing / 2)
         if power == 1 and (std / before - 1).abs().max() < _SETTLED:
             break
+    return Grid(centre, before, unit, log_joint, rounds)
+
+
+def joint_at(path: Path, z: Tensor) -> Tensor:
+    """log p(x, z) of the one datum of a path at points `(G, P)`, `(G,)` float64 nats."""
+    parts = [path.densities(part[:, None])[1][:, 0] for part in z.split(_ROWS)]
+    return torch.cat(parts).double()
+
+
+def integrated(path: Path, grid: Grid, num_points: int) -> tuple[float, float]:
+    """log p(x) of one datum by its grid, and what every other point, or random ones between, make
+    of it.
+    """
+    spacing = 2 * _REACH / (num_points - 1)
+    log_joint, unit = grid.log_joint, grid.unit
+    log_cell = (grid.std.double() * spacing).log().sum()
 
     every_other = (slice(None, None, 2),) * path.size
     coarse = log_joint.reshape([num_points] * path.size)[every_other].flatten()
@@ -122,9 +155,9 @@ def _integrate(path: Path, num_points: int) -> tuple[float, float, int]:
 
     if error < TRUSTED:
         heights = torch.log_softmax(log_joint, 0) - log_cell
-        cells = _Cells(centre, before * spacing, num_points, heights)
+        cells = _Cells(grid.centre, grid.std * spacing, num_points, heights)
         error = max(error, _between(path, cells, log_px))
-    return log_px, error, rounds
+    return log_px, error
 
 
 class _Cells(NamedTuple):

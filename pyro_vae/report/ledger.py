@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import torch
 from rich.table import Table
 
-from pyro_vae.diagnostics import Entry, Gap, Ledger
+from pyro_vae.diagnostics import Gap, Ledger
 from pyro_vae.files.atomic import write_atomically
 from pyro_vae.files.texts import by_row, write_csv
 from pyro_vae.report.arviz_data import to_arviz, write_netcdf
+from pyro_vae.report.plots import plot
 from pyro_vae.report.tables import share, with_caveat
 
 ENDS = (".csv", "_data.csv", ".nc", ".png")  # of the files of a ledger
@@ -97,44 +97,10 @@ def ledger_to_arviz(ledger: Ledger) -> Any:
 
 
 def save_chart(ledger: Ledger, path: Path, title: str = "") -> None:
-    """A bar per guide, its approximation gap and its amortization gap (or both in one, where there
-    is no q*); a PNG.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 1.2 + 0.45 * len(ledger.entries)), layout="constrained")
-    axes = figure.add_subplot()
-    labelled: set[str] = set()
-
-    for row, entry in enumerate(ledger.entries.values()):
-        start = 0.0
-        for gap, label, colour in _bars(entry):
-            size = gap.mean if gap.resolved else 0.0
-            once = None if label in labelled else label
-            axes.barh(row, size, left=start, color=colour, label=once)
-            labelled.add(label)
-            start += size
-        total = entry.inference
-        axes.errorbar(max(total.mean, 0.0), row, xerr=total.std_error, color="black", capsize=3)
-
-    axes.set_yticks(range(len(ledger.entries)), list(ledger.entries))
-    axes.invert_yaxis()
-    source = f"{ledger.estimate.method} ({ledger.estimator})"
-    axes.set_xlabel(f"nats below log p(x) = {ledger.log_px.mean():.2f}, by {source}")
-    axes.set_title(f"{title}\n{fill(ledger.estimate.caveat, 90)}".strip())
-    axes.legend()
-
-    FigureCanvasAgg(figure)
+    """Write the chart of the gaps, `plot(ledger, "gaps")`, as a PNG."""
+    figure = plot(ledger, "gaps")
+    if title:
+        figure.suptitle(title)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=150)
     write_atomically(path, lambda file: file.write(picture.getvalue()))
-
-
-def _bars(entry: Entry) -> list[tuple[Gap, str, str]]:
-    if entry.approximation is None:
-        return [(entry.inference, "inference gap", "tab:gray")]
-    bars = [(entry.approximation, "approximation gap", "tab:blue")]
-    if entry.amortization is not None:
-        bars.append((entry.amortization, "amortization gap", "tab:orange"))
-    return bars

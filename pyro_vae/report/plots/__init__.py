@@ -1,5 +1,23 @@
 """Plots of results: one file for each kind, which registers its views."""
 
-from pyro_vae.report.plots.view import View, Views, plot, views
+from pyro_vae.report.plots import bounds, calibration, classical, dataset, ledger, posterior
+from pyro_vae.report.plots.evidence import interval_plot
+from pyro_vae.report.plots.training import learning_curve, rate_curve
+from pyro_vae.report.plots.view import View, Views, blank, plot, views
 
-__all__ = ["View", "Views", "plot", "views"]
+__all__ = [
+    "View",
+    "Views",
+    "blank",
+    "bounds",
+    "calibration",
+    "classical",
+    "dataset",
+    "interval_plot",
+    "learning_curve",
+    "ledger",
+    "plot",
+    "posterior",
+    "rate_curve",
+    "views",
+]

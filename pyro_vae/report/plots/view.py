@@ -78,7 +78,7 @@ def plot(result: Any, view: str | None = None, ax: Axes | None = None) -> Figure
     chosen = known[name]
 
     if ax is None:
-        figure = _figure(chosen.size)
+        figure = blank(chosen.size)
         chosen.draw(figure if chosen.whole else figure.add_subplot())
         return figure
 
@@ -88,7 +88,8 @@ def plot(result: Any, view: str | None = None, ax: Axes | None = None) -> Figure
     return ax.figure  # type: ignore[return-value]
 
 
-def _figure(size: tuple[float, float]) -> Figure:
+def blank(size: tuple[float, float]) -> Figure:
+    """A figure of so many inches, known to nobody else, that can be saved."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
