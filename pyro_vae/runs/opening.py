@@ -245,7 +245,8 @@ def open_run(
     # two rows that both programs know; they are drawn alone, since a draw of all rows takes a while
     if parts.loaded is not None:
         split = parts.data.train
-        few = replace(split, pixels=split.pixels[:2], origin=split.numbers()[:2], drawn=None)
+        alone = {"drawn": None, "labels": None, "label_names": None}
+        few = replace(split, pixels=split.pixels[:2], origin=split.numbers()[:2], **alone)
         x, index = few.x, few.numbers()
     params = trainable_parameters(parts.model, parts.guide, x, index)
     set_weights(parts.model, parts.guide, params, state)
