@@ -5,18 +5,20 @@
     x.npz   train and test, perhaps valid; also as x_train ... -> {"train": x, "test": y, ...}
     folder  png, jpg, jpeg, bmp in the order of their names    -> {"all": (N, C, H, W) uint8}
 
-Labels and other arrays in an .npz that has train and test are left alone. Nothing is ever
-unpickled. Whether the numbers make sense is judged in `arrays`; here an error means that the file
-itself cannot be used.
+An .npz may hold labels besides: y of the one array, y_train, y_test and y_valid of the parts. Other
+arrays in an .npz that has train and test are left alone, and so are pickled ones: nothing is ever
+unpickled. Whether the numbers make sense is judged in `arrays` and `labels`; here an error means
+that the file itself cannot be used.
 """
 
 from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
@@ -98,6 +100,41 @@ def read_arrays(path: Path) -> dict[str, Array]:
     return found
 
 
+def read_labels(path: Path, parts: Iterable[str]) -> dict[str, Array]:
+    """The arrays of an .npz that are named as labels of these parts, by part; none of another file.
+
+    Args:
+        path: what `read_path` has read.
+        parts: "all", or "train", "test" and perhaps "valid".
+    """
+    if not path.is_file():
+        return {}
+
+    found = {}
+    with path.open("rb") as file, torn_is_told(path):
+        saved = np.load(file, allow_pickle=False)
+        if not isinstance(saved, NpzFile):
+            return {}
+
+        for part in parts:
+            name = "y" if part == "all" else f"y_{part}"
+            if name in saved.files and len(saved.files) > 1:
+                array = unpickled(saved, name)
+                if isinstance(array, np.ndarray):
+                    found[part] = array
+    return found
+
+
+def unpickled(saved: NpzFile, name: str) -> Any:
+    """An array of an .npz; None where it is pickled."""
+    try:
+        return saved[name]
+    except ValueError as error:
+        if "Object arrays" in str(error):
+            return None
+        raise
+
+
 def check_unpacked(archive: zipfile.ZipFile, path: Path) -> None:
     """A ValueError where an archive says that it unpacks to far more than it holds."""
     unpacked = sum(entry.file_size for entry in archive.infolist())
@@ -140,11 +177,13 @@ def choose_arrays(keys: list[str], path: Path) -> dict[str, str]:
 
     if "train" in chosen and "test" in chosen:
         return chosen
-    if len(keys) == 1:
-        return {"all": keys[0]}
+    others = [key for key in keys if key != "y"] or keys
+    if len(others) == 1:
+        return {"all": others[0]}
     raise ValueError(
         f"{path} holds the arrays {sorted(keys)}, expected either one array, "
-        "or 'train' and 'test' and perhaps 'valid' (also as 'x_train', 'x_test', 'x_valid')"
+        "or 'train' and 'test' and perhaps 'valid' (also as 'x_train', 'x_test', 'x_valid'),"
+        " with labels 'y' or 'y_train', 'y_test', 'y_valid' if there are any"
     )
 
 

@@ -4,12 +4,13 @@ torchvision's layout.
 torchvision fetches and checks what is not there. The images are then read here, from the plain or
 gzipped idx files, so that an error can name a damaged file, and a read-only folder of .gz files is
 enough. An idx file of images is four big-endian 32-bit integers (magic 2051, rows, height, width)
-and then the bytes.
+and then the bytes; one of labels two of them (magic 2049, rows). Images do without labels.
 """
 
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import struct
 import zlib
@@ -24,15 +25,35 @@ ROOT_VARIABLE = "PYRO_VAE_DATA"
 DEFAULT_ROOT = "~/.cache/pyro_vae"
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 FILES = {"train": ("train-images-idx3-ubyte", 60_000), "test": ("t10k-images-idx3-ubyte", 10_000)}
-MAGIC, SIDE = 2051, 28
+LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
+MAGIC, LABEL_MAGIC, SIDE = 2051, 2049, 28
+LABEL_NAMES = {
+    "fashion_mnist": (
+        "T-shirt",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "boot",
+    )
+}
+"""What the labels of a set are called, where a number does not say it."""
 
 
-def digits() -> Tensor:
-    """scikit-learn's handwritten digits: (1797, 1, 8, 8) uint8, rescaled so that 16 becomes 255."""
+def digits() -> tuple[Tensor, Tensor]:
+    """scikit-learn's handwritten digits: (1797, 1, 8, 8) uint8, rescaled so that 16 becomes 255;
+    and which digit each is, (1797,) int64.
+    """
     from sklearn.datasets import load_digits
 
-    images = np.asarray(load_digits().images).astype(np.int64)  # (1797, 8, 8)
-    return torch.from_numpy((images * 255 + 8) // 16).to(torch.uint8).unsqueeze(1)
+    found = load_digits()
+    images = np.asarray(found.images).astype(np.int64)  # (1797, 8, 8)
+    pixels = torch.from_numpy((images * 255 + 8) // 16).to(torch.uint8).unsqueeze(1)
+    return pixels, torch.from_numpy(np.asarray(found.target).astype(np.int64))
 
 
 def data_root(root: str | Path | None) -> Path:
@@ -65,8 +86,29 @@ def idx_images(name: str, root: Path) -> dict[str, Tensor]:
             raise FileNotFoundError(
                 f"{name}: {raw / file} is still missing after the download; {remedy()}"
             )
-        images[part] = read_idx(path, rows)
+        pixels = read_idx(path, (MAGIC, rows, SIDE, SIDE))
+        images[part] = pixels.view(rows, 1, SIDE, SIDE)
     return images
+
+
+def idx_labels(name: str, root: Path) -> dict[str, Tensor]:
+    """The labels of MNIST or Fashion-MNIST that lie beside the images, (rows,) int64 by part.
+
+    Raises:
+        ValueError: a file is torn.
+    """
+    labels = {}
+    for part, file in LABELS.items():
+        path = find_file(root / FOLDERS[name] / "raw", file)
+        if path is not None:
+            values = read_idx(path, (LABEL_MAGIC, FILES[part][1]))
+            labels[part] = values.to(torch.int64)
+            if int(labels[part].max()) > 9:
+                raise ValueError(
+                    f"{path} holds the label {labels[part].max()}, expected 0 to 9: it is torn or"
+                    f" another file; {remedy()}"
+                )
+    return labels
 
 
 def find_file(raw: Path, file: str) -> Path | None:
@@ -87,9 +129,12 @@ def fetch(name: str, root: Path) -> None:
         ) from error
 
 
-def read_idx(path: Path, rows: int) -> Tensor:
-    """Read an idx file of `rows` images of 28 x 28, plain or gzipped: (rows, 1, 28, 28) uint8."""
-    header, size = struct.pack(">4i", MAGIC, rows, SIDE, SIDE), 16 + rows * SIDE * SIDE
+def read_idx(path: Path, header: tuple[int, ...]) -> Tensor:
+    """Read an idx file with this header, the magic and then the sizes, plain or gzipped: its bytes,
+    uint8 in one row.
+    """
+    first = struct.pack(f">{len(header)}i", *header)
+    size = len(first) + math.prod(header[1:])
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             raw = file.read(size + 1)  # no more, however much it unpacks to
@@ -98,18 +143,17 @@ def read_idx(path: Path, rows: int) -> Tensor:
             f"{path} cannot be read ({type(error).__name__}: {error}); {remedy()}"
         ) from error
 
-    if raw[:16] != header or len(raw) != size:
-        words = min(len(raw), 16) // 4
+    if raw[: len(first)] != first or len(raw) != size:
+        words = min(len(raw), len(first)) // 4
         came = struct.unpack(f">{words}i", raw[: 4 * words])
         raise ValueError(
             f"{path} is torn or another file: {len(raw)} bytes with the header {came}, "
-            f"expected {size} bytes with {(MAGIC, rows, SIDE, SIDE)}; "
+            f"expected {size} bytes with {header}; "
             f"delete it so that it is fetched again, or {remedy()}"
         )
 
     # a copy, since torch wants it writable
-    pixels = np.frombuffer(raw, dtype=np.uint8, offset=16).copy()
-    return torch.from_numpy(pixels).view(rows, 1, SIDE, SIDE)
+    return torch.from_numpy(np.frombuffer(raw, dtype=np.uint8, offset=len(first)).copy())
 
 
 def remedy() -> str:

@@ -21,8 +21,9 @@ from pyro_vae.arguments import check_kind, check_seed, is_integer
 from pyro_vae.data.arrays import Values, as_tensors, check_values
 from pyro_vae.data.binarise import RULES, Binarise, default_rule
 from pyro_vae.data.datasets import Dataset
-from pyro_vae.data.files import is_there, read_path
-from pyro_vae.data.named import KNOWN, data_root, digits, idx_images
+from pyro_vae.data.files import is_there, read_labels, read_path
+from pyro_vae.data.labels import Names, as_labels, labels_of
+from pyro_vae.data.named import KNOWN, LABEL_NAMES, data_root, digits, idx_images, idx_labels
 from pyro_vae.data.splits import Split
 
 PERMUTATION_SEED = 20_131_220  # arbitrary, but fixed for good: the splits depend on it
@@ -55,9 +56,9 @@ def load(
 
     Args:
         source: "digits", "mnist", "fashion_mnist", or the path of a .npy file (N, ...), of an .npz
-            file (one array, or train, test and perhaps valid, also as x_train ...) or of a folder
-            of images of one size. Known names come first: a folder called mnist is reached as
-            "./mnist".
+            file (one array, or train, test and perhaps valid, also as x_train ...; labels of them
+            as y, or y_train ...) or of a folder of images of one size. Known names come first: a
+            folder called mnist is reached as "./mnist".
         root: where mnist and fashion_mnist lie or are downloaded to; else the variable
             PYRO_VAE_DATA, else ~/.cache/pyro_vae. Not read for the other sources.
         binarise: "dynamic", "static", "threshold", "dequantise" or "none", see
@@ -87,14 +88,24 @@ def load(
     check_options(source, root, binarise, valid, seed)
     found = read_source(source, root, values)
     rows = split_rows(found, valid)
-    numbers = split_rows(found._replace(parts=row_numbers(found.parts)), valid)
+    places = row_numbers(found.parts)
+    numbers = split_rows(found._replace(parts=places), valid)
     if binarise is None:
         binarise = "dynamic" if source in KNOWN else default_rule(rows["train"])
 
     splits = {}
     try:
         for part, pixels in rows.items():
-            splits[part] = Split(part, pixels, binarise, seed, origin=numbers[part])
+            labels = labels_of(found.labels, places, numbers[part])
+            splits[part] = Split(
+                part,
+                pixels,
+                binarise,
+                seed,
+                origin=numbers[part],
+                labels=labels,
+                label_names=None if labels is None else found.label_names,
+            )
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
 
@@ -123,14 +134,16 @@ def check_options(
 
 
 class Source(NamedTuple):
-    """What was read ("all", or "train", "test" and perhaps "valid"), and the default sizes of the
-    splits.
+    """What was read ("all", or "train", "test" and perhaps "valid"), the default sizes of the
+    splits, and labels of the parts that have any.
     """
 
     name: str
     parts: dict[str, Tensor]
     num_valid: int
     num_test: int = 0
+    labels: dict[str, Tensor] = {}  # noqa: RUF012 - read only
+    label_names: Names = None
 
 
 def read_source(source: str | Path, root: str | Path | None, values: Values | None) -> Source:
@@ -143,17 +156,27 @@ def read_source(source: str | Path, root: str | Path | None, values: Values | No
         )
 
     if source == "digits":
-        return Source("digits", {"all": digits()}, num_valid=200, num_test=300)
+        pixels, labels = digits()
+        return Source("digits", {"all": pixels}, 200, 300, {"all": labels})
     if isinstance(source, str) and source in KNOWN:
-        return Source(source, idx_images(source, data_root(root)), num_valid=10_000)
+        where = data_root(root)
+        parts = idx_images(source, where)
+        return Source(
+            source,
+            parts,
+            num_valid=10_000,
+            labels=idx_labels(source, where),
+            label_names=LABEL_NAMES.get(source),
+        )
     if isinstance(source, str) and not looks_like_path(source):
         raise ValueError(unknown_name(source))
 
     path = Path(source).expanduser()
     parts = as_tensors(read_path(path), str(path), values)
-    tenth = max(1, len(parts["all"] if "all" in parts else parts["train"]) // 10)
+    sizes = {part: len(rows) for part, rows in parts.items()}
+    tenth = max(1, sizes.get("all", sizes.get("train", 0)) // 10)
     name = path.resolve().name if path.is_dir() else path.stem
-    return Source(name, parts, num_valid=tenth, num_test=tenth)
+    return Source(name, parts, tenth, tenth, *as_labels(read_labels(path, parts), sizes, str(path)))
 
 
 def looks_like_path(source: str) -> bool:

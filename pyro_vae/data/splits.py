@@ -33,6 +33,7 @@ from pyro_vae.data.binarise import (
     fast_dequantised,
     random_bits,
 )
+from pyro_vae.data.labels import Names, check_labels
 
 
 def fingerprint(x: Tensor) -> str:
@@ -113,10 +114,13 @@ class Split:
             0..N-1 unless given. A `Dataset` gives its splits numbers that do not overlap.
         drawn: the evaluation draw where it is already known; leave it out (`to` and `take` hand it
             on).
+        labels: (N,) integers, the class of each row, for the colours of pictures; no program and
+            no fingerprint sees them.
+        label_names: what the labels 0, 1, ... are called.
 
     Raises:
         ValueError: an unknown rule, another dtype, no rows, NaN or inf, floats outside [0, 1] under
-            a rule that binarises.
+            a rule that binarises, labels that do not fit the rows.
     """
 
     name: str
@@ -125,6 +129,8 @@ class Split:
     seed: int = 0
     origin: Tensor | None = field(default=None, kw_only=True)
     drawn: Tensor | None = field(default=None, kw_only=True)
+    labels: Tensor | None = field(default=None, kw_only=True)
+    label_names: Names = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -137,6 +143,7 @@ class Split:
             check_index("origin", self.origin, len(self.pixels))
         if self.drawn is not None:
             check_shape("drawn", self.drawn, self.pixels.shape)
+        check_labels(self.labels, self.label_names, len(self.pixels))
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -232,7 +239,9 @@ class Split:
         known = self._known_draw()
         origin = None if self.origin is None else self.origin.to(device)
         drawn = None if known is None else known.to(device)
-        return replace(self, pixels=self.pixels.to(device), origin=origin, drawn=drawn)
+        labels = None if self.labels is None else self.labels.to(device)
+        pixels = self.pixels.to(device)
+        return replace(self, pixels=pixels, origin=origin, drawn=drawn, labels=labels)
 
     def take(self, n: int) -> Split:
         """The first n rows; their evaluation draw is the first n rows of this one's.
@@ -247,7 +256,9 @@ class Split:
 
         drawn = self.x[:n].clone() if self._is_random() else None
         origin = None if self.origin is None else self.origin[:n]
-        return replace(self, pixels=self.pixels[:n], origin=origin, drawn=drawn)
+        labels = None if self.labels is None else self.labels[:n]
+        pixels = self.pixels[:n]
+        return replace(self, pixels=pixels, origin=origin, drawn=drawn, labels=labels)
 
     def _numbered(self, origin: Tensor) -> Split:
         """The same rows by other numbers, with the same evaluation draw."""

@@ -5,11 +5,13 @@ A run with particles is inside one more plate, of size S, to the left of all of 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_vae.programs.calls import Program, called
@@ -96,10 +98,20 @@ def in_data_plate(site: Any, num_data: int) -> bool:
 
 
 def run_particles(
-    program: Program, x: Tensor, index: Tensor | None, num_particles: int, depth: int
+    program: Program,
+    x: Tensor,
+    index: Tensor | None,
+    num_particles: int,
+    depth: int,
+    under: Messenger | None = None,
 ) -> poutine.Trace:
-    """The trace of one run with S particles; `depth` as `plate_depth` returns it."""
-    with poutine.block(), pyro.plate("_particles", num_particles, dim=-1 - depth):
+    """The trace of one run with S particles; `depth` as `plate_depth` returns it.
+
+    Args:
+        under: a handler around the run, its particles included.
+    """
+    particles = pyro.plate("_particles", num_particles, dim=-1 - depth)
+    with poutine.block(), under or nullcontext(), particles:
         return poutine.trace(called(program)).get_trace(x, index)
 
 

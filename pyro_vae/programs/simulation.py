@@ -1,20 +1,32 @@
-"""Data that a model makes: from its prior, with the latents that made them, or at given latents."""
+"""Data that a model makes: from its prior, with the latents that made them, or at given latents; as
+they are drawn, or the means of what is drawn.
+"""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import Any
+
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.evaluation import device_of, evaluation
 from pyro_vae.programs.inputs import simulated_rows
-from pyro_vae.programs.sites import sample_sites
+from pyro_vae.programs.sites import mean_of, sample_sites
 from pyro_vae.programs.traces import Substitute, run_particles
 
 
 def simulate(
-    model: Program, like: Tensor, index: Tensor | None = None, num_data: int | None = None
+    model: Program,
+    like: Tensor,
+    index: Tensor | None = None,
+    num_data: int | None = None,
+    *,
+    mean: bool = False,
+    under: Messenger | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Draw latents from the prior and data from the likelihood: an exact draw from the posterior of
     each of these data.
@@ -24,13 +36,15 @@ def simulate(
         like: data `(N, *shape)` of the kind that the model scores, whose values do not matter.
         index: rows of the dataset `(N,)`; 0, 1, ... unless given.
         num_data: how many to draw; N unless given, and then `index` is not.
+        mean: give the data's means at these latents in place of draws.
+        under: a handler around the run.
 
     Returns:
         Latents by site name, each `(..., N, *event)`, and the data `(N, *shape)`.
 
     Raises:
         ValueError: a model with none or several observed sites, or one whose observations are not
-            of the data's size.
+            of the data's size, or have no mean that could be given.
     """
     if num_data is not None:
         like = like[torch.arange(num_data, device=like.device) % len(like)]
@@ -38,19 +52,14 @@ def simulate(
     if index is None:
         index = torch.arange(len(like), device=like.device)
 
-    with poutine.block(), torch.no_grad():
+    with poutine.block(), under or nullcontext(), torch.no_grad():
         sites = sample_sites(poutine.trace(poutine.uncondition(program)).get_trace(like, index))
 
-    observed = [s for s in sites if s["infer"].get("was_observed")]
-    if len(observed) != 1 or observed[0]["value"].numel() != like.numel():
-        names = {s["name"]: tuple(s["value"].shape) for s in observed}
-        raise ValueError(
-            f"model: got observed sites {names}, expected one with the values"
-            f" of x {tuple(like.shape)}"
-        )
-
-    latents = {s["name"]: s["value"] for s in sites if s is not observed[0]}
-    x = observed[0]["value"].movedim(-1 - observed[0]["fn"].event_dim, 0)  # the data plate first
+    observed = _observed(sites, like.numel())
+    if observed is None:
+        raise ValueError(f"model: got observed sites {_shapes(sites)}, {_expected(like)}")
+    latents = {s["name"]: s["value"] for s in sites if s is not observed}
+    x = _value(observed, mean).movedim(-1 - observed["fn"].event_dim, 0)  # the data plate first
     return latents, x.reshape(like.shape)
 
 
@@ -81,11 +90,65 @@ def predict(
     """
     num_particles = next(iter(latents.values())).shape[0]
     program = Substitute(latents)(poutine.uncondition(model))
-    trace = run_particles(program, like, index, num_particles, depth)
-    observed = [s for s in sample_sites(trace) if s["infer"].get("was_observed")]
-    if len(observed) != 1 or observed[0]["value"].numel() != num_particles * like.numel():
-        return None
+    sites = sample_sites(run_particles(program, like, index, num_particles, depth))
+    observed = _observed(sites, num_particles * like.numel())
+    return None if observed is None else _by_particle(observed, False, num_particles, like)
 
+
+def means_under(
+    handler: Messenger,
+    model: Program,
+    like: Tensor,
+    index: Tensor | None,
+    num_particles: int,
+    depth: int,
+) -> Tensor:
+    """Means of p(x | z) `(S, N, *shape)` at the latents that a handler gives to the model's sites.
+
+    Args:
+        handler: such as a `Substitute`; it is put around the run, its S particles included.
+        like, index, depth: as for `predict`.
+
+    Raises:
+        ValueError: none or several observed sites, or observations that have no mean.
+    """
+    program = poutine.uncondition(called(model, "model"))
+    sites = sample_sites(run_particles(program, like, index, num_particles, depth, handler))
+    observed = _observed(sites, num_particles * like.numel())
+    if observed is None:
+        raise ValueError(f"model: got observed sites {_shapes(sites)}, {_expected(like)}")
+    return _by_particle(observed, True, num_particles, like)
+
+
+def _observed(sites: list[Any], size: int) -> Any:
+    """The one site that was observed, with so many values; None where that is not how it is."""
+    found = [s for s in sites if s["infer"].get("was_observed")]
+    return found[0] if len(found) == 1 and found[0]["value"].numel() == size else None
+
+
+def _value(site: Any, mean: bool) -> Tensor:
+    """What a site has drawn, or the mean of it."""
+    if not mean:
+        return site["value"]
+    found = mean_of(site["fn"])
+    if found is None:
+        raise ValueError(
+            f"model: its observations {site['name']!r} have no mean that could be shown:"
+            " expected a distribution of numbers that knows its mean (draws of it can be had by"
+            " sample(..., kind='draw'))"
+        )
+    return found.expand(site["value"].shape)
+
+
+def _by_particle(site: Any, mean: bool, num_particles: int, like: Tensor) -> Tensor:
     # the data plate behind the particles
-    drawn = observed[0]["value"].movedim(-1 - observed[0]["fn"].event_dim, 1)
-    return drawn.reshape(num_particles, *like.shape)
+    found = _value(site, mean).movedim(-1 - site["fn"].event_dim, 1)
+    return found.reshape(num_particles, *like.shape)
+
+
+def _shapes(sites: list[Any]) -> dict[str, tuple[int, ...]]:
+    return {s["name"]: tuple(s["value"].shape) for s in sites if s["infer"].get("was_observed")}
+
+
+def _expected(like: Tensor) -> str:
+    return f"expected one with the values of x {tuple(like.shape)}"

@@ -49,6 +49,15 @@ def is_discrete(site: Any) -> bool:
     return bool(getattr(_support(site["fn"]), "is_discrete", False))
 
 
+def mean_of(fn: Any) -> Tensor | None:
+    """A distribution's mean; None where it has none, or does not know it."""
+    try:
+        mean = fn.mean
+    except NotImplementedError:  # a flow, say
+        return None
+    return None if mean.isnan().any() else mean
+
+
 def is_line(site: Any) -> bool:
     """Whether a site's values are any real numbers, by its support, and its density dies out on
     both sides.

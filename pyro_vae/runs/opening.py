@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -28,7 +28,7 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 from torch import nn
 
-from pyro_vae.data import Binarise, Dataset
+from pyro_vae.data import Binarise, Dataset, Split
 from pyro_vae.data.arrays import Values
 from pyro_vae.files.texts import read_json, write_json, write_text
 from pyro_vae.guides import EncoderGuide
@@ -245,7 +245,9 @@ def open_run(
     # two rows that both programs know; they are drawn alone, since a draw of all rows takes a while
     if parts.loaded is not None:
         split = parts.data.train
-        few = replace(split, pixels=split.pixels[:2], origin=split.numbers()[:2], drawn=None)
+        few = Split(
+            split.name, split.pixels[:2], split.binarise, split.seed, origin=split.numbers()[:2]
+        )
         x, index = few.x, few.numbers()
     params = trainable_parameters(parts.model, parts.guide, x, index)
     set_weights(parts.model, parts.guide, params, state)

@@ -69,7 +69,7 @@ def test_digits() -> None:
     data = load("digits")
     assert sizes(data) == (1297, 200, 300)
     assert (data.name, data.shape, data.size, data.binarise) == ("digits", (1, 8, 8), 64, "dynamic")
-    whole = digits()
+    whole, _ = digits()
     assert whole.shape == (1797, 1, 8, 8) and whole.dtype == torch.uint8
     assert len(whole.unique()) == 17 and int(whole.max()) == 255
     assert data.valid is not None

@@ -13,7 +13,7 @@ from tests.misuse.values import BINARY, NAN, NO_SEED, ROWS, SET, SPLIT, WHOLE, X
 DATA = [
     use(
         pv.Split,
-        {"name": "train", "pixels": BINARY, "binarise": "none"},
+        {"name": "train", "pixels": BINARY, "binarise": "none", "labels": ROWS},
         name=[None, 3, ""],
         pixels=[
             BINARY.tolist(),
@@ -29,6 +29,8 @@ DATA = [
         seed=NO_SEED,
         origin=[ROWS.float(), ROWS[:3], ROWS.tolist(), ROWS - 1],
         drawn=[BINARY[:3], BINARY.tolist(), WHOLE],
+        labels=[ROWS.float(), ROWS[:3], ROWS.tolist(), ROWS[:, None], "a", ROWS.to("meta")],
+        label_names=["abc", ("a",), ["a"] * 12, tuple(range(12)), 3],
     ),
     use(
         SPLIT.batch,

@@ -1,6 +1,14 @@
 """Plots of results: one file for each kind, which registers its views."""
 
-from pyro_vae.report.plots import bounds, calibration, classical, dataset, ledger, posterior
+from pyro_vae.report.plots import (
+    bounds,
+    calibration,
+    classical,
+    dataset,
+    ledger,
+    posterior,
+    ranking,
+)
 from pyro_vae.report.plots.evidence import interval_plot
 from pyro_vae.report.plots.training import learning_curve, rate_curve
 from pyro_vae.report.plots.view import View, Views, blank, plot, views
@@ -18,6 +26,7 @@ __all__ = [
     "ledger",
     "plot",
     "posterior",
+    "ranking",
     "rate_curve",
     "views",
 ]
