@@ -8,7 +8,7 @@ there is a hole: samples from it are like no data.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_integer, check_rows, check_seed
-from pyro_vae.data.labels import check_labels
+from pyro_vae.data.labels import Names, check_labels
 from pyro_vae.latent.centres import Centre, centres, latent_sites, unit_names, units_of
 from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.inputs import MOST
@@ -51,7 +51,7 @@ class Embedding(Result):
     explained: tuple[float, float] | None
     units: tuple[str, ...]
     labels: Tensor | None
-    label_names: tuple[str, ...] | None
+    label_names: Names
     at: Centre
 
     def headline(self) -> str:
@@ -89,7 +89,7 @@ def embed(
     index: Tensor | None = None,
     labels: Tensor | None = None,
     *,
-    label_names: Sequence[str] | None = None,
+    label_names: list[str] | Names = None,
     num_prior: int = 2000,
     seed: int = 0,
 ) -> Embedding:
@@ -118,7 +118,7 @@ def embed(
     check_seed("seed", seed)
     called(guide, "guide")
     check_rows("x", x, least=2)
-    names = None if label_names is None else tuple(label_names)
+    names = tuple(label_names) if isinstance(label_names, list) else label_names
     check_labels(labels, names, len(x))
 
     with opened(model, guide, x, index, seed=seed) as pair:

@@ -31,7 +31,7 @@ from pyro_vae.programs.pair import Latents, Pair, opened
 from pyro_vae.programs.sites import is_discrete, is_line, support_name
 from pyro_vae.results import Result, counted
 
-MOST_STEPS = 1000
+_MOST = 1000
 
 
 @dataclass(frozen=True, repr=False)
@@ -108,7 +108,7 @@ def interpolate(
         >>> interpolate(model, ExactGuide(model), torch.randn(4, 5)).x.shape
         torch.Size([3, 9, 5])
     """
-    check_integer("num_steps", num_steps, 2, MOST_STEPS)
+    check_integer("num_steps", num_steps, 2, _MOST)
     check_choice("path", path, Path)
     check_seed("seed", seed)
     called(guide, "guide")

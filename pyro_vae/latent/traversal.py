@@ -34,7 +34,7 @@ from pyro_vae.programs.sites import is_line, mean_of
 from pyro_vae.programs.traces import Substitute, run_particles
 from pyro_vae.results import Result, counted
 
-MOST_STEPS = 1000
+_MOST = 1000
 _USUAL = 10  # units that are moved, if as many are active
 
 
@@ -171,9 +171,9 @@ def traverse(
         >>> traverse(model, ExactGuide(model), torch.randn(20, 5)).x.shape
         torch.Size([2, 9, 5])
     """
-    for name, number, least in (("num_units", num_units, 1), ("num_steps", num_steps, 2)):
-        if number is not None:
-            check_integer(name, number, least, MOST_STEPS)
+    if num_units is not None:
+        check_integer("num_units", num_units, 1, _MOST)
+    check_integer("num_steps", num_steps, 2, _MOST)
     check_positive("span", span)
     check_seed("seed", seed)
     called(guide, "guide")
