@@ -25,11 +25,12 @@ from tests.misuse.constructors import CONSTRUCTORS
 from tests.misuse.data import DATA
 from tests.misuse.diagnoses import DIAGNOSES
 from tests.misuse.estimates import ESTIMATES
+from tests.misuse.latent import LATENT
 from tests.misuse.methods import METHODS
 from tests.misuse.training import TRAINING
 from tests.misuse.values import GUIDE, MODEL, Use, X
 
-USES = [*CONSTRUCTORS, *DATA, *ESTIMATES, *DIAGNOSES, *TRAINING, *METHODS]
+USES = [*CONSTRUCTORS, *DATA, *ESTIMATES, *DIAGNOSES, *LATENT, *TRAINING, *METHODS]
 
 
 def told(value: Any) -> str:

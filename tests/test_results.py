@@ -63,6 +63,10 @@ def curve() -> pv.Curve:
     return pv.rate_distortion_curve(model, x, num_points=3, method=chains)
 
 
+def embedding() -> pv.Embedding:
+    return pv.embed(*parts(), labels=torch.arange(40) % 3)
+
+
 RESULTS: dict[str, tuple[Callable[[], Result], int]] = {  # with the rows of its frame
     "Importance": (lambda: estimated(pv.Importance(50)), 40),
     "Annealed": (lambda: estimated(QUICK), 40),
@@ -84,6 +88,13 @@ RESULTS: dict[str, tuple[Callable[[], Result], int]] = {  # with the rows of its
     "Dataset": (lambda: pv.load("digits"), 3),
     "Optimum": (optimum, 4),
     "Units": (lambda: pv.latent_units(*parts()), 3),  # type: ignore[dict-item,return-value]
+    "Samples": (lambda: pv.sample(parts()[0], parts()[2], num_samples=5), 5),
+    "Nearest": (lambda: pv.nearest(parts()[2][:3], parts()[2]), 3),
+    "Reconstructions": (lambda: pv.reconstruct(*parts()), 40),
+    "Interpolation": (lambda: pv.interpolate(*parts(), num_steps=3), 39 * 3),
+    "Traversals": (lambda: pv.traverse(*parts(), num_units=3), 3 * 9),
+    "Manifold": (lambda: pv.manifold(pv.LinearGaussian(4, 2), parts()[2], side=3), 9),
+    "Embedding": (embedding, 40),
     "Ascent": (lambda: pv.coordinate_ascent(parts()[0], parts()[2], max_sweeps=5), 6),
 }
 
