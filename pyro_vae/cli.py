@@ -41,6 +41,7 @@ COMMANDS = {
     "info": "print what a run is",
     "list": "the runs in a folder, a row for each",
     "rank": "which of several runs is best, paired on the same data",
+    "report": "one page of what runs learned, with pictures",
 }
 """What each is for, in a line. It is the module of this name in `pyro_vae.commands`, with its
 `parser(trust)` and `run(options)`.

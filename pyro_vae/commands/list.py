@@ -40,7 +40,7 @@ def run(options: Namespace) -> None:
 
 
 def _table(folder: Path, found: Sequence[Card]) -> Table:
-    caption = "nats per datum; ELBO of the validation data after the last epoch, or of those scored"
+    caption = "nats per datum; ELBO of the validation data at the epoch kept, or of those scored"
     table = Table(title=f"{len(found)} runs in {printable(folder)}", caption=caption)
     for name in ("run", "data", "model", "guide"):
         table.add_column(name, overflow="fold")
@@ -69,8 +69,8 @@ def _cells(card: Card) -> list[str]:
 
 
 def _elbo(card: Card) -> str:
-    """Of the validation data after the last epoch; where there are none, of those scored later."""
-    valid = card.last("valid_elbo")
+    """Of the validation data after the epoch that was kept; or of data that were scored later."""
+    valid = card.kept("valid_elbo")
     if math.isfinite(valid):
         return f"{valid:.2f}"
     scored = number(card.evidence.get("elbo"))

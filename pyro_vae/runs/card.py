@@ -6,6 +6,7 @@ in a moment. What is missing or torn is a problem that is told, and no error: a 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -74,9 +75,22 @@ class Card:
         planned = self.config.get("epochs")
         return len(self.history), planned if isinstance(planned, int) else 0
 
-    def last(self, column: str) -> float:
-        """A metric after the last epoch; NaN where it was not measured."""
-        return number(self.history[-1].get(column)) if self.history else float("nan")
+    @property
+    def kept_epoch(self) -> int:
+        """The epoch whose parameters were kept: the best one's after the warm-up, by the validation
+        ELBO, where the settings say so; else the last.
+        """
+        elbos = [number(row.get("valid_elbo")) for row in self.history]
+        warm = number(self.config.get("warmup_epochs"))
+        if self.config.get("keep") == "best" and self.state == "finished":
+            judged = {e: value for e, value in enumerate(elbos, 1) if e > warm and value == value}
+            if judged:
+                return max(judged, key=lambda epoch: judged[epoch])
+        return len(self.history)
+
+    def kept(self, column: str) -> float:
+        """A metric after the epoch whose parameters were kept; NaN where it was not measured."""
+        return number(self.history[self.kept_epoch - 1].get(column)) if self.history else math.nan
 
     @property
     def active(self) -> tuple[int, int] | None:
@@ -95,7 +109,7 @@ def number(value: object) -> float:
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        return float("nan")
+        return math.nan
 
 
 def is_run(folder: Path) -> bool:

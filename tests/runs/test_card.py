@@ -20,7 +20,7 @@ def test_a_card_holds_what_the_files_hold(run: Path) -> None:
     assert card.name == "run" and card.state == "finished" and not card.problems
     assert card.class_of("model") == "VAE" and card.class_of("guide") == "EncoderGuide"
     assert card.data["name"] == "digits" and card.epochs == (1, 1)
-    assert card.last("valid_elbo") < 0 and card.active is not None and card.active[1] == 3
+    assert card.kept("valid_elbo") < 0 and card.active is not None and card.active[1] == 3
 
 
 def test_states(run: Path) -> None:

@@ -1,7 +1,8 @@
 """What a page is made of. A page has chapters, one for each run; a chapter has sections; a section
 says something, shows pictures, and has the numbers of each picture folded under it.
 
-All texts are plain: whatever comes from a file is escaped when the page is written.
+All texts are plain: whatever comes from a file is escaped when the page is written; what stands
+between backticks is set as code.
 """
 
 from __future__ import annotations
@@ -67,10 +68,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A run: its name, what it came to in a sentence, its figures, its sections."""
+    """A run: its name, what it came to in a sentence, what to look at first, figures, sections."""
 
     title: str
     lead: str
+    alarm: str = ""
     figures: Sequence[tuple[str, str]] = ()
     sections: Sequence[Section] = field(default_factory=list)
 

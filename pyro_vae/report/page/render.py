@@ -4,16 +4,19 @@ that is fetched.
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 
 from pyro_vae.report.page.parts import Page, Picture
 from pyro_vae.report.page.svg import inline
 
+_CODE = re.compile("`([^`]+)`")
+
 
 def render(page: Page) -> str:
     """The page as one HTML text; whatever comes from a file is escaped."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
 
     environment = Environment(
         autoescape=True,
@@ -22,6 +25,7 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = lambda text: Markup(_CODE.sub(r"<code>\1</code>", escape(text)))
     drawn = iter(range(1, 10**6))
 
     def svg(picture: Picture) -> Markup:

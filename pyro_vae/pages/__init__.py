@@ -1,0 +1,1 @@
+"""Pages: what is said and shown of a run, section by section."""
