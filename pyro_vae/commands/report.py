@@ -9,6 +9,7 @@ from jsonargparse import Namespace
 
 from pyro_vae.arguments import check_integer, check_seed
 from pyro_vae.commands.options import add_device, choose
+from pyro_vae.evidence.tails import MIN_PARTICLES
 from pyro_vae.files.atomic import check_replaceable
 from pyro_vae.files.folders import making
 from pyro_vae.files.texts import printable, write_text
@@ -45,7 +46,7 @@ def parser(trust: Sequence[str]) -> OneLineParser:
 
 def run(options: Namespace) -> None:
     """Open the runs, and write the page."""
-    check_integer("num_particles", options.num_particles, 2)
+    check_integer("num_particles", options.num_particles, MIN_PARTICLES)
     check_seed("seed", options.seed)
     first = Path(options.runs[0])
     out = Path(options.out) if options.out else first / "report.html"

@@ -15,10 +15,11 @@ from pyro_vae.programs.calls import first_line
 from pyro_vae.report.page import Picture, Section, Table
 from pyro_vae.runs.opening import Parts
 
-_SAMPLES = 40
+_SAMPLES = 36
 _BESIDE = 10
 _UNITS = 10
-_PAIRS = 5
+_ENDS = 5
+_STEPS = 7
 
 
 def makes(parts: Parts, seed: int) -> Section:
@@ -81,8 +82,10 @@ def _reconstructions(parts: Parts, split: Split, seed: int) -> Picture:
 
 
 def _interpolations(parts: Parts, split: Split, seed: int) -> Picture:
-    some = split.take(min(2 * _PAIRS, len(split)))
-    found = interpolate(parts.model, parts.guide, some.x, some.numbers(), seed=seed)
+    some = split.take(min(_ENDS, len(split)))
+    found = interpolate(
+        parts.model, parts.guide, some.x, some.numbers(), num_steps=_STEPS, seed=seed
+    )
     alt = "means of x on straight ways through the latent space between given data"
     return picture_of(found, alt, "Straight ways through the latent space, from datum to datum.")
 
@@ -96,7 +99,9 @@ def _plane(parts: Parts) -> Picture:
 
 def _units(parts: Parts, split: Split, seed: int) -> Picture:
     x, numbers = split.x, split.numbers()
-    found = traverse(parts.model, parts.guide, x, numbers, num_units=_UNITS, seed=seed)
+    found = traverse(
+        parts.model, parts.guide, x, numbers, num_units=_UNITS, num_steps=_STEPS, seed=seed
+    )
     alt = f"means of x while one latent unit at a time is moved, for {len(found.units)} units"
     caption = "One unit at a time is moved, the others stay; the units that say most come first."
     rates = zip(found.units, found.rates.tolist(), strict=True)

@@ -27,7 +27,7 @@ _ROWS = ("epoch", "train_loss", "valid_elbo", "valid_rate", "valid_distortion", 
 def lead(card: Card) -> str:
     """What the run came to, in a sentence."""
     made, planned = card.epochs
-    told = f"A {card.class_of('model')} and its guide, a {card.class_of('guide')}"
+    told = f"{card.class_of('model')} with {card.class_of('guide')} as its guide"
     told += f", on {card.data.get('name', '?')}: {card.state}"
     told += f" after {made} of {planned} epochs" if planned else ""
     if card.kept_epoch != made:

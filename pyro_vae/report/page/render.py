@@ -25,7 +25,11 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["code"] = lambda text: Markup(_CODE.sub(r"<code>\1</code>", escape(text)))
+
+    def code(text: str) -> Markup:
+        return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
+
+    environment.filters["code"] = code
     drawn = iter(range(1, 10**6))
 
     def svg(picture: Picture) -> Markup:
