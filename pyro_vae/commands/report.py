@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 
 from pyro_vae.arguments import check_integer, check_seed
 from pyro_vae.commands.options import add_device, choose
-from pyro_vae.evidence.tails import MIN_PARTICLES
+from pyro_vae.evidence.weights import MIN_PARTICLES
 from pyro_vae.files.atomic import check_replaceable
 from pyro_vae.files.folders import making
 from pyro_vae.files.texts import printable, write_text
