@@ -1,0 +1,117 @@
+"""The plane of an embedding: data coloured by their labels, over the draws of the prior and its
+ellipses at one, two and three standard deviations.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pyro_vae.files.texts import printable
+from pyro_vae.latent import Embedding
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_PRIOR = "gray"
+_NAMED = 20  # classes that have colours and names of their own
+_SDS = (1, 2, 3)
+
+
+def draw_plane(result: Embedding, ax: Axes) -> None:
+    """Points in two dimensions."""
+    prior = result.prior.numpy()
+    ax.plot(*prior.T, ".", color=_PRIOR, markersize=2, alpha=0.3, zorder=0)
+    _ellipses(ax, result.prior)
+
+    size = 9 if len(result.points) <= 2000 else 4
+    groups = _groups(result)
+    if groups is None:
+        x, y = result.points.T.numpy()
+        drawn = ax.scatter(x, y, size, _codes(result), linewidths=0)
+        ax.figure.colorbar(drawn, ax=ax, label="label")
+    else:
+        for name, colour, mine in groups:
+            x, y = result.points[mine].T.numpy()
+            ax.scatter(x, y, size, color=colour, label=name, linewidths=0, alpha=0.8)
+
+    ax.set(xlabel=_axis(result, 0), ylabel=_axis(result, 1))
+    ax.set_aspect("equal", adjustable="datalim")
+    _legend(ax)
+
+
+def draw_line(result: Embedding, ax: Axes) -> None:
+    """One number: its histograms, the prior's as a line."""
+    both = torch.cat([result.points[:, 0], result.prior[:, 0]])
+    edges = torch.linspace(both.min().item(), both.max().item(), 61).tolist()
+    groups = _groups(result) or [("data", "C0", torch.ones(len(result.points), dtype=torch.bool))]
+    values = [result.points[mine, 0].numpy() for _, _, mine in groups]
+    shares = [torch.full((len(each),), 1 / len(result.points)).numpy() for each in values]
+
+    names, colours = [name for name, _, _ in groups], [colour for _, colour, _ in groups]
+    ax.hist(values, edges, weights=shares, color=colours, label=names, stacked=True)
+    prior = result.prior[:, 0].numpy()
+    even = torch.full((len(prior),), 1 / len(prior)).numpy()
+    told = "draws of the prior"
+    ax.hist(prior, edges, weights=even, histtype="step", color=_PRIOR, label=told)
+    ax.set(xlabel=result.units[0], ylabel="share of the data")
+    _legend(ax)
+
+
+def _ellipses(ax: Axes, prior: Tensor) -> None:
+    """The ellipses of the prior's draws, of their mean and covariance; nothing where these are flat
+    or none.
+    """
+    values, axes = torch.linalg.eigh(prior.T.cov())
+    turn = torch.linspace(0, 2 * torch.pi, 200, dtype=prior.dtype)
+    circle = torch.stack([turn.cos(), turn.sin()])
+    edge = axes * values.clamp(min=0).sqrt() @ circle  # (2, 200)
+    for sd in _SDS:
+        told = "prior: draws, and 1, 2, 3 sd" if sd == 1 else None
+        ax.plot(
+            *(prior.mean(0)[:, None] + sd * edge).numpy(), color=_PRIOR, linewidth=1, label=told
+        )
+
+
+def _groups(result: Embedding) -> list[tuple[str, Any, Tensor]] | None:
+    """Name, colour and data of each class, the first one first; None where there are too many."""
+    from matplotlib import colormaps
+
+    if result.labels is None:
+        return [("data", "C0", torch.ones(len(result.points), dtype=torch.bool))]
+    classes = result.labels.unique().tolist()
+    if len(classes) > _NAMED:
+        return None
+
+    colours = colormaps["tab10" if len(classes) <= 10 else "tab20"]
+    found = []
+    for number, label in enumerate(classes):
+        found.append((_name(result, int(label)), colours(number), result.labels == label))
+    return found
+
+
+def _codes(result: Embedding) -> Any:
+    return None if result.labels is None else result.labels.numpy()
+
+
+def _name(result: Embedding, label: int) -> str:
+    """What a class is called, as plain text: matplotlib reads $ as mathematics, and hides what
+    begins with an underscore.
+    """
+    if result.label_names is None:
+        return str(label)
+    name = printable(result.label_names[label])[:40].replace("$", r"\$")
+    return f" {name}" if name.startswith("_") or not name else name
+
+
+def _axis(result: Embedding, number: int) -> str:
+    if result.explained is None:
+        return result.units[number]
+    return f"principal component {number + 1}, {100 * result.explained[number]:.0f}% of variance"
+
+
+def _legend(ax: Axes) -> None:
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0), "borderaxespad": 0}
+    ax.legend(**beside, fontsize="small", markerscale=2)
