@@ -96,9 +96,9 @@ def _distances(likeness: Likeness, axes: Axes) -> None:
     axes.set_yticks(rows, names)
     axes.invert_yaxis()
     left_out(axes, missing)
-    axes.set_xlabel("mean of real less that of simulated data, standard deviations over the data")
+    axes.set_xlabel("real less simulated, standard deviations over the data")
     title(axes, "Real beside simulated data")
-    legend(axes)
+    legend(axes, "upper right", columns=3, headroom=True)
 
 
 def _curve(curve: Curve, axes: Axes) -> None:

@@ -119,7 +119,7 @@ def _reference(reference: Reference, figure: Figure) -> None:
     names, draws = _narrowest(reference)
     draw_pairs(figure, names, {"NUTS": draws})
     state = "converged" if reference.converged else "NOT converged"
-    text = f"{draws.shape[0]:,} draws by NUTS, {state}; the narrowest units"
+    text = f"{draws.shape[0]:,} draws by NUTS, {state}"
     figure.suptitle(text, fontsize="medium")
 
 
@@ -149,7 +149,9 @@ def _square(num_units: int) -> tuple[float, float]:
 
 def draw_pairs(figure: Figure, names: tuple[str, ...], draws: Mapping[str, Array]) -> None:
     """A histogram of each unit, and below the diagonal each pair of units; `(S, U)` by source."""
-    kept: dict[str, Array] = {name: np.isfinite(one).all(1) for name, one in draws.items()}
+    kept: dict[str, Array] = {}
+    for name, values in draws.items():
+        kept[name] = np.isfinite(values).all(axis=1)
     finite("draws", next(iter(draws.values()))[:, 0])
     missing = sum(int((~rows).sum()) for rows in kept.values())
     grid = figure.subplots(len(names), len(names), sharex="col", squeeze=False)
@@ -170,7 +172,8 @@ def draw_pairs(figure: Figure, names: tuple[str, ...], draws: Mapping[str, Array
     if missing:
         grid[0, 0].plot([], [], linestyle="none", label=f"{missing:,} left out: not finite")
     entries = grid[0, 0].get_legend_handles_labels()
-    figure.legend(*entries, loc="upper right", fontsize="small", frameon=False)
+    empty = grid[0, -1]  # but for a single unit
+    empty.legend(*entries, loc="upper right", fontsize="small", frameon=False)
 
 
 def _panel(
@@ -195,14 +198,15 @@ def _panel(
                 label=name,
             )
         else:
-            many = len(values) > MANY
+            # of all panels together
+            many = sum(one.size for one in draws.values()) * draws[name].shape[1] / 2 > MANY
             axes.plot(
                 values[:, across],
                 values[:, up],
                 marker,
                 color=colour,
-                ms=1.5,
-                alpha=0.3,
+                ms=3,
+                alpha=0.35,
                 mew=0,
                 rasterized=many,
             )
