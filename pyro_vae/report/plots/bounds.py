@@ -85,9 +85,7 @@ def _distances(likeness: Likeness, axes: Axes) -> None:
         chosen = kept & mine
         if chosen.any():
             axes.barh(rows[chosen], distances[chosen], color=colour, height=0.5, label=word)
-    for place, limit in enumerate((-FAR, FAR)):
-        label = None if place else f"alike within ±{FAR:g}"
-        axes.axvline(limit, color=REST, linestyle="--", label=label)
+    axes.axvspan(-FAR, FAR, color=REST, alpha=0.2, linewidth=0, label=f"alike within ±{FAR:g}")
     axes.axvline(0.0, color=REST, linewidth=0.8)
 
     names = []

@@ -37,6 +37,7 @@ _SHADES = (0.2, 0.4, 0.6)
 _SEEN = 0.9999  # probability of what the axes show
 _UNITS = 4  # of a reference, that are drawn in pairs
 _ERRORS = 2.0
+_TRUTH = "NUTS"  # whose draws lie above the others
 
 
 @views.register(PosteriorGrid)
@@ -109,7 +110,7 @@ def _zoom(axes: Axes, densities: list[Array], first: Array, second: Array) -> No
 
 
 def _side_by_side(pairs: PosteriorPairs, figure: Figure) -> None:
-    draws = {"NUTS": array(pairs.reference)}
+    draws = {_TRUTH: array(pairs.reference)}
     draws |= {name: array(values) for name, values in pairs.guides.items()}
     draw_pairs(figure, pairs.names, draws)
     figure.suptitle(f"Posterior of datum {pairs.datum}: guides beside NUTS", fontsize="medium")
@@ -117,7 +118,7 @@ def _side_by_side(pairs: PosteriorPairs, figure: Figure) -> None:
 
 def _reference(reference: Reference, figure: Figure) -> None:
     names, draws = _narrowest(reference)
-    draw_pairs(figure, names, {"NUTS": draws})
+    draw_pairs(figure, names, {_TRUTH: draws})
     state = "converged" if reference.converged else "NOT converged"
     text = f"{draws.shape[0]:,} draws by NUTS, {state}"
     figure.suptitle(text, fontsize="medium")
@@ -151,12 +152,12 @@ def draw_pairs(figure: Figure, names: tuple[str, ...], draws: Mapping[str, Array
     """A histogram of each unit, and below the diagonal each pair of units; `(S, U)` by source."""
     kept: dict[str, Array] = {}
     for name, values in draws.items():
-        kept[name] = np.isfinite(values).all(axis=1)
+        kept[name] = np.asarray(np.isfinite(values).all(axis=1))
     finite("draws", next(iter(draws.values()))[:, 0])
     missing = sum(int((~rows).sum()) for rows in kept.values())
     grid = figure.subplots(len(names), len(names), sharex="col", squeeze=False)
 
-    sources = [("NUTS", MAIN, "-", "o"), *looks([name for name in draws if name != "NUTS"])]
+    sources = [(_TRUTH, MAIN, "-", "o"), *looks([name for name in draws if name != _TRUTH])]
     for row in range(len(names)):
         for place in range(len(names)):
             if place > row:
@@ -207,6 +208,7 @@ def _panel(
                 color=colour,
                 ms=3,
                 alpha=0.35,
+                zorder=3 if name == _TRUTH else 2,
                 mew=0,
                 rasterized=many,
             )
