@@ -111,9 +111,9 @@ def posterior_pairs(
     Example:
         >>> from pyro_vae import ExactGuide, LinearGaussian, reference_posterior
         >>> model, x = LinearGaussian(5, 2), torch.randn(3, 5)
-        >>> found = reference_posterior(model, x, num_samples=20, num_warmup=20)
+        >>> found = reference_posterior(model, x, num_chains=2, num_samples=9, num_warmup=9)
         >>> posterior_pairs({"exact": ExactGuide(model)}, found, x).reference.shape
-        torch.Size([80, 2])
+        torch.Size([18, 2])
     """
     plain = plain_guides(guides)
     if not plain:

@@ -178,8 +178,8 @@ def plain_guides(guides: Mapping[str, Program | Fitted]) -> dict[str, Program]:
     check_kind("guides", guides, Mapping, "guides by their names")
     plain: dict[str, Program] = {}
     for name, guide in guides.items():
-        if not isinstance(name, str) or name == "posterior":
-            refuse("guides", name, "a name for each that is not 'posterior'")
+        if not isinstance(name, str) or name in ("posterior", "NUTS"):
+            refuse("guides", name, "a name for each, other than 'posterior' and 'NUTS'")
         program = guide.guide if offers(guide, Fitted) else guide
         plain[name] = called(program, "guides")  # type: ignore[arg-type]
     return plain

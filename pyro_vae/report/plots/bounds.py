@@ -85,9 +85,7 @@ def _distances(likeness: Likeness, axes: Axes) -> None:
         chosen = kept & mine
         if chosen.any():
             axes.barh(rows[chosen], distances[chosen], color=colour, height=0.5, label=word)
-    for place, limit in enumerate((-FAR, FAR)):
-        label = None if place else f"alike within ±{FAR:g}"
-        axes.axvline(limit, color=REST, linestyle="--", label=label)
+    axes.axvspan(-FAR, FAR, color=REST, alpha=0.2, linewidth=0, label=f"alike within ±{FAR:g}")
     axes.axvline(0.0, color=REST, linewidth=0.8)
 
     names = []
@@ -96,9 +94,9 @@ def _distances(likeness: Likeness, axes: Axes) -> None:
     axes.set_yticks(rows, names)
     axes.invert_yaxis()
     left_out(axes, missing)
-    axes.set_xlabel("mean of real less that of simulated data, standard deviations over the data")
+    axes.set_xlabel("real less simulated, standard deviations over the data")
     title(axes, "Real beside simulated data")
-    legend(axes)
+    legend(axes, "upper right", columns=3, headroom=True)
 
 
 def _curve(curve: Curve, axes: Axes) -> None:

@@ -31,6 +31,8 @@ from pyro_vae.report.plots.marks import (
     left_out,
     legend,
     title,
+    weight,
+    whole_numbers,
 )
 from pyro_vae.report.plots.view import View, Views, views
 
@@ -71,8 +73,9 @@ def _values(estimate: Estimate, text: str) -> View:
 def _log_px(estimate: Estimate, text: str, axes: Axes) -> None:
     lower, upper = map(array, estimate.interval())
     source = estimate.chosen if isinstance(estimate, BestEstimate) else estimate
-    integrated = isinstance(source, IntegratedEstimate)
-    word = "discretisation error" if integrated else "95% interval"
+    word = "95% interval"
+    if isinstance(source, IntegratedEstimate):
+        word = "discretisation error" if source.num_points else "closed form"
     draw_intervals(axes, array(estimate.log_px), lower, upper, word)
     title(axes, text, estimate.caveat)
 
@@ -111,27 +114,29 @@ def draw_intervals(
 
     for mine, colour in ((~(above | below), MAIN), (above | below, SECOND)):
         bars = (drawn[0][mine], drawn[1][mine])
-        axes.vlines(places[mine], *bars, color=colour, alpha=0.5, rasterized=many)
-    closed = ~(above | below)
+        width = weight(len(order), 1.5)
+        axes.vlines(places[mine], *bars, color=colour, alpha=0.5, linewidth=width, rasterized=many)
+    closed, size = ~(above | below), weight(len(order), 3.0)
     for mine, colour, marker in ((closed, MAIN, "o"), (~closed, SECOND, "D")):
-        axes.plot(places[mine], value[mine], marker, color=colour, ms=2.5, rasterized=many)
+        axes.plot(places[mine], value[mine], marker, color=colour, ms=size, rasterized=many)
 
     _arrows(axes, places[above], drawn[1][above], "^", many)
     _arrows(axes, places[below], drawn[0][below], "v", many)
     _interval_words(axes, closed, above, below, word)
 
-    size = len(value)
-    mean, error = value.mean(), value.std(ddof=1) / math.sqrt(size) if size > 1 else math.nan
-    over = " (over the data)" if size > 1 else ""
+    number = len(value)
+    mean, error = value.mean(), value.std(ddof=1) / math.sqrt(number) if number > 1 else math.nan
+    over = " (over the data)" if number > 1 else ""
     label = f"mean {error_told(mean, error)}{over}"
     axes.axhline(mean, color=REST, linestyle="--", label=label)
     left_out(axes, missing)
-    axes.set(xlabel=f"{size:,} data, sorted by log p(x)", ylabel="log p(x), nats")
-    legend(axes, "upper left")
+    axes.set(xlabel=f"{number:,} data, sorted by log p(x)", ylabel="log p(x), nats")
+    whole_numbers(axes)
+    legend(axes, "lower right")
 
 
 def _arrows(axes: Axes, places: Array, ends: Array, marker: str, many: bool) -> None:
-    axes.plot(places, ends, marker, color=SECOND, ms=5, rasterized=many)
+    axes.plot(places, ends, marker, color=SECOND, ms=weight(len(places) or 1, 4.0), rasterized=many)
 
 
 def _interval_words(axes: Axes, closed: Array, above: Array, below: Array, word: str) -> None:
@@ -156,9 +161,9 @@ def _pareto_k(estimate: ImportanceEstimate, axes: Axes) -> None:
             f"result: got an estimate by {size} particles, expected {MIN_PARTICLES} or more: with"
             " fewer there is no k-hat to draw"
         )
-    limits = {threshold: f"threshold of {size:,} particles: {threshold:.2f}"}
+    limits = {threshold: f"threshold {threshold:.2f} (S = {size:,})"}
     if threshold > _FINITE_VARIANCE:
-        limits[_FINITE_VARIANCE] = f"finite variance up to {_FINITE_VARIANCE:g}"
+        limits[_FINITE_VARIANCE] = f"finite variance below {_FINITE_VARIANCE:g}"
 
     _against(axes, array(estimate.pareto_k), limits, r"Pareto $\hat{k}$")
     title(axes, f"Tails of the weights, {estimate.method}", estimate.caveat)
@@ -184,14 +189,18 @@ def _against(axes: Axes, values: Array, limits: Mapping[float, str], label: str)
         if mine.any():
             share = f"{mine.sum() / (len(values) + missing):.1%}"
             told = f"{word} the threshold: {share} ({mine.sum():,} data)"
-            axes.plot(
-                places[mine], values[mine], marker, color=colour, ms=3, label=told, rasterized=many
-            )
+            look: dict[str, Any] = {
+                "color": colour,
+                "ms": weight(len(values), 3.0),
+                "rasterized": many,
+            }
+            axes.plot(places[mine], values[mine], marker, label=told, **look)
     for (limit, told), style in zip(limits.items(), ("--", ":"), strict=False):
         axes.axhline(limit, color=REST, linestyle=style, label=told)
 
     left_out(axes, missing)
     axes.set(xlabel="data, in their order", ylabel=label)
+    whole_numbers(axes)
     legend(axes, "upper left", columns=2, headroom=True)
     side = axes.inset_axes((1.01, 0, 0.12, 1), sharey=axes)
     side.hist(values, bins=30, orientation="horizontal", color=REST)

@@ -84,6 +84,11 @@ def left_out(axes: Axes, number: int, what: str = "not finite") -> None:
         axes.plot([], [], linestyle="none", label=f"{number:,} left out: {what}")
 
 
+def weight(number: int, most: float) -> float:
+    """Size of a marker, or width of a line, in points: less where there are many side by side."""
+    return float(np.clip(600 / number, 0.4, most))
+
+
 def title(axes: Axes, text: str, caveat: str = "") -> None:
     """A short title; below it in small print what must stand beside the figures."""
     small = f"\n{fill(caveat, 90)}" if caveat else ""

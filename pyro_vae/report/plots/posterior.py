@@ -37,6 +37,7 @@ _SHADES = (0.2, 0.4, 0.6)
 _SEEN = 0.9999  # probability of what the axes show
 _UNITS = 4  # of a reference, that are drawn in pairs
 _ERRORS = 2.0
+_TRUTH = "NUTS"  # whose draws lie above the others
 
 
 @views.register(PosteriorGrid)
@@ -109,7 +110,7 @@ def _zoom(axes: Axes, densities: list[Array], first: Array, second: Array) -> No
 
 
 def _side_by_side(pairs: PosteriorPairs, figure: Figure) -> None:
-    draws = {"NUTS": array(pairs.reference)}
+    draws = {_TRUTH: array(pairs.reference)}
     draws |= {name: array(values) for name, values in pairs.guides.items()}
     draw_pairs(figure, pairs.names, draws)
     figure.suptitle(f"Posterior of datum {pairs.datum}: guides beside NUTS", fontsize="medium")
@@ -117,9 +118,9 @@ def _side_by_side(pairs: PosteriorPairs, figure: Figure) -> None:
 
 def _reference(reference: Reference, figure: Figure) -> None:
     names, draws = _narrowest(reference)
-    draw_pairs(figure, names, {"NUTS": draws})
+    draw_pairs(figure, names, {_TRUTH: draws})
     state = "converged" if reference.converged else "NOT converged"
-    text = f"{draws.shape[0]:,} draws by NUTS, {state}; the narrowest units"
+    text = f"{draws.shape[0]:,} draws by NUTS, {state}"
     figure.suptitle(text, fontsize="medium")
 
 
@@ -149,12 +150,14 @@ def _square(num_units: int) -> tuple[float, float]:
 
 def draw_pairs(figure: Figure, names: tuple[str, ...], draws: Mapping[str, Array]) -> None:
     """A histogram of each unit, and below the diagonal each pair of units; `(S, U)` by source."""
-    kept: dict[str, Array] = {name: np.isfinite(one).all(1) for name, one in draws.items()}
+    kept: dict[str, Array] = {}
+    for name, values in draws.items():
+        kept[name] = np.asarray(np.isfinite(values).all(axis=1))
     finite("draws", next(iter(draws.values()))[:, 0])
     missing = sum(int((~rows).sum()) for rows in kept.values())
     grid = figure.subplots(len(names), len(names), sharex="col", squeeze=False)
 
-    sources = [("NUTS", MAIN, "-", "o"), *looks([name for name in draws if name != "NUTS"])]
+    sources = [(_TRUTH, MAIN, "-", "o"), *looks([name for name in draws if name != _TRUTH])]
     for row in range(len(names)):
         for place in range(len(names)):
             if place > row:
@@ -170,7 +173,8 @@ def draw_pairs(figure: Figure, names: tuple[str, ...], draws: Mapping[str, Array
     if missing:
         grid[0, 0].plot([], [], linestyle="none", label=f"{missing:,} left out: not finite")
     entries = grid[0, 0].get_legend_handles_labels()
-    figure.legend(*entries, loc="upper right", fontsize="small", frameon=False)
+    empty = grid[0, -1]  # but for a single unit
+    empty.legend(*entries, loc="upper right", fontsize="small", frameon=False)
 
 
 def _panel(
@@ -195,14 +199,16 @@ def _panel(
                 label=name,
             )
         else:
-            many = len(values) > MANY
+            # of all panels together
+            many = sum(one.size for one in draws.values()) * draws[name].shape[1] / 2 > MANY
             axes.plot(
                 values[:, across],
                 values[:, up],
                 marker,
                 color=colour,
-                ms=1.5,
-                alpha=0.3,
+                ms=3,
+                alpha=0.35,
+                zorder=3 if name == _TRUTH else 2,
                 mew=0,
                 rasterized=many,
             )

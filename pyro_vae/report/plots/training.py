@@ -108,7 +108,7 @@ def rate_curve(history: History, axes: Axes, *, kept: int | None = None) -> None
     _line(axes, epochs, distortion, DISTORTION, "-", "distortion")
     _line(axes, epochs, rate, RATE, "--", "rate")
     left_out(axes, missing)
-    _mark_kept(axes, epochs, rate, kept)
+    _mark_kept(axes, epochs, rate, kept, "rate ")
     axes.set_ylabel("validation data, nats per datum")
     legend(axes)
 
@@ -132,13 +132,16 @@ def _line(axes: Axes, epochs: Array, values: Array, color: str, linestyle: str, 
         )
 
 
-def _mark_kept(axes: Axes, epochs: Array, values: Array, kept: int | None) -> None:
+def _mark_kept(axes: Axes, epochs: Array, values: Array, kept: int | None, what: str = "") -> None:
     """The epoch whose parameters were kept, and the x-axis."""
     if kept is not None:
         place = np.flatnonzero(epochs == kept)
         at = values[place] if len(place) else np.array([np.nan])
-        label = f"kept: epoch {kept}" + (f", {at[0]:.2f} nats" if np.isfinite(at[0]) else "")
-        axes.axvline(kept, color=REST, linewidth=0.8, label=label)
+        label = f"kept: epoch {kept}" + (f", {what}{at[0]:.2f} nats" if np.isfinite(at[0]) else "")
+        if np.isfinite(at[0]):
+            axes.plot(kept, at[0], "o", color=REST, mfc="none", ms=9, mew=1.5, label=label)
+        else:
+            axes.axvline(kept, color=REST, linewidth=0.8, label=label)
 
     axes.set_xlabel("epoch")
     whole_numbers(axes)

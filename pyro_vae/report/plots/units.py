@@ -50,7 +50,7 @@ def draw_rates(units: Units, axes: Axes) -> None:
     axes.set_ylabel("rate, nats per datum")
     name_bars(axes, [units.names[unit] for unit in order], "latent units, sorted by rate")
     title(axes, f"Latent units: rate {rates[kept].sum():.2f} nats in all")
-    legend(axes, "upper right")
+    legend(axes, "upper right", headroom=True)
 
 
 def _activity(units: Units, axes: Axes) -> None:

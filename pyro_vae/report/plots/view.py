@@ -66,6 +66,13 @@ def plot(result: Any, view: str | None = None, ax: Axes | None = None) -> Figure
     Raises:
         ValueError: what is no result, a view that it has not, axes for a view of several axes, or a
             result that holds nothing to draw.
+
+    Example:
+        >>> from pyro_vae import Exact, LinearGaussian, log_evidence
+        >>> model = LinearGaussian(5, 2)
+        >>> found = log_evidence(model, None, model.sample(8), Exact())
+        >>> plot(found).axes[0].get_ylabel()
+        'log p(x), nats'
     """
     known = views(result)
     if not known:
