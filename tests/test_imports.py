@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import pyro_vae
+from pyro_vae.cli import COMMANDS
 
 ROOT = Path(pyro_vae.__file__).parent
 STAGES = [
@@ -64,6 +67,7 @@ def state():
             len(pyro.get_param_store()), torch.get_rng_state().tolist())
 before = state()
 import pyro_vae, pyro_vae.cli
+from pyro_vae import *
 assert state() == before
 """
 
@@ -71,3 +75,69 @@ assert state() == before
 def test_importing_changes_no_global_state() -> None:
     # a new process: here the package is imported already
     subprocess.run([sys.executable, "-c", STATE], check=True)
+
+
+def test_public_names_are_lines_of_one_file() -> None:
+    lines = ROOT.joinpath("__init__.pyi").read_text().split('"""', 2)[2].split("\n")
+    named = {}
+    for line in filter(None, lines):
+        _, home, _, name, _, alias = line.split()  # from HOME import NAME as NAME
+        assert name == alias, line
+        named[name] = home
+
+    assert sorted(named) == pyro_vae.__all__
+    for name, home in named.items():
+        assert getattr(pyro_vae, name) is getattr(import_module(home), name)
+        assert name in dir(pyro_vae)
+    with pytest.raises(AttributeError, match="no attribute 'VEA'"):
+        pyro_vae.VEA  # noqa: B018
+
+
+def test_parts_are_found_and_have_no_name_of_a_public_one() -> None:
+    parts = {path.stem for path in ROOT.iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert not parts & set(pyro_vae.__all__)
+    assert pyro_vae.evidence is import_module("pyro_vae.evidence")
+
+
+def test_every_command_is_in_the_table() -> None:
+    files = {path.stem for path in (ROOT / "commands").glob("*.py")}
+    assert files - {"__init__", "options"} == set(COMMANDS)
+
+
+LIGHT = """
+import sys
+sys.argv = {line!r}.split()
+from pyro_vae.cli import main
+try:
+    main()
+finally:
+    heavy = {{"torch", "pyro", "numpy", "rich", "matplotlib"}} & set(sys.modules)
+    print(sorted(heavy), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("line", ["", "--help", "--version", "trian", "--no-such"])
+def test_what_needs_no_torch_imports_none(line: str) -> None:
+    code = LIGHT.format(line=f"pyro-vae {line}")
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert told.stderr.endswith("[]\n")
+    if line == "--help":
+        assert all(name in told.stdout for name in COMMANDS)
+    if line == "--version":
+        assert told.stdout.startswith("pyro-vae 0.")
+
+
+def test_the_names_of_commands_are_completed_without_torch(tmp_path: Path) -> None:
+    line = "pyro-vae re"
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": " ", "COMP_TYPE": "9"}
+    asked |= {"COMP_LINE": line, "COMP_POINT": str(len(line))}
+    asked |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "told")}
+    code = """
+import os, sys
+from pyro_vae import cli
+os._exit = lambda code: sys.exit(10 * code + ("torch" in sys.modules))
+cli.main()
+"""
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, env=os.environ | asked).returncode == 0
+    assert (tmp_path / "told").read_text().split() == ["resume", "reconstruct"]

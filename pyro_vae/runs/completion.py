@@ -37,7 +37,8 @@ def complete(parser: ArgumentParser, passed: int) -> None:
         passed: words of the line that come before the options of this parser.
     """
     os.environ["_ARGCOMPLETE"] = str(_program() + passed)
-    for action in parser._actions:
+    actions: list[Any] = parser._actions
+    for action in actions:
         if hasattr(action, "_typehint"):
             action.completer = _completer(action._typehint)
     parser.parse_args([])
@@ -48,4 +49,4 @@ def _completer(hint: Any) -> Callable[..., Any]:
     choices = get_args(hint) if get_origin(hint) is Literal else ()
     if hint is bool:
         choices = ("true", "false")
-    return ChoicesCompleter(choices) if choices else FilesCompleter()
+    return ChoicesCompleter(dict.fromkeys(choices, "")) if choices else FilesCompleter()

@@ -92,7 +92,7 @@ FEW = ["1", "0.1", "0", "-1", "nan", "x", "1.5", "", "inf", "[1]"]
 @cache
 def options(command: str) -> tuple[str, ...]:
     """The options of a command, of the real parser, and those of its classes."""
-    parser = _parser(())._subcommands_action.choices[command]
+    parser = _parser(command)._subcommands_action.choices[command]
     found = [
         option
         for action in parser._actions
