@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults bench lint format clean
+.PHONY: help setup demo report test faults bench lint format clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ setup: $(READY) ## install into .venv (reused while pyproject.toml stays the sam
 
 demo: $(READY) ## train, swap the guide, estimate log p(x) on embedded data; pictures in runs/demo
 	$(BIN)/python experiments/demo.py
+
+report: $(READY) ## one page of all kept runs and of those in runs/: runs/report.html
+	$(BIN)/pyro-vae report $(patsubst %/config.yaml,%,$(wildcard experiments/*/config.yaml runs/*/config.yaml)) --out runs/report.html
 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile

@@ -140,4 +140,4 @@ cli.main()
 """
     command = [sys.executable, "-c", code]
     assert subprocess.run(command, env=os.environ | asked).returncode == 0
-    assert (tmp_path / "told").read_text().split() == ["resume", "reconstruct"]
+    assert (tmp_path / "told").read_text().split() == ["resume", "reconstruct", "report"]

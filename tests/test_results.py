@@ -34,7 +34,7 @@ def test_a_result_shows_itself(name: str, tmp_path: Path) -> None:
     assert result._repr_html_().count("<tr>") >= 2
 
 
-WORDS = {"source", "guide", "unit", "site", "quantity", "split", "fingerprint"}
+WORDS = {"name", "method", "source", "guide", "unit", "site", "quantity", "split", "fingerprint"}
 
 
 def test_the_figures_are_those_of_the_result() -> None:

@@ -143,8 +143,8 @@ class Ranking(Result):
         return facts | {"rows": list(self.rows())}
 
     def columns(self) -> dict[str, list[Any]]:
-        """A row for each estimate."""
-        rows = list(self.rows())
+        """A row for each estimate; the leader's is not resolved from itself."""
+        rows = [row | {"resolved": bool(row["resolved"])} for row in self.rows()]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
 

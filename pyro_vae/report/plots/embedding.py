@@ -113,5 +113,5 @@ def _axis(result: Embedding, number: int) -> str:
 
 
 def _legend(ax: Axes) -> None:
-    beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0), "borderaxespad": 0}
+    beside: Any = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0), "borderaxespad": 0}
     ax.legend(**beside, fontsize="small", markerscale=2)
