@@ -13,9 +13,12 @@ from pyro_vae.data import Split
 from pyro_vae.diagnostics import CollapseWarning, Units, latent_units, rank
 from pyro_vae.evidence import Importance, log_evidence
 from pyro_vae.pages import judged, seen, trained
+from pyro_vae.pages.pictures import picture_of
 from pyro_vae.report.page import Chapter, Page, Section, Table
 from pyro_vae.runs.card import Card
 from pyro_vae.runs.opening import Parts
+
+_SCORED = 200
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ def _chapter(run: Opened, num_particles: int, seed: int) -> Chapter:
             seen.makes(parts, seed),
             seen.keeps(parts, split, seed),
             seen.latent_space(parts, split, 0 if units is None else len(units.names), seed),
-            trained.how(card, units),
-            judged.evidence(card, parts, split, num_particles),
+            trained.how(card, parts, units),
+            judged.evidence(card, parts, few(split), num_particles),
             judged.ledger(card),
             judged.calibration(card, parts),
             trained.what(card, parts),
@@ -76,10 +79,15 @@ def _units(run: Opened) -> Units | None:
     return latent_units(run.parts.model, run.parts.guide, run.split.x, run.split.numbers())
 
 
+def few(split: Split) -> Split:
+    """The data on which a page scores what nobody has scored."""
+    return split.take(min(_SCORED, len(split)))
+
+
 def _compared(runs: Sequence[Opened], num_particles: int) -> Section:
-    """The runs on the same data, paired; those of other data stand apart."""
+    """The runs on the same few data, paired; those of other data cannot be compared."""
     title = "Which is best"
-    first = runs[0].split
+    first = few(runs[0].split)
     prints = {run.split.fingerprint for run in runs}
     if len(prints) > 1:
         words = ["These runs have other data or rules: their log p(x) cannot be compared."]
@@ -90,22 +98,28 @@ def _compared(runs: Sequence[Opened], num_particles: int) -> Section:
     distinct = names if len(set(names)) == len(names) else [str(run.card.folder) for run in runs]
     found = {}
     for name, run in zip(distinct, runs, strict=True):
-        model, guide, split = run.parts.model, run.parts.guide, run.split
+        model, guide, split = run.parts.model, run.parts.guide, few(run.split)
         found[name] = log_evidence(model, guide, split.x, method, index=split.numbers())
     ranking = rank(found)
     words = [
         f"On the first {len(first):,} {first.name} data, {num_particles:,} particles each:"
-        f" {ranking.verdict}.",
-        "Differences are paired, datum by datum, which makes their errors small.",
+        f" {ranking.verdict}."
     ]
-    return Section(title, words, tables=[Table.of(ranking.rows()), _listed(runs)])
+    alt = f"how far log p(x) of each run is below that of {ranking.leader}, with 95% intervals"
+    caption = "Differences are paired, datum by datum, which makes their errors small."
+    shown = picture_of(ranking, alt, caption, numbers=Table.of(ranking.rows()))
+    return Section(title, words, pictures=[shown], tables=[_listed(runs)])
 
 
 def _listed(runs: Sequence[Opened]) -> Table:
     rows = []
     for run in runs:
-        figures = dict(trained.figures(run.card))
-        programs = {"model": run.card.class_of("model"), "guide": run.card.class_of("guide")}
-        rows.append({"run": run.card.name, "data": run.parts.data.name} | programs | figures)
+        card = run.card
+        row = {"run": card.name, "data": run.parts.data.name}
+        row |= {name: card.class_of(name) for name in ("model", "guide")}
+        for name, value in trained.figures(card):
+            kind, _, data = name.partition(", ")
+            row[kind] = f"{value} ({data})" if data else value
+        rows.append(row)
     names = list(dict.fromkeys(name for row in rows for name in row))
     return Table(names, [[row.get(name, "") for name in names] for row in rows], "the runs")

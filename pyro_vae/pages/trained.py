@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyro_vae.diagnostics import Units
 from pyro_vae.diagnostics.collapse import REMEDIES
+from pyro_vae.inference.recipe import ELBOS
 from pyro_vae.pages.pictures import picture, picture_of
 from pyro_vae.programs.inputs import caveat_of
 from pyro_vae.report.page import Picture, Section, Table
@@ -100,13 +101,14 @@ def _listed(options: Mapping[str, Any], *names: str) -> str:
     """Options in brackets; of these names alone, where they are given."""
     shown = []
     for name, value in options.items():
-        plain = isinstance(value, int | float | str | list)
-        if plain and (not names or name in names):
+        if isinstance(value, dict) and "class_path" in value:
+            value = str(value["class_path"]).rpartition(".")[2]
+        if isinstance(value, int | float | str | list) and (not names or name in names):
             shown.append(f"{name} {value}")
     return f" ({', '.join(shown)})" if shown else ""
 
 
-def how(card: Card, units: Units | None) -> Section:
+def how(card: Card, parts: Parts, units: Units | None) -> Section:
     """Learning curves, and the latent units."""
     pictures: list[Picture] = []
     if card.history:
@@ -117,7 +119,7 @@ def how(card: Card, units: Units | None) -> Section:
         loss, elbo = card.kept("train_loss"), card.kept("valid_elbo")
         alt = f"train loss and validation ELBO by epoch, in the end {loss:.2f} and {elbo:.2f} nats"
         caption = "The ELBO in nats per datum: higher is better."
-        pictures.append(picture(partial(_curve, card), alt, caption, numbers))
+        pictures.append(picture(partial(_curve, card, parts), alt, caption, numbers))
         if math.isfinite(card.kept("valid_rate")):
             alt = "rate and distortion of the validation data by epoch"
             caption = "ELBO = -(rate + distortion): what the latent says, and what is left to say."
@@ -158,10 +160,11 @@ def _flat(facts: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str
             yield f"{before}{name}", str(value)
 
 
-def _curve(card: Card, axes: Axes) -> None:
+def _curve(card: Card, parts: Parts, axes: Axes) -> None:
     made = len(card.history)
     kept = None if card.kept_epoch == made else card.kept_epoch
-    learning_curve(card.history, axes, kept=kept)
+    is_elbo = type(parts.recipe.loss) in ELBOS and parts.recipe.beta == 1
+    learning_curve(card.history, axes, kept=kept, loss_is_elbo=is_elbo)
 
 
 def _thinned(rows: list[dict[str, str]], most: int = 100) -> list[dict[str, str]]:
