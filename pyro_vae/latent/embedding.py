@@ -56,7 +56,9 @@ class Embedding(Result):
 
     def headline(self) -> str:
         what = "the guide's means" if self.at == "mean" else "draws of the guide"
-        return f"{what} of {counted(len(self.points), 'data')}, {len(self.units)} latent numbers"
+        return (
+            f"{what} of {counted(len(self.points), 'data')}, {counted(len(self.units), 'numbers')}"
+        )
 
     def figures(self) -> Iterator[tuple[str, str]]:
         if self.explained is not None:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _PRIOR = "gray"
-_NAMED = 20  # classes that have colours and names of their own
+# of matplotlib's tab20, strong ones before pale ones; its greys last, since the prior is grey
+_COLOURS = (0, 2, 4, 6, 8, 10, 12, 16, 18, 5, 1, 3, 7, 9, 11, 13, 17, 19, 14, 15)
+_NAMED = len(_COLOURS)  # classes that have colours and names of their own
 _SDS = (1, 2, 3)
 
 
@@ -54,7 +56,7 @@ def draw_line(result: Embedding, ax: Axes) -> None:
     ax.hist(values, edges, weights=shares, color=colours, label=names, stacked=True)
     prior = result.prior[:, 0].numpy()
     even = torch.full((len(prior),), 1 / len(prior)).numpy()
-    told = "draws of the prior"
+    told = "prior"
     ax.hist(prior, edges, weights=even, histtype="step", color=_PRIOR, label=told)
     ax.set(xlabel=result.units[0], ylabel="share of the data")
     _legend(ax)
@@ -69,9 +71,9 @@ def _ellipses(ax: Axes, prior: Tensor) -> None:
     circle = torch.stack([turn.cos(), turn.sin()])
     edge = axes * values.clamp(min=0).sqrt() @ circle  # (2, 200)
     for sd in _SDS:
-        told = "prior: draws, and 1, 2, 3 sd" if sd == 1 else None
+        told = "prior: 1, 2, 3 sd" if sd == 1 else None
         ax.plot(
-            *(prior.mean(0)[:, None] + sd * edge).numpy(), color=_PRIOR, linewidth=1, label=told
+            *(prior.mean(0)[:, None] + sd * edge).numpy(), color=_PRIOR, linewidth=1.2, label=told
         )
 
 
@@ -85,10 +87,10 @@ def _groups(result: Embedding) -> list[tuple[str, Any, Tensor]] | None:
     if len(classes) > _NAMED:
         return None
 
-    colours = colormaps["tab10" if len(classes) <= 10 else "tab20"]
+    colours = [colormaps["tab20"](number) for number in _COLOURS]
     found = []
     for number, label in enumerate(classes):
-        found.append((_name(result, int(label)), colours(number), result.labels == label))
+        found.append((_name(result, int(label)), colours[number], result.labels == label))
     return found
 
 
@@ -113,5 +115,10 @@ def _axis(result: Embedding, number: int) -> str:
 
 
 def _legend(ax: Axes) -> None:
-    beside: Any = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0), "borderaxespad": 0}
-    ax.legend(**beside, fontsize="small", markerscale=2)
+    """What the colours mean, beside the axes."""
+    from matplotlib.collections import PathCollection
+
+    drawn = ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0, fontsize=9)
+    for handle in drawn.legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set_sizes([30])

@@ -22,7 +22,7 @@ from pyro_vae.latent import (
 )
 from pyro_vae.report.images import are_images
 from pyro_vae.report.plots.embedding import draw_line, draw_plane
-from pyro_vae.report.plots.pictures import Layout, mosaic, size_of, striped
+from pyro_vae.report.plots.pictures import Layout, mosaic, size_of, striped, title
 from pyro_vae.report.plots.view import View, Views, views
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _ACROSS = 16  # pictures in a row of pairs
 _LINES = 64  # data that are drawn as lines
 _PANELS = 6  # of a figure of several axes
+_CLOSE = Layout(gap=0.03)
 
 
 @views.register(Samples)
@@ -39,13 +40,13 @@ def _(result: Samples) -> Views:
     if not are_images(result.x):
         return {"samples": View(partial(_draw_values, result))}
     across = math.ceil(math.sqrt(len(result.x)))
-    size = size_of(math.ceil(len(result.x) / across), across, 0.3, 0.5)
+    size = size_of(math.ceil(len(result.x) / across), across, Layout(), 0.2, 0.4)
     return {"samples": View(partial(_draw_samples, result, across), size)}
 
 
 def _draw_samples(result: Samples, across: int, ax: Axes) -> None:
     mosaic(ax, striped([result.x], across), Layout())
-    ax.set_title(_samples_title(result), fontsize="medium")
+    title(ax, _samples_title(result), across)
 
 
 def _samples_title(result: Samples) -> str:
@@ -70,21 +71,27 @@ def _(result: Nearest) -> Views:
     distances = {"distances": View(partial(_draw_distances, result))}
     if not are_images(result.x):
         return distances
-    size = _size_of_pairs(len(result.x))
+    across = min(_ACROSS, len(result.x))
+    size = size_of(2 * math.ceil(len(result.x) / across), across, _neighbours(result), rest=0.8)
     return {"pictures": View(partial(_draw_nearest, result), size)} | distances
 
 
+def _neighbours(result: Nearest) -> Layout:
+    return Layout(_repeated(("sample", "nearest"), len(result.x)), stripe=2, wide=0.5)
+
+
 def _draw_nearest(result: Nearest, ax: Axes) -> None:
-    layout = Layout(_repeated(("sample", "nearest"), len(result.x)), stripe=2, wide=0.6)
-    rows, columns = mosaic(ax, striped([result.x, result.found], _ACROSS), layout)
-    below = (rows[1] - rows[0]) * 0.55
+    pictures = striped([result.x, result.found], _ACROSS)
+    rows, columns = mosaic(ax, pictures, _neighbours(result))
+    below = (rows[1] - rows[0]) * 0.52
     for place, distance in enumerate(result.distance.tolist()):
         row, column = rows[2 * (place // len(columns)) + 1], columns[place % len(columns)]
         told = f"{distance:.0f}" if distance >= 100 or distance % 1 == 0 else f"{distance:.3g}"
         ax.text(column, row + below, told, ha="center", va="top", fontsize=7)
     bottom, top = ax.get_ylim()
     ax.set_ylim(bottom + 0.6 * below, top)
-    ax.set_title(f"below: {result.metric}", fontsize="medium")
+    told = f"samples and the training data nearest to them; below, {result.metric}"
+    title(ax, told, len(columns))
 
 
 def _draw_distances(result: Nearest, ax: Axes) -> None:
@@ -97,14 +104,19 @@ def _(result: Reconstructions) -> Views:
     fit = {"fit": View(partial(_draw_fit, result))}
     if not are_images(result.x):
         return {"values": View(partial(_draw_agreement, result))} | fit
-    return {"pictures": View(partial(_draw_pairs, result), _size_of_pairs(len(result.x)))} | fit
+    across = min(_ACROSS, len(result.x))
+    size = size_of(2 * math.ceil(len(result.x) / across), across, _pairs(result), 0.6, 0.4)
+    return {"pictures": View(partial(_draw_pairs, result), size)} | fit
+
+
+def _pairs(result: Reconstructions) -> Layout:
+    return Layout(_repeated(("data", "mean"), len(result.x)), stripe=2)
 
 
 def _draw_pairs(result: Reconstructions, ax: Axes) -> None:
-    layout = Layout(_repeated(("data", "mean"), len(result.x)), stripe=2)
-    mosaic(ax, striped([result.x, result.means], _ACROSS), layout)
+    mosaic(ax, striped([result.x, result.means], _ACROSS), _pairs(result))
     where = "the guide's mean of z" if result.at == "mean" else "a draw of the guide"
-    ax.set_title(f"data, and means of p(x | z) at {where}", fontsize="medium")
+    title(ax, f"data, and means of p(x | z) at {where}", min(_ACROSS, len(result.x)))
 
 
 def _draw_agreement(result: Reconstructions, ax: Axes) -> None:
@@ -124,17 +136,17 @@ def _(result: Interpolation) -> Views:
     if not are_images(result.data):
         return {"values": View(partial(_draw_way, result))}
     ways, steps = result.x.shape[:2]
-    size = size_of(ways, steps + 2, 1.2, 1.0)
+    size = size_of(ways, steps + 2, Layout(), 1.2)
     return {"pictures": View(partial(_draw_ways, result), size)}
 
 
 def _draw_ways(result: Interpolation, ax: Axes) -> None:
     ends = result.data.to(result.x)
     tiles = torch.cat([ends[:-1, None], result.x, ends[1:, None]], 1)
-    columns = ["data", *(f"{position:.2g}" for position in result.positions), "data"]
+    columns = ["data", *(f"{position:.3g}" for position in result.positions), "data"]
     mosaic(ax, tiles, Layout([f"{way} to {way + 1}" for way in range(len(tiles))], columns))
     ax.set(xlabel=f"position on the way through the latent, {result.path}", ylabel="datum")
-    ax.set_title("means of p(x | z) between data", fontsize="medium")
+    title(ax, "means of p(x | z) between data", len(columns))
 
 
 def _draw_way(result: Interpolation, ax: Axes) -> None:
@@ -149,57 +161,62 @@ def _(result: Traversals) -> Views:
         size = (6.4, 1.0 + 2.2 * panels)
         return {"values": View(partial(_draw_moved_values, result), size, whole=True)}
     units, steps = result.x.shape[:2]
-    return {"pictures": View(partial(_draw_moved, result), size_of(units, steps + 1, 1.5, 1.1))}
+    size = size_of(units, steps + 1, Layout(), 1.2)
+    return {"pictures": View(partial(_draw_moved, result), size)}
 
 
 def _draw_moved(result: Traversals, ax: Axes) -> None:
     start = result.start.to(result.x).expand(len(result.units), 1, *result.start.shape)
     rows = [_with_rate(*unit) for unit in zip(result.units, result.rates.tolist(), strict=True)]
-    columns = ["data", *(f"{position:.2g}" for position in result.positions)]
+    columns = ["data", *(f"{position:.3g}" for position in result.positions)]
     mosaic(ax, torch.cat([start, result.x], 1), Layout(rows, columns))
     ax.set_xlabel("the unit's place: standard deviations of the prior from its mean")
-    ax.set_title("means of p(x | z), one unit of z moved", fontsize="medium")
+    told = "means of p(x | z), one unit of z moved; rates in nats per datum"
+    title(ax, told, len(columns))
 
 
 def _draw_moved_values(result: Traversals, figure: Figure) -> None:
     panels = min(len(result.units), _PANELS)
     for number, ax in enumerate(figure.subplots(panels, 1, squeeze=False)[:, 0]):
-        _coloured_lines(ax, result.x[number], result.positions, "sd of the prior")
+        _coloured_lines(ax, result.x[number], result.positions, "place, sd of the prior")
         told = _with_rate(result.units[number], result.rates[number].item())
         ax.set_title(told.replace("\n", ", "), fontsize="medium")
-        ax.set_xlabel("number of the value" if number == panels - 1 else "")
+        if number < panels - 1:
+            ax.set_xlabel("")
 
 
 def _with_rate(unit: str, rate: float) -> str:
-    return f"{unit}\nrate unknown" if math.isnan(rate) else f"{unit}\n{rate:.2f} nats"
+    return f"{unit}\nrate unknown" if math.isnan(rate) else f"{unit}\nrate {rate:.2f}"
 
 
 @views.register(Manifold)
 def _(result: Manifold) -> Views:
     side = len(result.levels)
     if are_images(result.x.flatten(0, 1)):
-        return {"pictures": View(partial(_draw_map, result), size_of(side, side, 0.9, 1.0))}
+        return {"pictures": View(partial(_draw_map, result), size_of(side, side, _CLOSE))}
     panels = min(result.x[0, 0].numel(), _PANELS)
-    size = (5.0, 1.0 + 3.2 * panels)
+    size = (8.0 if panels > 1 else 4.5, 0.4 + 3.2 * math.ceil(panels / 2))
     return {"values": View(partial(_draw_map_values, result), size, whole=True)}
 
 
 def _draw_map(result: Manifold, ax: Axes) -> None:
     # to the right z_1 grows, upwards z_2
-    rows, columns = mosaic(ax, result.x.transpose(0, 1).flip(0), Layout(gap=0))
-    shown = sorted({round(place) for place in torch.linspace(0, len(columns) - 1, 5).tolist()})
+    rows, columns = mosaic(ax, result.x.transpose(0, 1).flip(0), _CLOSE)
+    ticks = torch.linspace(0, len(columns) - 1, 5 if len(columns) % 2 else 4)
+    shown = sorted({round(place) for place in ticks.tolist()})
     first, second = _ticks(result)
     ax.set_xticks([columns[place] for place in shown], [first[place] for place in shown])
     ax.set_yticks([rows[-1 - place] for place in shown], [second[place] for place in shown])
     ax.tick_params(length=3)
     ax.set(xlabel=_axis(result, 0), ylabel=_axis(result, 1))
-    ax.set_title("means of p(x | z) at quantiles of the prior", fontsize="medium")
+    title(ax, "means of p(x | z) at quantiles of the prior", len(columns))
 
 
 def _draw_map_values(result: Manifold, figure: Figure) -> None:
-    flat = result.x.flatten(2) if result.x.dim() > 2 else result.x[..., None]
+    flat = result.x.reshape(*result.z.shape[:2], -1)
     panels = min(flat.shape[-1], _PANELS)
-    for number, ax in enumerate(figure.subplots(panels, 1, squeeze=False)[:, 0]):
+    for number in range(panels):
+        ax = figure.add_subplot(math.ceil(panels / 2), min(panels, 2), number + 1)
         drawn = ax.pcolormesh(result.levels, result.levels, flat[..., number].T.numpy())
         figure.colorbar(drawn, ax=ax, label=f"mean of value {number}")
         ax.set(xlabel=f"{result.units[0]}, quantile", ylabel=f"{result.units[1]}, quantile")
@@ -225,7 +242,7 @@ def _ticks(result: Manifold) -> tuple[list[str], list[str]]:
 @views.register(Embedding)
 def _(result: Embedding) -> Views:
     draw = draw_line if len(result.units) == 1 else draw_plane
-    return {"points": View(partial(draw, result), (6.8, 5.2))}
+    return {"points": View(partial(draw, result), (6.8, 5.0))}
 
 
 def _coloured_lines(ax: Axes, values: Tensor, positions: Tensor, told: str) -> None:
@@ -233,8 +250,13 @@ def _coloured_lines(ax: Axes, values: Tensor, positions: Tensor, told: str) -> N
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    colours = ScalarMappable(Normalize(positions[0].item(), positions[-1].item()), "viridis")
     flat = values.reshape(len(values), -1)
+    if flat.shape[1] == 1:
+        ax.plot(positions.numpy(), flat[:, 0].numpy(), ".-")
+        ax.set(xlabel=told, ylabel="value")
+        return
+
+    colours = ScalarMappable(Normalize(positions[0].item(), positions[-1].item()), "viridis")
     for line, position in zip(flat.tolist(), positions.tolist(), strict=True):
         ax.plot(line, ".-", color=colours.to_rgba(position), linewidth=1)
     ax.figure.colorbar(colours, ax=ax, label=told)
@@ -250,9 +272,3 @@ def _number_values(ax: Axes, number: int) -> None:
 
 def _repeated(names: tuple[str, ...], number: int) -> list[str]:
     return list(names) * math.ceil(number / min(_ACROSS, number))
-
-
-def _size_of_pairs(number: int) -> tuple[float, float]:
-    across = min(_ACROSS, number)
-    stripes = math.ceil(number / across)
-    return size_of(2 * stripes, across, 0.9, 0.6 + 0.3 * stripes)

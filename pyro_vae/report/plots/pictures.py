@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from pyro_vae.report.images import as_images
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-TILE = 0.62  # inches that a picture takes in a figure of its own
+_TILE = 0.62  # inches that a picture takes in a figure of its own, if there are few of them
+_WIDEST, _HIGHEST = 11.0, 14.0  # inches
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,19 @@ class Layout:
     wide: float = 0.3
 
 
-def size_of(rows: int, columns: int, left: float = 0.9, rest: float = 1.0) -> tuple[float, float]:
-    """Inches of a figure with so many pictures, within reason."""
-    return min(14.0, max(3.6, left + TILE * columns)), min(16.0, max(1.6, rest + TILE * rows))
+def size_of(
+    rows: int, columns: int, layout: Layout, left: float = 0.8, rest: float = 0.9
+) -> tuple[float, float]:
+    """Inches of a figure with so many pictures, within reason.
+
+    Args:
+        left, rest: inches of what is beside and above and below the pictures.
+    """
+    across, down = columns * (1 + layout.gap), rows * (1 + layout.gap)
+    if layout.stripe:
+        down += (rows // layout.stripe - 1) * (layout.wide - layout.gap)
+    tile = min(_TILE, (_WIDEST - left) / across, (_HIGHEST - rest) / down)
+    return max(3.8, left + tile * across), max(1.5, rest + tile * down)
 
 
 def mosaic(ax: Axes, images: Tensor, layout: Layout) -> tuple[list[float], list[float]]:
@@ -68,6 +80,11 @@ def mosaic(ax: Axes, images: Tensor, layout: Layout) -> tuple[list[float], list[
     columns = [left + (width - 1) / 2 for left in lefts]
     _name(ax, layout, rows, columns)
     return rows, columns
+
+
+def title(ax: Axes, text: str, columns: int) -> None:
+    """A title over so many pictures, on as many lines as it takes."""
+    ax.set_title(fill(text, max(32, 9 * columns)), fontsize="medium")
 
 
 def _coloured(canvas: Tensor) -> Any:
