@@ -118,11 +118,10 @@ def whole_numbers(axes: Axes) -> None:
     axes.locator_params("x", integer=True)
 
 
-def name_bars(axes: Axes, names: Sequence[str], otherwise: str) -> None:
-    """Names below bars, where there is room for them; else what the bars are."""
-    if len(names) <= _NAMED:
-        turned = sum(map(len, names)) > 60
-        axes.set_xticks(range(len(names)), names)
-        axes.tick_params("x", rotation=90 if turned else 0, labelsize="small")
-    else:
-        axes.set_xlabel(otherwise)
+def name_bars(axes: Axes, names: Sequence[str]) -> None:
+    """Names below bars, where there is room for them."""
+    if len(names) > _NAMED:
+        return
+    turned = sum(map(len, names)) > 60
+    axes.set_xticks(range(len(names)), names)
+    axes.tick_params("x", rotation=90 if turned else 0, labelsize="small")
