@@ -88,7 +88,8 @@ def test_what_has_no_grid_is_refused(made: Made) -> None:
         posterior_grid(pv.LinearGaussian(5, 3).double(), {}, x[:1])
     with pytest.raises(ValueError, match=r"^x: got 4 data, expected one"):
         posterior_grid(model, {"best": best}, x)
-    semi = pv.SemiAmortized(pv.MeanField(2), pv.MLP(5, (3,)), model, steps=2).double()
+    amortized = pv.Amortized(pv.MeanField(2), pv.MLP(5, (3,)))
+    semi = pv.SemiAmortized(amortized, model, num_steps=2).double()
     with pytest.raises(ValueError, match="its density at a given latent differs from run to run"):
         posterior_grid(model, {"semi": semi}, x[:1])
 

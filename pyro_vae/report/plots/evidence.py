@@ -25,6 +25,7 @@ from pyro_vae.report.plots.marks import (
     SECOND,
     Array,
     array,
+    check_rows_of,
     column,
     error_told,
     finite,
@@ -34,7 +35,7 @@ from pyro_vae.report.plots.marks import (
     weight,
     whole_numbers,
 )
-from pyro_vae.report.plots.view import View, Views, views
+from pyro_vae.report.plots.view import View, Views, check_axes, views
 from pyro_vae.results import counted
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ def interval_plot(rows: Sequence[Mapping[str, Any]], axes: Axes) -> None:
     Raises:
         ValueError: rows without a number to draw.
     """
-    if not len(rows):
-        raise ValueError("rows: got none, expected one for each datum: nothing to draw")
+    check_rows_of("rows", rows, "datum")
+    check_axes("axes", axes)
     log_px, lower, upper = (column(rows, name, "rows") for name in ("log_px", "lower", "upper"))
     finite("log p(x)", log_px, argument="rows")
     draw_intervals(axes, log_px, lower, upper)

@@ -136,7 +136,7 @@ def test_rows_of_a_file_are_drawn_like_the_estimate(reliable: list[bool], tmp_pa
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([], "rows: got none"),
+        ([], "rows: got no rows"),
         ([{"log_px": "nan"}], r"rows: got no finite log p\(x\)"),
         ([{"log_px": "1", "lower": "a"}], "rows: got 'a' as lower, expected a number"),
     ],

@@ -152,3 +152,11 @@ def test_values_are_drawn_by_coordinate(size: int) -> None:
 def test_a_single_value_is_drawn() -> None:
     split = pv.Split("train", torch.randn(30), "none")
     assert axes_of(pv.Dataset("some", split, None, split)).get_ylabel() == "value"
+
+
+def test_flat_values_are_pictures_only_where_all_are_shades() -> None:
+    x = torch.rand(10, 25)
+    x[5] += 1
+    split = pv.Split("train", x, "none")
+    axes = axes_of(pv.Dataset("some", split, None, split))
+    assert not axes.get_images() and axes.get_xlabel() == "coordinate"

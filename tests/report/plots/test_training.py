@@ -78,7 +78,7 @@ def test_rows_of_a_file_are_drawn_as_they_are(tmp_path: Path) -> None:
     assert words(axes) == [
         "minus train loss",
         "validation ELBO",
-        "1 left out: not finite",
+        "2 left out: not finite",
         "kept: epoch 4, -91.00 nats",
     ]
     np.testing.assert_array_equal(line(axes, "validation ELBO")[1][1:], [-93, -92, -91, -90, -89])
