@@ -27,10 +27,11 @@ from tests.misuse.diagnoses import DIAGNOSES
 from tests.misuse.estimates import ESTIMATES
 from tests.misuse.latent import LATENT
 from tests.misuse.methods import METHODS
+from tests.misuse.pictures import PICTURES
 from tests.misuse.training import TRAINING
 from tests.misuse.values import GUIDE, MODEL, Use, X
 
-USES = [*CONSTRUCTORS, *DATA, *ESTIMATES, *DIAGNOSES, *LATENT, *TRAINING, *METHODS]
+USES = [*CONSTRUCTORS, *DATA, *ESTIMATES, *DIAGNOSES, *LATENT, *TRAINING, *METHODS, *PICTURES]
 
 
 def told(value: Any) -> str:

@@ -22,6 +22,7 @@ from pyro_vae.report.plots.marks import (
     title,
 )
 from pyro_vae.report.plots.view import View, Views, views
+from pyro_vae.results import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -124,7 +125,10 @@ def _curve(curve: Curve, axes: Axes) -> None:
     left_out(axes, missing)
     axes.set(xlabel="rate, nats per datum", ylabel="distortion, nats per datum")
     axes.margins(x=0.12, y=0.1)  # room for the last label
-    title(axes, f"Rate and distortion of the decoder, means over {curve.rate.shape[1]:,} data")
+    title(
+        axes,
+        f"Rate and distortion of the decoder, means over {counted(curve.rate.shape[1], 'data')}",
+    )
     legend(axes, "upper right")
 
 

@@ -21,6 +21,7 @@ from pyro_vae.report.plots.marks import (
     whole_numbers,
 )
 from pyro_vae.report.plots.view import View, Views, views
+from pyro_vae.results import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +48,10 @@ def _steps(optimum: Optimum[Any], axes: Axes) -> None:
 
     word = "converged" if known else "not known whether they converged"
     parts = ((kept & converged, MAIN, word), (kept & ~converged, SECOND, "not converged"))
-    shown = [(steps[mine], colour, f"{mine.sum():,} data {word}") for mine, colour, word in parts]
+    shown = [
+        (steps[mine], colour, f"{counted(int(mine.sum()), 'data')} {word}")
+        for mine, colour, word in parts
+    ]
     values, colours, labels = zip(*(part for part in shown if len(part[0])), strict=True)
     edges = np.histogram_bin_edges(steps[kept], bins=min(40, max(1, int(np.ptp(steps[kept])))))
     axes.hist(values, bins=edges.tolist(), color=colours, label=labels, stacked=True)

@@ -23,15 +23,18 @@ _MOST = 10_000  # data of which a spread is made
 
 @views.register(Dataset)
 def _(data: Dataset) -> Views:
-    pictures = are_images(data.train.x[:1].to(torch.float32))
-    if pictures:
-        return {"data": View(partial(_pictures, data))}
-    return {"data": View(partial(_coordinates, data))}
+    draw = _pictures if are_images(_few(data)) else _coordinates
+    return {"data": View(partial(draw, data))}
+
+
+def _few(data: Dataset) -> Tensor:
+    """The first train data, as many as are drawn beside their mean."""
+    return data.train.x[: _COLUMNS * _ROWS - 1].to(torch.float32).cpu()
 
 
 def _pictures(data: Dataset, axes: Axes) -> None:
     """The mean of the train data, then the first of them, as the model is given them."""
-    shown = data.train.x[: _COLUMNS * _ROWS - 1].to(torch.float32).cpu()
+    shown = _few(data)
     tiles = as_images(torch.cat([data.mean.to(torch.float32).cpu()[None], shown]))
     picture = _tiled(tiles, min(_COLUMNS, len(tiles)))
 

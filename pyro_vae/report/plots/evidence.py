@@ -25,6 +25,7 @@ from pyro_vae.report.plots.marks import (
     SECOND,
     Array,
     array,
+    check_rows_of,
     column,
     error_told,
     finite,
@@ -34,7 +35,8 @@ from pyro_vae.report.plots.marks import (
     weight,
     whole_numbers,
 )
-from pyro_vae.report.plots.view import View, Views, views
+from pyro_vae.report.plots.view import View, Views, check_axes, views
+from pyro_vae.results import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,8 +93,8 @@ def interval_plot(rows: Sequence[Mapping[str, Any]], axes: Axes) -> None:
     Raises:
         ValueError: rows without a number to draw.
     """
-    if not len(rows):
-        raise ValueError("rows: got none, expected one for each datum: nothing to draw")
+    check_rows_of("rows", rows, "datum")
+    check_axes("axes", axes)
     log_px, lower, upper = (column(rows, name, "rows") for name in ("log_px", "lower", "upper"))
     finite("log p(x)", log_px, argument="rows")
     draw_intervals(axes, log_px, lower, upper)
@@ -130,7 +132,7 @@ def draw_intervals(
     label = f"mean {error_told(mean, error)}{over}"
     axes.axhline(mean, color=REST, linestyle="--", label=label)
     left_out(axes, missing)
-    axes.set(xlabel=f"{number:,} data, sorted by log p(x)", ylabel="log p(x), nats")
+    axes.set(xlabel=f"{counted(number, 'data')}, sorted by log p(x)", ylabel="log p(x), nats")
     whole_numbers(axes)
     legend(axes, "lower right")
 
@@ -142,7 +144,7 @@ def _arrows(axes: Axes, places: Array, ends: Array, marker: str, many: bool) -> 
 def _interval_words(axes: Axes, closed: Array, above: Array, below: Array, word: str) -> None:
     """Entries of the legend, for what there is of each kind."""
     if closed.any():
-        axes.plot([], [], "o-", color=MAIN, ms=4, label=f"{word} ({closed.sum():,} data)")
+        axes.plot([], [], "o-", color=MAIN, ms=4, label=f"{word} ({_data(closed)})")
     told = (
         (above & ~below, "D-", "open above, a lower bound"),
         (below & ~above, "D-", "open below, an upper bound"),
@@ -150,7 +152,11 @@ def _interval_words(axes: Axes, closed: Array, above: Array, below: Array, word:
     )
     for mine, look, what in told:
         if mine.any():
-            axes.plot([], [], look, color=SECOND, ms=4, label=f"{what} ({mine.sum():,} data)")
+            axes.plot([], [], look, color=SECOND, ms=4, label=f"{what} ({_data(mine)})")
+
+
+def _data(mine: Array) -> str:
+    return counted(int(mine.sum()), "data")
 
 
 def _pareto_k(estimate: ImportanceEstimate, axes: Axes) -> None:
@@ -188,7 +194,7 @@ def _against(axes: Axes, values: Array, limits: Mapping[float, str], label: str)
     for mine, colour, marker, word in ((~high, MAIN, "o", "below"), (high, SECOND, "D", "above")):
         if mine.any():
             share = f"{mine.sum() / (len(values) + missing):.1%}"
-            told = f"{word} the threshold: {share} ({mine.sum():,} data)"
+            told = f"{word} the threshold: {share} ({_data(mine)})"
             look: dict[str, Any] = {
                 "color": colour,
                 "ms": weight(len(values), 3.0),

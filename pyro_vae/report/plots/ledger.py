@@ -20,6 +20,7 @@ from pyro_vae.report.plots.marks import (
     title,
 )
 from pyro_vae.report.plots.view import View, Views, views
+from pyro_vae.results import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +68,11 @@ def _gaps(ledger: Ledger, axes: Axes) -> None:
     axes.invert_yaxis()
     source = f"{ledger.estimate.method} ({ledger.estimator})"
     axes.set_xlabel(f"nats below log p(x) = {ledger.log_px.mean():.2f}, by {source}")
-    title(axes, f"What each guide loses, {len(ledger.log_px):,} data", ledger.estimate.caveat)
+    title(
+        axes,
+        f"What each guide loses, {counted(len(ledger.log_px), 'data')}",
+        ledger.estimate.caveat,
+    )
     legend(axes)
 
 
@@ -103,7 +108,7 @@ def _rates(ledger: Ledger, axes: Axes) -> None:
         axes.plot(ends, -log_px - ends, "--", color=REST, label=label)
     left_out(axes, missing)
     axes.set(xlabel="rate, nats per datum", ylabel="distortion, nats per datum")
-    title(axes, f"Means over {len(ledger.log_px):,} data", ledger.estimate.caveat)
+    title(axes, f"Means over {counted(len(ledger.log_px), 'data')}", ledger.estimate.caveat)
     legend(axes)
 
 
@@ -122,7 +127,9 @@ def _by_datum(entry: Entry, axes: Axes) -> None:
 
     axes.axhline(0.0, color=REST, linewidth=0.8, linestyle=":")
     left_out(axes, missing)
-    axes.set(xlabel=f"{len(order):,} data, sorted by the inference gap", ylabel="gap, nats")
+    axes.set(
+        xlabel=f"{counted(len(order), 'data')}, sorted by the inference gap", ylabel="gap, nats"
+    )
     family = f", {entry.family}" if entry.family else ""
     title(axes, f"What the guide loses{family}", entry.evidence.caveat)
     legend(axes, "upper left")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_vae.arguments import refuse
 from pyro_vae.results import with_error
 
 if TYPE_CHECKING:
@@ -47,6 +48,15 @@ def array(values: Tensor | Sequence[float]) -> Array:
     if isinstance(values, Tensor):
         values = values.detach().cpu()
     return np.asarray(values, dtype=np.float64)
+
+
+def check_rows_of(name: str, rows: Any, what: str) -> None:
+    """Raise a ValueError for what are no rows by column names, or none at all."""
+    listed = isinstance(rows, Sequence) and all(isinstance(row, Mapping) for row in rows)
+    if not listed:
+        refuse(name, rows, f"a row by column names for each {what}")
+    if not rows:
+        raise ValueError(f"{name}: got no rows, expected one for each {what}: nothing to draw")
 
 
 def column(rows: Sequence[Mapping[str, Any]], name: str, argument: str) -> Array:
@@ -118,11 +128,10 @@ def whole_numbers(axes: Axes) -> None:
     axes.locator_params("x", integer=True)
 
 
-def name_bars(axes: Axes, names: Sequence[str], otherwise: str) -> None:
-    """Names below bars, where there is room for them; else what the bars are."""
-    if len(names) <= _NAMED:
-        turned = sum(map(len, names)) > 60
-        axes.set_xticks(range(len(names)), names)
-        axes.tick_params("x", rotation=90 if turned else 0, labelsize="small")
-    else:
-        axes.set_xlabel(otherwise)
+def name_bars(axes: Axes, names: Sequence[str]) -> None:
+    """Names below bars, where there is room for them."""
+    if len(names) > _NAMED:
+        return
+    turned = sum(map(len, names)) > 60
+    axes.set_xticks(range(len(names)), names)
+    axes.tick_params("x", rotation=90 if turned else 0, labelsize="small")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyro_vae.arguments import check_flag, check_integer
 from pyro_vae.inference.outcome import Run
 from pyro_vae.programs.inputs import caveat_of
 from pyro_vae.report.plots.marks import (
@@ -16,6 +17,7 @@ from pyro_vae.report.plots.marks import (
     RATE,
     REST,
     Array,
+    check_rows_of,
     column,
     finite,
     left_out,
@@ -24,7 +26,7 @@ from pyro_vae.report.plots.marks import (
     whole_numbers,
 )
 from pyro_vae.report.plots.units import draw_rates
-from pyro_vae.report.plots.view import View, Views, views
+from pyro_vae.report.plots.view import View, Views, check_axes, views
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,11 +71,14 @@ def learning_curve(
     Raises:
         ValueError: a history without a number to draw.
     """
-    epochs = _epochs(history)
+    if loss_is_elbo is not None:
+        check_flag("loss_is_elbo", loss_is_elbo)
+    epochs = _checked(history, axes, kept)
     train, valid = -column(history, "train_loss", "history"), _of(history, "valid_elbo")
-    shown = np.isfinite(train) | np.isfinite(valid)
-    finite("loss or ELBO", np.where(shown, 0.0, np.nan), argument="history")
+    drawn = [values for values in (train, valid) if np.isfinite(values).any()]
+    finite("loss or ELBO", np.concatenate(drawn or [train]), argument="history")
 
+    # within the warm-up the loss is another
     warm = (_of(history, "beta") < 1) & bool(loss_is_elbo)
     if warm.any():
         risen = np.where(warm | np.roll(warm, 1), train, np.nan)
@@ -84,7 +89,7 @@ def learning_curve(
     _line(axes, epochs, np.where(warm, np.nan, train), REST, "--", names[loss_is_elbo])
     _line(axes, epochs, valid, MAIN, "-", "validation ELBO")
 
-    left_out(axes, int((~shown).sum()))
+    left_out(axes, sum(int((~np.isfinite(values)).sum()) for values in drawn))
     _mark_kept(axes, epochs, np.where(np.isfinite(valid), valid, train), kept)
     axes.set_ylabel("ELBO, nats per datum" if loss_is_elbo else "nats per datum")
     legend(axes, "lower right")
@@ -101,7 +106,7 @@ def rate_curve(history: History, axes: Axes, *, kept: int | None = None) -> None
     Raises:
         ValueError: a history without a rate, as where no validation data were held out.
     """
-    epochs = _epochs(history)
+    epochs = _checked(history, axes, kept)
     rate, distortion = (_of(history, f"valid_{name}") for name in ("rate", "distortion"))
     _, missing = finite("rate of validation data", rate, distortion, argument="history")
 
@@ -117,9 +122,12 @@ def _of(history: History, name: str) -> Array:
     return column(history, name, "history")
 
 
-def _epochs(history: History) -> Array:
-    if not len(history):
-        raise ValueError("history: got no rows, expected one for each epoch: nothing to draw")
+def _checked(history: History, axes: Axes, kept: int | None) -> Array:
+    """The epochs, of arguments that can be drawn."""
+    check_rows_of("history", history, "epoch")
+    check_axes("axes", axes)
+    if kept is not None:
+        check_integer("kept", kept, 1)
     epochs = _of(history, "epoch")
     return np.where(np.isfinite(epochs), epochs, np.arange(1, len(history) + 1))
 

@@ -48,7 +48,8 @@ def draw_rates(units: Units, axes: Axes) -> None:
 
     left_out(axes, missing)
     axes.set_ylabel("rate, nats per datum")
-    name_bars(axes, [units.names[unit] for unit in order], "latent units, sorted by rate")
+    axes.set_xlabel("latent units, sorted by rate")
+    name_bars(axes, [units.names[unit] for unit in order])
     title(axes, f"Latent units: rate {rates[kept].sum():.2f} nats in all")
     legend(axes, "upper right", headroom=True)
 

@@ -91,7 +91,8 @@ def plot(result: Any, view: str | None = None, ax: Axes | None = None) -> Figure
 
     if chosen.whole:
         raise ValueError(f"ax: got axes, but {name!r} draws several: leave ax out")
-    chosen.draw(_checked(ax))
+    check_axes("ax", ax)
+    chosen.draw(ax)
     return ax.figure  # type: ignore[return-value]
 
 
@@ -105,9 +106,9 @@ def blank(size: tuple[float, float]) -> Figure:
     return figure
 
 
-def _checked(ax: Any) -> Axes:
+def check_axes(name: str, axes: Any) -> None:
+    """Raise a ValueError for what are no axes of matplotlib."""
     from matplotlib.axes import Axes
 
-    if not isinstance(ax, Axes):
-        raise ValueError(f"ax: got {type(ax).__name__}, expected axes of matplotlib, or None")
-    return ax
+    if not isinstance(axes, Axes):
+        raise ValueError(f"{name}: got {type(axes).__name__}, expected axes of matplotlib")
