@@ -8,7 +8,7 @@ the last epoch, which shows that all do the same. Then a model with control flow
 no graph can hold: it trains by stock SVI, and says why.
 
 Run:  PYRO_VAE_DATA=... python experiments/engines.py [--epochs N] [--data mnist] [--num-train N]
-      [--json FILE]
+      [--latent-dim 50] [--hidden 200 200] [--json FILE]
 """
 
 from __future__ import annotations
@@ -59,12 +59,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--num-train", type=int)
+    parser.add_argument("--latent-dim", type=int, default=50)
+    parser.add_argument("--hidden", type=int, nargs="+", default=[200, 200])
     parser.add_argument("--json", type=Path)
     # a child: one run
     parser.add_argument("--engine", choices=["compiled", "pyro"], help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.engine:
-        print(json.dumps(one_run(options.engine, options.epochs, options.data, options.num_train)))
+        print(json.dumps(one_run(options.engine, options)))
         return
 
     runs = {"stock SVI": "pyro", "compiled": "compiled", "compiled, second process": "compiled"}
@@ -72,23 +74,24 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as cache:
         for name, engine in runs.items():
             sides[name] = in_a_new_process(engine, options, cache)
-    show(sides, options.epochs)
+    show(sides, options)
     print("fallback:", fallback())
     if options.json:
         results = {"epochs": options.epochs, "torch": torch.__version__, **sides}
         options.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def one_run(engine: Any, epochs: int, name: str, num_train: int | None) -> dict[str, float]:
+def one_run(engine: Any, options: argparse.Namespace) -> dict[str, float]:
     """Seconds and losses of one training."""
-    data = pv.load(name, valid=0)
-    data = replace(data, train=data.train.take(num_train)) if num_train else data
+    data = pv.load(options.data, valid=0)
+    if options.num_train:
+        data = replace(data, train=data.train.take(options.num_train))
+
     torch.manual_seed(0)
-    model = pv.VAE(data.shape, latent_dim=50, hidden=(200, 200))
-    guide = pv.Amortized(pv.MeanField(50), pv.MLP(data.shape, (200, 200)))
-    run = pv.fit(
-        model, guide, data, epochs=epochs, engine=engine, warmup_epochs=0, keep="last", quiet=True
-    )
+    model = pv.VAE(data.shape, options.latent_dim, options.hidden)
+    guide = pv.Amortized(pv.MeanField(options.latent_dim), pv.MLP(data.shape, options.hidden))
+    recipe = pv.Recipe(epochs=options.epochs, engine=engine, warmup_epochs=0, keep="last")
+    run = pv.fit(model, guide, data, recipe, quiet=True)
 
     ends = [0.0, *(row["seconds"] for row in run.history)]
     later = sorted(b - a for a, b in pairwise(ends[1:]))
@@ -105,6 +108,7 @@ def in_a_new_process(engine: str, options: argparse.Namespace, cache: str) -> di
     """`one_run` in a process of its own, its compiled code kept in the folder `cache`."""
     command = [sys.executable, __file__, f"--engine={engine}"]
     command += [f"--epochs={options.epochs}", f"--data={options.data}"]
+    command += [f"--latent-dim={options.latent_dim}", "--hidden", *map(str, options.hidden)]
     if options.num_train:
         command.append(f"--num-train={options.num_train}")
 
@@ -118,10 +122,11 @@ def in_a_new_process(engine: str, options: argparse.Namespace, cache: str) -> di
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def show(sides: dict[str, dict[str, float]], epochs: int) -> None:
+def show(sides: dict[str, dict[str, float]], options: argparse.Namespace) -> None:
     """Print the table."""
+    units = "-".join(map(str, [*options.hidden, options.latent_dim]))
     threads = torch.get_num_threads()
-    table = Table(title=f"{epochs} epochs, 784-200-200-50, batch 128, {threads} threads")
+    table = Table(title=f"{options.epochs} epochs, D-{units}, batch 128, {threads} threads")
     table.add_column("engine")
     seconds = ("first epoch's extra s", "s an epoch after it", "s in all")
     for column in (*seconds, "share of compiling", "last loss"):

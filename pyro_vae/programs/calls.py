@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from inspect import Parameter
+from types import FunctionType, MethodType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pyro.poutine.messenger import Messenger, _bound_partial
 from torch import Tensor, nn
@@ -123,7 +125,8 @@ def _parameters(program: Callable[..., Any]) -> list[Parameter] | None:
             break
 
     try:
-        found = list(inspect.signature(partial(program, *args, **bound)).parameters.values())
+        left = partial(program, *args, **bound) if args or bound else program
+        found = _signature(left)
     except (TypeError, ValueError):
         # a built-in, or more arguments than it takes: it will say so itself
         return None
@@ -137,8 +140,33 @@ def _parameters(program: Callable[..., Any]) -> list[Parameter] | None:
 def _model_of(program: nn.Module) -> Callable[..., Any] | None:
     """The model of an autoguide, which hands on to it all that it is given."""
     model = getattr(program, "model", None)
-    taken = inspect.signature(program.forward).parameters.values()
-    return model if callable(model) and all(p.kind in _VARIABLE for p in taken) else None
+    if not callable(model):
+        return None
+    return model if all(p.kind in _VARIABLE for p in _signature(program.forward)) else None
+
+
+_READ: WeakKeyDictionary[FunctionType, tuple[Any, list[Parameter]]] = WeakKeyDictionary()
+
+
+def _signature(function: Callable[..., Any]) -> list[Parameter]:
+    """The parameters of a function. Those of a plain one or of a method are read once, since every
+    run of a program asks.
+    """
+    plain = function.__func__ if isinstance(function, MethodType) else function
+    if not isinstance(plain, FunctionType) or vars(plain):  # it may say that it is another's
+        return list(inspect.signature(function).parameters.values())
+
+    state = (plain.__code__, plain.__defaults__, plain.__kwdefaults__)
+    before, parameters = _READ.get(plain, (None, []))
+    if before is None or any(a is not b for a, b in zip(before, state, strict=True)):
+        parameters = list(inspect.signature(plain).parameters.values())
+        _READ[plain] = (state, parameters)
+
+    if plain is function:
+        return list(parameters)
+    if not parameters:
+        raise ValueError("a method without self")
+    return parameters[parameters[0].kind in _POSITIONAL :]
 
 
 @contextmanager

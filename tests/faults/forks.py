@@ -1,5 +1,5 @@
-"""The command line in processes that can be killed: one process imports everything once, and forks
-a child per command.
+"""The command line in processes that can be killed: one process imports everything once, what a
+training imports late included, and forks a child per command.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import time
 from pathlib import Path
 
 SERVER = """
-import json, os, sys
+import gc, json, os, sys
 import torch
+import docstring_parser, sklearn.datasets, torch._dynamo, torch.utils.tensorboard
 from pyro_vae.cli import main
 torch.set_num_threads(1)
+gc.freeze()  # what is there stays shared with the children
 print("ready", flush=True)
 while line := sys.stdin.readline():
     arguments, told = json.loads(line)
