@@ -25,7 +25,7 @@ demo: $(READY) ## train, swap the guide, estimate log p(x) on embedded data; pic
 	$(BIN)/python experiments/demo.py
 
 report: $(READY) ## one page of all kept runs and of those in runs/: runs/report.html
-	$(BIN)/pyro-vae report $(patsubst %/config.yaml,%,$(wildcard experiments/*/config.yaml runs/*/config.yaml)) --out runs/report.html
+	$(BIN)/pyro-vae report $(patsubst %/config.yaml,%,$(wildcard experiments/*/config.yaml runs/*/config.yaml)) --results experiments/results --out runs/report.html
 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile

@@ -27,13 +27,19 @@ def script(name: str) -> ModuleType:
     return module
 
 
+@pytest.mark.usefixtures("quick_convergence")
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    script("demo").main(
-        ["--epochs=2", "--local-steps=5", "--num-particles=30", f"--out={tmp_path}"]
-    )
+    sizes = ["--epochs=2", "--num-data=10", "--num-particles=30", f"--out={tmp_path / 'run'}"]
+    assert script("demo").main(sizes) == 0
     out = capsys.readouterr().out
-    assert "amortized" in out and "classical (per datum)" in out and "log p(x)" in out
-    assert {p.name for p in tmp_path.iterdir()} == {"reconstructions.png", "samples.png"}
+    commands = [line.split()[2] for line in out.splitlines() if line.startswith("$ pyro-vae")]
+    assert commands == ["train", "compare", "evidence", "report"]
+    assert "amortized" in out and "mean-field" in out and "full-rank" in out and "log p(x)" in out
+    assert f"{tmp_path / 'run' / 'report.html'}: open it in a browser" in out
+    assert (tmp_path / "run" / "report.html").stat().st_size > 100_000
+
+    assert script("demo").main(sizes) == 0
+    assert "was trained before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("what", ["defaults", "tuned", "provoked"])

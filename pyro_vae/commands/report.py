@@ -14,6 +14,7 @@ from pyro_vae.files.atomic import check_replaceable
 from pyro_vae.files.folders import making
 from pyro_vae.files.texts import printable, write_text
 from pyro_vae.pages.page import Opened, page_of
+from pyro_vae.pages.results import results
 from pyro_vae.report.page import render
 from pyro_vae.runs.card import read_card
 from pyro_vae.runs.opening import open_from
@@ -39,6 +40,12 @@ def parser(trust: Sequence[str]) -> OneLineParser:
     )
     made.add_argument("--seed", type=int, default=0, help="of the draws")
     made.add_argument(
+        "--results",
+        type=str | None,
+        default=None,
+        help="folder with the JSON files of experiments, for a chapter of their own",
+    )
+    made.add_argument(
         "--out", type=str | None, default=None, help="file instead of RUN/report.html"
     )
     return made
@@ -58,7 +65,9 @@ def run(options: Namespace) -> None:
     for folder in options.runs:
         card, parts = read_card(folder), open_from(options, run=folder)
         opened.append(Opened(card, parts, choose(parts, "test", options.num_data, usual=500)))
+    more = [] if options.results is None else [results(Path(options.results))]
     with making("out", out.parent):
-        text = render(page_of(opened, num_particles=options.num_particles, seed=options.seed))
+        page = page_of(opened, more, num_particles=options.num_particles, seed=options.seed)
+        text = render(page)
         write_text(out, text)
     print(f"{printable(out)}: open it in a browser ({len(text) / 1e6:.1f} MB, needs no network)")

@@ -30,11 +30,18 @@ class Opened:
     split: Split
 
 
-def page_of(runs: Sequence[Opened], *, num_particles: int = 1000, seed: int = 0) -> Page:
+def page_of(
+    runs: Sequence[Opened],
+    more: Sequence[Chapter] = (),
+    *,
+    num_particles: int = 1000,
+    seed: int = 0,
+) -> Page:
     """The page of some runs.
 
     Args:
         runs: at least one.
+        more: chapters after theirs.
         num_particles: for log p(x), where none was kept, and where runs are compared.
         seed: of the draws.
     """
@@ -50,7 +57,7 @@ def page_of(runs: Sequence[Opened], *, num_particles: int = 1000, seed: int = 0)
         f"Made by pyro_vae {version('pyro-vae')} with Python {platform.python_version()} on"
         f" {date.today().isoformat()}. Figures are nats per datum unless they say otherwise."
     )
-    return Page(f"pyro_vae: {title}", lead, before, chapters, made)
+    return Page(f"pyro_vae: {title}", lead, before, [*chapters, *more], made)
 
 
 def _chapter(run: Opened, num_particles: int, seed: int) -> Chapter:

@@ -7,6 +7,7 @@ between backticks is set as code.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -55,13 +56,29 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Raster:
+    """A picture that was kept: the bytes of a PNG file."""
+
+    png: bytes
+    alt: str
+    caption: str = ""
+    numbers: Table | None = None
+    wide: bool = False
+
+    @property
+    def url(self) -> str:
+        """The picture itself, as an address."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading and what stands under it, in this order."""
 
     title: str
     words: Sequence[str] = ()
     alarm: str = ""
-    pictures: Sequence[Picture] = ()
+    pictures: Sequence[Picture | Raster] = ()
     tables: Sequence[Table] = ()
     folded: Sequence[Table] = ()
 
