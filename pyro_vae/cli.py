@@ -23,13 +23,17 @@ from jsonargparse import Namespace
 from pyro_vae.commands import (
     compare,
     diagnose,
+    embed,
     evidence,
     export,
     info,
+    interpolate,
+    manifold,
     reconstruct,
     resume,
     sample,
     train,
+    traverse,
 )
 from pyro_vae.diagnostics import CollapseWarning
 from pyro_vae.files.atomic import FULL, CannotWrite
@@ -48,6 +52,10 @@ COMMANDS = {
     "export": export,
     "sample": sample,
     "reconstruct": reconstruct,
+    "interpolate": interpolate,
+    "traverse": traverse,
+    "manifold": manifold,
+    "embed": embed,
     "info": info,
 }
 """Each a module with its `parser(trust)`, its `HELP` in a line, and `run(options)`."""
