@@ -10,7 +10,8 @@ from jsonargparse import Namespace
 
 from pyro_vae.commands.options import add_data, choose, run_parser
 from pyro_vae.commands.showing import check_two, rows_of
-from pyro_vae.files.atomic import check_replaceable
+from pyro_vae.files.atomic import check_replaceable, staged
+from pyro_vae.files.folders import making
 from pyro_vae.latent import Embedding, embed
 from pyro_vae.report.images import check_picture, save_figure, save_rows
 from pyro_vae.report.plots import plot
@@ -57,13 +58,20 @@ def run(options: Namespace) -> None:
         num_prior=options.num_prior,
         seed=options.seed,
     )
-    table = save_rows(_rows(found), path)
-    print(f"{save_figure(plot(found), path)}, {table}")
+    table = path.with_suffix(".csv")
+    with making("out", path.parent), staged(path.parent, _keep) as new:  # both, or none
+        save_rows(_rows(found), new / table.name)
+        save_figure(plot(found), new / path.name)
+    print(f"{path}, {table}")
     coloured = "" if found.labels is None else ", coloured by their labels"
     print(
         f"to be seen: {found.headline()}{coloured}, over draws of the prior in grey; where these"
         " are alone, samples are like no data"
     )
+
+
+def _keep() -> None:
+    """Older ones are replaced."""
 
 
 def _rows(found: Embedding) -> list[dict[str, Any]]:
