@@ -214,10 +214,10 @@ def _draw_map(result: Manifold, ax: Axes) -> None:
 
 def _draw_map_values(result: Manifold, figure: Figure) -> None:
     flat = result.x.reshape(*result.z.shape[:2], -1)
-    panels = min(flat.shape[-1], _PANELS)
+    panels, levels = min(flat.shape[-1], _PANELS), result.levels.numpy()
     for number in range(panels):
         ax = figure.add_subplot(math.ceil(panels / 2), min(panels, 2), number + 1)
-        drawn = ax.pcolormesh(result.levels, result.levels, flat[..., number].T.numpy())
+        drawn = ax.pcolormesh(levels, levels, flat[..., number].T.numpy())
         figure.colorbar(drawn, ax=ax, label=f"mean of value {number}")
         ax.set(xlabel=f"{result.units[0]}, quantile", ylabel=f"{result.units[1]}, quantile")
 
