@@ -84,9 +84,10 @@ def _draw_nearest(result: Nearest, ax: Axes) -> None:
     pictures = striped([result.x, result.found], _ACROSS)
     rows, columns = mosaic(ax, pictures, _neighbours(result))
     below = (rows[1] - rows[0]) * 0.52
+    whole = bool((result.distance % 1 == 0).all())
     for place, distance in enumerate(result.distance.tolist()):
         row, column = rows[2 * (place // len(columns)) + 1], columns[place % len(columns)]
-        told = f"{distance:.0f}" if distance >= 100 or distance % 1 == 0 else f"{distance:.3g}"
+        told = f"{distance:.0f}" if whole or distance >= 100 else f"{distance:.2f}"
         ax.text(column, row + below, told, ha="center", va="top", fontsize=7)
     bottom, top = ax.get_ylim()
     ax.set_ylim(bottom + 0.6 * below, top)
