@@ -1,5 +1,4 @@
-"""The command line, `pyro-vae COMMAND`: train, resume, evidence, compare, diagnose, export, sample,
-reconstruct, info.
+"""The command line, `pyro-vae COMMAND`, with the commands of `COMMANDS`.
 
 Options may be written with hyphens or underscores. Exit codes: 0; 1 for a run that failed (a
 non-finite loss, a full disk); 2 for bad usage or input; 130 for Ctrl-C; 141 where the reader of a
@@ -38,6 +37,10 @@ COMMANDS = {
     "export": "draws, weights and data for ArviZ",
     "sample": "draw from the model, as a picture",
     "reconstruct": "data beside their reconstructions, as a picture",
+    "interpolate": "the way from datum to datum through the latent, as a picture",
+    "traverse": "what each unit of the latent does, as a picture",
+    "manifold": "a map of a latent of two numbers, as a picture",
+    "embed": "where data and prior lie in the latent, as a picture and a table",
     "info": "print what a run is",
     "list": "the runs in a folder, a row for each",
     "rank": "which of several runs is best, paired on the same data",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 from jsonargparse import ArgumentParser
-from torch import Tensor
 
 from pyro_vae.data import Split
 from pyro_vae.diagnostics import Units, latent_units
@@ -81,13 +79,3 @@ def look_at_latent(model: Program, guide: Program, split: Split) -> tuple[Units 
         return None, ""
     warn_unused(units.num_active, len(units.names))
     return units, use_of_latent(units.num_active, len(units.names))
-
-
-def method_of(parts: Parts, name: str) -> Callable[..., Tensor]:
-    """A method of the run's model; a ValueError where it has none of this name."""
-    method = getattr(parts.model, name, None)
-    if method is None:
-        raise ValueError(
-            f"model: {type(parts.model).__name__} has no method `{name}`, which this command needs"
-        )
-    return method

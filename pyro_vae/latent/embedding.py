@@ -56,9 +56,8 @@ class Embedding(Result):
 
     def headline(self) -> str:
         what = "the guide's means" if self.at == "mean" else "draws of the guide"
-        return (
-            f"{what} of {counted(len(self.points), 'data')}, {counted(len(self.units), 'numbers')}"
-        )
+        data, numbers = counted(len(self.points), "data"), counted(len(self.units), "numbers")
+        return f"{what} of {data}, {numbers} each"
 
     def figures(self) -> Iterator[tuple[str, str]]:
         if self.explained is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,12 @@ from torch import Tensor
 from pyro_vae.files.atomic import check_replaceable, write_atomically
 from pyro_vae.files.folders import making
 from pyro_vae.files.texts import write_csv
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KINDS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".svg", ".pdf")
+"""Suffixes of figures that can be written."""
 
 
 def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> Path:
@@ -54,28 +61,53 @@ def _format(path: Path) -> str:
     return found
 
 
-def save_data(sets: Mapping[str, Tensor], path: str | Path, columns: int | None = None) -> str:
-    """Write sets of data, `(N, *shape)` each, side by side: as a grid of pictures where they are
-    pictures, else as a CSV.
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Write a figure, cut to what is drawn, as the kind of picture that the path's suffix names.
 
-    Returns:
-        Where, and where that is another file than was asked for, why.
+    Raises:
+        ValueError: a path that cannot be written.
     """
-    if all(are_images(data) for data in sets.values()):
-        return str(save_grid(interleave(*sets.values()), path, columns))
+    path = Path(path)
+    check_picture("out", path)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix[1:].lower(), dpi=150, bbox_inches="tight")
+    with making("out", path.parent):
+        write_atomically(path, lambda file: file.write(picture.getvalue()))
+    return path
 
-    table = Path(path).with_suffix(".csv")
+
+def check_picture(name: str, path: Path) -> None:
+    """Raise a ValueError where a picture cannot be written to a path, by what is there and by its
+    suffix.
+    """
+    check_replaceable(name, path)
+    if path.suffix.lower() not in KINDS:
+        raise ValueError(
+            f"{name}: cannot write {path} (no kind of picture is called {path.suffix!r}): choose"
+            f" another path that ends in {', '.join(KINDS)}"
+        )
+
+
+def save_table(sets: Mapping[str, Tensor], path: str | Path) -> Path:
+    """Write sets of as many data, `(N, *shape)` each, as a CSV beside `path`: a row for each datum
+    of each set, the sets in turns.
+    """
     flat = [data.reshape(len(data), -1).tolist() for data in sets.values()]
     rows = []
     for number, each in enumerate(zip(*flat, strict=True)):
         for name, values in zip(sets, each, strict=True):
             told = {f"value_{place}": value for place, value in enumerate(values)}
             rows.append({"datum": number, "what": name} | told)
+    return save_rows(rows, path)
 
+
+def save_rows(rows: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
+    """Write rows as a CSV, at `path` with the suffix .csv."""
+    table = Path(path).with_suffix(".csv")
     check_replaceable("out", table)
     with making("out", table.parent):
         write_csv(rows, table)
-    return f"{table} (these data are no pictures: a table, with a row for each)"
+    return table
 
 
 def are_images(data: Tensor) -> bool:

@@ -27,6 +27,7 @@ class Parts:
         model, guide: with their weights, initial or trained.
         recipe: of the training.
         weights: the checksum of the trained weights.
+        shape: of a datum.
     """
 
     loaded: Dataset | None
@@ -34,6 +35,7 @@ class Parts:
     guide: nn.Module
     recipe: Recipe
     weights: str = ""
+    shape: tuple[int, ...] = ()
 
     @property
     def data(self) -> Dataset:
@@ -89,7 +91,7 @@ def build(
     center = getattr(model, "center", None)
     if config.output_bias and center is not None and data is not None:
         center(data.mean)
-    return Parts(data, model, guide, recipe)
+    return Parts(data, model, guide, recipe, shape=shape)
 
 
 def _instantiated(parser: ArgumentParser, config: Namespace) -> Namespace:

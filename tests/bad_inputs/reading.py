@@ -112,6 +112,20 @@ READING = [
         text("taken", ""),
     ),
     Case("a picture without a format", "sample run --out picture", "out: cannot write picture"),
+    Case("a picture as a table", "embed run --out x.csv", "out: cannot write x.csv"),
+    Case(
+        "a negative temperature",
+        "sample run --temperature -1",
+        "temperature: got -1.0, expected a finite number >= 0",
+    ),
+    Case("one datum has no neighbour", "interpolate run --num_data 1", "num_data: got 1, expected"),
+    Case("a datum that is not there", "traverse run --datum 300", "datum: got 300, expected"),
+    Case(
+        "a map of three numbers",
+        "manifold run",
+        "manifold: the model has 3 latent numbers, expected 2 real ones: use traverse or embed",
+    ),
+    Case("no draws of the prior", "embed run --num_prior 0", "num_prior: got 0, expected"),
     Case(
         "a JSON that cannot be written",
         "evidence run --method.num_particles 2 --out taken/x.json",

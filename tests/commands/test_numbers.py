@@ -98,6 +98,11 @@ def test_commands_pass_the_number_of_each_datum(
         " --num_temperatures 4 --num_data 4",
         "export RUN --num_data 4 --num_draws 30",
         "reconstruct RUN --num_data 4",
+        "sample RUN --nearest true --num_samples 4",
+        "interpolate RUN --num_data 4",
+        "traverse RUN --num_data 4 --datum 3",
+        "manifold RUN --side 3",
+        "embed RUN --num_data 4 --split train",
         "info RUN",
     ]
     for command in commands:

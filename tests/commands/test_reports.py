@@ -59,7 +59,15 @@ def test_compare_works_on_a_guide_that_is_not_amortized_by_a_family(
 
 
 @pytest.mark.parametrize(
-    "command", ["evidence run --method.num_particles 5", "sample run", "reconstruct run"]
+    "command",
+    [
+        "evidence run --method.num_particles 5",
+        "sample run",
+        "reconstruct run",
+        "interpolate run",
+        "traverse run",
+        "embed run",
+    ],
 )
 def test_out_makes_its_folder(command: str, run: Path) -> None:
     name = "made/here.json" if command.startswith("evidence") else "made/here.png"
@@ -101,14 +109,14 @@ def test_sample_writes_a_picture(run: Path) -> None:
     assert pictures[0] == pictures[1] != pictures[2]
     with Image.open(run / "samples.png") as image:
         image.load()
-        assert image.size == (3 * 58 + 2, 3 * 58 + 2)  # 8 x 8 pixels, 7 times as large, 2 between
+        assert 300 < image.width < 500 and 1 < image.height / image.width < 1.3
 
 
 def test_reconstruct_writes_a_picture(run: Path) -> None:
     assert call(f"reconstruct {run} --num-data 12 --out pairs.png") == 0
     with Image.open("pairs.png") as image:
         image.load()
-        assert image.size == (16 * 58 + 2, 2 * 58 + 2)
+        assert 4 < image.width / image.height < 6  # 12 of 2 pictures, names and a title
         assert image.getextrema()[0] == (0, 255)  # the data are black and white
     assert not (run / "reconstructions.png").exists()
 
@@ -135,10 +143,8 @@ def test_tables_are_sampled_and_reconstructed_as_tables(
     size = columns[0] if columns else 1
     capsys.readouterr()
     assert call("sample a --num_samples 7") == 0
-    assert (
-        capsys.readouterr().out
-        == "a/samples.csv (these data are no pictures: a table, with a row for each)\n"
-    )
+    told = "a/samples.csv (these data are no pictures: a table, with a row for each)\n"
+    assert capsys.readouterr().out.startswith(f"{told}to be seen: 7 means of p(x | z)")
     rows = list(csv.DictReader(Path("a/samples.csv").read_text().splitlines()))
     assert len(rows) == 7 and all(math.isfinite(float(row[f"value_{size - 1}"])) for row in rows)
     assert call("reconstruct a --out r.png") == 0 and not Path("r.png").exists()

@@ -25,6 +25,7 @@ COMMANDS = (
 
 COMMANDS += (
     "reconstruct run --num_data 2",
+    "embed run --num_data 3",
     "export run --num_data 2 --num_draws 3",
     "train --config run/config.yaml --folder new",
 )

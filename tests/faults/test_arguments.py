@@ -35,6 +35,10 @@ SMALL = {
     "export": "run --num_data 2 --num_draws 30",
     "sample": "run --num_samples 3",
     "reconstruct": "run --num_data 2",
+    "interpolate": "run --num_data 2 --num_steps 2",
+    "traverse": "run --num_data 3 --num_units 1 --num_steps 2",
+    "manifold": "run --side 2",
+    "embed": "run --num_data 4 --num_prior 9",
     "info": "run",
 }
 
@@ -68,7 +72,7 @@ CLASSES = words(
 CHOICES = words(
     """Importance Annealed Laplace Quadrature Exact Best guide prior train valid test both float32
     bfloat16 auto svi pyro cpu cuda dynamic static threshold dequantise none pixels real last
-    amortized semi-amortized mean-field amortized,amortized a,b ,"""
+    amortized semi-amortized mean-field amortized,amortized a,b , mean draw linear spherical"""
 )
 NESTED = words(
     """model.latent_dim model.hidden model.likelihood model.likelihood.sigma model.likelihood.learn
@@ -132,7 +136,7 @@ def value(rng: random.Random, option: str) -> str:
     likely |= dict.fromkeys(
         ("method", "start", "split", "precision", "engine", "device", "binarise", "values"), CHOICES
     )
-    likely |= dict.fromkeys(("keep", "guides"), CHOICES)
+    likely |= dict.fromkeys(("keep", "guides", "kind", "path"), CHOICES)
     usual = likely.get(name, [*NUMBERS, *HUGE])
     return rng.choice(
         usual if rng.random() < 0.7 else rng.choice([NUMBERS, HUGE, WORDS, PATHS, CHOICES, CLASSES])

@@ -35,6 +35,7 @@ COMMANDS = {
     "export": "export run --num_data 2 --num_draws 30",
     "sample": "sample run --num_samples 3",
     "reconstruct": "reconstruct run --num_data 2 --out deep/x.png",
+    "embed": "embed run --num_data 4 --num_prior 9",
 }
 
 

@@ -37,6 +37,8 @@ TEXTS = ("data.json", "versions.json", "run.json", "evidence.json", "diagnosis.j
 LINKS = (
     "samples.png",
     "reconstructions.png",
+    "embedding.png",
+    "embedding.csv",
     "draws.nc",
     "evidence.json",
     "evidence.csv",

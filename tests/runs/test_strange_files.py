@@ -18,12 +18,20 @@ from tests.runs.folder import call
 
 @pytest.mark.parametrize(
     "command",
-    ["sample run", "reconstruct run --num_data 4", "export run --num_data 2 --num_draws 5"],
+    [
+        "sample run",
+        "reconstruct run --num_data 4",
+        "embed run --num_data 4",
+        "export run --num_data 2 --num_draws 5",
+    ],
 )
 def test_a_link_is_replaced_and_not_followed(command: str, run: Path) -> None:
-    name = {"sample": "samples.png", "reconstruct": "reconstructions.png", "export": "draws.nc"}[
-        command.split()[0]
-    ]
+    name = {
+        "sample": "samples.png",
+        "reconstruct": "reconstructions.png",
+        "embed": "embedding.csv",
+        "export": "draws.nc",
+    }[command.split()[0]]
     Path("precious").write_text("mine")
     (run / name).symlink_to(Path("precious").resolve())
     assert call(command) == 0

@@ -84,9 +84,10 @@ def _draw_nearest(result: Nearest, ax: Axes) -> None:
     pictures = striped([result.x, result.found], _ACROSS)
     rows, columns = mosaic(ax, pictures, _neighbours(result))
     below = (rows[1] - rows[0]) * 0.52
+    whole = bool((result.distance % 1 == 0).all())
     for place, distance in enumerate(result.distance.tolist()):
         row, column = rows[2 * (place // len(columns)) + 1], columns[place % len(columns)]
-        told = f"{distance:.0f}" if distance >= 100 or distance % 1 == 0 else f"{distance:.3g}"
+        told = f"{distance:.0f}" if whole or distance >= 100 else f"{distance:.2f}"
         ax.text(column, row + below, told, ha="center", va="top", fontsize=7)
     bottom, top = ax.get_ylim()
     ax.set_ylim(bottom + 0.6 * below, top)
@@ -214,10 +215,10 @@ def _draw_map(result: Manifold, ax: Axes) -> None:
 
 def _draw_map_values(result: Manifold, figure: Figure) -> None:
     flat = result.x.reshape(*result.z.shape[:2], -1)
-    panels = min(flat.shape[-1], _PANELS)
+    panels, levels = min(flat.shape[-1], _PANELS), result.levels.numpy()
     for number in range(panels):
         ax = figure.add_subplot(math.ceil(panels / 2), min(panels, 2), number + 1)
-        drawn = ax.pcolormesh(result.levels, result.levels, flat[..., number].T.numpy())
+        drawn = ax.pcolormesh(levels, levels, flat[..., number].T.numpy())
         figure.colorbar(drawn, ax=ax, label=f"mean of value {number}")
         ax.set(xlabel=f"{result.units[0]}, quantile", ylabel=f"{result.units[1]}, quantile")
 

@@ -1,0 +1,70 @@
+"""What commands that show something share: where the picture goes, and what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from torch import Tensor
+
+from pyro_vae.data import Split
+from pyro_vae.files.atomic import check_replaceable
+from pyro_vae.files.texts import by_row
+from pyro_vae.programs.evaluation import device_of
+from pyro_vae.report.images import are_images, check_picture, save_figure, save_rows, save_table
+from pyro_vae.report.plots import plot
+from pyro_vae.results import Result
+from pyro_vae.runs.building import Parts
+from pyro_vae.runs.usage import OneLineParser
+
+_TABLE = "(these data are no pictures: a table, with a row for each)"
+
+
+def add_out(parser: OneLineParser, name: str) -> None:
+    """The option `out`."""
+    told = f"file instead of RUN/{name}.png; a table for data that are no pictures"
+    parser.add_argument("--out", type=str | None, default=None, help=told)
+
+
+def place_of(options: Namespace, name: str) -> Path:
+    """Where the picture goes; a ValueError, before the work, where it cannot go there."""
+    path = Path(options.out) if options.out else Path(options.run) / f"{name}.png"
+    if path.suffix.lower() == ".csv":  # where a table would go
+        check_replaceable("out", path)
+    else:
+        check_picture("out", path)
+    return path
+
+
+def like_of(parts: Parts) -> Tensor:
+    """A datum of the kind that the run's model scores, all zeros."""
+    return torch.zeros(1, *parts.shape, device=device_of(parts.model) or "cpu")
+
+
+def check_two(split: Split) -> None:
+    """Raise a ValueError where there is one datum only."""
+    if len(split) < 2:
+        raise ValueError(f"num_data: got {len(split)}, expected at least 2 data")
+
+
+def show(result: Result, x: Tensor, path: Path, sets: Mapping[str, Tensor] | None = None) -> None:
+    """Write a result as a picture where its data `x` `(N, *shape)` are pictures, else as a table,
+    and print where.
+
+    Args:
+        sets: the data of the table by what they are; the result's own columns unless given.
+    """
+    if are_images(x):
+        print(save_figure(plot(result), path))
+    elif sets is not None:
+        print(save_table(sets, path), _TABLE)
+    else:
+        print(save_rows(rows_of(result), path), _TABLE)
+
+
+def rows_of(result: Result) -> list[dict[str, Any]]:
+    """The rows of a result's table."""
+    return by_row(result.columns())
