@@ -249,8 +249,8 @@ def check_index(
 
 
 def check_progress(progress: object) -> None:
-    """A function that is told how many data are done, or None."""
+    """A function that is told the share of the work that is done, or None."""
     if progress is not None:
         check_callable(
-            "progress", progress, "a function of the number of data that are done, or None"
+            "progress", progress, "a function of the share that is done, from 0 to 1, or None"
         )

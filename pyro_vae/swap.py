@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pyro_vae.arguments import check_progress
 from pyro_vae.guides import (
     Amortized,
     Family,
@@ -31,6 +32,7 @@ from pyro_vae.inference import Optimum, fit_local
 from pyro_vae.programs.inputs import check_inputs, check_numbers
 from pyro_vae.programs.protocols import HasParams, offers
 from pyro_vae.programs.traces import Program
+from pyro_vae.progress import Progress, shares, tell
 
 FAMILIES: dict[str, Callable[[int], Family]] = {
     "mean-field": MeanField,
@@ -51,7 +53,7 @@ def swap_guides(
     num_steps: int = 100,
     num_particles: int = 1,
     seed: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Program | Optimum[Local]]:
     """The guides of these names, in the order of `GUIDES`, each fitted to the data: a classical one
     as `fit_local` returned it, with what it took, which `gap_ledger` takes so.
@@ -67,7 +69,7 @@ def swap_guides(
         num_steps: of the semi-amortized guide.
         num_particles: draws of each datum in a step of classical inference.
         seed: of the guides' noise.
-        progress: called with each name before its guide is fitted.
+        progress: called with the share of the fitting that is done, from 0 to 1.
 
     Returns:
         Guides by their names. `programs_of` has the guides alone.
@@ -86,13 +88,14 @@ def swap_guides(
     check_names(model, guide, names, "names")
     numbers = {"num_steps": (num_steps, 1), "num_particles": (num_particles, 1)}
     check_numbers(numbers | {"seed": (seed, 0)})
+    check_progress(progress)
     x, _ = check_inputs(model, None, x, None)
 
     found: dict[str, Program | Optimum[Local]] = {}
     starts: list[Amortized | Optimum[Local]] = [guide] if isinstance(guide, Amortized) else []
-    for name in (known for known in GUIDES if known in names):
-        if progress is not None:
-            progress(name)
+    chosen = [name for name in GUIDES if name in names]
+    fitting = shares(progress, *[name in FAMILIES for name in chosen])
+    for name, told in zip(chosen, fitting, strict=True):
         if name == "amortized":
             found[name] = guide
         elif name == "semi-amortized":
@@ -100,11 +103,12 @@ def swap_guides(
         else:
             family = FAMILIES[name](model.latent_dim)  # type: ignore[attr-defined]
             table, earlier = _start(family, starts, x, index)
-            options = {"num_particles": num_particles, "seed": seed}
+            options = {"num_particles": num_particles, "seed": seed, "progress": told}
             optimum = fit_local(model, table, x, earlier=earlier, **options)  # type: ignore[arg-type]
             found[name] = optimum
             if name == "full-rank":
                 starts.append(optimum)
+    tell(progress, 1.0)
     return found
 
 

@@ -17,7 +17,7 @@ from pyro_vae.cli import COMMANDS
 ROOT = Path(pyro_vae.__file__).parent
 STAGES = [
     {"arguments", "files", "results"},
-    {"data", "nets", "graphs"},
+    {"data", "nets", "graphs", "progress"},
     {"programs"},
     {"models", "guides", "objectives", "evidence"},
     {"diagnostics"},

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 from jsonargparse import Namespace
-from rich.console import Console
-from rich.status import Status
 
 from pyro_vae.commands.options import choose, look_at_latent, run_parser
 from pyro_vae.data import Split
@@ -21,6 +19,7 @@ from pyro_vae.files.atomic import staged
 from pyro_vae.files.folders import own_folder
 from pyro_vae.files.texts import write_json
 from pyro_vae.programs.inputs import check_numbers
+from pyro_vae.progress import progress_bar
 from pyro_vae.report.ledger import ENDS, generalisation_table, ledger_table, write_ledger
 from pyro_vae.report.tables import show
 from pyro_vae.runs.figures import make_way, measured_by
@@ -102,7 +101,7 @@ def _compare(
 def _ledger(options: Namespace, parts: Parts, split: str, part: Split, names: list[str]) -> Ledger:
     """What each of the guides loses on a part of the data."""
     model, guide, x, index = parts.model, parts.guide, part.x, part.numbers()
-    with Console(stderr=True).status(f"{split}: fitting the guides") as status:
+    with progress_bar(f"{split}: fitting the guides") as progress:
         guides = swap_guides(
             model,
             guide,
@@ -112,16 +111,22 @@ def _ledger(options: Namespace, parts: Parts, split: str, part: Split, names: li
             num_steps=options.steps,
             num_particles=options.draws,
             seed=options.seed,
-            progress=partial(_show, status, split),
+            progress=progress,
         )
 
-        _show(status, split, "log p(x)")
-        estimates = {}
-        if options.num_temperatures:
-            annealed = Annealed(options.num_temperatures, seed=options.seed)
-            estimates["annealing"] = log_evidence(model, guide, x, annealed, index=index)
-        method = Importance(options.num_particles, seed=options.seed)
-        return gap_ledger(model, guides, x, index, method=method, estimates=estimates)
+    estimates = {}
+    if options.num_temperatures:
+        annealed = Annealed(options.num_temperatures, seed=options.seed)
+        with progress_bar(f"{split}: annealing") as progress:
+            estimates["annealing"] = log_evidence(
+                model, guide, x, annealed, index=index, progress=progress
+            )
+
+    method = Importance(options.num_particles, seed=options.seed)
+    with progress_bar(f"{split}: scoring the guides") as progress:
+        return gap_ledger(
+            model, guides, x, index, method=method, estimates=estimates, progress=progress
+        )
 
 
 def _write(
@@ -134,7 +139,3 @@ def _write(
         write_ledger(ledger, new, split)
         write_json(new / known.name, {"settings": settings})
     return others
-
-
-def _show(status: Status, split: str, what: str) -> None:
-    status.update(f"{split}: {what}")

@@ -9,12 +9,10 @@ NUTS          means and standard deviations against a reference posterior of a f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from rich.console import Console
 
 from pyro_vae.commands.options import add_data, choose, look_at_latent, run_parser
 from pyro_vae.data import Split
@@ -28,6 +26,7 @@ from pyro_vae.inference.optimum import programs_of
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.programs.protocols import HasRows, offers
+from pyro_vae.progress import Progress, progress_bar, shares
 from pyro_vae.report.tables import share
 from pyro_vae.runs.figures import make_way, measured_by
 from pyro_vae.runs.opening import Parts, open_from
@@ -92,24 +91,32 @@ def _diagnose(options: Namespace, parts: Parts, split: Split, names: list[str], 
         "guides": {},
     }
 
-    with ExitStack() as stack:
-        status = stack.enter_context(Console(stderr=True).status("fitting the guides"))
+    with progress_bar("fitting the guides") as progress:
         guides = swap_guides(
-            parts.model, parts.guide, split.x, names, split.numbers(), seed=options.seed
+            parts.model,
+            parts.guide,
+            split.x,
+            names,
+            split.numbers(),
+            seed=options.seed,
+            progress=progress,
         )
 
-        reference = None
-        if options.num_nuts:
-            status.update("sampling by NUTS")
-            some = split.take(options.num_nuts)
-            reference = reference_posterior(parts.model, some.x, some.numbers(), seed=options.seed)
-            found["nuts"] = reference.summary()
-        if options.num_sandwich:
-            status.update("annealing both ways")
-            found["sandwich"] = _sandwich(parts, split, options)
-        for name, guide in programs_of(guides).items():
-            status.update(f"judging {name}")
-            found["guides"][name] = _judge(parts.model, guide, split, reference, options)
+    reference = None
+    if options.num_nuts:
+        some = split.take(options.num_nuts)
+        with progress_bar("sampling by NUTS") as progress:
+            reference = reference_posterior(
+                parts.model, some.x, some.numbers(), seed=options.seed, progress=progress
+            )
+        found["nuts"] = reference.summary()
+
+    if options.num_sandwich:
+        with progress_bar("annealing both ways") as progress:
+            found["sandwich"] = _sandwich(parts, split, options, progress)
+    for name, guide in programs_of(guides).items():
+        with progress_bar(f"judging {name}") as progress:
+            found["guides"][name] = _judge(parts.model, guide, split, reference, options, progress)
 
     settings = measured_by(options, parts, split)
     with staged(out.parent, lambda: make_way(out, [], settings)) as new:
@@ -133,12 +140,18 @@ def _check_numbers(options: Namespace, num_data: int) -> None:
 
 
 def _judge(
-    model: Program, guide: Program, split: Split, reference: Reference | None, options: Namespace
+    model: Program,
+    guide: Program,
+    split: Split,
+    reference: Reference | None,
+    options: Namespace,
+    progress: Progress | None,
 ) -> dict[str, Any]:
     """What is found of one guide, and the verdict."""
     said: list[str] = []
     method = Importance(options.num_particles, seed=options.seed)
-    weights = log_evidence(model, guide, split.x, method, index=split.numbers())
+    weighing, ranking = shares(progress, 1, 1)
+    weights = log_evidence(model, guide, split.x, method, index=split.numbers(), progress=weighing)
     high = weights.share_above_threshold
     found: dict[str, Any] = {
         "elbo": weights.elbo.mean().item(),
@@ -155,7 +168,7 @@ def _judge(
     if offers(guide, HasRows):
         said.append("calibration not applicable to parameters per datum")
     else:
-        figures, told, calibrated = _calibration(model, guide, split, options)
+        figures, told, calibrated = _calibration(model, guide, split, options, ranking)
         found |= figures
         said += told
         right = right and calibrated
@@ -174,11 +187,11 @@ def _judge(
 
 
 def _calibration(
-    model: Program, guide: Program, split: Split, options: Namespace
+    model: Program, guide: Program, split: Split, options: Namespace, progress: Progress | None
 ) -> tuple[dict[str, Any], list[str], bool]:
     """Figures, words, and whether the guide is calibrated."""
     numbers = {name: options[name] for name in ("num_simulations", "num_draws", "seed")}
-    ranks = check_calibration(model, guide, split.x, split.numbers(), **numbers)
+    ranks = check_calibration(model, guide, split.x, split.numbers(), progress=progress, **numbers)
     held, error = ranks.coverage()
     figures = {
         "coverage": dict(zip(("50%", "80%", "95%"), held.tolist(), strict=True)),
@@ -212,14 +225,23 @@ def _against(
     return f"against NUTS{doubt} {found.verdict}", near
 
 
-def _sandwich(parts: Parts, split: Split, options: Namespace) -> dict[str, Any]:
+def _sandwich(
+    parts: Parts, split: Split, options: Namespace, progress: Progress | None
+) -> dict[str, Any]:
     method = Annealed(options.num_temperatures, seed=options.seed)
     model, guide, some = parts.model, parts.guide, split.take(options.num_sandwich)
+    simulated, annealed = shares(progress, 2, 1)
     found = sandwich(
-        model, guide, split.x, split.numbers(), num_data=options.num_sandwich, method=method
+        model,
+        guide,
+        split.x,
+        split.numbers(),
+        num_data=options.num_sandwich,
+        method=method,
+        progress=simulated,
     )
 
-    real = log_evidence(model, guide, some.x, method, index=some.numbers())
+    real = log_evidence(model, guide, some.x, method, index=some.numbers(), progress=annealed)
     alike = likeness(model, guide, split.x, found, real, index=split.numbers())
     return {
         "gap": found.gap,

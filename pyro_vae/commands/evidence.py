@@ -4,14 +4,11 @@ figures are kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
 from jsonargparse import Namespace
-from rich.console import Console
-from rich.progress import Progress
 
 from pyro_vae.commands.options import add_data, choose, look_at_latent, run_parser
 from pyro_vae.evidence import (
@@ -29,6 +26,7 @@ from pyro_vae.files.atomic import check_replaceable, staged
 from pyro_vae.files.folders import making
 from pyro_vae.files.texts import write_json
 from pyro_vae.inference.outcome import bits_per_dim
+from pyro_vae.progress import progress_bar
 from pyro_vae.report.intervals import full_verdict, interval_text, write_intervals
 from pyro_vae.report.tables import evidence_table, show
 from pyro_vae.runs.figures import make_way, measured_by
@@ -81,10 +79,10 @@ def _evidence(options: Namespace, parts: Parts, out: Path) -> None:
     chosen = {"method": type(method).__name__, "split": options.split}
     settings = measured_by(chosen | asdict(method), parts, split)  # type: ignore[call-overload]
 
-    with ExitStack() as stack:
-        bar, numbers = _progress(stack, len(split)), split.numbers()
+    with progress_bar("log p(x)") as progress:
+        numbers = split.numbers()
         estimate = log_evidence(
-            parts.model, parts.guide, split.x, method, index=numbers, progress=bar
+            parts.model, parts.guide, split.x, method, index=numbers, progress=progress
         )
 
     summary = estimate.summary()
@@ -113,13 +111,3 @@ def _evidence(options: Namespace, parts: Parts, out: Path) -> None:
     print(f"{title}: log p(x) {interval_text(estimate)}")
     print(verdict)
     print(f"data fingerprint {split.fingerprint}; written to {out} and {out.with_suffix('.csv')}")
-
-
-def _progress(stack: ExitStack, total: int) -> Callable[[int], None] | None:
-    """A bar on stderr that counts data, where stderr is a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        return None
-    bar = stack.enter_context(Progress(console=console, transient=True))
-    task = bar.add_task("log p(x)", total=total)
-    return lambda done: bar.advance(task, done)

@@ -28,7 +28,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_level
+from pyro_vae.arguments import check_level, check_progress
 from pyro_vae.diagnostics.ranks import DENSITIES, Calibration
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.checks import check_programs
@@ -36,6 +36,7 @@ from pyro_vae.programs.evaluation import device_of, evaluation, isolated_noise, 
 from pyro_vae.programs.inputs import check_any_x, check_like, check_numbers, simulated_rows
 from pyro_vae.programs.pair import Latents, Pair
 from pyro_vae.programs.simulation import simulate
+from pyro_vae.progress import Progress, over
 
 _ROWS = 20_000  # latents drawn and scored in one run
 
@@ -50,6 +51,7 @@ def check_calibration(
     num_draws: int = 99,
     seed: int = 0,
     alpha: float = 0.05,
+    progress: Progress | None = None,
 ) -> Calibration:
     """Rank the truth of simulated data among a guide's draws, unit by unit and by log-density.
 
@@ -63,6 +65,7 @@ def check_calibration(
         num_draws: L, of the guide for each.
         seed: of both; the caller's random state is untouched.
         alpha: chance of flagging a guide that is right, at most.
+        progress: called with the share of the work that is done, from 0 to 1.
 
     Raises:
         ValueError: numbers out of range, a guide with parameters per datum or auxiliary sites,
@@ -77,14 +80,16 @@ def check_calibration(
     least = {"num_simulations": (num_simulations, 20), "num_draws": (num_draws, 5)}
     check_numbers(least | {"seed": (seed, 0)})
     check_level("alpha", alpha)
+    check_progress(progress)
     check_like(model, like)
     check_any_x(guide, like)
     like = like.to(device_of(model, guide) or like.device)
 
     counts: list[dict[str, Tensor]] = []
     with evaluation(model, guide, device=like.device):
-        places = torch.arange(num_simulations, device=like.device)
-        for number, rows in enumerate(places.split(max(1, _ROWS // (num_draws + 1)))):
+        size = max(1, _ROWS // (num_draws + 1))
+        places = torch.arange(num_simulations, device=like.device).split(size)
+        for number, rows in enumerate(over(places, len(places), progress)):
             seed_noise(seed, number)
             truth, pair = _simulated(model, guide, *simulated_rows(like, index, rows))
             if number == 0:

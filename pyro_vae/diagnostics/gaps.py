@@ -28,13 +28,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_kind, check_rows
+from pyro_vae.arguments import check_kind, check_progress, check_rows
 from pyro_vae.diagnostics.ledger import Entry, Gap, Ledger
 from pyro_vae.evidence import Estimate, Importance, ImportanceEstimate, log_evidence
 from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.pair import opened
 from pyro_vae.programs.parts import own_numbers
 from pyro_vae.programs.protocols import Fitted, HasFamily, HasRows, offers
+from pyro_vae.progress import Progress, shares
 
 _SURE = 2.0  # Monte Carlo standard errors of a mean below which it is not told from 0
 
@@ -47,6 +48,7 @@ def gap_ledger(
     *,
     method: Importance | None = None,
     estimates: Mapping[str, Estimate] | None = None,
+    progress: Progress | None = None,
 ) -> Ledger:
     """Score guides on the same data, model and number of particles, and split what each of them
     loses.
@@ -68,6 +70,7 @@ def gap_ledger(
         estimates: further ones of log p(x) of these data, by name, such as annealed ones, the one
             to be preferred first; one is taken unless the pilot run tells it from the highest, and
             lower.
+        progress: called with the share of the work that is done, from 0 to 1.
 
     Raises:
         ValueError: no guide, two local guides of one family, estimates of other data, or what
@@ -93,6 +96,7 @@ def gap_ledger(
     method = Importance() if method is None else method
     check_kind("method", method, Importance, "an Importance, or None")
     check_rows("x", x)
+    check_progress(progress)
     best, given = _locals(plain), dict(estimates or {})
     if any(len(estimate.log_px) != len(x) for estimate in given.values()):
         raise ValueError(
@@ -103,10 +107,14 @@ def gap_ledger(
     fewer = max(1, method.num_particles // 4)
     pilot = replace(method, num_particles=fewer, num_scouts=0, seed=method.seed + 1)
 
-    def scored_by(one: Importance) -> dict[str, ImportanceEstimate]:
-        return {name: log_evidence(model, q, x, one, index=index) for name, q in plain.items()}
+    def scored_by(one: Importance, progress: Progress | None) -> dict[str, ImportanceEstimate]:
+        found = {}
+        for (name, q), told in zip(plain.items(), shares(progress, *[1] * len(plain)), strict=True):
+            found[name] = log_evidence(model, q, x, one, index=index, progress=told)
+        return found
 
-    scored, pilots = scored_by(method), scored_by(pilot)
+    scoring, piloting = shares(progress, 4, 1)
+    scored, pilots = scored_by(method, scoring), scored_by(pilot, piloting)
     estimator = _chosen(pilots, given)
     log_px = {**scored, **given}[estimator]
 

@@ -30,12 +30,13 @@ from pyro.infer import MCMC, NUTS
 from pyro.infer.autoguide.initialization import init_to_sample
 from torch import Tensor
 
-from pyro_vae.arguments import check_kind, check_seed, refuse
+from pyro_vae.arguments import check_kind, check_progress, refuse
 from pyro_vae.diagnostics.convergence import convergence
 from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.programs.pair import opened
 from pyro_vae.programs.parameters import without_parameters
+from pyro_vae.progress import Progress, counting, shares
 from pyro_vae.results import Result, counted
 
 _R_HAT = 1.01
@@ -200,6 +201,7 @@ def reference_posterior(
     num_samples: int = 500,
     num_warmup: int = 500,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Reference:
     """Sample the posterior of all latents of the data, all data side by side, in chains that start
     from the prior.
@@ -212,6 +214,7 @@ def reference_posterior(
         num_samples: S, draws kept of each chain.
         num_warmup: transitions before them, in which the step size and the mass matrix adapt.
         seed: of the chains; the caller's random state is untouched.
+        progress: called with the share of the transitions that are done, from 0 to 1.
 
     Raises:
         ValueError: numbers out of range, data that the model cannot score, a model whose posterior
@@ -224,15 +227,16 @@ def reference_posterior(
         >>> found.draws["latent"].shape
         torch.Size([4, 20, 3, 2])
     """
-    check_numbers({"num_chains": (num_chains, 2), "num_samples": (num_samples, 4)})
-    check_numbers({"num_warmup": (num_warmup, 1)})
-    check_seed("seed", seed)
+    least = {"num_chains": (num_chains, 2), "num_samples": (num_samples, 4)}
+    check_numbers(least | {"num_warmup": (num_warmup, 1), "seed": (seed, 0)})
+    check_progress(progress)
 
     started, chains, divergent = time.monotonic(), [], 0
     with opened(model, None, x, index, seed=seed, check=False) as pair, torch.enable_grad():
-        for _ in range(num_chains):
+        for told in shares(progress, *[1] * num_chains):
             kernel = NUTS(without_parameters(called(model, "model")), init_strategy=init_to_sample)
-            mcmc = MCMC(kernel, num_samples, num_warmup, disable_progbar=True)
+            hook = counting(num_warmup + num_samples, told)
+            mcmc = MCMC(kernel, num_samples, num_warmup, hook_fn=hook, disable_progbar=True)
             try:
                 mcmc.run(pair.x, pair.index)
             except (ValueError, RuntimeError, NotImplementedError) as error:

@@ -28,13 +28,14 @@ from pyro_vae.arguments import check_choice
 from pyro_vae.evidence.annealed_estimate import AnnealedEstimate
 from pyro_vae.evidence.chains import Plan, Stage, Tuning, anneal, pilot, schedule
 from pyro_vae.evidence.lognormal import normal_error
-from pyro_vae.evidence.method import Method, Progress
+from pyro_vae.evidence.method import Method
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.scouts import missed
 from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
 from pyro_vae.graphs import Engine, Guard, check_engine
 from pyro_vae.programs.inputs import check_budget, check_numbers
 from pyro_vae.programs.pair import Latents, Pair
+from pyro_vae.progress import Progress, over, shares, tell
 
 _ROWS = 2048  # chains of all data that move at once on a CPU
 _ROWS_ON_GPU = 65_536
@@ -101,21 +102,22 @@ def annealed(
     started, parts = time.monotonic(), []
     plan, start = options.plan, "guide" if pair.given is not None else "prior"
 
-    for block in blocks(options, pair, exact=exact):
+    looks = start == "guide" and exact is None
+    annealing, scouting = shares(progress, 9, 1 if looks else 0)
+    for block in blocks(options, pair, exact=exact, progress=annealing):
         plan, total = block.plan, torch.zeros(())
         for stage in block.stages:
             total = total + stage.chance
         chance = total / plan.num_temperatures
         parts.append((stage.log_w[:, : block.size], chance[:, : block.size]))
-        if progress is not None:
-            progress(block.size)
 
     log_w, chance = (torch.cat(part, 1).double().cpu() for part in zip(*parts, strict=True))
     log_px = log_mean_exp(log_w) if exact is None else -log_mean_exp(log_w)
     error = torch.maximum(log_mean_exp_error(log_w), normal_error(log_w))
     blind = torch.zeros(len(log_px), dtype=torch.bool)
-    if start == "guide" and exact is None:
+    if looks:
         blind = missed(pair, log_px, error, seed=options.seed)
+    tell(scouting, 1.0)
     return AnnealedEstimate(
         log_px=log_px,
         log_px_error=error,
@@ -139,7 +141,13 @@ class Block(NamedTuple):
     stages: Iterator[Stage]
 
 
-def blocks(options: Annealed, pair: Pair, *, exact: Latents | None = None) -> Iterator[Block]:
+def blocks(
+    options: Annealed,
+    pair: Pair,
+    *,
+    exact: Latents | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Block]:
     """Blocks of data one after another, each with a pilot run before it; arguments as in
     `annealed`.
     """
@@ -148,18 +156,22 @@ def blocks(options: Annealed, pair: Pair, *, exact: Latents | None = None) -> It
     path = Path(pair, _guard(options, len(cuts), len(cuts[0][0]) * plan.num_chains))
     z = None if exact is None else path.layout.pack_one(exact)
 
-    for number, (rows, count) in enumerate(cuts):
+    for number, ((rows, count), told) in enumerate(
+        zip(cuts, shares(progress, *[1] * len(cuts)), strict=True)
+    ):
+        piloting, annealing = shares(told, plan.pilot_moves, plan.num_temperatures)
         noise = np.random.SeedSequence([options.seed, number, exact is not None])
         for_pilot, for_score = noise.generate_state(2, np.uint64)
         part = path.take(rows)
 
         torch.manual_seed(int(for_pilot))
-        tuning, pace = pilot(part, plan)
+        tuning, pace = pilot(part, plan, piloting)
 
         if budget is not None and number == 0:
             plan = _within(plan, budget - (time.monotonic() - started), pace, len(cuts))
         torch.manual_seed(int(for_score))
-        yield Block(count, plan, _stages(part, plan, tuning, None if z is None else z[:, rows]))
+        stages = _stages(part, plan, tuning, None if z is None else z[:, rows])
+        yield Block(count, plan, over(stages, plan.num_temperatures, annealing))
 
 
 def _guard(options: Annealed, num_blocks: int, rows: int) -> Guard:

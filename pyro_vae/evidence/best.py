@@ -27,13 +27,14 @@ from pyro_vae.evidence.estimate import Estimate, standard_error
 from pyro_vae.evidence.exact import Exact
 from pyro_vae.evidence.importance import Importance
 from pyro_vae.evidence.importance_estimate import ImportanceEstimate
-from pyro_vae.evidence.method import Method, Progress
+from pyro_vae.evidence.method import Method
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.quadrature import Quadrature
 from pyro_vae.graphs import Engine, check_engine
 from pyro_vae.programs.inputs import check_budget, check_numbers
 from pyro_vae.programs.pair import Pair
 from pyro_vae.programs.protocols import KnowsLogPx, offers
+from pyro_vae.progress import Progress, shares
 
 DoubtedT = TypeVar("DoubtedT", ImportanceEstimate, AnnealedEstimate)
 
@@ -124,6 +125,7 @@ class Best(Method[BestEstimate]):
 
     def __call__(self, pair: Pair, progress: Progress | None = None) -> BestEstimate:
         started = time.monotonic()
+        weighing, annealing, again = shares(progress, 2, 7, 1)
         if offers(pair.model, KnowsLogPx):
             exact = Exact()(pair)
             return _only(exact, exact.verdict)
@@ -138,7 +140,7 @@ class Best(Method[BestEstimate]):
             unsettled = ~found.reliable
 
         importance = Importance(self.num_particles, seed=self.seed, engine=self.engine)
-        weights = _doubted(importance(pair, progress), unsettled)
+        weights = _doubted(importance(pair, weighing), unsettled)
         share = weights.reliable.double().mean().item()
         if share >= _NEARLY_ALL:
             told = f"the weights vouch for {share:.0%} of the data"
@@ -152,11 +154,11 @@ class Best(Method[BestEstimate]):
             other = "the latents are not real-valued, so nothing else applies: a lower bound"
             return _only(weights, f"{doubt}, and {other}")
 
-        chains = _doubted(self._chains(pair, weights, started, progress), unsettled)
+        chains = _doubted(self._chains(pair, weights, started, annealing), unsettled)
         chosen, said = _choose(weights, chains, doubt)
         if chosen is weights:
-            again = replace(importance, seed=self.seed + 1)(pair, progress)
-            chosen = _doubted(again, unsettled)
+            fresh = replace(importance, seed=self.seed + 1)(pair, again)
+            chosen = _doubted(fresh, unsettled)
 
         log_px, error, seconds = chosen.log_px, chosen.log_px_error, time.monotonic() - started
         evaluations = weights.evaluations + chains.evaluations

@@ -31,12 +31,12 @@ from pyro_vae.evidence.annealed import Annealed, annealed
 from pyro_vae.evidence.annealed_estimate import AnnealedEstimate
 from pyro_vae.evidence.estimate import standard_error
 from pyro_vae.evidence.importance import Importance
-from pyro_vae.evidence.method import Progress
 from pyro_vae.evidence.methods import log_evidence
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.inputs import check_any_x, check_like, check_numbers
 from pyro_vae.programs.pair import opened
 from pyro_vae.programs.simulation import simulated
+from pyro_vae.progress import Progress, shares
 from pyro_vae.results import Result, counted, with_error
 
 FAR = 0.5
@@ -124,7 +124,7 @@ def sandwich(
         index: rows of the dataset `(N,)` of these; simulated data take turns with them.
         num_data: how many to simulate.
         method: how to anneal; `Annealed()` unless given.
-        progress: called with the number of data done after each block of either direction.
+        progress: called with the share of the work that is done, from 0 to 1.
 
     Raises:
         ValueError: what `Annealed` and `simulate` raise, or a guide with parameters per datum.
@@ -148,9 +148,10 @@ def sandwich(
         guide = None
 
     latents, x, index = simulated(model, like, index, num_data, seed=method.seed)
+    upwards, downwards = shares(progress, 1, 1)
     with opened(model, guide, x, index) as pair:
-        forward = annealed(method, pair, progress=progress)
-        reverse = annealed(method, pair, exact=latents, progress=progress)
+        forward = annealed(method, pair, progress=upwards)
+        reverse = annealed(method, pair, exact=latents, progress=downwards)
     return Sandwich(x, index, forward, reverse)
 
 

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from pyro_vae.evidence.hmc import adapted, transition
 from pyro_vae.evidence.path import Path, Point
+from pyro_vae.progress import Progress, over
 
 _SHARP = 4.0  # half width of the logistic schedule
 _PILOT = 100  # temperatures of the pilot run, at most
@@ -123,7 +124,7 @@ def anneal(
         yield Stage(beta, point, log_w, chance)
 
 
-def pilot(path: Path, plan: Plan) -> tuple[Tuning, float]:
+def pilot(path: Path, plan: Plan, progress: Progress | None = None) -> tuple[Tuning, float]:
     """Adapt the step sizes on the way up, and tell the seconds that a temperature takes."""
     scale = path.draw(_DRAWS).std(0).clamp(min=1e-6)
     point = path.at(path.draw(plan.num_chains))
@@ -131,7 +132,7 @@ def pilot(path: Path, plan: Plan) -> tuple[Tuning, float]:
     betas = [0.0] * _SETTLE + schedule(plan.num_pilot)
 
     found, started = [], time.monotonic()
-    for number, beta in enumerate(betas):
+    for number, beta in enumerate(over(betas, len(betas), progress)):
         point, chance = transition(path, point, beta, log_step.exp(), scale, plan.num_leapfrog)
         log_step = adapted(log_step, chance, _RATE)
         if number >= _SETTLE:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from pyro_vae.evidence.estimate import Estimate
-from pyro_vae.evidence.method import Method, Progress
+from pyro_vae.evidence.method import Method
 from pyro_vae.programs.calls import called
 from pyro_vae.programs.pair import Pair
 from pyro_vae.programs.protocols import KnowsLogPx, offers
+from pyro_vae.progress import Progress
 
 TRUSTED = 0.01  # nats of error above which a grid is not believed
 

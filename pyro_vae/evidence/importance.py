@@ -38,7 +38,7 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_choice, check_number, check_positive
 from pyro_vae.evidence.importance_estimate import ImportanceEstimate, statistics_of
-from pyro_vae.evidence.method import Method, Progress
+from pyro_vae.evidence.method import Method
 from pyro_vae.evidence.scores import Precision, Scores
 from pyro_vae.evidence.scouts import NUM_SCOUTS, missed
 from pyro_vae.evidence.tails import FEWEST
@@ -47,6 +47,7 @@ from pyro_vae.programs.evaluation import seed_noise
 from pyro_vae.programs.inputs import check_budget, check_numbers
 from pyro_vae.programs.pair import Pair
 from pyro_vae.programs.traces import Particles
+from pyro_vae.progress import Progress, over, shares, tell
 
 _ROWS = 131_072  # latents drawn in one run of the guide
 _DATA = 4_096  # most data of one block
@@ -128,17 +129,17 @@ def _once(options: Importance, pair: Pair, progress: Progress | None = None) -> 
     )
 
     done: list[dict[str, Tensor]] = []
-    for block, rows in enumerate(places):
+    weighing, scouting = shares(progress, 2, 1)
+    for block, rows in enumerate(over(places, len(places), weighing)):
         draws = zip(*_draws(programs, options, pair.take(rows), block), strict=True)
         done.append(statistics_of(Particles(*(torch.cat(parts) for parts in draws))))
-        if progress is not None:
-            progress(len(rows))
     found = {name: torch.cat([part[name] for part in done]) for name in done[0]}
 
     blind = torch.full((len(pair),), pair.has_discrete())
     if num_particles >= 2 * FEWEST and not blind.any():
         log_px, error = found["log_px"], found["log_px_error"]
         blind = missed(pair, log_px, error, options.num_scouts, options.seed)
+    tell(scouting, 1.0)
     return ImportanceEstimate(
         **found,  # type: ignore[arg-type]
         blind=blind,
@@ -175,7 +176,9 @@ def _refined(
     """
     started, budget = time.monotonic(), options.budget
     target = _TARGET if options.target_error is None else options.target_error
-    found = _once(options, pair, progress)  # which counts all data; further rounds count none
+    # how many rounds there will be is not known: each is half of what is left
+    first, left = shares(progress, 1, 1)
+    found = _once(options, pair, first)
     num_particles = options.num_particles
     pace = found.seconds / (len(pair) * num_particles)
     particles = torch.full((len(pair),), float(num_particles))
@@ -193,13 +196,15 @@ def _refined(
             break
 
         more = replace(options, num_particles=num_particles, seed=options.seed + again)
-        part = _once(more, pair.take(todo))
+        now, left = shares(left, 1, 1)
+        part = _once(more, pair.take(todo), now)
         pace = part.seconds / (len(todo) * num_particles)
         particles[todo.cpu()] += num_particles
         blind = found.blind
         found = _replaced(found, part, todo.cpu())
         found = replace(found, blind=found.blind | blind)
 
+    tell(left, 1.0)
     seconds = time.monotonic() - started
     return replace(found, evaluations=particles.mean().item(), seconds=seconds)
 

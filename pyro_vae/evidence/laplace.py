@@ -30,13 +30,14 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_positive
 from pyro_vae.evidence.importance_estimate import ImportanceEstimate, statistics_of
-from pyro_vae.evidence.method import Method, Progress
+from pyro_vae.evidence.method import Method
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.scouts import climb, heights, starts
 from pyro_vae.programs.evaluation import seed_noise
 from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.programs.pair import Pair
 from pyro_vae.programs.traces import Particles
+from pyro_vae.progress import Progress, over
 
 _NEWTON = 3  # steps
 _FLATTEST = 0.01  # curvature, in units of the prior's standard deviations, below which it is set
@@ -72,16 +73,15 @@ class Laplace(Method[ImportanceEstimate]):
     def __call__(self, pair: Pair, progress: Progress | None = None) -> ImportanceEstimate:
         started, path = time.monotonic(), Path(pair.under(None))
         size = max(1, _ROWS // self.num_particles)
+        places = torch.arange(len(pair), device=pair.x.device).split(size)
         done, blind = [], []
 
-        for number, rows in enumerate(torch.arange(len(pair), device=pair.x.device).split(size)):
+        for number, rows in enumerate(over(places, len(places), progress)):
             seed_noise(self.seed, number)
             part = path.take(rows)
             proposal, missed = self._proposal(part)
             done.append(statistics_of(self._particles(part, proposal)))
             blind.append(missed.cpu())
-            if progress is not None:
-                progress(len(rows))
 
         found = {name: torch.cat([one[name] for one in done]) for name in done[0]}
         return ImportanceEstimate(

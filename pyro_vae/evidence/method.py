@@ -9,16 +9,13 @@ calls `log_evidence` has opened the programs for it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.programs.pair import Pair
+from pyro_vae.progress import Progress
 
 EstimateT = TypeVar("EstimateT", bound=Estimate, covariant=True)
-
-Progress = Callable[[int], None]
-"""Is told the number of data that have been done since it was told last."""
 
 
 class Method(ABC, Generic[EstimateT]):
@@ -32,6 +29,10 @@ class Method(ABC, Generic[EstimateT]):
     @abstractmethod
     def __call__(self, pair: Pair, progress: Progress | None = None) -> EstimateT:
         """log p(x) of each datum of a pair that has been opened.
+
+        Args:
+            pair: of a model and a guide, on data.
+            progress: called with the share of the work that is done, from 0 to 1.
 
         Raises:
             ValueError: programs that the method is not made for.

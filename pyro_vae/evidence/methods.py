@@ -12,11 +12,12 @@ from pyro_vae.evidence.best import BestEstimate
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.importance import Importance
 from pyro_vae.evidence.importance_estimate import ImportanceEstimate
-from pyro_vae.evidence.method import EstimateT, Method, Progress
+from pyro_vae.evidence.method import EstimateT, Method
 from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.inputs import caveat_of
 from pyro_vae.programs.pair import opened
 from pyro_vae.programs.parts import own_numbers
+from pyro_vae.progress import Progress, tell
 
 
 @overload
@@ -65,7 +66,8 @@ def log_evidence(
             `data.test.numbers()` with `data.test.x`. Unless given, a `Local` guide's own `numbers`
             where it has some, else 0..N-1: right for programs that do not read it, and for data
             that are counted so. A model that looks up covariates by number must be told.
-        progress: called with the number of data that are done.
+        progress: called with the share of the work that is done, from 0 to 1; such as
+            `progress_bar` gives.
 
     Returns:
         An `Estimate`, that of the method: per-datum values with errors and intervals; of
@@ -93,6 +95,7 @@ def log_evidence(
     index = own_numbers(x, guide) if index is None else index
     with opened(model, guide if method.uses_guide else None, x, index) as pair:
         found = method(pair, progress)
+    tell(progress, 1.0)  # a method may end before it thought
     return _with_caveat(found, caveat_of(model))
 
 

@@ -29,13 +29,14 @@ import torch
 from torch import Tensor
 
 from pyro_vae.evidence.exact import TRUSTED, IntegratedEstimate
-from pyro_vae.evidence.method import Method, Progress
+from pyro_vae.evidence.method import Method
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.tails import tail
 from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
 from pyro_vae.programs.evaluation import isolated_noise
 from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.programs.pair import Pair
+from pyro_vae.progress import Progress, over
 
 _REACH = 10.0  # standard deviations on each side of the mean
 _DRAWS = 1000  # of the prior, for its mean and standard deviation
@@ -78,12 +79,11 @@ class Quadrature(Method[IntegratedEstimate]):
                 " method Annealed or Best"
             )
 
-        for row in torch.arange(len(pair), device=pair.x.device).split(1):
+        rows = torch.arange(len(pair), device=pair.x.device).split(1)
+        for row in over(rows, len(rows), progress):
             one = path.take(row)
             grid = settled(one, self.num_points)
             found.append((*integrated(one, grid, self.num_points), grid.rounds))
-            if progress is not None:
-                progress(1)
 
         log_px, error, rounds = torch.tensor(found, dtype=torch.double).T
         evaluations = rounds.mean().item() * self.num_points**path.size + _RANDOM

@@ -25,13 +25,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_integer, check_kind
+from pyro_vae.arguments import check_integer, check_kind, check_progress
 from pyro_vae.evidence.annealed import Annealed, blocks
 from pyro_vae.evidence.chains import Stage
 from pyro_vae.evidence.estimate import standard_error
 from pyro_vae.evidence.weights import log_mean_exp
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.pair import opened
+from pyro_vae.progress import Progress
 from pyro_vae.results import Result, counted, with_error
 
 _SHOWN = 5  # points that are told
@@ -94,6 +95,7 @@ def rate_distortion_curve(
     *,
     num_points: int = 50,
     method: Annealed | None = None,
+    progress: Progress | None = None,
 ) -> Curve:
     """Trace the rate and the distortion of the best encoder at each weight of the KL term, by
     annealing from the prior.
@@ -104,6 +106,7 @@ def rate_distortion_curve(
         index: rows of the dataset `(N,)`.
         num_points: G, of the curve, evenly spread over the temperatures; at most as many as these.
         method: how to anneal; `Annealed(start="prior")` unless given.
+        progress: called with the share of the work that is done, from 0 to 1.
 
     Raises:
         ValueError: what `Annealed` raises, or one that starts from a guide.
@@ -122,11 +125,12 @@ def rate_distortion_curve(
 
     most = method.num_temperatures
     check_integer("num_points", num_points, 1, most)
+    check_progress(progress)
     chosen = set(torch.linspace(most, 0, num_points + 1).round().int().tolist()[:-1])
 
     found = []
     with opened(model, None, x, index) as pair:
-        for block in blocks(method, pair):
+        for block in blocks(method, pair, progress=progress):
             betas, *curves = zip(*_points(block.stages, chosen), strict=True)
             found.append([torch.stack(curve)[:, : block.size].cpu() for curve in curves])
     rate, distortion = (torch.cat(parts, 1) for parts in zip(*found, strict=True))

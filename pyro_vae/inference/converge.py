@@ -37,6 +37,7 @@ from pyro_vae.inference.failure import NonFiniteLoss
 from pyro_vae.programs.adam import Moments, adam
 from pyro_vae.programs.evaluation import evaluation
 from pyro_vae.programs.traces import Program, log_joint, plate_depth, sample_guide
+from pyro_vae.progress import Progress, tell
 
 WINDOW = 25
 PATIENCE = (4, 4, 4, 4, 16)  # windows without a better one, at each rate
@@ -91,6 +92,7 @@ def converge(
     num_particles: int = 1,
     max_steps: int = 10_000,
     guard: Guard | None = None,
+    progress: Progress | None = None,
 ) -> Rows:
     """Maximise each datum's ELBO over its row of `table` `(N, P)`, the model as it is and in eval
     mode.
@@ -105,6 +107,7 @@ def converge(
         num_particles: draws of each datum in a step.
         max_steps: most steps of a datum.
         guard: who runs the step; Pyro unless given.
+        progress: called with the share of the way that the rows have gone, from 0 to 1.
 
     Raises:
         NonFiniteLoss: a row became NaN or infinite.
@@ -118,6 +121,9 @@ def converge(
         run.depth = plate_depth(model, given(table[:2]), x[:2], index[:2])
         while len(run.active):
             run.window(step)
+            if progress is not None:
+                progress(run.share())
+    tell(progress, 1.0)
 
     spent, seconds = num_particles * run.num_steps, time.monotonic() - started
     return Rows(run.table, run.num_steps, spent, run.converged, seconds)
@@ -227,6 +233,11 @@ class _Run:
             whole[self.active] = part[some]
         self.num_steps[self.active] += WINDOW
         self._judge(mean[some], total[some])
+
+    def share(self) -> float:
+        """How far the rows have come, on average: by the rates that they have had, or by steps."""
+        rates, steps = self.level / len(RATES), self.num_steps / self.max_steps
+        return torch.maximum(rates, steps).mean().item()
 
     def _batch(self) -> Tensor:
         """The active rows, and copies of the first up to one of few sizes, since each size is a

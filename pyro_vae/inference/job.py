@@ -77,6 +77,8 @@ class Job:
     settings: dict[str, dict[str, str]] = field(default_factory=dict)
     # data and their numbers to follow the latent units on; or why not
     probe: tuple[Tensor, Tensor] | str | None = None
+    # sizes of minibatches whose first step is to come, and is compiled first
+    to_compile: set[int] = field(default_factory=set)
     run: str = ""  # the identity of the run, which all its files carry
 
     @property

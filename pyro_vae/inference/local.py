@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -19,7 +19,13 @@ import torch
 from pyro.infer import ELBO, SVI, Trace_ELBO
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_integer, check_kind, check_positive, check_seed
+from pyro_vae.arguments import (
+    check_integer,
+    check_kind,
+    check_positive,
+    check_progress,
+    check_seed,
+)
 from pyro_vae.graphs import Engine, Guard, check_engine, is_worth_it
 from pyro_vae.inference.compiled_svi import CompiledSVI
 from pyro_vae.inference.converge import Given, Rows, converge, elbo
@@ -34,6 +40,7 @@ from pyro_vae.programs.parameters import guide_parameters, trainable_parameters,
 from pyro_vae.programs.parts import default_index, some
 from pyro_vae.programs.protocols import HasTable, offers
 from pyro_vae.programs.traces import Program
+from pyro_vae.progress import Progress, over, shares
 
 _USUAL = 1000  # steps to convergence, about; of a guide that is no table, where no number is given
 _SPREAD = 1.0  # standard deviation of what is added to the parameters at a restart
@@ -55,6 +62,7 @@ def fit_local(
     loss: ELBO | None = None,
     seed: int = 0,
     engine: Engine = "auto",
+    progress: Progress | None = None,
 ) -> Optimum[GuideT]:
     """Optimise a guide's per-datum parameters for data `x` in place; the model is frozen and in
     eval mode.
@@ -79,6 +87,8 @@ def fit_local(
         loss: a Pyro ELBO; Trace_ELBO unless given.
         seed: of the guide's noise.
         engine: "compiled", "pyro" or "auto", as in `Recipe`.
+        progress: called with the share of the work that is done, from 0 to 1, as far as it can be
+            told before each datum has converged.
 
     Returns:
         The guide, the steps and evaluations that each datum took, and whether it converged.
@@ -100,6 +110,7 @@ def fit_local(
     _check_earlier(earlier, x, rows)
     check_engine(engine)
     check_seed("seed", seed)
+    check_progress(progress)
     if loss is not None:
         check_kind("loss", loss, ELBO, "a Pyro ELBO such as pyro.infer.Trace_ELBO(), or None")
     num_rows = getattr(guide, "num_rows", None)
@@ -127,14 +138,15 @@ def fit_local(
             guard = Guard(engine, number, size)
             numbers = {"learning_rate": learning_rate, "num_particles": num_particles}
             options = numbers | {"guard": guard}
-            return _to_convergence(fixed, guide, x, index, restarts, earlier, options)
+            told = shares(progress, *[1] * (1 + restarts))
+            return _to_convergence(fixed, guide, x, index, earlier, told, options)
 
         optim = JointOptim(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), params)
         programs = called(fixed, "model"), called(guide, "guide"), optim, loss or Trace_ELBO()
         svi: SVI | CompiledSVI = SVI(*programs)
         if is_worth_it(engine, number, size):
             svi = CompiledSVI(*programs, fallback=engine == "auto")
-        _take(svi, optim, number, x, index)
+        _take(svi, optim, number, x, index, progress)
         if not all(torch.isfinite(p).all() for p in params):
             raise NonFiniteLoss(
                 "the guide's parameters became non-finite: lower the learning"
@@ -146,11 +158,18 @@ def fit_local(
     return Optimum(guide, taken, taken * draws, None, time.monotonic() - started)
 
 
-def _take(svi: SVI | CompiledSVI, optim: JointOptim, number: int, x: Tensor, index: Tensor) -> None:
+def _take(
+    svi: SVI | CompiledSVI,
+    optim: JointOptim,
+    number: int,
+    x: Tensor,
+    index: Tensor,
+    progress: Progress | None,
+) -> None:
     """So many steps on all data, the rate falling to 0 by a cosine."""
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim.optimizer, number)
     with pyro.validation_enabled(False):
-        for _ in range(number):
+        for _ in over(range(number), number, progress):
             svi.step(x, index)
             schedule.step()
 
@@ -191,19 +210,20 @@ def _to_convergence(
     guide: Any,
     x: Tensor,
     index: Tensor,
-    restarts: int,
     earlier: Optimum[Any] | None,
+    told: Sequence[Progress | None],
     options: dict[str, Any],
 ) -> Optimum[Any]:
-    """Put the best of the runs, and of the earlier optimum, into the guide's table, row by row."""
+    """Put the best of the runs, and of the earlier optimum, into the guide's table, row by row; as
+    many runs as `told` has listeners.
+    """
     start, given = guide.table.detach().clone(), guide.family.given
-    best = converge(model, given, start, x, index, **options)
+    best = converge(model, given, start, x, index, progress=told[0], **options)
     if earlier is not None:
         best = _better(model, given, x, index, best, _as_rows(earlier, start))
-    for _ in range(restarts):
-        other = converge(
-            model, given, start + _SPREAD * torch.randn_like(start), x, index, **options
-        )
+    for again in told[1:]:
+        moved = start + _SPREAD * torch.randn_like(start)
+        other = converge(model, given, moved, x, index, progress=again, **options)
         best = _better(model, given, x, index, best, other)
     with torch.no_grad():
         guide.table.copy_(best.table)

@@ -26,7 +26,7 @@ from pyro_vae.inference.optim import JointOptim, make_schedule
 from pyro_vae.inference.outcome import MIN_VALID, probe_of
 from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
 from pyro_vae.inference.settings import settings_of
-from pyro_vae.inference.steps import make_step
+from pyro_vae.inference.steps import make_step, sizes_to_compile
 from pyro_vae.objectives import tempered
 from pyro_vae.programs.calls import called
 from pyro_vae.programs.checks import check_programs, check_reach
@@ -168,6 +168,7 @@ def prepare(
         step=make_step(*programs, optim, recipe, data.train),
         noise=torch.Generator(device=device).manual_seed(noise_seed),
         probe=probe,
+        to_compile=sizes_to_compile(len(data.train), recipe),
     )
 
 

@@ -38,7 +38,7 @@ def make_step(
     stock = SVI(model, guide, optim, recipe.loss)
     fallback = recipe.engine != "compiled"
     compiled = CompiledSVI(model, guide, optim, recipe.loss, prepare=prepare, fallback=fallback)
-    sizes = _sizes(len(train), recipe)
+    sizes = sizes_to_compile(len(train), recipe)
 
     def granted() -> Any:
         return optim.recordable() if compiled.settled() else None
@@ -54,7 +54,7 @@ def make_step(
     return step
 
 
-def _sizes(num_data: int, recipe: ResolvedRecipe) -> set[int]:
+def sizes_to_compile(num_data: int, recipe: ResolvedRecipe) -> set[int]:
     """The sizes of minibatches to compile: each has a graph of its own."""
     full, rest = divmod(num_data, recipe.batch_size)
     uses = {recipe.batch_size: full * recipe.epochs, rest: recipe.epochs}

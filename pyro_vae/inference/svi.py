@@ -176,6 +176,7 @@ def _refusable(job: Job, at: Position) -> Iterator[None]:
 
 def _end(job: Job, at: Position, data: Dataset, reporter: Reporter) -> Run:
     """Write the weights that are kept, and say what became of the run."""
+    reporter.end()
     finish(job, at)
     epoch = at.best_epoch or at.epoch
     units = follow(job, at, epoch)
@@ -222,6 +223,9 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
 
     while at.step < len(batches):
         index = batches[at.step]
+        if len(index) in job.to_compile:
+            job.to_compile.remove(len(index))
+            reporter.compiling()
         job.beta.fill_(_beta(job, at, at.step))
         loss = job.step(index, job.train.bits(len(index), job.noise))
         job.losses[at.step] = job.of_minibatch(loss, len(index))
