@@ -42,7 +42,7 @@ def _ranks(calibration: Calibration, axes: Axes) -> None:
     flagged = calibration.flagged
     calm = [name for name in differences if name not in flagged]
     for place, name in enumerate(calm):
-        label = None if place else f"{len(calm)} quantities within it"
+        label = None if place else f"{len(calm)} within it"
         axes.plot(places, differences[name], color=MAIN, linewidth=0.9, alpha=0.7, label=label)
 
     for name, colour, style, _ in looks(flagged[:_NAMED]):

@@ -200,7 +200,8 @@ def _against(axes: Axes, values: Array, limits: Mapping[float, str], label: str)
                 "ms": weight(len(values), 3.0),
                 "rasterized": many,
             }
-            axes.plot(places[mine], values[mine], marker, label=told, **look)
+            axes.plot(places[mine], values[mine], marker, **look)
+            axes.plot([], [], marker, color=colour, ms=4, label=told)
     for (limit, told), style in zip(limits.items(), ("--", ":"), strict=False):
         axes.axhline(limit, color=REST, linestyle=style, label=told)
 

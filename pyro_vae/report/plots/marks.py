@@ -32,8 +32,8 @@ MANY = 2000  # points above which a cloud is drawn as an image inside of the SVG
 _NAMED = 24  # bars up to which each is named
 
 _COLOURS = ("tab:orange", "tab:green", "tab:purple", "tab:brown", "tab:pink", "tab:olive")
-_STYLES = ("-", "--", "-.", ":")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+_STYLES = ("--", "-.", ":", "-")
+_MARKERS = ("s", "^", "D", "v", "P", "X")
 
 
 def looks(names: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:

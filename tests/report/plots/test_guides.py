@@ -103,7 +103,7 @@ def calibration(shift: int = 0) -> pv.Calibration:
 def test_ranks_within_their_band() -> None:
     found = calibration()
     axes = axes_of(found)
-    assert words(axes) == ["98.3% band", "3 quantities within it"]
+    assert words(axes) == ["98.3% band", "3 within it"]
     np.testing.assert_allclose(drawn(axes, "tab:blue", "None")[1], 0, atol=1e-6)
     edge = axes.collections[0].get_paths()[0].vertices
     lower, upper = found.band()
@@ -120,7 +120,7 @@ def test_ranks_within_their_band() -> None:
 def test_ranks_that_deviate_are_named_with_their_chance() -> None:
     found = calibration(shift=5)
     axes = axes_of(found)
-    assert words(axes)[1:] == ["2 quantities within it", "latent[0] (p < 1e-4)"]
+    assert words(axes)[1:] == ["2 within it", "latent[0] (p < 1e-4)"]
     expected = found.ecdf("latent[0]") - (torch.arange(10) + 1) / 10
     np.testing.assert_allclose(line(axes, "latent[0]")[1][1:], expected, atol=1e-6)
     assert axes.get_title().endswith("miscalibrated")

@@ -73,7 +73,7 @@ def test_pairs_of_guides_beside_nuts() -> None:
         truth = drawn(grid[row, place], "tab:blue", "o")
         np.testing.assert_array_equal(truth, draws["nuts"][:, [place, row]].T)
         kept = [number for number in range(40) if number != 7]
-        guide = drawn(grid[row, place], "tab:orange", "o")
+        guide = drawn(grid[row, place], "tab:orange", "s")
         np.testing.assert_array_equal(guide, draws["one"][kept][:, [place, row]].T)
 
     assert words(grid[0, 2]) == ["NUTS", "one", "1 left out: not finite"]
