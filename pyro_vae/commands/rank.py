@@ -4,7 +4,7 @@ tell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from pyro_vae.evidence import Best, Estimate, Importance, Method, log_evidence
 from pyro_vae.files.atomic import check_replaceable
 from pyro_vae.files.folders import making
 from pyro_vae.files.texts import printable, write_csv
+from pyro_vae.progress import progress_bar, shares
 from pyro_vae.report.tables import show, with_error
-from pyro_vae.runs.opening import open_from
+from pyro_vae.runs.opening import Parts, open_from
 from pyro_vae.runs.usage import OneLineParser
 
 
@@ -52,18 +53,21 @@ def run(options: Namespace) -> None:
         check_replaceable("out", out)
 
     method: Method[Estimate] = parser(()).instantiate(options).method
-    found: dict[str, Estimate] = {}
-    first: Split | None = None
+    opened = {}
     for name, folder in names.items():
         parts = open_from(options, run=folder)
-        split = choose(parts, options.split, options.num_data, usual=1000)
-        first = first or split
-        _check_same(name, split, next(iter(names)), first)
-        numbers = split.numbers()
-        found[name] = log_evidence(parts.model, parts.guide, split.x, method, index=numbers)
+        opened[name] = parts, choose(parts, options.split, options.num_data, usual=1000)
+    first = _the_same(opened)
+
+    found: dict[str, Estimate] = {}
+    with progress_bar("log p(x)") as progress:
+        for (name, (parts, split)), part in zip(
+            opened.items(), shares(progress, *[1] * len(opened)), strict=True
+        ):
+            model, guide, numbers = parts.model, parts.guide, split.numbers()
+            found[name] = log_evidence(model, guide, split.x, method, index=numbers, progress=part)
 
     ranking = rank(found)
-    assert first is not None
     show(ranking_table(ranking, f"{len(first)} {options.split} data, {first.fingerprint}"))
     print(ranking.verdict)
     if out is not None:
@@ -98,10 +102,14 @@ def _names(folders: Sequence[str]) -> dict[str, str]:
     return {printable(folder): folder for folder in folders}
 
 
-def _check_same(name: str, split: Split, other: str, first: Split) -> None:
-    if split.fingerprint != first.fingerprint:
-        raise ValueError(
-            f"runs: {name} has other {split.name} data ({split.fingerprint}) than {other}"
-            f" ({first.fingerprint}), expected the same data under the same rule: log p(x) of"
-            " other data cannot be compared"
-        )
+def _the_same(opened: Mapping[str, tuple[Parts, Split]]) -> Split:
+    """The data of all runs; a ValueError where one has others."""
+    other, (_, first) = next(iter(opened.items()))
+    for name, (_, split) in opened.items():
+        if split.fingerprint != first.fingerprint:
+            raise ValueError(
+                f"runs: {name} has other {split.name} data ({split.fingerprint}) than {other}"
+                f" ({first.fingerprint}), expected the same data under the same rule: log p(x)"
+                " of other data cannot be compared"
+            )
+    return first

@@ -15,6 +15,7 @@ from pyro_vae.files.folders import making
 from pyro_vae.files.texts import printable, write_text
 from pyro_vae.pages.page import Opened, page_of
 from pyro_vae.pages.results import results
+from pyro_vae.progress import progress_bar
 from pyro_vae.report.page import render
 from pyro_vae.runs.card import read_card
 from pyro_vae.runs.opening import open_from
@@ -67,7 +68,9 @@ def run(options: Namespace) -> None:
         opened.append(Opened(card, parts, choose(parts, "test", options.num_data, usual=500)))
     more = [] if options.results is None else [results(Path(options.results))]
     with making("out", out.parent):
-        page = page_of(opened, more, num_particles=options.num_particles, seed=options.seed)
+        with progress_bar("report") as progress:
+            numbers = {"num_particles": options.num_particles, "seed": options.seed}
+            page = page_of(opened, more, **numbers, progress=progress)
         text = render(page)
         write_text(out, text)
     print(f"{printable(out)}: open it in a browser ({len(text) / 1e6:.1f} MB, needs no network)")

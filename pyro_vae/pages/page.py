@@ -14,6 +14,7 @@ from pyro_vae.diagnostics import CollapseWarning, Units, latent_units, rank
 from pyro_vae.evidence import Importance, log_evidence
 from pyro_vae.pages import judged, seen, trained
 from pyro_vae.pages.pictures import picture_of
+from pyro_vae.progress import Progress, over, shares
 from pyro_vae.report.page import Chapter, Page, Section, Table
 from pyro_vae.runs.card import Card
 from pyro_vae.runs.opening import Parts
@@ -36,6 +37,7 @@ def page_of(
     *,
     num_particles: int = 1000,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Page:
     """The page of some runs.
 
@@ -44,14 +46,16 @@ def page_of(
         more: chapters after theirs.
         num_particles: for log p(x), where none was kept, and where runs are compared.
         seed: of the draws.
+        progress: is told the share of the work that is done.
     """
-    chapters = [_chapter(run, num_particles, seed) for run in runs]
+    of_ranking, of_runs = shares(progress, len(runs) - 1, len(runs))
+    before = [_compared(runs, num_particles, of_ranking)] if len(runs) > 1 else []
+    chapters = [_chapter(run, num_particles, seed) for run in over(runs, len(runs), of_runs)]
     names = [run.card.name for run in runs]
     title = names[0] if len(runs) == 1 else f"{len(runs)} runs: {', '.join(names)}"
     if len(title) > 80:
         title = f"{len(runs)} runs"
 
-    before = [_compared(runs, num_particles)] if len(runs) > 1 else []
     lead = "" if len(runs) == 1 else "What each learned, and how they compare on the same data."
     made = (
         f"Made by pyro_vae {version('pyro-vae')} with Python {platform.python_version()} on"
@@ -91,7 +95,7 @@ def few(split: Split) -> Split:
     return split.take(min(_SCORED, len(split)))
 
 
-def _compared(runs: Sequence[Opened], num_particles: int) -> Section:
+def _compared(runs: Sequence[Opened], num_particles: int, progress: Progress | None) -> Section:
     """The runs on the same few data, paired; those of other data cannot be compared."""
     title = "Which is best"
     first = few(runs[0].split)
@@ -104,7 +108,7 @@ def _compared(runs: Sequence[Opened], num_particles: int) -> Section:
     names = [run.card.name for run in runs]
     distinct = names if len(set(names)) == len(names) else [str(run.card.folder) for run in runs]
     found = {}
-    for name, run in zip(distinct, runs, strict=True):
+    for name, run in zip(distinct, over(runs, len(runs), progress), strict=True):
         model, guide, split = run.parts.model, run.parts.guide, few(run.split)
         found[name] = log_evidence(model, guide, split.x, method, index=split.numbers())
     ranking = rank(found)
