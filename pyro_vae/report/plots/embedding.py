@@ -41,6 +41,9 @@ def draw_plane(result: Embedding, ax: Axes) -> None:
 
     ax.set(xlabel=_axis(result, 0), ylabel=_axis(result, 1))
     ax.set_aspect("equal", adjustable="datalim")
+    ax.set_title(
+        f"where {counted(len(result.points), 'data')} lie in the latent", fontsize="medium"
+    )
     _legend(ax)
 
 
@@ -59,6 +62,9 @@ def draw_line(result: Embedding, ax: Axes) -> None:
     told = "prior"
     ax.hist(prior, edges, weights=even, histtype="step", color=_PRIOR, label=told)
     ax.set(xlabel=result.units[0], ylabel="share of the data")
+    ax.set_title(
+        f"where {counted(len(result.points), 'data')} lie in the latent", fontsize="medium"
+    )
     _legend(ax)
 
 

@@ -98,6 +98,7 @@ def _draw_nearest(result: Nearest, ax: Axes) -> None:
 def _draw_distances(result: Nearest, ax: Axes) -> None:
     ax.hist(result.distance.numpy(), bins="auto")
     ax.set(xlabel=f"{result.metric}, to the nearest training datum", ylabel="data")
+    ax.set_title("how near the training data are to samples", fontsize="medium")
 
 
 @views.register(Reconstructions)
@@ -125,11 +126,13 @@ def _draw_agreement(result: Reconstructions, ax: Axes) -> None:
     ax.plot(data, means, ".", markersize=3, alpha=0.5)
     ax.axline((float(data.mean()), float(data.mean())), slope=1, color="gray", linewidth=1)
     ax.set(xlabel="value of the data", ylabel="its mean under p(x | z)")
+    ax.set_title("data and their reconstructions, value by value", fontsize="medium")
 
 
 def _draw_fit(result: Reconstructions, ax: Axes) -> None:
     ax.hist(result.log_likelihood.numpy(), bins="auto")
     ax.set(xlabel="log p(x | z), nats", ylabel="data")
+    ax.set_title("how well x is reconstructed", fontsize="medium")
 
 
 @views.register(Interpolation)
@@ -216,6 +219,7 @@ def _draw_map(result: Manifold, ax: Axes) -> None:
 def _draw_map_values(result: Manifold, figure: Figure) -> None:
     flat = result.x.reshape(*result.z.shape[:2], -1)
     panels, levels = min(flat.shape[-1], _PANELS), result.levels.numpy()
+    figure.suptitle("means of p(x | z) at quantiles of the prior", fontsize="medium")
     for number in range(panels):
         ax = figure.add_subplot(math.ceil(panels / 2), min(panels, 2), number + 1)
         drawn = ax.pcolormesh(levels, levels, flat[..., number].T.numpy())
