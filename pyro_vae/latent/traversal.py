@@ -227,9 +227,8 @@ def _ranked(pair: Pair, latents: Latents, num_units: int | None) -> tuple[list[_
 
     usual = max(1, min(_USUAL, sum(active) if found is not None else _USUAL))
     chosen = order[: usual if num_units is None else num_units]
-    return [units[name] for name in chosen], torch.tensor(
-        [rates.get(name, torch.nan) for name in chosen]
-    )
+    told = torch.tensor([rates.get(name, torch.nan) for name in chosen])
+    return [units[name] for name in chosen], told
 
 
 def _moved(pair: Pair, latents: Latents, units: list[_Unit], positions: Tensor) -> Tensor:
