@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 from jsonargparse import Namespace
 
+from pyro_vae.arguments import check_integer
 from pyro_vae.commands.options import add_data, choose, run_parser
 from pyro_vae.commands.showing import add_out, check_two, place_of, show
 from pyro_vae.latent import interpolate
 from pyro_vae.latent.paths import Path
 from pyro_vae.runs.opening import open_from
 from pyro_vae.runs.usage import OneLineParser
+
+_MOST = 100  # data in one picture
 
 
 def parser(trust: Sequence[str]) -> OneLineParser:
@@ -32,9 +35,11 @@ def parser(trust: Sequence[str]) -> OneLineParser:
 def run(options: Namespace) -> None:
     """Walk, and write."""
     path = place_of(options, "interpolations")
+    if options.num_data is not None:
+        check_integer("num_data", options.num_data, 2, _MOST)
     parts = open_from(options)
     split = choose(parts, options.split, options.num_data, usual=8)
-    check_two(split)
+    check_two(split)  # of which there may be no more
 
     found = interpolate(
         parts.model,

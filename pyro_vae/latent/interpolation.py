@@ -31,7 +31,7 @@ from pyro_vae.programs.pair import Latents, Pair, opened
 from pyro_vae.programs.sites import is_discrete, is_line, support_name
 from pyro_vae.results import Result, counted
 
-_MOST = 1000
+_MOST = 100  # steps of a way
 
 
 @dataclass(frozen=True, repr=False)

@@ -32,7 +32,7 @@ from pyro_vae.programs.sites import is_discrete, sample_sites
 from pyro_vae.programs.traces import run_particles
 from pyro_vae.results import Result
 
-MOST = 100  # of a side
+_MOST = 50  # of a side
 _NUMBERS = 2
 
 
@@ -142,7 +142,7 @@ def manifold(
         >>> manifold(LinearGaussian(5, 2), torch.zeros(1, 5), side=4).x.shape
         torch.Size([4, 4, 5])
     """
-    check_integer("side", side, 2, MOST)
+    check_integer("side", side, 2, _MOST)
     check_like(model, like)
     _, x, numbers = simulated(model, like, index, 1, seed=0)
 

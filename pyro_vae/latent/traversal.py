@@ -22,6 +22,7 @@ from pyro_vae.diagnostics import latent_units
 from pyro_vae.latent.centres import (
     Centre,
     centres,
+    decoded,
     latent_sites,
     unit_names,
     units_of,
@@ -34,7 +35,9 @@ from pyro_vae.programs.sites import is_line, mean_of
 from pyro_vae.programs.traces import Substitute, run_particles
 from pyro_vae.results import Result, counted
 
-_MOST = 1000
+_MOST = 1000  # units
+_MOST_STEPS = 100
+_ROWS = 4096  # latents of a run
 _USUAL = 10  # units that are moved, if as many are active
 
 
@@ -173,7 +176,7 @@ def traverse(
     """
     if num_units is not None:
         check_integer("num_units", num_units, 1, _MOST)
-    check_integer("num_steps", num_steps, 2, _MOST)
+    check_integer("num_steps", num_steps, 2, _MOST_STEPS)
     check_positive("span", span)
     check_seed("seed", seed)
     called(guide, "guide")
@@ -188,9 +191,11 @@ def traverse(
         own = {name: z.index_select(pair.depth, row) for name, z in latents.items()}
 
         positions = torch.linspace(-span, span, num_steps)
-        centre, moved = _moved(one, own, names, positions)
-        means = moved.reshape(len(names), num_steps, *moved.shape[1:])
+        few = max(1, _ROWS // num_steps)  # units that are moved in one run
+        parts = [names[first : first + few] for first in range(0, len(names), few)]
+        means = torch.cat([_moved(one, own, part, positions) for part in parts])
         told = tuple(name for name, _, _ in names)
+        centre = decoded(one, own)[0, 0]
         return Traversals(one.x[0].cpu(), centre, means, told, rates, positions, at)
 
 
@@ -222,17 +227,12 @@ def _ranked(pair: Pair, latents: Latents, num_units: int | None) -> tuple[list[_
 
     usual = max(1, min(_USUAL, sum(active) if found is not None else _USUAL))
     chosen = order[: usual if num_units is None else num_units]
-    return [units[name] for name in chosen], torch.tensor(
-        [rates.get(name, torch.nan) for name in chosen]
-    )
+    told = torch.tensor([rates.get(name, torch.nan) for name in chosen])
+    return [units[name] for name in chosen], told
 
 
-def _moved(
-    pair: Pair, latents: Latents, units: list[_Unit], positions: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Means at the latents of one datum `(*shape)`, and with each unit at each position
-    `(U * S, *shape)`.
-    """
+def _moved(pair: Pair, latents: Latents, units: list[_Unit], positions: Tensor) -> Tensor:
+    """Means at the latents of one datum with each unit at each position, `(U, S, *shape)`."""
     program = poutine.uncondition(called(pair.model, "model"))
     handler = Substitute(latents)
     trace = run_particles(program, pair.x, pair.index, 1, pair.depth, handler)
@@ -247,11 +247,9 @@ def _moved(
         which = torch.tensor([units[number][2] for number in own]).repeat_interleave(steps)
         moves[site] = (rows, which, positions.repeat(len(own)))
 
-    def shown(number: int, handler: poutine.messenger.Messenger) -> Tensor:
-        return means_under(handler, pair.model, pair.x, pair.index, number, pair.depth)[:, 0].cpu()
-
-    centre = shown(1, _Moved(places, {}))[0]
-    return centre, shown(len(units) * steps, _Moved(places, moves))
+    number, moved = len(units) * steps, _Moved(places, moves)
+    means = means_under(moved, pair.model, pair.x, pair.index, number, pair.depth)[:, 0].cpu()
+    return means.reshape(len(units), steps, *means.shape[1:])
 
 
 def _place(site: Any) -> _Place:

@@ -45,6 +45,13 @@ def test_a_linear_model_moves_along_its_loadings() -> None:
         assert torch.allclose(slope, model.loading[:, unit], atol=1e-6)
 
 
+def test_units_are_moved_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = pv.traverse(layered, layered_guide, X, num_units=5, num_steps=4)
+    monkeypatch.setattr("pyro_vae.latent.traversal._ROWS", 8)
+    parts = pv.traverse(layered, layered_guide, X, num_units=5, num_steps=4)
+    assert torch.allclose(whole.x, parts.x) and whole.units == parts.units
+
+
 def test_units_are_ranked_by_their_rates() -> None:
     model, x = linear_gaussian(dim=3, num_data=200)
     with torch.no_grad():

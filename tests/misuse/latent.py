@@ -85,7 +85,7 @@ LATENT = [
         model=[*NO_PROGRAM, pv.LinearGaussian(4, 3)],
         like=NO_LIKE,
         index=[ROWS.float(), ROWS[:5], ROWS - 1, ROWS.tolist()],
-        side=[*NO_STEPS, 101],
+        side=[*NO_STEPS, 51],
     ),
     use(
         pv.embed,

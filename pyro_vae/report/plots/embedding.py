@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyro_vae.files.texts import printable
 from pyro_vae.latent import Embedding
+from pyro_vae.results import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
