@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import accumulate, count, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -78,8 +78,7 @@ def counting(number: int, progress: Progress | None) -> Callable[..., None]:
     return lambda *state: tell(progress, next(done) / number)
 
 
-@contextmanager
-def progress_bar(what: str) -> Iterator[Progress | None]:
+def progress_bar(what: str) -> AbstractContextManager[Progress | None]:
     """A bar on stderr with the time that is left, for the argument `progress` of a function; None,
     and nothing to see, where stderr is no terminal.
 
@@ -95,6 +94,11 @@ def progress_bar(what: str) -> Iterator[Progress | None]:
     """
     if not isinstance(what, str):
         refuse("what", what, "a text, what is being done")
+    return _bar(what)
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Progress | None]:
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 

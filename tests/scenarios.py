@@ -4,6 +4,9 @@ by so much, and graphs that need no compiler.
 
 from __future__ import annotations
 
+import io
+import re
+import sys
 from typing import Any
 
 import pyro
@@ -13,6 +16,26 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae import LinearGaussian
+
+
+class Terminal(io.StringIO):
+    """Where a terminal shows what is written to it."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def plain(self) -> str:
+        """What was written, a live line as one line after another."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.getvalue()).replace("\r", "\n")
+
+
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Make stderr a terminal of 80 columns, and return it."""
+    for name, value in (("COLUMNS", "80"), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    return terminal
 
 
 def linear_gaussian(

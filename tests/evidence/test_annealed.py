@@ -141,11 +141,12 @@ def test_both_engines_agree(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_blocks_do_not_change_what_is_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = linear_gaussian(7, 2)
     monkeypatch.setattr("pyro_vae.evidence.annealed._ROWS", 48)  # three data at once
-    done: list[int] = []
+    done: list[float] = []
     est = log_evidence(
         model, None, x, Annealed(start="prior", num_temperatures=40), progress=done.append
     )
-    assert done == [3, 3, 1] and est.log_px.shape == (7,)
+    moves = 3 * (20 + 41 + 40)  # of the pilot run and of the run, in three blocks
+    assert len(set(done)) == moves and est.log_px.shape == (7,)
     z = (est.log_px - model.log_px(x)) / est.log_px_error
     assert z.abs().max() < 5
 

@@ -187,12 +187,6 @@ def test_one_particle_and_one_datum_have_unknown_errors() -> None:
     assert math.isnan(est.share_above_threshold)
 
 
-def test_progress_counts_the_data() -> None:
-    seen: list[int] = []
-    log_evidence(*make(), Importance(num_particles=1000), progress=seen.append)
-    assert sum(seen) == 30 and len(seen) == 2
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -48,6 +48,7 @@ DIAGNOSES = [
         x=NO_FLOATS[:14],
         estimates=[{"other": 3}, [WEIGHED], {"other": replace(WEIGHED, log_px=WEIGHED.log_px[:3])}],
         method=[3, "importance", pv.Best()],
+        progress=[3, "bar"],
     ),
     use(
         pv.check_calibration,
@@ -60,6 +61,7 @@ DIAGNOSES = [
         num_draws=[4, *NO_COUNT[:6]],
         seed=NO_SEED,
         alpha=[0, 1, -0.5, NAN, "0.05", None, True],
+        progress=[3, "bar"],
     ),
     use(RANKS.coverage, {"levels": (0.5,)}, levels=[0.5, (2.0,), (NAN,), "half", None, [[0.5]]]),
     use(RANKS.band, {"level": 0.9}, level=[0, 1, NAN, "0.9", True]),
@@ -83,6 +85,7 @@ DIAGNOSES = [
         num_samples=[3, *NO_COUNT[:6]],
         num_warmup=NO_COUNT[:6],
         seed=NO_SEED,
+        progress=[3, "bar"],
     ),
     use(
         pv.agreement,
@@ -150,5 +153,6 @@ DIAGNOSES = [
         num_steps=[0, 1.5, True],
         num_particles=[0, 1.5, True],
         seed=NO_SEED,
+        progress=[3, "bar"],
     ),
 ]

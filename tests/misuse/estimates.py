@@ -154,7 +154,9 @@ ESTIMATES = [
         index=NO_ROWS[:4],
         num_points=[*NO_COUNT, 5],
         method=[3, "annealed", pv.Annealed(**SHORT)],
+        progress=[3, "bar"],
     ),
+    use(pv.progress_bar, {"what": "annealing"}, what=[3, None]),
     use(WEIGHED.interval, {"level": 0.9}, level=[0, 1, -1, 2, NAN, "0.9", None, True]),
     use(WEIGHED.mean_interval, {"level": 0.9}, level=[0, 1, NAN, None]),
 ]

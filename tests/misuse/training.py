@@ -81,6 +81,7 @@ TRAINING = [
         loss=["elbo", Trace_ELBO],
         seed=NO_SEED,
         engine=NO_ENGINE,
+        progress=[3, "bar"],
     ),
     use(
         pv.coordinate_ascent,
