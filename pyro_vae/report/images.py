@@ -1,4 +1,4 @@
-"""Pictures: grids of data; and what is no picture as a table."""
+"""Figures as files; which data are pictures, and what is none as a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from pyro_vae.files.atomic import check_replaceable, write_atomically
@@ -20,45 +19,6 @@ if TYPE_CHECKING:
 
 KINDS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".svg", ".pdf")
 """Suffixes of figures that can be written."""
-
-
-def save_grid(images: Tensor, path: str | Path, columns: int | None = None) -> Path:
-    """Write `images` `(N, *shape)`, values in [0, 1], as one PNG grid; flat data of a square size
-    becomes an image.
-
-    Raises:
-        ValueError: data that are not images, or a path that cannot be written.
-    """
-    from torchvision.utils import save_image  # two seconds, which only pictures need
-
-    grid = as_images(images)
-    path = Path(path)
-    columns = columns or math.ceil(math.sqrt(len(grid)))
-    scale = max(1, 56 // grid.shape[-1])
-    grid = grid.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
-
-    check_replaceable("out", path)
-    try:
-        kind, picture = _format(path), io.BytesIO()
-        save_image(grid, picture, format=kind, nrow=columns, padding=2, pad_value=0.5)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"out: cannot write {path} ({error}): choose another path that ends in .png"
-        ) from error
-
-    with making("out", path.parent):
-        write_atomically(path, lambda file: file.write(picture.getvalue()))
-    return path
-
-
-def _format(path: Path) -> str:
-    """Pillow's name of the kind of picture that a file name asks for."""
-    from PIL import Image
-
-    found = Image.registered_extensions().get(path.suffix.lower())
-    if found is None:
-        raise ValueError(f"unknown file extension: {path.suffix}")
-    return found
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
@@ -132,8 +92,3 @@ def as_images(data: Tensor) -> Tensor:
             f"images: got shape {tuple(data.shape)}, expected (N, C, H, W) with 1 or 3 channels"
         )
     return data.clamp(0, 1)
-
-
-def interleave(*rows: Tensor) -> Tensor:
-    """Sets of images `(N, *shape)` laid side by side: first of each, second of each, ..."""
-    return torch.stack([row.cpu() for row in rows], 1).flatten(0, 1)
