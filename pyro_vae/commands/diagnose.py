@@ -29,6 +29,7 @@ from pyro_vae.programs.protocols import HasRows, offers
 from pyro_vae.progress import Progress, progress_bar, shares
 from pyro_vae.report.tables import share
 from pyro_vae.runs.figures import make_way, measured_by
+from pyro_vae.runs.kept import pack
 from pyro_vae.runs.opening import Parts, open_from
 from pyro_vae.runs.usage import OneLineParser
 from pyro_vae.swap import check_names, swap_guides
@@ -197,6 +198,7 @@ def _calibration(
         "coverage": dict(zip(("50%", "80%", "95%"), held.tolist(), strict=True)),
         "coverage_error": error.tolist(),
         "p_values": ranks.p_values,
+        "calibration": pack(ranks),
     }
     covers = "/".join(f"{100 * value:.0f}" for value in held)
     told = [ranks.verdict, f"50/80/95% regions hold the truth in {covers}%"]

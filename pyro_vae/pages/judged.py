@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyro_vae.data import Split
+from pyro_vae.diagnostics import Calibration
 from pyro_vae.evidence import Importance, ImportanceEstimate, log_evidence
 from pyro_vae.files.texts import read_table
 from pyro_vae.pages.pictures import picture, picture_of
@@ -19,6 +20,7 @@ from pyro_vae.report.page.parts import MOST_ROWS
 from pyro_vae.report.plots import interval_plot
 from pyro_vae.results import share
 from pyro_vae.runs.card import Card, number
+from pyro_vae.runs.kept import unpack
 from pyro_vae.runs.opening import Parts
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 _SCORES = {"elbo": "ELBO", "rate": "rate", "distortion": "distortion", "log_px": "log p(x)"}
 _GAPS = {"approximation_gap": "tab:blue", "amortization_gap": "tab:orange"}
-_LEVELS = {"50%": 0.5, "80%": 0.8, "95%": 0.95}
 
 
 def evidence(card: Card, parts: Parts, split: Split, num_particles: int) -> Section:
@@ -178,47 +179,36 @@ def calibration(card: Card, parts: Parts) -> Section:
     """Verdicts and coverage of each guide, where `pyro-vae diagnose` has been run."""
     title = "Whether the posterior can be believed: calibration"
     found = card.diagnosis.get("guides")
+    words: list[str] = []
     if not isinstance(found, dict) or not found:
-        words = [
+        words.append(
             f"Not measured: `pyro-vae diagnose {card.folder}` simulates data whose latents are"
             " known, and asks whether the guide's regions hold them as often as they say."
-        ]
+        )
         return Section(title, words)
 
-    words, covered = [], {}
+    pictures: list[Picture] = []
     for name, facts in found.items():
-        if not isinstance(facts, dict):
-            continue
-        words.append(f"{name}: {facts.get('verdict', 'no verdict')}.")
-        if isinstance(facts.get("coverage"), dict):
-            covered[name] = facts
-
-    pictures = []
-    if covered:
-        rows = [row for name, facts in covered.items() for row in _covered(name, facts)]
-        alt = "share of simulated data whose latents lie in the guide's 50, 80 and 95% regions"
-        caption = "On the line a region holds the truth as often as it says; below it too rarely."
-        drawn = picture(lambda ax: _coverage(rows, ax), alt, caption, Table.of(rows))
-        pictures.append(drawn)
+        if isinstance(facts, dict):
+            words.append(f"{name}: {facts.get('verdict', 'no verdict')}.")
+            pictures += _calibrated(name, unpack(facts.get("calibration")))
     return Section(title, words, _stale(card.diagnosis, parts, "diagnosis.json"), pictures)
 
 
-def _covered(name: str, facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    errors = facts.get("coverage_error")
-    known = errors if isinstance(errors, list) else []
-    for place, (level, nominal) in enumerate(_LEVELS.items()):
-        held = number(facts["coverage"].get(level))
-        error = number(known[place]) if place < len(known) else math.nan
-        yield {"guide": name, "nominal": nominal, "holds": held, "error": error}
+def _calibrated(name: str, ranks: Calibration | None) -> Iterator[Picture]:
+    if ranks is None:
+        return
+    state = "inside" if ranks.calibrated else f"outside for {', '.join(ranks.flagged[:5])}"
+    alt = f"{name}: ECDF of the ranks of the truth less that of uniform ones; {state} the band"
+    rows = [{"quantity": key, "p value": p} for key, p in ranks.p_values.items()]
+    caption = f"{name}: a line that leaves the band is a quantity the guide gets wrong."
+    yield picture_of(ranks, alt, caption, numbers=Table.of(rows))
 
-
-def _coverage(rows: Sequence[Mapping[str, Any]], axes: Axes) -> None:
-    axes.plot([0, 1], [0, 1], color="tab:gray", linewidth=1, label="as it says")
-    for name in dict.fromkeys(row["guide"] for row in rows):
-        own = [row for row in rows if row["guide"] == name]
-        nominal, held = ([row[key] for row in own] for key in ("nominal", "holds"))
-        errors = [0.0 if math.isnan(row["error"]) else row["error"] for row in own]
-        axes.errorbar(nominal, held, yerr=errors, fmt="o", capsize=3, label=str(name))
-    axes.set_xlabel("probability that a region claims")
-    axes.set_ylabel("share of truths in it")
-    axes.legend(fontsize="small")
+    levels = [0.5, 0.8, 0.95]
+    held, error = ranks.coverage(levels)
+    both = zip(levels, held.tolist(), error.tolist(), strict=True)
+    rows = [{"level": level, "holds": value, "error": e} for level, value, e in both]
+    covers = ", ".join(f"{100 * h:.0f}%" for h in held.tolist())
+    alt = f"{name}: share of the truths in the guide's 50, 80 and 95% regions: {covers}"
+    caption = f"{name}: on the line a region holds the truth as often as it says, below too rarely."
+    yield picture_of(ranks, alt, caption, view="coverage", numbers=Table.of(rows))
