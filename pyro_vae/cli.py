@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -114,7 +114,8 @@ def _parse(arguments: Sequence[str]) -> Namespace:
         with own_classes(trust), warnings.catch_warnings():
             # jsonargparse says what it will refuse one day
             warnings.simplefilter("ignore", DeprecationWarning)
-            return _parser(trust).parse_args(arguments)
+            called = [name for name in arguments[:1] if name in COMMANDS]
+            return _parser(trust, called or COMMANDS).parse_args(arguments)
     except ValueError:
         raise
     except Exception as error:  # the file of a user's class runs while it is imported
@@ -128,11 +129,13 @@ def _normalise(argument: str) -> str:
     return re.sub(r"^--[\w.-]+", lambda m: "--" + m[0][2:].replace("-", "_"), argument)
 
 
-def _parser(trust: Sequence[str]) -> OneLineParser:
+def _parser(trust: Sequence[str], called: Collection[str]) -> OneLineParser:
+    """The parser of all commands, with the options of those that may be called."""
     parser = OneLineParser(prog="pyro-vae", description=_DESCRIPTION, formatter_class=ShortHelp)
     commands = parser.add_subcommands(dest="command")
     for name, command in COMMANDS.items():
-        commands.add_subcommand(name, command.parser(trust), help=command.HELP)
+        options = command.parser(trust) if name in called else OneLineParser()
+        commands.add_subcommand(name, options, help=command.HELP)
     return parser
 
 
