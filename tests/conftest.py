@@ -24,6 +24,16 @@ def _clean_state() -> Iterator[None]:
     assert torch.get_default_dtype() == torch.float32, "a test left another default dtype"
 
 
+@pytest.fixture(scope="module")
+def less_patience() -> Iterator[None]:
+    """Local inference that waits half as long: for tests of what it is used for, held to what they
+    are held to anyway; how good it is with the patience that it has is for test_local.py.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyro_vae.inference.converge.PATIENCE", (2, 2, 2, 2, 8))
+        yield
+
+
 @pytest.fixture
 def quick_convergence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Local inference that gives up early: for tests of its use, not of how good it is."""

@@ -48,7 +48,9 @@ def problem() -> tuple[VAE, Tensor, Tensor, Tensor, float]:
 
 
 @pytest.fixture(scope="module")
-def elbos(problem: tuple[VAE, Tensor, Tensor, Tensor, float]) -> dict[str, Tensor]:
+def elbos(
+    problem: tuple[VAE, Tensor, Tensor, Tensor, float], less_patience: None
+) -> dict[str, Tensor]:
     """Each family's best ELBO of each datum, by quadrature, held to everything that it must be
     equal to on the way.
     """

@@ -15,6 +15,7 @@ from pyro_vae.evidence import Importance
 from tests.programs.covariates import SIZE, data_set, programs
 
 
+@pytest.mark.usefixtures("less_patience")
 def test_a_table_of_rows_belongs_to_the_data_of_its_numbers() -> None:
     data = data_set()
     model, _ = programs(data.num_rows)
