@@ -95,13 +95,15 @@ def test_names_are_each_there_once_and_references_find_them() -> None:
 
 
 def test_a_picture_takes_the_colours_of_the_page_and_keeps_its_texts() -> None:
-    svg = inline(figure("log p(x), $nats$ & <more>"), 'the "alt"', "p7")
+    name = r"log p(x), $\nats{$ & <more>"  # no mathematics
+    svg = inline(figure(name), 'the "alt"', "p7")
     assert "currentColor" in svg and "#000000" not in svg and "#ffffff" not in svg
     assert "#1f77b4" in svg  # a line keeps its own
-    assert svg.count("log p(x), $nats$ &amp; &lt;more&gt;</text>") == 2
+    assert svg.count(r"log p(x), $\nats{$ &amp; &lt;more&gt;</text>") == 2
     assert 'aria-label="the &quot;alt&quot;"' in svg and "<title>the" in svg
     assert 'width="' not in svg.split(">")[0] and "<style" not in svg
-    assert svg == inline(figure("log p(x), $nats$ & <more>"), 'the "alt"', "p7")
+    assert svg == inline(figure(name), 'the "alt"', "p7")
+    assert "beta" not in inline(figure(r"$\beta < 1$"), "", "p8")
 
 
 def test_images_are_in_the_page() -> None:

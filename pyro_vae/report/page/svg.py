@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 _BLACK = re.compile(r"(?i)(?<=: )#000000(?=[;\"])|(?<=: )black(?=[;\"])")
 _WHITE = re.compile(r"(?i)(?<=: )#ffffff(?=[;\"])|(?<=: )white(?=[;\"])")
 _FAMILIES = re.compile(r"'DejaVu Sans'[^;\"]*?sans-serif")
-_STYLE = re.compile(r"<style.*?</style>", re.DOTALL)  # it would hold for the page as well
+# a style would hold for the page as well, and comments repeat what is written
+_IDLE = re.compile(r"<style.*?</style>|<!--.*?-->", re.DOTALL)
 
 
 def inline(figure: Figure, alt: str, name: str) -> str:
@@ -29,8 +30,9 @@ def inline(figure: Figure, alt: str, name: str) -> str:
     import matplotlib as mpl
     from matplotlib.text import Text
 
-    for text in figure.findobj(Text):  # a dollar in the name of a run is a dollar
-        text.set_parse_math(False)
+    for text in figure.findobj(Text):
+        if not _is_math(text.get_text()):  # a dollar in the name of a run is a dollar
+            text.set_parse_math(False)
     figure.patch.set_alpha(0.0)
     for axes in figure.axes:
         axes.patch.set_alpha(0.0)
@@ -46,6 +48,19 @@ def inline(figure: Figure, alt: str, name: str) -> str:
     return _page_like(written.getvalue(), alt, name)
 
 
+def _is_math(text: str) -> bool:
+    """Whether what stands between dollars can be set."""
+    from matplotlib.mathtext import MathTextParser
+
+    try:
+        for line in text.splitlines():
+            if "$" in line:
+                MathTextParser("path").parse(line)
+    except ValueError:
+        return False
+    return True
+
+
 def _page_like(text: str, alt: str, name: str) -> str:
     text = text[text.index("<svg") :]
     opening, rest = text.split(">", 1)
@@ -54,7 +69,7 @@ def _page_like(text: str, alt: str, name: str) -> str:
     width, height = sizes.groups()
 
     rest = _WHITE.sub("var(--paper)", _BLACK.sub("currentColor", rest))
-    rest = _FAMILIES.sub("system-ui, sans-serif", _STYLE.sub("", rest))
+    rest = _FAMILIES.sub("system-ui, sans-serif", _IDLE.sub("", rest))
     rest = re.sub(r'\bid="', f'id="{name}-', rest)
     rest = re.sub(r'(xlink:href="|url\()#', rf"\1#{name}-", rest)
 
