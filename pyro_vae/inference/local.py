@@ -113,17 +113,7 @@ def fit_local(
     check_progress(progress)
     if loss is not None:
         check_kind("loss", loss, ELBO, "a Pyro ELBO such as pyro.infer.Trace_ELBO(), or None")
-    num_rows = getattr(guide, "num_rows", None)
-    if rows and isinstance(x, Tensor) and x.dim() and num_rows != len(x):
-        raise ValueError(
-            f"guide: got {num_rows} rows of parameters for {len(x)} data, expected a row for each"
-        )
-    x, index = check_inputs(model, guide, x, index)
-    if rows and not torch.equal(index, default_index(x, guide)):
-        raise ValueError(
-            "index: got other numbers than the guide's, expected those of"
-            " all its rows, in their order"
-        )
+    x, index = _checked_data(model, guide, x, index, rows)
 
     for module in modules_of(guide):
         module.to(x.device)
@@ -156,6 +146,24 @@ def fit_local(
     taken = torch.full((len(x),), number)
     draws = getattr(loss, "num_particles", 1)
     return Optimum(guide, taken, taken * draws, None, time.monotonic() - started)
+
+
+def _checked_data(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None, rows: bool
+) -> tuple[Tensor, Tensor]:
+    """The data and their numbers; a ValueError where a table has not a row for each."""
+    num_rows = getattr(guide, "num_rows", None)
+    if rows and isinstance(x, Tensor) and x.dim() and num_rows != len(x):
+        raise ValueError(
+            f"guide: got {num_rows} rows of parameters for {len(x)} data, expected a row for each"
+        )
+    x, index = check_inputs(model, guide, x, index)
+    if rows and not torch.equal(index, default_index(x, guide)):
+        raise ValueError(
+            "index: got other numbers than the guide's, expected those of"
+            " all its rows, in their order"
+        )
+    return x, index
 
 
 def _take(
