@@ -31,8 +31,6 @@ def picture_of(
     caption: str = "",
     view: str | None = None,
     numbers: Table | None = None,
-    wide: bool = False,
 ) -> Picture:
     """A picture of a view of a result."""
-    figure = plot(result, view)
-    return Picture(figure, alt, caption, numbers, wide)
+    return Picture(plot(result, view), alt, caption, numbers)

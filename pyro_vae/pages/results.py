@@ -10,7 +10,7 @@ from typing import Any
 
 from pyro_vae.files.atomic import read_whole
 from pyro_vae.files.texts import printable, read_json
-from pyro_vae.report.page import Chapter, Raster, Section, Table
+from pyro_vae.report.page import Chapter, Picture, Section, Table
 from pyro_vae.report.page.parts import told
 
 _MAX_PICTURE = 2**21  # bytes
@@ -44,13 +44,13 @@ def _section(path: Path) -> Section:
     return Section(title, words, pictures=list(_picture(path)), folded=list(tables_of(facts)))
 
 
-def _picture(path: Path) -> Iterator[Raster]:
+def _picture(path: Path) -> Iterator[Picture]:
     picture = path.with_suffix(".png")
     if not picture.is_file():
         return
     content = read_whole(picture, _MAX_PICTURE)
     if content.startswith(_PNG):
-        yield Raster(content, f"the picture that the experiment {printable(path.stem)} has made")
+        yield Picture(content, f"the picture that the experiment {printable(path.stem)} has made")
 
 
 def tables_of(facts: Mapping[str, Any], title: str = "settings and figures") -> Iterator[Table]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyro_vae.pages.results import results, tables_of
-from pyro_vae.report.page import Raster
+from pyro_vae.report.page import Chapter, Page, render
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +56,8 @@ def test_what_is_torn_or_no_picture(tmp_path: Path) -> None:
     assert "Not read" in torn.words[0] and "torn.json" in torn.words[0]
     (tmp_path / "good.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (picture,) = results(tmp_path).sections[0].pictures
-    assert isinstance(picture, Raster) and picture.url == "data:image/png;base64,iVBORw0KGgo="
+    page = render(Page("", "", [], [Chapter("", "", sections=results(tmp_path).sections)], ""))
+    assert 'src="data:image/png;base64,iVBORw0KGgo="' in page and picture.alt in page
     for folder in (tmp_path / "none", tmp_path / "empty"):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(FileNotFoundError, match="expected the results of experiments"):

@@ -7,7 +7,6 @@ between backticks is set as code.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -46,29 +45,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, what it shows to somebody who cannot see it, and its numbers."""
+    """A figure, or the bytes of a PNG file that was kept; what it shows to somebody who cannot see
+    it; and its numbers.
+    """
 
-    figure: Figure
+    figure: Figure | bytes
     alt: str
     caption: str = ""
     numbers: Table | None = None
-    wide: bool = False
-
-
-@dataclass(frozen=True)
-class Raster:
-    """A picture that was kept: the bytes of a PNG file."""
-
-    png: bytes
-    alt: str
-    caption: str = ""
-    numbers: Table | None = None
-    wide: bool = False
-
-    @property
-    def url(self) -> str:
-        """The picture itself, as an address."""
-        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +62,7 @@ class Section:
     title: str
     words: Sequence[str] = ()
     alarm: str = ""
-    pictures: Sequence[Picture | Raster] = ()
+    pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     folded: Sequence[Table] = ()
 

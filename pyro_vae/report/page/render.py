@@ -4,8 +4,10 @@ that is fetched.
 
 from __future__ import annotations
 
+import base64
 import re
 from importlib import resources
+from itertools import count
 
 from pyro_vae.report.page.parts import Page, Picture
 from pyro_vae.report.page.svg import inline
@@ -30,13 +32,16 @@ def render(page: Page) -> str:
         return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
 
     environment.filters["code"] = code
-    drawn = iter(range(1, 10**6))
+    numbers = count(1)
 
-    def svg(picture: Picture) -> Markup:
-        return Markup(inline(picture.figure, picture.alt, f"p{next(drawn)}"))
+    def drawn(picture: Picture) -> Markup:
+        if isinstance(picture.figure, bytes):
+            source = f"data:image/png;base64,{base64.b64encode(picture.figure).decode()}"
+            return Markup('<img src="{}" alt="{}">').format(source, picture.alt)
+        return Markup(inline(picture.figure, picture.alt, f"p{next(numbers)}"))
 
     style = Markup(_template("page.css"))
-    return environment.get_template("page.html").render(page=page, svg=svg, style=style)
+    return environment.get_template("page.html").render(page=page, drawn=drawn, style=style)
 
 
 def _template(name: str) -> str:
