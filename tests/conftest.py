@@ -4,6 +4,7 @@ parameter store.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pyro
@@ -14,6 +15,12 @@ import torch
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _less_garbage_collection() -> None:
+    # a full one looks at a million objects of torch's; those who count what is left collect first
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(autouse=True)
