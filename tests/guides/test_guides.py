@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pyro
-import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO
 from torch import nn
 
-import pyro_vae
 from pyro_vae import (
     MLP,
     Amortized,
@@ -35,27 +31,15 @@ from pyro_vae import (
     particles,
 )
 from pyro_vae.evidence import Importance
-from pyro_vae.programs.naming import unique_name
+from tests.written import ROOT, block
 
 SIZE, DIM, NUM = 6, 3, 7
 
 
-def from_readme(model: LinearGaussian) -> nn.Module:
-    """The guide that the README adds, built as it says."""
-    text = (Path(__file__).parents[2] / "README.md").read_text()
-    (code,) = [
-        block
-        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-        if "HeavyTailedGuide" in block
-    ]
-    names: dict[str, Any] = {
-        "nn": nn,
-        "pv": pyro_vae,
-        "pyro": pyro,
-        "dist": dist,
-        "unique_name": unique_name,
-    }
-    exec(code, names)
+def from_docs(model: LinearGaussian) -> nn.Module:
+    """The guide that docs/extending.md adds, built as it says."""
+    names: dict[str, Any] = {}
+    exec(block(ROOT / "docs" / "extending.md", "HeavyTailedGuide"), names)
     guide: nn.Module = names["HeavyTailedGuide"]((SIZE,), DIM)
     return guide
 
@@ -70,7 +54,7 @@ GUIDES: dict[str, Callable[[LinearGaussian], nn.Module]] = {
     "local flow": lambda model: Local(SplineFlow(DIM, 4), NUM),
     "amortized flow": lambda model: Amortized(SplineFlow(DIM), MLP(SIZE, (16,))),
     "autoregressive": lambda model: AutoregressiveFlow(DIM, MLP(SIZE, (16,)), hidden=(16,)),
-    "from the README": from_readme,
+    "from the docs": from_docs,
     "semi-amortized": lambda model: SemiAmortized(
         Amortized(MeanField(DIM), MLP(SIZE, (16,))), model, 3
     ),
