@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from pyro_vae.report.plots import blank, views
 from pyro_vae.results import Result
 from tests.found import RESULTS
 from tests.report.plots.reading import svg
+from tests.written import ROOT
 
 CLASSES = [
     kind
@@ -42,6 +44,22 @@ def test_a_result_is_drawn_with_labels_and_on_no_ground(name: str) -> None:
         )
         assert figure.axes[0].get_title() or figure.get_suptitle()
         assert "#ffffff" not in svg(figure)
+
+
+def test_the_documentation_has_the_views_of_every_result() -> None:
+    page = (ROOT / "docs" / "seeing.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (`.*) \|$", page, re.MULTILINE)
+    told = {name: re.findall(r"`(\w+)`", cell) for name, cell in rows}
+
+    seen = {}
+    for make, _ in RESULTS.values():
+        result = make()
+        # the data are no pictures here
+        drawn = ["pictures" if name == "values" else name for name in views(result)]
+        seen[type(result).__name__] = drawn
+    assert told.keys() == seen.keys()
+    for name, drawn in seen.items():
+        assert drawn == [view for view in told[name] if view in drawn or view != "pictures"], name
 
 
 def test_axes_that_are_given_are_drawn_into() -> None:
