@@ -129,8 +129,8 @@ def _normalise(argument: str) -> str:
     return re.sub(r"^--[\w.-]+", lambda m: "--" + m[0][2:].replace("-", "_"), argument)
 
 
-def _parser(trust: Sequence[str], called: Collection[str]) -> OneLineParser:
-    """The parser of all commands, with the options of those that may be called."""
+def _parser(trust: Sequence[str], called: Collection[str] = COMMANDS) -> OneLineParser:
+    """The parser of all commands, with the options of those that are called."""
     parser = OneLineParser(prog="pyro-vae", description=_DESCRIPTION, formatter_class=ShortHelp)
     commands = parser.add_subcommands(dest="command")
     for name, command in COMMANDS.items():

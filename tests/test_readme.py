@@ -21,7 +21,7 @@ def block(what: str) -> str:
     return found
 
 
-@pytest.mark.usefixtures("quick_convergence")
+@pytest.mark.usefixtures("hasty_convergence")
 def test_swap_a_guide(capsys: pytest.CaptureFixture[str]) -> None:
     code = block("pv.Local(")
     assert len(code.strip().splitlines()) <= 20
