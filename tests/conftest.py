@@ -45,3 +45,9 @@ def less_patience() -> Iterator[None]:
 def quick_convergence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Local inference that gives up early: for tests of its use, not of how good it is."""
     monkeypatch.setattr("pyro_vae.inference.converge.PATIENCE", (1, 1, 1, 1, 1))
+
+
+@pytest.fixture
+def hasty_convergence(quick_convergence: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few dozen steps of it: for tests that only look at whether its results are passed on."""
+    monkeypatch.setattr("pyro_vae.inference.converge.WINDOW", 5)

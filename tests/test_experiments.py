@@ -130,7 +130,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.usefixtures("quick_convergence")
+@pytest.mark.usefixtures("hasty_convergence")
 def test_gaps(small: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     script("gaps").main(
@@ -152,7 +152,7 @@ def test_gaps(small: Path, tmp_path: Path) -> None:
     assert rows["amortized flow"]["q*"] == "flow"
 
 
-@pytest.mark.usefixtures("quick_convergence")
+@pytest.mark.usefixtures("hasty_convergence")
 def test_amortization(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, made = tmp_path / "out.json", script("amortization")
     for name, value in {"SIZES": (10, 20, 40), "MEASURED": 20, "STEPS": (3,)}.items():
@@ -166,7 +166,7 @@ def test_amortization(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert out.with_suffix(".png").stat().st_size > 1000
 
 
-@pytest.mark.usefixtures("quick_convergence")
+@pytest.mark.usefixtures("hasty_convergence")
 def test_quadrature(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     arguments = ["--data=digits", "--epochs=2", "--num-data=3", "--side=301", "--draws=2"]
@@ -180,7 +180,7 @@ def test_quadrature(tmp_path: Path) -> None:
         assert found[name]["elbo"] < found["log_px"] + 1e-6
 
 
-@pytest.mark.usefixtures("quick_convergence")
+@pytest.mark.usefixtures("hasty_convergence")
 def test_reference(small: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     options = ["--num-data=1", "--num-chains=2", "--num-samples=20", "--num-warmup=10", "--draws=1"]
@@ -209,7 +209,7 @@ def test_runs_are_compared_by_l_5000(small: Path, tmp_path: Path) -> None:
     assert row["gain"] == 0 and row["epochs"] == 1 and row["particles_in_training"] == 1
 
 
-@pytest.mark.usefixtures("quick_convergence")
+@pytest.mark.usefixtures("hasty_convergence")
 @pytest.mark.parametrize("what", ["gaussian", "flat", "runs", "speed"])
 def test_evidence(what: str, small: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"

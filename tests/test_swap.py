@@ -29,7 +29,7 @@ def test_a_model_without_a_latent_size_keeps_its_guide() -> None:
     assert swap_guides(Plain(), guide, torch.randn(4, 5), ["amortized"]) == {"amortized": guide}
 
 
-@pytest.mark.usefixtures("quick_convergence")
+@pytest.mark.usefixtures("hasty_convergence")
 def test_all_of_them_in_order() -> None:
     model, amortized, x = make()
     told: list[float] = []
@@ -55,7 +55,7 @@ def test_all_of_them_in_order() -> None:
     assert (flow.num_steps > full.num_steps).all()  # it began there
 
 
-@pytest.mark.usefixtures("quick_convergence")
+@pytest.mark.usefixtures("hasty_convergence")
 def test_the_richest_start_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     model, amortized, x = make()
     started: list[object] = []
@@ -74,7 +74,7 @@ def test_the_richest_start_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert started == [rich, rich]
 
 
-@pytest.mark.usefixtures("quick_convergence")
+@pytest.mark.usefixtures("hasty_convergence")
 def test_a_guide_without_parameters_to_start_from() -> None:
     model, _, x = make()
     guides = swap_guides(model, lambda x, index=None: None, x, ["mean-field"])

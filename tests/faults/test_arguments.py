@@ -202,7 +202,7 @@ def wrong(line: list[str], place: Path) -> Iterator[str]:
     CODES[ended.code] += 1
 
 
-@pytest.mark.usefixtures("quick_convergence")
+@pytest.mark.usefixtures("hasty_convergence")
 def test_random_command_lines(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
