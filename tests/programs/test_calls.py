@@ -216,3 +216,21 @@ def test_rows_that_were_bound_stay() -> None:
     rows = torch.arange(3)
     bound = partial(lambda x, index=None: index, index=rows)
     assert called(bound)(X, torch.arange(5)) is rows
+
+
+def test_a_signature_is_read_again_where_it_has_changed() -> None:
+    def program(x: Tensor, y: Any = None) -> None:
+        pass
+
+    called(program)
+    program.__defaults__ = None
+    with pytest.raises(ValueError, match="its argument 'y' is filled by nobody"):
+        called(program)
+
+
+def test_a_method_without_self_says_so_itself() -> None:
+    class Program:
+        def run() -> None:  # type: ignore[misc]
+            pass
+
+    assert called(Program().run)
