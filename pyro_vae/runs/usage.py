@@ -148,7 +148,7 @@ def _near_names(text: str) -> str:
 
     choice = re.search(r"invalid choice: '(\S+)' \(choose from (.*?)\)", text)
     if choice:
-        return _did_you_mean(choice[1], re.findall(r"'(\S+?)'", choice[2]))
+        return _did_you_mean(choice[1], re.findall(r"'(\S+?)'", choice[2]), cutoff=0.7)
 
     literal = re.search(r"Literal\[(.*?)\]\.? Got value: (\S+)", text)
     if literal:
@@ -156,9 +156,9 @@ def _near_names(text: str) -> str:
     return ""
 
 
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
+def _did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     plain = {option.lower(): option for option in known}
-    keys = difflib.get_close_matches(name.lower(), list(plain), n=3, cutoff=0.6)
+    keys = difflib.get_close_matches(name.lower(), list(plain), n=3, cutoff=cutoff)
     close = [plain[key] for key in keys]
     return f": did you mean {' or '.join(close)}?" if close else ""
 
