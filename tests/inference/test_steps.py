@@ -33,7 +33,7 @@ from pyro_vae.inference import cuda
 from pyro_vae.inference.compiled_svi import CompiledSVI
 from pyro_vae.inference.failure import check_losses
 from pyro_vae.inference.optim import JointOptim
-from pyro_vae.inference.steps import _sizes
+from pyro_vae.inference.steps import sizes_to_compile
 from pyro_vae.programs.naming import unique_name
 from tests.scenarios import eager
 
@@ -116,7 +116,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     ],
 )
 def test_auto_compiles_what_is_used_often(name: Any, epochs: int, sizes: set[int]) -> None:
-    assert _sizes(70, Recipe(epochs=epochs, batch_size=32, engine=name)) == sizes
+    assert sizes_to_compile(70, Recipe(epochs=epochs, batch_size=32, engine=name)) == sizes
 
 
 class Branch(nn.Module):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 CASES = {
-    "pyro-vae re": ["resume", "reconstruct"],
+    "pyro-vae re": ["resume", "reconstruct", "report"],
     "pyro-vae --v": ["--version "],
     "pyro-vae evidence a --num": ["--num_data "],
     "pyro-vae compare a --split t": ["train", "test"],

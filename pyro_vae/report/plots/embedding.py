@@ -125,7 +125,7 @@ def _legend(ax: Axes) -> None:
     """What the colours mean, beside the axes."""
     from matplotlib.collections import PathCollection
 
-    drawn = ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0, fontsize=9)
+    drawn = ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize=9)
     for handle in drawn.legend_handles:
         if isinstance(handle, PathCollection):
             handle.set_sizes([30])
