@@ -108,14 +108,14 @@ def grid(options: argparse.Namespace) -> dict[str, Any]:
     )
     pv.fit(model, guide, data, recipe, quiet=True)
 
-    model, guide = model.double().requires_grad_(False).eval(), guide.double().eval()
+    model, guide = model.double().eval().requires_grad_(False), guide.double().eval()
     log_px, kl, errors = [], [], []
     x = data.test.take(options.num_grids).x.double()
     for row in x.split(1):
-        found = pv.posterior_grid(model, {"q": guide}, row, side=201)
-        log_px.append(found.log_px)
-        errors.append(found.log_px_error)
-        kl.append(found.kl["q"] + math.log(found.masses["posterior"]))
+        seen = pv.posterior_grid(model, {"q": guide}, row, side=201)
+        log_px.append(seen.log_px)
+        errors.append(seen.log_px_error)
+        kl.append(seen.kl["q"] + math.log(seen.masses["posterior"]))
 
     drawn = pv.log_evidence(model, guide, x, pv.Importance(num_particles=20_000))
     terms = [torch.tensor(values, dtype=torch.double) for values in (log_px, kl)]

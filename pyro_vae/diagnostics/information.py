@@ -220,7 +220,8 @@ def information(
         for number, (rows, part) in enumerate(zip(groups, told, strict=True)):
             found[..., rows.cpu()] = _bounds(pair.take(rows), num_draws, len(pair), part).cpu()
             batch[rows.cpu()] = number
-    return Information(*found, batch, seed)
+    rate, lower, upper, stratified = found
+    return Information(rate, lower, upper, stratified, batch, seed)
 
 
 def _groups(pair: Pair, size: int) -> tuple[Tensor, ...]:
