@@ -10,6 +10,7 @@ from pyro_vae.data import load as load
 from pyro_vae.diagnostics import Agreement as Agreement
 from pyro_vae.diagnostics import Calibration as Calibration
 from pyro_vae.diagnostics import CollapseWarning as CollapseWarning
+from pyro_vae.diagnostics import Information as Information
 from pyro_vae.diagnostics import Ledger as Ledger
 from pyro_vae.diagnostics import PosteriorGrid as PosteriorGrid
 from pyro_vae.diagnostics import PosteriorPairs as PosteriorPairs
@@ -19,6 +20,7 @@ from pyro_vae.diagnostics import Units as Units
 from pyro_vae.diagnostics import agreement as agreement
 from pyro_vae.diagnostics import check_calibration as check_calibration
 from pyro_vae.diagnostics import gap_ledger as gap_ledger
+from pyro_vae.diagnostics import information as information
 from pyro_vae.diagnostics import latent_units as latent_units
 from pyro_vae.diagnostics import posterior_grid as posterior_grid
 from pyro_vae.diagnostics import posterior_pairs as posterior_pairs

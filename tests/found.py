@@ -103,6 +103,7 @@ _MADE: dict[str, tuple[Callable[[], Result], int]] = {  # with the rows of its f
     "Dataset": (lambda: pv.load("digits"), 3),
     "Optimum": (optimum, 4),
     "Units": (lambda: pv.latent_units(*parts()), 3),  # type: ignore[dict-item,return-value]
+    "Information": (lambda: pv.information(*parts(), batch_size=10, num_draws=3), 40),
     "Ranking": (ranking, 2),
     "Samples": (lambda: pv.sample(parts()[0], parts()[2], num_samples=5), 5),
     "Nearest": (lambda: pv.nearest(parts()[2][:3], parts()[2]), 3),

@@ -3,6 +3,7 @@
 from pyro_vae.diagnostics.calibration import check_calibration
 from pyro_vae.diagnostics.collapse import Alarm, CollapseWarning
 from pyro_vae.diagnostics.gaps import gap_ledger
+from pyro_vae.diagnostics.information import Information, information
 from pyro_vae.diagnostics.ledger import Entry, Gap, Ledger
 from pyro_vae.diagnostics.pairs import PosteriorPairs, posterior_pairs
 from pyro_vae.diagnostics.posterior import PosteriorGrid, posterior_grid
@@ -18,6 +19,7 @@ __all__ = [
     "CollapseWarning",
     "Entry",
     "Gap",
+    "Information",
     "Ledger",
     "PosteriorGrid",
     "PosteriorPairs",
@@ -27,6 +29,7 @@ __all__ = [
     "agreement",
     "check_calibration",
     "gap_ledger",
+    "information",
     "latent_units",
     "posterior_grid",
     "posterior_pairs",

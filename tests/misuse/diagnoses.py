@@ -76,6 +76,18 @@ DIAGNOSES = [
         batch_size=NO_COUNT[:6],
     ),
     use(
+        pv.information,
+        GIVEN | {"num_draws": 2},
+        model=NO_PROGRAM,
+        guide=NO_PROGRAM,
+        x=[*NO_DATA, X[:1], holed(NAN), WHOLE],
+        index=NO_ROWS,
+        batch_size=[0, 1, -1, 13, 2.0, NAN, True, "2"],
+        num_draws=NO_COUNT,
+        seed=NO_SEED,
+        progress=[3, "bar"],
+    ),
+    use(
         pv.reference_posterior,
         {"model": MODEL, "x": X[:2], "num_chains": 2, "num_samples": 4, "num_warmup": 1},
         model=NO_PROGRAM,
