@@ -4,9 +4,13 @@ each, in integers.
     bucket i:  from e_i to e_(i+1),   Phi(e_i) = i / 2^k,   so that each costs k bits under the prior
     q's mass:  F((e_(i+1) - m) / s) - F((e_i - m) / s),     F the normal distribution function
 
-Mean m and 1 / s come as integers, in units of 2^-16, and F is a table with straight lines between
-its points. So all from here on is arithmetic of integers, monotone by its making: the masses of a q
-are positive integers that sum to 2^22, for whatever m and s.
+A bucket is found by k halvings, of all buckets, then of the half that holds it, and so on: bit by
+bit of its number. Each costs what q has in that half, a multiple of 2^-22 that is neither 0 nor 1.
+So q is kept to 22 bits at each halving, however thin its tails are. (Masses of the buckets
+themselves, each at least 2^-22, would take a latent far from q too often, and cost a datum dear.)
+
+Mean m and 1 / s come as integers, in units of 2^-20, and F is a table with straight lines between
+its points. So all from here on is arithmetic of integers, and F does not decrease by its making.
 
 References:
     Townsend, Bird, Barber (2019). Practical lossless compression with latent variables using bits
@@ -27,10 +31,9 @@ from pyro_vae.coding import elementary
 
 Integers = NDArray[np.int64]
 
-UNIT = 16  # bits behind the point of means, inverse scales, edges and centres
-MASS = 22  # a q has 2^MASS in all
-MOST_BUCKETS = 14  # bits, so that each bucket can have its least mass at a small price
-_LEAST = 2  # of each bucket: the coder has no symbol that is certain
+UNIT = 20  # bits behind the point of means, inverse scales, edges and centres
+CHANCE = 22  # chances are multiples of 2^-CHANCE
+MOST_BUCKETS = 16  # bits, for which units of 2^-20 are fine enough
 
 _WHOLE = 32  # bits of the table's values
 _STEP = 12  # bits behind the point of the table's places
@@ -45,7 +48,7 @@ class Buckets:
 
     Attributes:
         bits: k.
-        edges: `(2^k + 1,)`, in units of 2^-16; the first and the last are never looked at.
+        edges: `(2^k + 1,)`, in units of 2^-20; the first and the last are never looked at.
         centres: the median of each under the prior, `(2^k,)`, real numbers.
     """
 
@@ -53,34 +56,46 @@ class Buckets:
     edges: Integers
     centres: NDArray[np.float64]
 
-    def left(self, bucket: Integers, mean: Integers, inverse: Integers) -> Integers:
-        """q's mass below buckets `(...)`, 0 to 2^22; strictly increasing in the bucket.
+    def upper(
+        self, bucket: Integers, bit: Integers | int, mean: Integers, inverse: Integers
+    ) -> Integers:
+        """q's chance that this bit of a bucket's number is 1, given the higher ones.
 
         Args:
-            bucket: from 0 to 2^k.
+            bucket: numbers `(...)`; their bits from this one on do not matter.
+            bit: from k - 1, the first, to 0.
             mean, inverse: of q and its inverse scale, `(...)`, as `fixed` gives them.
+
+        Returns:
+            Multiples of 2^-CHANCE, `(...)`, from 1 to 2^CHANCE - 1.
         """
-        below = normal_mass((self.edges[bucket] - mean) * inverse)
-        spare = 2**MASS - _LEAST * 2**self.bits
-        mass = ((below * spare) >> _WHOLE) + _LEAST * bucket
+        start = (bucket >> (bit + 1)) << (bit + 1)
+        half = np.left_shift(1, bit)
+        low, middle, high = (
+            self._below(place, mean, inverse)
+            for place in (start, start + half, start + 2 * half)
+        )
 
-        mass = np.where(bucket == 0, 0, mass)
-        return np.where(bucket == 2**self.bits, 2**MASS, mass)
+        whole = high - low
+        chance = ((high - middle) << CHANCE) // np.maximum(whole, 1)
+        chance = np.where(whole > 0, chance, 1 << (CHANCE - 1))
+        return np.clip(chance, 1, (1 << CHANCE) - 1)
 
-    def interval(
-        self, bucket: Integers, mean: Integers, inverse: Integers
-    ) -> tuple[Integers, Integers]:
-        """q's mass below buckets, and in them."""
-        low = self.left(bucket, mean, inverse)
-        return low, self.left(bucket + 1, mean, inverse) - low
+    def chances(self, bucket: Integers, mean: Integers, inverse: Integers) -> Integers:
+        """The chances `(k, ...)` of all bits of buckets `(...)`, the highest first."""
+        bits = np.arange(self.bits)[::-1].reshape(-1, *[1] * bucket.ndim)
+        return self.upper(bucket, bits, mean, inverse)
 
-    def find(self, mass: Integers, mean: Integers, inverse: Integers) -> Integers:
-        """The buckets in which q's mass from the left reaches `mass` `(...)`, 0 to 2^22 - 1."""
-        low = np.zeros(np.broadcast_shapes(mass.shape, mean.shape), np.int64)
-        for bit in reversed(range(self.bits)):
-            higher = low + (1 << bit)
-            low = np.where(self.left(higher, mean, inverse) <= mass, higher, low)
-        return low
+    def digits(self, bucket: Integers) -> Integers:
+        """The bits `(k, ...)` of buckets `(...)`, the highest first."""
+        bits = np.arange(self.bits)[::-1].reshape(-1, *[1] * bucket.ndim)
+        return (bucket >> bits) & 1
+
+    def _below(self, edge: Integers, mean: Integers, inverse: Integers) -> Integers:
+        """q's mass below edges, in units of 2^-32."""
+        below = normal_mass((self.edges[edge] - mean) * inverse)
+        below = np.where(edge == 0, 0, below)
+        return np.where(edge == 2**self.bits, 2**_WHOLE, below)
 
 
 @cache
@@ -103,7 +118,7 @@ def fixed(mean: torch.Tensor, scale: torch.Tensor) -> tuple[Integers, Integers]:
 
 
 def normal_mass(place: Integers) -> Integers:
-    """The mass of N(0, 1) below places in units of 2^-32, in units of 2^-32; non-decreasing."""
+    """The mass of N(0, 1) below places in units of 2^-40, in units of 2^-32; non-decreasing."""
     table = _table()
     shift = 2 * UNIT - _STEP
     place = np.clip(place, -_EDGE << (2 * UNIT), (_EDGE << (2 * UNIT)) - 1)
@@ -129,7 +144,7 @@ def _table() -> Integers:
 
 
 def _places(share: Integers) -> Integers:
-    """The least places, in units of 2^-16, with at least so much mass of N(0, 1) below."""
+    """The least places, in units of 2^-20, with at least so much mass of N(0, 1) below."""
     low = np.full(share.shape, -_EDGE << UNIT, np.int64)
     for bit in reversed(range(UNIT + 4)):
         higher = low + (1 << bit)

@@ -27,11 +27,12 @@ import torch
 from torch import Tensor
 
 from pyro_vae.coding import elementary
-from pyro_vae.coding.buckets import MASS, UNIT, Integers
+from pyro_vae.coding.buckets import CHANCE, UNIT, Integers
 from pyro_vae.coding.reading import Reader
-from pyro_vae.coding.stack import LIKELY, Stack
+from pyro_vae.coding.stack import Stack
 
 CHOICE = 20  # the masses of the K latents sum to 2^CHOICE
+LEAST = 64  # bits that must be left on a stack after `draw`, for a choice
 _FINE = 20  # bits behind the point of logarithms
 _WEIGHT = 30  # bits of the greatest weight
 
@@ -43,29 +44,38 @@ class Posterior(NamedTuple):
     inverse: Integers
 
 
-def bits_needed(reader: Reader, num_particles: int) -> int:
-    """How many bits must lie on a stack before a datum is pushed."""
-    return num_particles * reader.dim * MASS + CHOICE + 64
+def draw(stack: Stack, reader: Reader, q: Posterior, k: int) -> Integers:
+    """Pop the latents of a datum, by their buckets `(K, d)`; no good where less than `LEAST` bits
+    are left.
+    """
+    mean, inverse = (np.tile(value, (k, 1)) for value in q)
+    bucket = np.zeros(mean.shape, np.int64)
+
+    for bit in reversed(range(reader.buckets.bits)):
+        chances = reader.buckets.upper(bucket, bit, mean, inverse)
+        bucket |= stack.pop_binary(chances.ravel()).reshape(bucket.shape) << bit
+    return bucket
 
 
-def push(stack: Stack, reader: Reader, x: Integers, q: Posterior, number: int, k: int) -> float:
-    """Push a datum.
+def push(
+    stack: Stack, reader: Reader, x: Integers, q: Posterior, number: int, bucket: Integers
+) -> float:
+    """Push a datum, after `draw`.
 
     Args:
         x: `(D,)`, zeros and ones.
         q: its posterior.
         number: its place among the data.
-        k: K, latents.
+        bucket: of its latents, `(K, d)`.
 
     Returns:
         -log2 (1/K sum_k w_k) at the latents that were drawn, with densities in place of the masses
         of buckets: what they would cost if nothing were rounded.
     """
-    bucket = _pop_latents(stack, reader, q, k)
+    k, chosen = len(bucket), 0
     chances = _chances(reader, bucket, number)  # (K, D)
-    fits = _log_fit(chances, x)
+    fits = _log_chance(chances, x).sum(-1)
 
-    chosen = 0
     if k > 1:
         chosen = _pop_choice(stack, _weights(reader, bucket, q, fits))
         _push_latents(stack, reader, np.delete(bucket, chosen, 0), q)
@@ -77,16 +87,24 @@ def push(stack: Stack, reader: Reader, x: Integers, q: Posterior, number: int, k
 
 
 def pop(stack: Stack, reader: Reader, number: int, k: int) -> Integers:
-    """Pop the datum at this place among the data, `(D,)`."""
+    """Pop the datum at this place among the data, `(D,)`.
+
+    Raises:
+        ValueError: there was less on the stack than `push` leaves there.
+    """
     chosen = int(stack.pop_uniform(k, 1)[0]) if k > 1 else 0
     bucket = stack.pop_uniform(2**reader.buckets.bits, reader.dim)[None]
     x = stack.pop_binary(_chances(reader, bucket, number)[0])
     q = posterior(reader, x, number)
 
     if k > 1:
-        others = _pop_latents(stack, reader, q, k - 1)
+        others = draw(stack, reader, q, k - 1)
         bucket = np.insert(others, chosen, bucket[0], 0)
-        fits = _log_fit(_chances(reader, bucket, number), x)
+    if stack.size < LEAST - CHOICE:
+        raise ValueError("data: they end too early")
+
+    if k > 1:
+        fits = _log_chance(_chances(reader, bucket, number), x).sum(-1)
         _push_choice(stack, _weights(reader, bucket, q, fits), chosen)
     _push_latents(stack, reader, bucket, q)
     return x
@@ -104,32 +122,17 @@ def _chances(reader: Reader, bucket: Integers, number: int) -> Integers:
     return reader.chances(bucket[:, None], torch.tensor([number]))[:, 0]
 
 
-def _pop_latents(stack: Stack, reader: Reader, q: Posterior, k: int) -> Integers:
-    """Latents `(k, d)` of q, by their buckets."""
-    mean, inverse = (np.tile(value, k) for value in q)
-
-    def locate(mass: Integers) -> tuple[Integers, Integers, Integers]:
-        found = reader.buckets.find(mass, mean, inverse)
-        return found, *reader.buckets.interval(found, mean, inverse)
-
-    return stack.pop_intervals(len(mean), MASS, locate).reshape(k, reader.dim)
-
-
 def _push_latents(stack: Stack, reader: Reader, bucket: Integers, q: Posterior) -> None:
-    """Push latents `(k, d)` by q."""
-    low, width = reader.buckets.interval(bucket, q.mean, q.inverse)
-    stack.push_intervals(low.ravel(), width.ravel(), MASS)
-
-
-def _log_fit(chances: Integers, x: Integers) -> Integers:
-    """log p(x | z) `(K,)`, in units of 2^-20 nats."""
-    return _log_mass(np.where(x == 1, chances, 2**LIKELY - chances), LIKELY).sum(-1)
+    """Push latents `(k, d)` by q: what `draw` popped."""
+    digits = reader.buckets.digits(bucket)
+    stack.push_binary(digits.ravel(), reader.buckets.chances(bucket, *q).ravel())
 
 
 def _weights(reader: Reader, bucket: Integers, q: Posterior, fits: Integers) -> Integers:
     """The masses below each of K latents, as shares of 2^CHOICE that grow with w, `(K + 1,)`."""
-    _, width = reader.buckets.interval(bucket, q.mean, q.inverse)
-    log_weights = fits - _log_mass(width, MASS).sum(-1)  # that of the prior is the same for all
+    chances, digits = reader.buckets.chances(bucket, *q), reader.buckets.digits(bucket)
+    log_guide = _log_chance(chances, digits).sum((0, 2))
+    log_weights = fits - log_guide  # the prior is the same for all
 
     relative = torch.from_numpy(log_weights - log_weights.max()).to(torch.float64) / 2.0**_FINE
     weights = torch.floor(elementary.exp(relative) * 2.0**_WEIGHT).to(torch.int64).numpy()
@@ -150,10 +153,11 @@ def _push_choice(stack: Stack, below: Integers, chosen: int) -> None:
     stack.push_intervals(below[[chosen]], np.diff(below)[[chosen]], CHOICE)
 
 
-def _log_mass(mass: Integers, bits: int) -> Integers:
-    """Logarithms of masses of 2^bits, in units of 2^-20 nats."""
-    share = torch.from_numpy(mass).to(torch.float64) / 2.0**bits
-    return torch.floor(elementary.log(share) * 2.0**_FINE + 0.5).to(torch.int64).numpy()
+def _log_chance(chances: Integers, digits: Integers) -> Integers:
+    """Logarithms of the chances of zeros and ones, in units of 2^-20 nats, rounded."""
+    share = np.where(digits == 1, chances, 2**CHANCE - chances)
+    log_share = elementary.log(torch.from_numpy(share).to(torch.float64) / 2.0**CHANCE)
+    return torch.floor(log_share * 2.0**_FINE + 0.5).to(torch.int64).numpy()
 
 
 def _ideal(z: np.ndarray, q: Posterior, fits: Integers) -> float:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ from pyro_vae.coding.reading import Reader, reading
 from pyro_vae.coding.stack import Stack, initial_words, lifted
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.inputs import check_any_x
+from pyro_vae.progress import Progress
 from pyro_vae.results import Result, counted, with_error
 
 _BLOCK = 256  # data whose posteriors are computed together
@@ -129,7 +130,7 @@ def compress(
     *,
     num_particles: int = 1,
     bucket_bits: int = 12,
-    progress: Callable[[float], object] | None = None,
+    progress: Progress | None = None,
 ) -> Compression:
     """Compress binary data by bits-back coding, in one chain.
 
@@ -197,7 +198,7 @@ def decompress(
     guide: Program,
     data: bytes,
     *,
-    progress: Callable[[float], object] | None = None,
+    progress: Progress | None = None,
 ) -> Tensor:
     """The data `(N, *shape)` of which `compress` made these bytes, in their dtype.
 
@@ -225,57 +226,61 @@ def decompress(
 
 
 def _encoded(
-    reader: Reader, x: Tensor, k: int, progress: Callable[[float], object] | None
+    reader: Reader, x: Tensor, k: int, progress: Progress | None
 ) -> tuple[Stack, int, Tensor, Tensor]:
     """The stack of all data, its initial words, and what each datum cost and should cost."""
     stack, initial = Stack(initial_words(0)), 0
-    bits, ideal = torch.zeros(len(x)), torch.zeros(len(x))
-    needed, flat = chain.bits_needed(reader, k), _flat(x)
+    bits, ideal, flat = torch.zeros(len(x)), torch.zeros(len(x)), _flat(x)
 
     for rows in torch.arange(len(x)).split(_BLOCK):
         means, inverses = reader.posterior(x[rows], rows)
         for n, mean, inverse in zip(rows.tolist(), means, inverses, strict=True):
-            if stack.size < needed:
-                more = math.ceil((needed - stack.size) / 32)
-                stack, initial = lifted(stack, initial, more), initial + more
-
-            before = stack.size
-            ideal[n] = chain.push(stack, reader, flat[n], chain.Posterior(mean, inverse), n, k)
+            q = chain.Posterior(mean, inverse)
+            stack, before, bucket, initial = _drawn(stack, reader, q, k, initial)
+            ideal[n] = chain.push(stack, reader, flat[n], q, n, bucket)
             bits[n] = stack.size - before
             _tell(progress, n + 1, len(x))
     return stack, initial, bits, ideal
 
 
+def _drawn(
+    stack: Stack, reader: Reader, q: chain.Posterior, k: int, initial: int
+) -> tuple[Stack, float, Integers, int]:
+    """A stack after a draw of latents, its size before it, the latents, and its initial words, of
+    which there are as many as it takes.
+    """
+    while True:
+        trial = stack.copy()
+        bucket = chain.draw(trial, reader, q, k)
+        if trial.size >= chain.LEAST:
+            return trial, stack.size, bucket, initial
+        stack, initial = lifted(stack, initial, 1), initial + 1
+
+
 def _decoded(
-    reader: Reader, contents: Contents, progress: Callable[[float], object] | None
+    reader: Reader, contents: Contents, progress: Progress | None
 ) -> Integers:
     """Binary data `(N, D)` off a stack; a ValueError where the ends do not agree."""
     stack, found = Stack(contents.words), []
     for n in reversed(range(contents.num_data)):
-        if stack.size < 32:
-            raise _unlike()
         found.append(chain.pop(stack, reader, n, contents.num_particles))
         _tell(progress, len(found), contents.num_data)
 
     x = np.stack(found[::-1])
     bottom = np.array_equal(stack.words(), initial_words(contents.num_initial))
     if not bottom or checksum_of(x) != contents.data:
-        raise _unlike()
+        raise ValueError(
+            "data: what was found in them is not what was put in, although they are whole: the two"
+            " ends did not compute the same, or a stranger has made them"
+        )
     return x
-
-
-def _unlike() -> ValueError:
-    return ValueError(
-        "data: what was found in them is not what was put in, although they are whole: the two ends"
-        " did not compute the same, or a stranger has made them"
-    )
 
 
 def _flat(x: Tensor) -> Integers:
     return x.reshape(len(x), -1).to(torch.int64).numpy()
 
 
-def _tell(progress: Callable[[float], object] | None, done: int, total: int) -> None:
+def _tell(progress: Progress | None, done: int, total: int) -> None:
     """Tell the share that is done, now and then."""
     if progress is not None and (done == total or done % max(1, total // _ROUNDS) == 0):
         progress(done / total)

@@ -21,7 +21,7 @@ from torch.nn import Parameter
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyro_vae.coding import elementary, products
-from pyro_vae.coding.products import Rounded, Rounding, rounded
+from pyro_vae.coding.products import NotExact, Rounded, Rounding, rounded
 from pyro_vae.programs.evaluation import modules_of
 
 _COPIES = """
@@ -70,7 +70,7 @@ class Exact(TorchDispatchMode):
             return FUNCTIONS[name](*args, **given)
         if name in PRODUCTS:
             return PRODUCTS[name](self._rounded, *args, **given)
-        raise ValueError(
+        raise NotExact(
             f"model, guide: their operation {name!r} is not known to give the same result on both"
             " ends, expected linear layers, convolutions and activations such as ReLU"
         )
@@ -160,7 +160,7 @@ def _convolution(
     groups: int,
 ) -> Tensor:
     if groups != 1 or x.dim() != 4:
-        raise ValueError(
+        raise NotExact(
             f"model, guide: got a convolution of {groups} groups on {tuple(x.shape)}, expected one"
             " group, on images (B, C, H, W)"
         )

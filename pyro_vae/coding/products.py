@@ -34,6 +34,10 @@ Rounded = tuple[Tensor, Tensor]
 Rounding = Callable[[Tensor, int, int], Rounded]
 """`rounded`, or what remembers its results."""
 
+class NotExact(Exception):
+    """What is not computed here, in a line: no ValueError, to which Pyro would add its tables."""
+
+
 _SUM = 52  # bits of a sum
 
 
@@ -42,7 +46,7 @@ def rounded(matrix: Tensor, bits: int, dim: int) -> Rounded:
     matrix = matrix.to(torch.float64)
     most = matrix.abs().amax(dim, keepdim=True) if matrix.shape[dim] else matrix.sum(dim, True)
     if not torch.isfinite(most).all():
-        raise ValueError("model, guide: a net gave NaN or infinite values, expected finite ones")
+        raise NotExact("model, guide: a net gave NaN or infinite values, expected finite ones")
 
     exponent = exponent_of(most).clamp(-900, 900)
     scaled = matrix * power_of_two(bits - exponent)
@@ -53,7 +57,7 @@ def product(left: Tensor, right: Tensor, rounding: Rounding = rounded) -> Tensor
     """left `(n, K)` times right `(K, m)`, float64 `(n, m)`.
 
     Raises:
-        ValueError: values that are not finite.
+        NotExact: values that are not finite.
     """
     bits = (_SUM - (max(left.shape[1], 1) - 1).bit_length()) // 2
     rows, low = rounding(left, bits, 1)
@@ -99,7 +103,7 @@ def transposed_convolution(
     reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[-2:], strict=True)]
     edge = [r - p for r, p in zip(reach, padding, strict=True)]
     if min(edge) < 0:
-        raise ValueError("model, guide: got a padding wider than its kernel, expected a narrower")
+        raise NotExact("model, guide: got a padding wider than its kernel, expected a narrower")
 
     inner = [(n - 1) * s + 1 for n, s in zip(sides, stride, strict=True)]
     shape = [n + 2 * e + m for n, e, m in zip(inner, edge, more, strict=True)]

@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
 from pyro_vae.coding import elementary
-from pyro_vae.coding.buckets import Buckets, Integers, fixed
+from pyro_vae.coding.buckets import CHANCE, Buckets, Integers, fixed
 from pyro_vae.coding.exact import Exact
-from pyro_vae.coding.stack import LIKELY
+from pyro_vae.coding.products import NotExact
 from pyro_vae.programs.calls import Program, called, in_one_line
 from pyro_vae.programs.evaluation import device_of, evaluation, modules_of
 from pyro_vae.programs.running import Substitute, guide_sites, run_particles
@@ -73,7 +73,7 @@ class Reader:
         return fixed(mean, scale)
 
     def chances(self, bucket: Integers, index: Tensor, like: Tensor | None = None) -> Integers:
-        """Chances of a one `(K, B, D)`, of 2^LIKELY, at K latents of each datum, by their buckets
+        """Chances of a one `(K, B, D)`, of 2^CHANCE, at K latents of each datum, by their buckets
         `(K, B, d)`.
         """
         num_particles, num_data = bucket.shape[:2]
@@ -119,7 +119,7 @@ class Reader:
                 " expected one that answers alike on both ends, such as Amortized"
             )
 
-        bucket = self.buckets.find(np.full(mean.shape, 2**21), mean, inverse)[None]
+        bucket = _noise(mean.size).reshape(1, *mean.shape) & (2**self.buckets.bits - 1)
         if not np.array_equal(
             self.chances(bucket, index), self.chances(bucket, index, x.to(self.dtype))
         ):
@@ -140,6 +140,9 @@ def reading(
     """
     called(model, "model")
     called(guide, "guide")
+    own = getattr(model, "shape", shape)
+    if isinstance(own, tuple | list | torch.Size) and tuple(own) != tuple(shape):
+        raise ValueError(f"x: got data of shape {tuple(shape)}, expected the model's, {tuple(own)}")
     device = device_of(model, guide)
     if device is not None and device.type != "cpu":
         raise ValueError(
@@ -153,11 +156,13 @@ def reading(
         raise ValueError(f"model: got parameters of {dtype}, expected torch.float32 or float64")
 
     like = torch.zeros(2, *shape, dtype=dtype)
-    mode = Exact(model, guide)
     with evaluation(model, guide), in_one_line(like, 1):
-        with mode:
-            site, dim = _latent(model, guide, like)
-        yield Reader(model, guide, tuple(shape), site, dim, dtype, buckets, mode)
+        site, dim = _latent(model, guide, like)
+        mode = Exact(model, guide)
+        try:
+            yield Reader(model, guide, tuple(shape), site, dim, dtype, buckets, mode)
+        except NotExact as error:
+            raise ValueError(str(error)) from error
 
 
 def _latent(model: Program, guide: Program, like: Tensor) -> tuple[str, int]:
@@ -210,7 +215,7 @@ def _check_guide(guide: Program, like: Tensor, index: Tensor, name: str, dim: in
 
 
 def _chances(likelihood: Bernoulli) -> Integers:
-    """Chances of a one, between 1 and 2^LIKELY - 1."""
+    """Chances of a one, between 1 and 2^CHANCE - 1."""
     if "logits" in vars(likelihood):
         chance = elementary.sigmoid(likelihood.logits.to(torch.float64))
     else:
@@ -218,8 +223,8 @@ def _chances(likelihood: Bernoulli) -> Integers:
     if not torch.isfinite(chance).all():
         raise ValueError("model: got probabilities that are not finite, expected finite ones")
 
-    whole = torch.floor(chance * 2**LIKELY + 0.5).to(torch.int64)
-    return whole.clamp(1, 2**LIKELY - 1).numpy()
+    whole = torch.floor(chance * 2**CHANCE + 0.5).to(torch.int64)
+    return whole.clamp(1, 2**CHANCE - 1).numpy()
 
 
 def _base(fn: Any) -> Distribution:

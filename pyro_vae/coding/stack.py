@@ -26,13 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_vae.coding.buckets import Integers
+from pyro_vae.coding.buckets import CHANCE, Integers
 
 Words = NDArray[np.uint32]
 Locate = Callable[[Integers], tuple[Any, Integers, Integers]]
 """From masses to what lies there, and the lower ends and widths of the intervals that hold it."""
-
-LIKELY = 20  # a probability of a binary value is a multiple of 2^-LIKELY
 
 
 class Stack:
@@ -65,13 +63,13 @@ class Stack:
         return self._coder.decode(self._uniform, sizes.astype(np.int32)).astype(np.int64)
 
     def push_binary(self, values: Integers, chances: Integers) -> None:
-        """Push zeros and ones `(n,)`, ones with `chances` `(n,)` of 2^LIKELY, all in between."""
+        """Push zeros and ones `(n,)`, ones with `chances` `(n,)` of 2^CHANCE, all in between."""
         symbols = np.ascontiguousarray(values, np.int32)
-        self._coder.encode_reverse(symbols, self._binary, chances / 2.0**LIKELY)
+        self._coder.encode_reverse(symbols, self._binary, chances / 2.0**CHANCE)
 
     def pop_binary(self, chances: Integers) -> Integers:
         """Pop zeros and ones `(n,)`."""
-        return self._coder.decode(self._binary, chances / 2.0**LIKELY).astype(np.int64)
+        return self._coder.decode(self._binary, chances / 2.0**CHANCE).astype(np.int64)
 
     def push_intervals(self, low: Integers, width: Integers, bits: int) -> None:
         """Push intervals `(n,)` of 2^bits, each at least 2 wide."""
@@ -90,6 +88,13 @@ class Stack:
         """Bits on the stack, a real number."""
         count, state = self._coder.pos()
         return 32.0 * count + (math.log2(state) if state else 0.0)
+
+    def copy(self) -> Stack:
+        """Another stack of the same bits."""
+        made = Stack.__new__(Stack)
+        made.__dict__.update(self.__dict__)
+        made._coder = self._coder.clone()
+        return made
 
     def words(self) -> Words:
         """All words."""

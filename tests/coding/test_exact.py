@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import pyro_vae as pv
 from pyro_vae.coding import elementary
 from pyro_vae.coding.exact import Exact
-from pyro_vae.coding.products import product, rounded
+from pyro_vae.coding.products import NotExact, product, rounded
 
 POINTS = torch.linspace(-30, 30, 4001, dtype=torch.double)
 FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
@@ -117,7 +117,7 @@ def test_a_net_gives_the_same_bits_in_any_batch(net: tuple[nn.Module, Tensor]) -
 
 def test_a_net_gives_the_same_bits_on_any_number_of_threads() -> None:
     torch.manual_seed(0)
-    made, x = pv.GatedMLP(784, (300, 300)), torch.randn(200, 784)
+    made, x = pv.GatedMLP(784, (300, 300)), torch.randn(60, 784)
     before = torch.get_num_threads()
     found = []
     try:
@@ -133,9 +133,9 @@ def test_a_net_gives_the_same_bits_on_any_number_of_threads() -> None:
 def test_what_is_not_known_to_be_the_same_is_refused() -> None:
     x = torch.randn(5, 4)
     for function in (torch.sum, torch.cos, lambda x: torch.add(x, x, alpha=0.1), nn.LayerNorm(4)):
-        with torch.no_grad(), Exact(), pytest.raises(ValueError, match="not known to give the same"):
+        with torch.no_grad(), Exact(), pytest.raises(NotExact, match="not known to give the same"):
             function(x)
-    with torch.no_grad(), Exact(), pytest.raises(ValueError, match="2 groups"):
+    with torch.no_grad(), Exact(), pytest.raises(NotExact, match="2 groups"):
         nn.Conv2d(2, 2, 3, groups=2)(torch.randn(1, 2, 5, 5))
-    with torch.no_grad(), Exact(), pytest.raises(ValueError, match="NaN or infinite"):
+    with torch.no_grad(), Exact(), pytest.raises(NotExact, match="NaN or infinite"):
         nn.Linear(4, 2)(x / 0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pyro_vae.coding.buckets import Integers
-from pyro_vae.coding.stack import LIKELY, Stack, initial_words, lifted
+from pyro_vae.coding.buckets import CHANCE, Integers
+from pyro_vae.coding.stack import Stack, initial_words, lifted
 
 RNG = np.random.default_rng(0)
 
@@ -15,14 +15,14 @@ def test_what_is_pushed_comes_back_and_costs_its_logarithm() -> None:
     start, words = stack.size, stack.words()
     sizes = RNG.integers(2, 2**20, 50)
     values = RNG.integers(0, sizes)
-    chances = RNG.integers(1, 2**LIKELY, 500)
-    bits = (RNG.random(500) < chances / 2**LIKELY).astype(np.int64)
+    chances = RNG.integers(1, 2**CHANCE, 500)
+    bits = (RNG.random(500) < chances / 2**CHANCE).astype(np.int64)
     low, width = RNG.integers(0, 2**15, 40), RNG.integers(2, 2**14, 40)
 
     stack.push_uniform(values, sizes)
     stack.push_binary(bits, chances)
     stack.push_intervals(low, width, 16)
-    share = np.where(bits == 1, chances, 2**LIKELY - chances) / 2**LIKELY
+    share = np.where(bits == 1, chances, 2**CHANCE - chances) / 2**CHANCE
     price = np.log2(sizes).sum() - np.log2(share).sum() - np.log2(width / 2**16).sum()
     assert abs(stack.size - start - price) < 1e-3 * price + 1.0
 
@@ -39,9 +39,9 @@ def test_what_is_pushed_comes_back_and_costs_its_logarithm() -> None:
 def test_what_is_popped_and_pushed_again_leaves_the_stack_as_it_was() -> None:
     stack = Stack(initial_words(300))
     words = stack.words()
-    chances = RNG.integers(1, 2**LIKELY, 3000)
+    chances = RNG.integers(1, 2**CHANCE, 3000)
     drawn = stack.pop_binary(chances)
-    off = (drawn - chances / 2**LIKELY).sum() / np.sqrt(3000 / 6)  # a chance's variance is 1/6
+    off = (drawn - chances / 2**CHANCE).sum() / np.sqrt(3000 / 6)  # a chance's variance is 1/6
     assert abs(off) < 5  # draws of these chances
     stack.push_binary(drawn, chances)
     assert (stack.words() == words).all()
