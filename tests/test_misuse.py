@@ -32,7 +32,17 @@ from tests.misuse.pictures import PICTURES
 from tests.misuse.training import TRAINING
 from tests.misuse.values import GUIDE, MODEL, Use, X
 
-USES = [*CONSTRUCTORS, *DATA, *ESTIMATES, *DIAGNOSES, *LATENT, *TRAINING, *METHODS, *PICTURES, *CODING]
+USES = [
+    *CONSTRUCTORS,
+    *DATA,
+    *ESTIMATES,
+    *DIAGNOSES,
+    *LATENT,
+    *TRAINING,
+    *METHODS,
+    *PICTURES,
+    *CODING,
+]
 
 
 def told(value: Any) -> str:

@@ -1,7 +1,7 @@
 """A real latent as one of 2^k buckets of equal mass under N(0, 1), and what mass a normal q has in
 each, in integers.
 
-    bucket i:  from e_i to e_(i+1),   Phi(e_i) = i / 2^k,   so that each costs k bits under the prior
+    bucket i:  from e_i to e_(i+1),   Phi(e_i) = i / 2^k,   each costs k bits under the prior
     q's mass:  F((e_(i+1) - m) / s) - F((e_i - m) / s),     F the normal distribution function
 
 A bucket is found by k halvings, of all buckets, then of the half that holds it, and so on: bit by
@@ -72,8 +72,7 @@ class Buckets:
         start = (bucket >> (bit + 1)) << (bit + 1)
         half = np.left_shift(1, bit)
         low, middle, high = (
-            self._below(place, mean, inverse)
-            for place in (start, start + half, start + 2 * half)
+            self._below(place, mean, inverse) for place in (start, start + half, start + 2 * half)
         )
 
         whole = high - low

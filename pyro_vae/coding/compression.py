@@ -257,9 +257,7 @@ def _drawn(
         stack, initial = lifted(stack, initial, 1), initial + 1
 
 
-def _decoded(
-    reader: Reader, contents: Contents, progress: Progress | None
-) -> Integers:
+def _decoded(reader: Reader, contents: Contents, progress: Progress | None) -> Integers:
     """Binary data `(N, D)` off a stack; a ValueError where the ends do not agree."""
     stack, found = Stack(contents.words), []
     for n in reversed(range(contents.num_data)):

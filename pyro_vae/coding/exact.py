@@ -26,23 +26,23 @@ from pyro_vae.programs.evaluation import modules_of
 
 _COPIES = """
     _reshape_alias _reshape_copy _to_copy _unsafe_view alias arange as_strided cat clone copy_
-    constant_pad_nd detach diagonal empty empty_like empty_strided expand fill_ flip full full_like
-    gather im2col index index_select lift_fresh new_empty new_empty_strided new_full new_ones
-    new_zeros ones ones_like permute repeat reshape resolve_conj resolve_neg scalar_tensor select
-    slice split split_with_sizes squeeze stack t transpose unbind unfold unsqueeze view zero_ zeros
-    zeros_like tril triu eye
-""".split()
+    constant_pad_nd detach diagonal empty empty_like empty_strided expand eye fill_ flip full
+    full_like gather im2col index index_select lift_fresh new_empty new_empty_strided new_full
+    new_ones new_zeros ones ones_like permute repeat reshape resolve_conj resolve_neg scalar_tensor
+    select slice split split_with_sizes squeeze stack t transpose tril triu unbind unfold unsqueeze
+    view zero_ zeros zeros_like
+"""
 _ROUNDED_ONE_WAY = """
     abs add add_ ceil clamp clamp_min clamp_max div div_ floor hardtanh leaky_relu maximum minimum
     mul mul_ neg reciprocal relu relu_ round rsub sign sqrt square sub sub_ threshold where
-""".split()
+"""
 _OF_TRUTH = """
-    all any bitwise_and bitwise_not bitwise_or eq equal ge gt is_nonzero isfinite isinf isnan le
-    logical_and logical_not logical_or lt ne _local_scalar_dense
-""".split()
-_DRAWS = "bernoulli bernoulli_ normal normal_ rand randn uniform_".split()
+    _local_scalar_dense all any bitwise_and bitwise_not bitwise_or eq equal ge gt is_nonzero
+    isfinite isinf isnan le logical_and logical_not logical_or lt ne
+"""
+_DRAWS = "bernoulli bernoulli_ normal normal_ rand randn uniform_"
 
-ALIKE = frozenset((*_COPIES, *_ROUNDED_ONE_WAY, *_OF_TRUTH, *_DRAWS))
+ALIKE = frozenset(" ".join((_COPIES, _ROUNDED_ONE_WAY, _OF_TRUTH, _DRAWS)).split())
 """Operations of torch whose results do not depend on who computes them, or that are draws."""
 
 

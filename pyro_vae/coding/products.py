@@ -34,6 +34,7 @@ Rounded = tuple[Tensor, Tensor]
 Rounding = Callable[[Tensor, int, int], Rounded]
 """`rounded`, or what remembers its results."""
 
+
 class NotExact(Exception):
     """What is not computed here, in a line: no ValueError, to which Pyro would add its tables."""
 

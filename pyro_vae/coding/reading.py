@@ -173,7 +173,9 @@ def _latent(model: Program, guide: Program, like: Tensor) -> tuple[str, int]:
     observed = [s for s in sites if s["is_observed"]]
     if len(latents) != 1 or latents[0]["fn"].event_dim != 1:
         names = [s["name"] for s in latents]
-        raise ValueError(f"model: got the latents {names}, expected one vector (B, d) of each datum")
+        raise ValueError(
+            f"model: got the latents {names}, expected one vector (B, d) of each datum"
+        )
 
     prior = latents[0]["fn"]
     base = _base(prior)
@@ -227,7 +229,7 @@ def _chances(likelihood: Bernoulli) -> Integers:
     return whole.clamp(1, 2**CHANCE - 1).numpy()
 
 
-def _base(fn: Any) -> Distribution:
+def _base(fn: Any) -> Any:
     while isinstance(fn, Independent):
         fn = fn.base_dist
     return fn

@@ -194,5 +194,5 @@ def test_weights_that_are_not_finite_are_refused() -> None:
     model, guide = vae(), encoder()
     with torch.no_grad():
         model.decoder.bias.fill_(math.nan)
-    with pytest.raises(ValueError, match="not finite|NaN"):
+    with pytest.raises(ValueError, match=r"not finite|NaN"):
         pv.compress(model, guide, binary(9, 3, 2))
