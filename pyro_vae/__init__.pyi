@@ -2,6 +2,9 @@
 it is first used, and for editors and type checkers, which read this file and not that one.
 """
 
+from pyro_vae.coding import Compression as Compression
+from pyro_vae.coding import compress as compress
+from pyro_vae.coding import decompress as decompress
 from pyro_vae.data import Binarise as Binarise
 from pyro_vae.data import Dataset as Dataset
 from pyro_vae.data import Split as Split

@@ -76,6 +76,12 @@ def embedding() -> pv.Embedding:
     return pv.embed(*parts(), labels=torch.arange(40) % 3)
 
 
+def compression() -> pv.Compression:
+    torch.manual_seed(0)
+    guide = pv.EncoderGuide((4,), 2, (3,))
+    return pv.compress(pv.VAE((4,), 2, (3,)), guide, torch.arange(40).reshape(10, 4) % 2)
+
+
 def ranking() -> pv.Ranking:
     return pv.rank({"weights": estimated(pv.Importance(50)), "exact": estimated(pv.Exact())})
 
@@ -112,6 +118,7 @@ _MADE: dict[str, tuple[Callable[[], Result], int]] = {  # with the rows of its f
     "Traversals": (lambda: pv.traverse(*parts(), num_units=3), 3 * 9),
     "Manifold": (lambda: pv.manifold(pv.LinearGaussian(4, 2), parts()[2], side=3), 9),
     "Embedding": (embedding, 40),
+    "Compression": (compression, 10),
     "Ascent": (lambda: pv.coordinate_ascent(parts()[0], parts()[2], max_sweeps=5), 6),
 }
 RESULTS = {name: (cache(make), rows) for name, (make, rows) in _MADE.items()}

@@ -20,7 +20,7 @@ STAGES = [
     {"data", "nets", "graphs", "progress"},
     {"programs"},
     {"models", "guides", "objectives", "evidence"},
-    {"diagnostics"},
+    {"diagnostics", "coding"},
     {"inference", "latent"},
     {"swap", "report", "runs"},
     {"pages"},
@@ -53,7 +53,15 @@ CLOSED_FORM = {"coordinate_ascent.py", "mixture_ascent.py"}  # each of one model
 
 
 def test_from_programs_on_no_concrete_model_or_guide_is_imported() -> None:
-    for part in ("programs", "objectives", "evidence", "diagnostics", "inference", "latent"):
+    for part in (
+        "programs",
+        "objectives",
+        "evidence",
+        "diagnostics",
+        "coding",
+        "inference",
+        "latent",
+    ):
         for path in [*(ROOT / part).rglob("*.py"), ROOT / f"{part}.py"]:
             if path.is_file() and path.name not in CLOSED_FORM:
                 assert not imports(path) & {"models", "guides"}, path

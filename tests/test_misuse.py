@@ -21,6 +21,7 @@ from torch import Tensor
 import pyro_vae as pv
 from pyro_vae.inference.checkpoint import load as load_checkpoint
 from pyro_vae.runs.opening import open_run
+from tests.misuse.coding import CODING
 from tests.misuse.constructors import CONSTRUCTORS
 from tests.misuse.data import DATA
 from tests.misuse.diagnoses import DIAGNOSES
@@ -31,7 +32,17 @@ from tests.misuse.pictures import PICTURES
 from tests.misuse.training import TRAINING
 from tests.misuse.values import GUIDE, MODEL, Use, X
 
-USES = [*CONSTRUCTORS, *DATA, *ESTIMATES, *DIAGNOSES, *LATENT, *TRAINING, *METHODS, *PICTURES]
+USES = [
+    *CONSTRUCTORS,
+    *DATA,
+    *ESTIMATES,
+    *DIAGNOSES,
+    *LATENT,
+    *TRAINING,
+    *METHODS,
+    *PICTURES,
+    *CODING,
+]
 
 
 def told(value: Any) -> str:

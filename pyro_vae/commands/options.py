@@ -30,6 +30,11 @@ def add_device(parser: OneLineParser) -> None:
     parser.add_argument(
         "--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="where to compute"
     )
+    add_trust(parser)
+
+
+def add_trust(parser: OneLineParser) -> None:
+    """The option `trust`."""
     told = (
         "modules or classes of your own, with commas between them, that a config.yaml"
         " may name: their code is run"

@@ -1,0 +1,304 @@
+"""How many bits does an image cost, when the bound on log p(x) is paid out in bits?
+
+Bits-back coding of binarised MNIST test images with a kept run, every image of them, and back again
+in another process with another number of threads. Whoever compresses asks the guide about 256
+images together, whoever decompresses about one. Beside it gzip, bz2, xz and PNG on the same bits.
+
+    prediction, one latent for each image      -ELBO / (784 log 2) bits per pixel, all counted but
+                                               some tens of bytes once
+    prediction, K latents (Ruan et al., 2021)  minus the importance-weighted bound of K particles,
+                                               so that with K the code goes down to -log p(x)
+
+The second is measured on fewer images, against the bound by other draws on the same images. First
+of all both are held to a model of two values and one latent, whose log p(x) is had by quadrature.
+
+Run:  PYRO_VAE_DATA=... python experiments/compression.py [RUN] [--num-data N] [--latents K ...]
+      [--num-latents-data M] [--json FILE]
+
+References:
+    Townsend, Bird, Barber (2019). Practical lossless compression with latent variables using bits
+        back coding. ICLR, arXiv:1901.04866 (BB-ANS, table 2: bits per pixel of binarised MNIST).
+    Ruan, Ullrich, Severo, Townsend, Khisti, Doucet, Makhzani, Maddison (2021). Improving lossless
+        compression rates via Monte Carlo bits-back coding. ICML, arXiv:2102.11086.
+"""
+
+from __future__ import annotations
+
+import argparse
+import bz2
+import gzip
+import io
+import json
+import lzma
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from rich.table import Table
+from torch import Tensor, nn
+
+import pyro_vae as pv
+from pyro_vae.files.texts import write_json
+from pyro_vae.report.plots.marks import MAIN, REST, SECOND
+from pyro_vae.report.plots.view import blank
+from pyro_vae.report.tables import show
+
+ROOT = Path(__file__).parent
+THREADS = 2  # of the other process
+PUBLISHED = 0.19  # bits per pixel of BB-ANS, Townsend et al., another VAE and binarisation
+PACKERS = {
+    "gzip": lambda data: gzip.compress(data, 9, mtime=0),
+    "bz2": bz2.compress,
+    "xz": lambda data: lzma.compress(data, preset=9 | lzma.PRESET_EXTREME),
+}
+
+
+def oracle(latents: list[int], num_data: int, repetitions: int) -> list[dict[str, float]]:
+    """Bits of a datum of two values and one latent, with K latents, against its exact -log2 p(x)
+    and, with one, its -ELBO / log 2 by draws.
+    """
+    torch.manual_seed(1)
+    model, guide = pv.VAE((2,), 1, (8,)), pv.EncoderGuide((2,), 1, (8,))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(6)  # so that the data tell something of the latent
+    x = torch.bernoulli(model.sample(num_data))
+    exact = in_bits(-pv.log_evidence(model, guide, x, pv.Quadrature()).log_px)
+
+    rows = []
+    for k in latents:
+        bound = bound_by_draws(model, guide, x, k, repetitions)
+        found = pv.compress(model, guide, x, num_particles=k)
+        off = found.bits.double() - bound
+        row = {"latents": k, "bits": mean(found.bits), "bound": mean(bound), "exact": mean(exact)}
+        rows.append(row | {"error": error_of(off)})
+    return rows
+
+
+def bound_by_draws(
+    model: nn.Module, guide: nn.Module, x: Tensor, k: int, repetitions: int
+) -> Tensor:
+    """Minus the importance-weighted bound of K particles, bits of each datum `(N,)`: the mean over
+    repetitions, by draws that have nothing to do with the code.
+    """
+    torch.manual_seed(0)
+    total = torch.zeros(len(x), dtype=torch.double)
+    with torch.no_grad():
+        for _ in range(repetitions):
+            log_w = pv.log_weights(model, guide, x, num_particles=k).double()
+            total += torch.logsumexp(log_w, 0) - math.log(k)
+    return in_bits(-total / repetitions)
+
+
+def in_bits(nats: Tensor) -> Tensor:
+    """Nats as bits."""
+    return nats.double() / math.log(2)
+
+
+def mean(values: Tensor) -> float:
+    """Of each datum."""
+    return values.double().mean().item()
+
+
+def error_of(values: Tensor) -> float:
+    """The standard error of their mean."""
+    return values.double().std().item() / math.sqrt(len(values))
+
+
+def packed(x: Tensor) -> dict[str, float]:
+    """Bits per pixel of other compressors on images `(N, 1, H, W)`: of all images in one piece,
+    8 pixels or 1 in a byte, whichever is shorter; PNGs of 1 bit per pixel.
+    """
+    from PIL import Image
+
+    pixels = x[:, 0].numpy().astype(np.uint8)
+    pieces = np.packbits(pixels).tobytes(), pixels.tobytes()
+    found = {}
+    for name, pack in PACKERS.items():
+        found[name] = 8 * min(len(pack(piece)) for piece in pieces) / pixels.size
+
+    def png(image: np.ndarray) -> int:
+        file = io.BytesIO()
+        Image.fromarray(255 * image).convert("1").save(file, "PNG", optimize=True)
+        return 8 * file.tell()
+
+    found["PNG, one sheet"] = png(pixels.reshape(-1, pixels.shape[-1])) / pixels.size
+    return found | {"PNG, each image": sum(map(png, pixels)) / pixels.size}
+
+
+def elsewhere(run: Path, data: bytes) -> tuple[np.ndarray, float]:
+    """What another process makes of the bytes, and its seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        short, back = Path(folder) / "short", Path(folder) / "back.npy"
+        short.write_bytes(data)
+        line = [sys.executable, "-m", "pyro_vae.cli", "decompress", str(run), str(short), str(back)]
+        threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+
+        started = time.monotonic()
+        subprocess.run(line, check=True, env=os.environ | threads, stdout=subprocess.DEVNULL)
+        return np.load(back), time.monotonic() - started
+
+
+def whole_set(
+    run: Path, model: nn.Module, guide: nn.Module, x: Tensor, repetitions: int
+) -> dict[str, Any]:
+    """All images with one latent each, and back in another process."""
+    found = pv.compress(model, guide, x)
+    print(found, flush=True)
+    back, seconds = elsewhere(run, found.data)
+    exact = back.dtype == x.numpy().dtype and bool(np.array_equal(back, x.numpy()))
+
+    bound = bound_by_draws(model, guide, x, 1, repetitions) / found.size
+    bits = found.bits.double() / found.size
+    return found.summary() | {
+        "back_exactly": exact,
+        "predicted": mean(bound),
+        "predicted_error": error_of(bound),
+        "difference": found.bits_per_dim - mean(bound),
+        "difference_error": error_of(bits - bound),
+        "seconds_back": round(seconds, 1),
+        "threads_back": THREADS,
+    }
+
+
+def by_latents(
+    model: nn.Module, guide: nn.Module, x: Tensor, latents: list[int], repetitions: int
+) -> list[dict[str, Any]]:
+    """Some images with K latents each, there and back, against the bound of K particles."""
+    rows = []
+    for k in latents:
+        found = pv.compress(model, guide, x, num_particles=k)
+        started = time.monotonic()
+        exact = torch.equal(pv.decompress(model, guide, found.data), x)
+        seconds = time.monotonic() - started
+
+        bound = bound_by_draws(model, guide, x, k, repetitions) / found.size
+        bits = found.bits.double() / found.size
+        row = {"latents": k, "bits": mean(bits), "bits_error": error_of(bits)}
+        row |= {"all_counted": found.bits_per_dim, "initial_bits": found.initial_bits}
+        row |= {"predicted": mean(bound), "difference": mean(bits - bound)}
+        row |= {"difference_error": error_of(bits - bound), "back_exactly": exact}
+        rows.append(row | {"seconds": round(found.seconds, 1), "seconds_back": round(seconds, 1)})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, nargs="?", default=ROOT / "mnist_gated")
+    parser.add_argument("--num-data", type=int, default=10_000, help="images with one latent each")
+    parser.add_argument("--latents", type=int, nargs="+", default=[1, 2, 5, 10])
+    parser.add_argument("--num-latents-data", type=int, default=1000, help="images for --latents")
+    parser.add_argument("--num-oracle", type=int, default=200, help="data of the oracle")
+    parser.add_argument("--repetitions", type=int, default=20, help="of the draws for a bound")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+
+    started = time.monotonic()
+    parts = pv.open_run(options.run, device="cpu")
+    x = parts.data.test.x[: options.num_data]
+    facts: dict[str, Any] = {"command": "python experiments/compression.py", "device": "cpu"}
+    facts |= {name: version(name) for name in ("torch", "pyro-ppl", "constriction")}
+    facts |= {"run": options.run.name, "seed": 0, "threads": torch.get_num_threads()}
+
+    few = x[: options.num_latents_data]
+    results = facts | {
+        "oracle": oracle([*options.latents, 100], options.num_oracle, 10 * options.repetitions),
+        "others": packed(x) | {"BB-ANS, published": PUBLISHED},
+        "whole": whole_set(options.run, parts.model, parts.guide, x, options.repetitions),
+        "num_latents_data": len(few),
+        "by_latents": by_latents(
+            parts.model, parts.guide, few, options.latents, options.repetitions
+        ),
+    }
+    kept = options.run / "evidence.json"
+    if kept.is_file():
+        log_px = json.loads(kept.read_text())["log_px"]
+        results["log_px_of_all"] = -log_px / math.log(2) / x[0].numel()
+
+    results["seconds"] = round(time.monotonic() - started, 1)
+    for made in tables(results):
+        show(made)
+    if options.json is not None:
+        write_json(options.json, results)
+        picture(results).savefig(options.json.with_suffix(".png"), dpi=150)
+
+
+def tables(results: dict[str, Any]) -> list[Table]:
+    """What each compressor needs, and what K latents need."""
+    whole = results["whole"]
+    first = Table(title=f"{whole['num_data']:,} images, bits per pixel")
+    for name in ("compressor", "bits per pixel"):
+        first.add_column(name)
+    for name, bits in results["others"].items():
+        first.add_row(name, f"{bits:.4f}")
+    first.add_row("bits-back, everything counted", f"{whole['bits_per_dim']:.5f}")
+    told = f"{whole['predicted']:.5f} +- {whole['predicted_error']:.5f}"
+    first.add_row("-ELBO / (D log 2), by other draws", told)
+
+    second = Table(title=f"{results['num_latents_data']:,} images, K latents each, bits per pixel")
+    for name in ("K", "code", "bound", "code - bound", "exact", "seconds, there and back"):
+        second.add_column(name)
+    for row in results["by_latents"]:
+        second.add_row(
+            str(row["latents"]),
+            f"{row['bits']:.5f}",
+            f"{row['predicted']:.5f}",
+            f"{row['difference']:+.5f} +- {row['difference_error']:.5f}",
+            str(row["back_exactly"]),
+            f"{row['seconds']}, {row['seconds_back']}",
+        )
+    return [first, second]
+
+
+def picture(results: dict[str, Any]) -> Figure:
+    """Compressors beside each other, and the code by the number of latents."""
+    figure = blank((11, 4.2))
+    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    whole = results["whole"]
+
+    bars = sorted(results["others"].items(), key=lambda pair: -pair[1])
+    bars.append(("this run, bits-back", whole["bits_per_dim"]))
+    names, values = zip(*bars, strict=True)
+    colours = [REST] * (len(bars) - 1) + [MAIN]
+    drawn = left.barh(names, values, color=colours)
+    left.bar_label(drawn, [f"{value:.3f}" for value in values], padding=3)
+    left.axvline(whole["predicted"], color=SECOND, ls="--", label="-ELBO / (784 log 2)")
+    left.set(xlabel="bits per pixel", xlim=(0, 1.15 * max(values)))
+    left.set_title(f"{whole['num_data']:,} binarised test images", fontsize=11)
+    left.legend(loc="upper right")
+
+    rows = results["by_latents"]
+    k = [row["latents"] for row in rows]
+    right.plot(k, [row["predicted"] for row in rows], color=SECOND, ls="--", label="the bound of K")
+    right.errorbar(
+        k,
+        [row["bits"] for row in rows],
+        [row["difference_error"] for row in rows],
+        color=MAIN,
+        fmt="o",
+        capsize=3,
+        label="code, without initial bits; error of code - bound",
+    )
+    right.set(xlabel="K, latents for each image", ylabel="bits per pixel", xscale="log")
+    right.set_xticks(k, [str(number) for number in k])
+    right.minorticks_off()
+    right.set_title(f"Monte Carlo bits-back, {results['num_latents_data']:,} images", fontsize=11)
+    right.legend(loc="upper right")
+    return figure
+
+
+if __name__ == "__main__":
+    main()
