@@ -18,8 +18,8 @@ q is narrower than 1 / sqrt(2) of its optimum, sticking the landing is the noisi
               where the family holds the posterior (L diagonal) and where it does not
     latents   variance per parameter against the number d of units, all alike: path gradients do not
               grow; the score function's grow like d^2, since log w does not vanish; with the
-              leave-one-out baseline like d, the variance of log w; at the exact posterior, whose
-              log w is constant, that one is 0
+              leave-one-out baseline they are linear in d, the variance of log w; at the exact
+              posterior, whose log w is constant, that one is 0
     batch     an amortized guide, minibatches of B fresh data: variance like 1 / B, split into that
               of the draws and that of the data, which no estimator takes away
 
@@ -242,7 +242,7 @@ def batch(options: argparse.Namespace) -> list[dict[str, Any]]:
             for size in BATCHES:
                 torch.manual_seed(0)
                 row = {"guide": where, "estimator": name, "batch_size": size}
-                repetitions = max(20, options.repetitions // 100)
+                repetitions = max(20, options.repetitions // 200)
                 rows.append(row | spread(name, model, guide, size, repetitions))
     return rows
 
@@ -342,7 +342,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument(
-        "--repetitions", type=int, default=20_000, help="of a gradient; 1/100 of them in `batch`"
+        "--repetitions", type=int, default=20_000, help="of a gradient; 1/200 of them in `batch`"
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
