@@ -29,6 +29,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def exact(options: argparse.Namespace) -> dict[str, Any]:
     model = pv.LinearGaussian(20, 10, sigma=0.5).requires_grad_(False)
     guide = pv.Amortized(pv.MeanField(10), pv.MLP(20, ()))
     x = model.sample(2000) + 0.5 * torch.randn(2000, 20)
-    pv.fit(model, guide, x, epochs=5, warmup_epochs=0, keep="last", quiet=True)
+    adam = partial(torch.optim.Adam, lr=1e-2)
+    pv.fit(model, guide, x, epochs=20, optimizer=adam, warmup_epochs=0, keep="last", quiet=True)
 
     model, guide, x = model.double(), guide.double(), x[: options.num_data].double()
     posterior = model.posterior(x)
@@ -90,7 +92,7 @@ def exact(options: argparse.Namespace) -> dict[str, Any]:
         fit = fit - (base.variance * model.loading.square().sum(0)).sum(-1) / (2 * sigma**2)
         elbo = fit - kl_divergence(base, Normal(0.0, 1.0)).sum(-1)
 
-    drawn = pv.log_evidence(model, guide, x, pv.Importance(num_particles=1000))
+    drawn = pv.log_evidence(model, guide, x, pv.Importance(num_particles=20_000))
     log_px = model.log_px(x)
     off = (log_px - elbo - kl).abs().max().item()
     by_draws = identity(log_px, drawn.elbo, kl, drawn.elbo_error)
