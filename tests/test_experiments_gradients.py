@@ -28,21 +28,23 @@ def test_a_gaussian_decoder_is_a_squared_error(
 
 def test_a_learned_sigma_finds_its_optimum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, made = tmp_path / "out.json", script("squared_error")
-    monkeypatch.setattr(made, "NUM_DATA", 200)
-    monkeypatch.setattr(made, "NUM_DIGITS", 200)
+    monkeypatch.setattr(made, "NUM_DATA", 100)
+    monkeypatch.setattr(made, "NUM_DIGITS", 100)
     monkeypatch.setattr(made, "PIXELS", {"0 to 1": 1.0})
     monkeypatch.setattr(made, "SIGMAS", (0.5,))
+    monkeypatch.setattr(made, "BETAS", (1.0,))
     monkeypatch.setattr(made, "MOVES", 1)
     monkeypatch.setattr(made, "EIGENVALUES", (4.0, 2.0, *(0.1 * n for n in range(8, 0, -1))))
-    monkeypatch.setattr(made, "FITS", ((2, 1.0), (2, 2.0)))
+    monkeypatch.setattr(made, "FITS", ((2, 1.0),))
     monkeypatch.setattr(made, "REDUCTIONS", {"averaged": lambda size: size / 2})
-    made.main([f"--json={out}", "--steps=300"])
+    made.main([f"--json={out}", "--steps=250"])
 
     found = json.loads(out.read_text())
     *linear, nonlinear = found["learned"]
+    assert len(linear) == 1
     for row in linear:
-        assert row["variance"] == pytest.approx(row["closed_form"], rel=0.03)
-        assert row["variance"] == pytest.approx(row["mean_squared_error"], rel=0.03)
+        assert row["variance"] == pytest.approx(row["closed_form"], rel=0.05)
+        assert row["variance"] == pytest.approx(row["mean_squared_error"], rel=0.05)
     assert linear[0]["closed_form"] == pytest.approx(0.45)  # the mean of the discarded eigenvalues
     assert nonlinear["variance"] == pytest.approx(nonlinear["mean_squared_error"], rel=0.1)
 
@@ -76,7 +78,7 @@ def test_how_variance_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     out, made = tmp_path / "out.json", script("gradients")
     monkeypatch.setattr(made, "DIMS", (2, 4, 16))
     monkeypatch.setattr(made, "BATCHES", (1, 16))
-    made.main(["--parts", "latents", "batch", "--repetitions=2000", f"--json={out}"])
+    made.main(["--parts", "latents", "batch", "--repetitions=1000", f"--json={out}"])
     found = json.loads(out.read_text())
     grown = {(row["guide"], row["estimator"]): row["slope"] for row in found["latents_slopes"]}
     assert abs(grown["optimum", "reparameterised"]) < 0.2
