@@ -323,14 +323,22 @@ def picture(results: dict[str, Any]) -> Figure:
     colours = [REST] * (len(bars) - 1) + [MAIN]
     drawn = left.barh(names, values, color=colours)
     left.bar_label(drawn, [f"{value:.3f}" for value in values], padding=3)
-    left.axvline(whole["predicted"], color=SECOND, ls="--", label="-ELBO / (784 log 2)")
+    left.axvline(
+        whole["predicted"], color=SECOND, ls="--", label=f"-ELBO / ({whole['size']} log 2)"
+    )
     left.set(xlabel="bits per pixel", xlim=(0, 1.15 * max(values)))
     left.set_title(f"{whole['num_data']:,} binarised test images", fontsize=11)
     left.legend(loc="upper right")
 
     rows = results["by_latents"]
     k = [row["latents"] for row in rows]
-    right.plot(k, [row["predicted"] for row in rows], color=SECOND, ls="--", label="the bound of K")
+    right.plot(
+        k,
+        [row["predicted"] for row in rows],
+        color=SECOND,
+        ls="--",
+        label="-importance-weighted bound of K",
+    )
     right.errorbar(
         k,
         [row["bits"] for row in rows],
@@ -344,7 +352,7 @@ def picture(results: dict[str, Any]) -> Figure:
     right.set_xticks(k, [str(number) for number in k])
     right.minorticks_off()
     right.set_title(f"Monte Carlo bits-back, {results['num_latents_data']:,} images", fontsize=11)
-    right.legend(loc="upper right")
+    right.legend(loc="lower left")
     return figure
 
 
