@@ -337,7 +337,7 @@ def picture(results: dict[str, Any]) -> Figure:
         [row["predicted"] for row in rows],
         color=SECOND,
         ls="--",
-        label="-importance-weighted bound of K",
+        label="bound of K, by other draws",
     )
     right.errorbar(
         k,
@@ -346,13 +346,14 @@ def picture(results: dict[str, Any]) -> Figure:
         color=MAIN,
         fmt="o",
         capsize=3,
-        label="code, without initial bits; error of code - bound",
+        label="code; bars: error of code - bound",
     )
-    right.set(xlabel="K, latents for each image", ylabel="bits per pixel", xscale="log")
+    right.set(xlabel="K, latents for each image", xscale="log")
+    right.set_ylabel("bits per pixel, without initial bits")
     right.set_xticks(k, [str(number) for number in k])
     right.minorticks_off()
     right.set_title(f"Monte Carlo bits-back, {results['num_latents_data']:,} images", fontsize=11)
-    right.legend(loc="lower left")
+    right.legend(loc="upper right")
     return figure
 
 
