@@ -51,6 +51,7 @@ SMALLER = {
         "num_samples=36": "num_samples=4",
         "posterior(model, x)": "posterior(model, x, num_chains=2, num_samples=8, num_warmup=8)",
     },
+    "compression": {"epochs=50": "epochs=2", "data.test.x": "data.test.x[:20]"},
     "extending": {},
 }
 PRINTED = {
@@ -60,6 +61,7 @@ PRINTED = {
     "evidence": ["nats per datum", "on simulated data", "calibration of 11 quantities"],
     "compiled": [],
     "seeing": ["4 draws of p(x | z)", "copies of a training datum", "KL(q || p(z | x))", "leads"],
+    "compression": ["20 data of 64 values in", "bits per value"],
     "extending": [],
 }
 

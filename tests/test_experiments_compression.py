@@ -68,6 +68,7 @@ def test_the_study_comes_back_exactly_and_says_what_it_counts(
     off = whole["difference"] - besides
     assert abs(off) < 5 * whole["difference_error"] + 0.01
 
+    assert set(results["sameness"]["exact"].values()) == {0.0}
     first, second = results["by_latents"]
     assert first["back_exactly"] and second["back_exactly"] and second["latents"] == 4
     for row in (first, second):

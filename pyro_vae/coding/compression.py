@@ -26,6 +26,7 @@ from pyro_vae.coding.buckets import MOST_BUCKETS, Integers, buckets
 from pyro_vae.coding.container import (
     DTYPES,
     MOST_PARTICLES,
+    Bits,
     Contents,
     checksum_of,
     pack,
@@ -257,25 +258,26 @@ def _drawn(
         stack, initial = lifted(stack, initial, 1), initial + 1
 
 
-def _decoded(reader: Reader, contents: Contents, progress: Progress | None) -> Integers:
+def _decoded(reader: Reader, contents: Contents, progress: Progress | None) -> Bits:
     """Binary data `(N, D)` off a stack; a ValueError where the ends do not agree."""
     stack, found = Stack(contents.words), []
     for n in reversed(range(contents.num_data)):
-        found.append(chain.pop(stack, reader, n, contents.num_particles))
+        x = chain.pop(stack, reader, n, contents.num_particles)
+        found.append(x.astype(np.uint8))
         _tell(progress, len(found), contents.num_data)
 
-    x = np.stack(found[::-1])
+    whole = np.stack(found[::-1])
     bottom = np.array_equal(stack.words(), initial_words(contents.num_initial))
-    if not bottom or checksum_of(x) != contents.data:
+    if not bottom or checksum_of(whole) != contents.data:
         raise ValueError(
             "data: what was found in them is not what was put in, although they are whole: the two"
             " ends did not compute the same, or a stranger has made them"
         )
-    return x
+    return whole
 
 
-def _flat(x: Tensor) -> Integers:
-    return x.reshape(len(x), -1).to(torch.int64).numpy()
+def _flat(x: Tensor) -> Bits:
+    return x.reshape(len(x), -1).to(torch.uint8).numpy()
 
 
 def _tell(progress: Progress | None, done: int, total: int) -> None:

@@ -22,9 +22,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from pyro_vae.coding.buckets import MOST_BUCKETS, Integers
+from pyro_vae.coding.buckets import MOST_BUCKETS
 from pyro_vae.coding.stack import Words
+
+Bits = NDArray[np.uint8]
+"""Zeros and ones."""
 
 MAGIC = b"\x89pvbits\x01"
 MOST_PARTICLES = 1000
@@ -119,9 +123,9 @@ def _read(data: bytes) -> Contents:
     )
 
 
-def checksum_of(x: Integers) -> bytes:
+def checksum_of(x: Bits) -> bytes:
     """Of binary data `(N, D)`, 8 bytes."""
-    return hashlib.sha256(np.packbits(x.astype(np.uint8)).tobytes()).digest()[:8]
+    return hashlib.sha256(np.packbits(x).tobytes()).digest()[:8]
 
 
 def _checksum(data: bytes) -> bytes:

@@ -8,6 +8,9 @@ what its result is (additions, multiplications, comparisons, copies, views). Pro
 and elementary functions are computed by `products` and `elementary` instead. All others are
 refused, so that nothing is the same by luck. Sums are among the refused ones: their order is not
 fixed. What is drawn at random may differ: who reads a program reads distributions and no draws.
+
+It holds for torch as it comes, on the CPU: not where a process has it flush subnormal numbers to 0
+(`torch.set_flush_denormal`), or compiles what runs here.
 """
 
 from __future__ import annotations
@@ -55,8 +58,12 @@ class Exact(TorchDispatchMode):
 
     def __init__(self, *programs: Any) -> None:
         super().__init__()
-        found = [p for module in modules_of(*programs) for p in module.parameters(recurse=False)]
-        self._own = {p.untyped_storage().data_ptr(): p for p in found if p.numel()}
+        # their memory, which is held so that nothing else can take its place
+        self._own = {}
+        for module in modules_of(*programs):
+            for parameter in module.parameters(recurse=False):
+                storage = parameter.untyped_storage()
+                self._own[storage.data_ptr()] = storage
         self._kept: dict[Any, Rounded] = {}
 
     def __torch_dispatch__(
