@@ -206,6 +206,10 @@ def chart(found: dict[str, Any], path: Path) -> None:
                markersize=5, label="learned variance: trained")  # fmt: skip
     right.set(xscale="log", xlabel="KL weight", ylabel="active units", ylim=(-0.3, 5.5))
     legend(right, "upper right", headroom=True)
+    right.set_yticks(range(UNITS + 1))
+    for axes in (left, right):
+        axes.set_xticks((0.25, 0.5, 1, 2, 4), ("0.25", "0.5", "1", "2", "4"))
+        axes.minorticks_off()
     figure.savefig(path, dpi=150)
 
 
