@@ -139,7 +139,7 @@ def grid(options: argparse.Namespace) -> dict[str, Any]:
     changes: dict[str, Any] = {"loss": TraceMeanField_ELBO(), "keep": "last"}
     pv.fit(model, guide, data, epochs=options.epochs, warmup_epochs=0, quiet=True, **changes)
 
-    x = data.test.take(options.num_data).x
+    x = data.test.x[: options.num_data]
     line = torch.linspace(-8, 8, 401, dtype=torch.double)
     points, cell = torch.cartesian_prod(line, line), (line[1] - line[0]).item() ** 2
     with torch.no_grad():
@@ -156,7 +156,7 @@ def grid(options: argparse.Namespace) -> dict[str, Any]:
 def beta(options: argparse.Namespace) -> dict[str, Any]:
     """Digits with each weight of the KL term; what is asked is about the training data."""
     data = pv.load("digits", valid=0)
-    x = data.train.take(options.num_data).x
+    x = data.train.x[: options.num_data]
     rows = []
     for weight in BETAS:
         torch.manual_seed(0)
@@ -175,7 +175,7 @@ def runs(options: argparse.Namespace) -> dict[str, Any]:
     found = {}
     for folder in options.runs:
         parts = pv.open_run(folder)
-        x = parts.data.test.take(options.num_data).x
+        x = parts.data.test.x[: options.num_data]
         found[Path(folder).name] = split(parts.model, parts.guide, x, 2)
     return {"rows": found}
 

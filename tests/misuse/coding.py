@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 
 import pyro_vae as pv
 from tests.misuse.values import BINARY, FLAT, GUIDE, NO_COUNT, NO_DATA, NO_PROGRAM, X, use
 
-GIVEN = {"model": FLAT, "guide": GUIDE}
-SHORT = pv.compress(FLAT, GUIDE, BINARY[:2]).data
+# programs of their own, as other rows train those that are shared
+CODER, ITS_GUIDE = deepcopy(FLAT), deepcopy(GUIDE)
+GIVEN = {"model": CODER, "guide": ITS_GUIDE}
+SHORT = pv.compress(CODER, ITS_GUIDE, BINARY[:2]).data
 
 CODING = [
     use(
