@@ -49,8 +49,9 @@ def figures(card: Card) -> Iterator[tuple[str, str]]:
         yield f"ELBO, {_data(card)}", f"{number(card.evidence['elbo']):.2f} nats"
 
     if math.isfinite(card.kept("valid_rate")):
-        both = f"{card.kept('valid_rate'):.2f} + {card.kept('valid_distortion'):.2f} nats"
-        yield "rate + distortion", both
+        distortion = f"{card.kept('valid_distortion'):.2f}"
+        shown = f"({distortion})" if distortion.startswith("-") else distortion
+        yield "rate + distortion", f"{card.kept('valid_rate'):.2f} + {shown} nats"
     if card.active is not None:
         yield "latent units in use", f"{card.active[0]} of {card.active[1]}"
     if card.history:
