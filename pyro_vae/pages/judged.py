@@ -59,6 +59,8 @@ def _estimated(found: ImportanceEstimate) -> Iterator[Picture]:
     caption = "An interval that is open above is a lower bound and no more."
     yield picture_of(found, alt, caption, numbers=Table.of(rows))
 
+    if not found.pareto_k.isfinite().any():  # weights that are all alike have no tail
+        return
     high = share(found.share_above_threshold)
     alt = f"k-hat of the importance weights of each datum; above the threshold for {high} of them"
     caption = "k-hat: how heavy the tail of a datum's importance weights is; above, they mislead."

@@ -20,6 +20,7 @@ _BESIDE = 10
 _UNITS = 10
 _ENDS = 5
 _STEPS = 7
+_SIDE = 15
 
 
 def makes(parts: Parts, seed: int) -> Section:
@@ -91,7 +92,7 @@ def _interpolations(parts: Parts, split: Split, seed: int) -> Picture:
 
 
 def _plane(parts: Parts) -> Picture:
-    found = manifold(parts.model, parts.data.train.take(1).x)
+    found = manifold(parts.model, parts.data.train.take(1).x, side=_SIDE)
     alt = "means of x on a grid through the plane of the two latent numbers"
     caption = "The plane of the latent through the prior's quantiles, each square as probable."
     return picture_of(found, alt, caption)
