@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _SCORES = {"elbo": "ELBO", "rate": "rate", "distortion": "distortion", "log_px": "log p(x)"}
 _GAPS = {"approximation_gap": "tab:blue", "amortization_gap": "tab:orange"}
+_WHOLE = {"inference_gap": "tab:gray"}  # of a guide without a best of its family
 
 
 def evidence(card: Card, parts: Parts, split: Split, num_particles: int) -> Section:
@@ -78,8 +79,9 @@ def _kept_evidence(card: Card, parts: Parts) -> Section:
 
     lower, upper = number(facts.get("log_px_lower")), number(facts.get("log_px_upper"))
     if math.isfinite(lower):
-        to = f"to {upper:.2f}" if math.isfinite(upper) else "or more"
-        words.append(f"On these very data {lower:.2f} {to} (95%).")
+        closed = f"{lower:.3f} to {upper:.3f} (95%)"
+        opened = f"at least {lower:.3f} (97.5%, in expectation)"
+        words.append(f"On these very data {closed if math.isfinite(upper) else opened}.")
     if "verdict" in facts:
         words.append(f"Verdict: {facts['verdict']}.")
     high = number(facts.get("share_above_threshold"))
@@ -95,7 +97,7 @@ def _kept_evidence(card: Card, parts: Parts) -> Section:
         caption = "An interval that is open above is a lower bound and no more."
         pictures.append(picture(lambda ax: interval_plot(rows, ax), alt, caption, numbers))
     scores = [
-        (told, f"{facts[name]:.3f}", f"{facts[f'{name}_error']:.3f}")
+        (told, f"{number(facts[name]):.3f}", f"{number(facts[f'{name}_error']):.3f}")
         for name, told in _SCORES.items()
         if all(math.isfinite(number(facts.get(key))) for key in (name, f"{name}_error"))
     ]
@@ -154,7 +156,7 @@ def _gap_bars(rows: Sequence[Mapping[str, str]], axes: Axes) -> None:
     named: set[str] = set()
     for place, row in enumerate(rows):
         start = 0.0
-        for gap, colour in _GAPS.items():
+        for gap, colour in (_GAPS if row.get("q*") else _WHOLE).items():
             size = number(row.get(gap))
             if not math.isfinite(size):
                 continue

@@ -19,7 +19,7 @@ from pyro_vae.files.texts import printable, read_json, read_table, read_yaml
 
 CONFIG = "config.yaml"
 STATES = ("finished", "in training", "stopped", "not begun")
-_MAX_CONFIG = 2**18
+MAX_CONFIG = 2**18  # bytes of config.yaml that are read
 _DEPTH = 3
 
 FileT = TypeVar("FileT")
@@ -160,7 +160,7 @@ def read_card(folder: str | Path) -> Card:
     return Card(
         path,
         state_of(path),
-        read(CONFIG, lambda file: read_yaml(file, _MAX_CONFIG), {}),
+        read(CONFIG, lambda file: read_yaml(file, MAX_CONFIG), {}),
         read("data.json", read_json, {}),
         read("versions.json", read_json, {}),
         read("metrics.csv", read_table, nothing),

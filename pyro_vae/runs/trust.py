@@ -36,6 +36,7 @@ from torch.optim.lr_scheduler import LRScheduler
 import pyro_vae
 from pyro_vae.files.texts import plain_yaml, read_yaml
 from pyro_vae.guides import Family
+from pyro_vae.runs.card import MAX_CONFIG
 
 # where known classes are defined
 HOUSES = ("pyro_vae", "torch.nn", "torch.optim", "pyro.infer", "pyro.nn")
@@ -45,7 +46,6 @@ SHORT = ("pyro_vae", "torch.optim", "torch.optim.lr_scheduler", "pyro.infer", "t
 PATHS = ("data", "data_root")  # settings that name files: their dots are no classes'
 PARTS = ("--model", "--guide", "--optimizer", "--schedule", "--loss", "--method")
 
-MAX_CONFIG = 2**18  # bytes
 _MAX_DEPTH = 30
 _DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 

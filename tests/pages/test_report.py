@@ -108,6 +108,20 @@ def test_figures_of_other_weights_are_an_alarm(measured: Path, tmp_path: Path) -
     assert told in text_of((other / "report.html").read_text())
 
 
+def test_figures_of_a_file_are_read_as_numbers_whatever_they_are(run: Path) -> None:  # noqa: F811
+    found = {"log_px": "-3.5", "log_px_error": "0.25", "log_px_lower": -3.6, "log_px_upper": "inf"}
+    write_json(run / "evidence.json", found)
+    (run / "ledger").mkdir()
+    rows = "guide,q*,inference_gap,inference_error,approximation_gap,amortization_gap"
+    (run / "ledger" / "test.csv").write_text(f"{rows}\nmine,,0.5,0.1,,\n")
+    assert call("report run --num_data 10") == 0
+    page = (run / "report.html").read_text()
+    text = text_of(page)
+    assert "On these very data at least -3.600 (97.5%, in expectation)." in text
+    assert "-3.500" in text and "0.250" in text
+    assert ">inference gap</text>" in page  # a bar of a guide without a q*
+
+
 def test_several_runs_are_compared_on_the_same_data(
     run: Path,  # noqa: F811
     capsys: pytest.CaptureFixture[str],

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pyro_vae.files.texts import printable
-from pyro_vae.runs.trust import MAX_CONFIG, read_config
+from pyro_vae.runs.card import MAX_CONFIG
+from pyro_vae.runs.trust import read_config
 from tests.runs.folder import call
 
 
