@@ -25,12 +25,8 @@ Run:  PYRO_VAE_DATA=... python experiments/information.py [--parts channel grid 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import time
 import warnings
-from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +39,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
 import pyro_vae as pv
-from pyro_vae.files.texts import write_json
+import study
 from pyro_vae.report.plots.marks import DISTORTION, MAIN, REST, SECOND
 from pyro_vae.report.plots.view import blank
 from pyro_vae.report.tables import show
@@ -180,8 +176,7 @@ def runs(options: argparse.Namespace) -> dict[str, Any]:
     return {"rows": found}
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]]
-PARTS = {"channel": channel, "grid": grid, "beta": beta, "runs": runs}
+PARTS: study.Parts = {"channel": channel, "grid": grid, "beta": beta, "runs": runs}
 
 
 # ---- what is shown
@@ -262,35 +257,17 @@ def by_unit(found: dict[str, Any], axes: Any) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    asked = study.parser(__file__, __doc__, PARTS)
     kept = [str(Path(__file__).parent / name) for name in KEPT]
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
-    parser.add_argument("--runs", nargs="+", default=kept)
-    parser.add_argument("--num-data", type=int, default=2000, help="N at most")
-    parser.add_argument("--num-draws", type=int, default=10, help="2 for the kept runs")
-    parser.add_argument("--data", default="mnist", help="of the two units")
-    parser.add_argument("--epochs", type=int, default=5, help="of the same")
-    parser.add_argument("--beta-epochs", type=int, default=100)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(arguments)
+    asked.add_argument("--runs", nargs="+", default=kept)
+    asked.add_argument("--num-data", type=int, default=2000, help="N at most")
+    asked.add_argument("--num-draws", type=int, default=10, help="2 for the kept runs")
+    asked.add_argument("--data", default="mnist", help="of the two units")
+    asked.add_argument("--epochs", type=int, default=5, help="of the same")
+    asked.add_argument("--beta-epochs", type=int, default=100)
+    options = asked.parse_args(arguments)
 
-    facts: dict[str, Any] = {"command": "python experiments/information.py"}
-    facts |= {"device": "cpu", "seed": 0, "threads": torch.get_num_threads()}
-    facts |= {name: version(name) for name in ("torch", "pyro-ppl")}
-    is_known = options.json is not None and options.json.is_file()
-    known = json.loads(options.json.read_text()) if is_known else {}
-    results = {name: known[name] for name in PARTS if name in known}
-
-    for name in options.parts:
-        if name not in results:
-            started = time.monotonic()
-            results[name] = PARTS[name](options)
-            results[name]["seconds"] = round(time.monotonic() - started, 1)
-            if options.json is not None:
-                write_json(options.json, facts | results)
-
+    results = study.measured(asked, options, PARTS)
     show(table(results))
     if options.json is not None:
         chart(results, options.json.with_suffix(".png"))
