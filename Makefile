@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
+PRESS := $(VENV)/.press
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report test faults bench lint format clean
+.PHONY: help setup demo report docs test faults bench lint format clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +27,14 @@ demo: $(READY) ## train, swap the guide, estimate log p(x) on embedded data; pic
 
 report: $(READY) ## one page of all kept runs and of those in runs/: runs/report.html
 	$(BIN)/pyro-vae report $(patsubst %/config.yaml,%,$(wildcard experiments/*/config.yaml runs/*/config.yaml)) --results experiments/results --out runs/report.html
+
+$(PRESS): $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,docs]'
+	@touch $(PRESS)
+
+docs: $(PRESS) ## tutorial, guide and reference as a site: build/site/docs/index.html
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs -b html . build/site
+	@echo "build/site/docs/index.html: open it in a browser"
 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile

@@ -133,7 +133,7 @@ class Dataset(Result):
 
     @property
     def mean(self) -> Tensor:
-        """Mean of the training rows, float32 (*shape); see `Split.mean`."""
+        """Mean of the training rows, float32 `(*shape)`; see `Split.mean`."""
         return self.train.mean
 
     @property

@@ -107,7 +107,7 @@ class Split:
 
     Attributes:
         name: "train", "valid" or "test"; together with the seed it fixes the evaluation draw.
-        pixels: uint8, float32 or float64, (N, *shape).
+        pixels: uint8, float32 or float64, `(N, *shape)`.
         binarise: the rule, see `pyro_vae.data.binarise`.
         seed: of the evaluation draw.
         origin: (N,) int64, not negative, the number of each row, which programs get as `index`;
@@ -157,7 +157,7 @@ class Split:
 
     @cached_property
     def x(self) -> Tensor:
-        """The evaluation draw, floats (N, *shape), made once and kept; treat it as read-only."""
+        """The evaluation draw, floats `(N, *shape)`, made once and kept; treat it as read-only."""
         if self.drawn is not None:
             return self.drawn
         draw = evaluation_draw(self.pixels, self.binarise, self.seed, self.name)
@@ -165,7 +165,7 @@ class Split:
 
     @cached_property
     def mean(self) -> Tensor:
-        """Mean of the data over the rows and the draws, float32 (*shape): in [0, 1] for pixels, in
+        """Mean of the data over the rows and the draws, float32 `(*shape)`: in [0, 1] for pixels, in
         their own units for floats.
         """
         pixels = self.pixels.cpu()  # summed in integers or float64: the same on every device
@@ -190,7 +190,7 @@ class Split:
 
     def bits(self, size: int, generator: torch.Generator) -> Tensor | None:
         """The noise of `size` rows under a rule that draws at each visit, `random_bits`
-        (size, *shape); None under any other.
+        `(size, *shape)`; None under any other.
 
         Raises:
             ValueError: a generator on another kind of device than the pixels.
@@ -206,7 +206,7 @@ class Split:
         return random_bits((size, *self.pixels.shape[1:]), generator)
 
     def rows(self, index: Tensor, bits: Tensor | None) -> Tensor:
-        """The rows of one training visit, floats (B, *shape): a pure function of tensors.
+        """The rows of one training visit, floats `(B, *shape)`: a pure function of tensors.
 
         Args:
             index: (B,) int64, rows of this split, on the device of the pixels.
@@ -225,7 +225,7 @@ class Split:
             generator: on the same device; only the rules that draw at each visit read it.
 
         Returns:
-            (B, *shape) floats: a fresh draw under such a rule, else the evaluation draw's rows.
+            `(B, *shape)` floats: a fresh draw under such a rule, else the evaluation draw's rows.
 
         Raises:
             ValueError: an index that is not (B,) int64, or a generator on another kind of device.

@@ -50,7 +50,7 @@ class Annealed(Method[AnnealedEstimate]):
     """Annealed importance sampling: a lower bound of log p(x) in expectation.
 
     Attributes:
-        num_temperatures: T.
+        num_temperatures: T, from the start to the posterior.
         start: where the path begins, at the "guide" or the "prior". A guide that is good saves
             temperatures, one that misses a mode costs more of them.
         num_chains: K of each datum.

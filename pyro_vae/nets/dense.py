@@ -102,7 +102,7 @@ class MLPDecoder(nn.Module):
 
     @property
     def bias(self) -> Tensor:
-        """The output's bias as a view of shape (num_outputs, *shape)."""
+        """The output's bias as a view of shape `(num_outputs, *shape)`."""
         return self.head.bias.view(self.out_shape)
 
     def forward(self, z: Tensor) -> Tensor:
