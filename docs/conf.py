@@ -1,5 +1,5 @@
-"""How Sphinx makes the pages, `make docs`: those of docs/, and what stands elsewhere in the house for
-readers. The reference of each room is made from the docstrings of its public names.
+"""How Sphinx makes the pages, `make docs`: those of docs/, and what stands elsewhere in the house
+for readers. The reference of each room is made from the docstrings of its public names.
 """
 
 from __future__ import annotations

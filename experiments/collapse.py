@@ -29,7 +29,6 @@ import math
 import time
 import warnings
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +38,11 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
 import pyro_vae as pv
-from pyro_vae.files.texts import write_json
+import study
 from pyro_vae.objectives import Bound, FreeBits
 from pyro_vae.report.plots import blank
 from pyro_vae.report.plots.marks import MAIN, REST, SECOND, legend
 
-PARTS = ("power", "remedies")
 HIDDEN: tuple[tuple[int, ...], ...] = ((), (64,), (200, 200), (200, 200, 200))
 BETAS = (0.25, 0.5, 2.0, 4.0)  # besides 1
 EIGENVALUES = (4.0, 2.0, 1.0, 0.5, 0.2, 0.2, 0.1, 0.1)
@@ -276,30 +274,19 @@ def chart(found: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+PARTS: study.Parts = {"power": power, "remedies": remedies}
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(arguments)
+    asked = study.parser(__file__, __doc__, PARTS)
+    asked.add_argument("--epochs", type=int, default=60)
+    asked.add_argument("--seeds", type=int, default=2)
+    options = asked.parse_args(arguments)
 
-    started = time.monotonic()
-    results: dict[str, Any] = {"command": "python experiments/collapse.py", "device": "cpu"}
-    results |= {"threads": torch.get_num_threads(), "epochs": options.epochs}
-    results |= {"seeds": options.seeds}
-    results |= {name: version(name) for name in ("torch", "pyro-ppl")}
-    for part in options.parts:
-        results[part] = {"power": power, "remedies": remedies}[part](options)
-
-    results["seconds"] = round(time.monotonic() - started, 1)
-    if options.json is not None:
-        write_json(options.json, results)
-        if set(options.parts) == set(PARTS):
-            chart(results, options.json.with_suffix(".png"))
+    results = study.measured(asked, options, PARTS)
+    if options.json is not None and PARTS.keys() <= results.keys():
+        chart(results, options.json.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -28,8 +28,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +37,11 @@ from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 
 import pyro_vae as pv
-from pyro_vae.files.texts import write_json
+import study
 from pyro_vae.objectives import tempered
 from pyro_vae.report.plots import blank
 from pyro_vae.report.plots.marks import MAIN, REST, SECOND, legend, looks
 
-PARTS = ("threshold", "learned")
 EIGENVALUES = (4.0, 2.0, 1.0, 0.5, *(0.04 * n for n in range(6, 0, -1)))
 UNITS = 5
 NUM_DATA = 2000
@@ -213,30 +210,18 @@ def chart(found: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+PARTS: study.Parts = {"threshold": threshold, "learned": learned}
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--steps", type=int, default=1000, help="of each training")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(arguments)
+    asked = study.parser(__file__, __doc__, PARTS)
+    asked.add_argument("--steps", type=int, default=1000, help="of each training")
+    options = asked.parse_args(arguments)
 
-    started = time.monotonic()
-    results: dict[str, Any] = {"command": "python experiments/collapse_linear.py", "seed": 0}
-    results |= {"device": "cpu", "threads": torch.get_num_threads(), "steps": options.steps}
-    results |= {name: version(name) for name in ("torch", "pyro-ppl")}
-    if "threshold" in options.parts:
-        results["threshold"] = threshold(options)
-    if "learned" in options.parts:
-        results["learned"] = learned(options)
-
-    results["seconds"] = round(time.monotonic() - started, 1)
-    if options.json is not None:
-        write_json(options.json, results)
-        if set(options.parts) == set(PARTS):
-            chart(results, options.json.with_suffix(".png"))
+    results = study.measured(asked, options, PARTS)
+    if options.json is not None and PARTS.keys() <= results.keys():
+        chart(results, options.json.with_suffix(".png"))
 
 
 if __name__ == "__main__":

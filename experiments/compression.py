@@ -25,12 +25,10 @@ References:
 
 from __future__ import annotations
 
-import argparse
 import bz2
 import copy
 import gzip
 import io
-import json
 import lzma
 import math
 import os
@@ -38,7 +36,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -51,10 +48,10 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import pyro_vae as pv
+import study
 from pyro_vae.coding.buckets import CHANCE
 from pyro_vae.coding.elementary import sigmoid
 from pyro_vae.coding.exact import Exact
-from pyro_vae.files.texts import write_json
 from pyro_vae.report.plots.marks import MAIN, REST, SECOND
 from pyro_vae.report.plots.view import blank
 from pyro_vae.report.tables import show
@@ -63,6 +60,7 @@ ROOT = Path(__file__).parent
 OTHER = {"OMP_NUM_THREADS": "2", "ATEN_CPU_CAPABILITY": "default"}
 """The environment of the other process: as many threads, and torch's kernels for older machines."""
 
+PARTS = ("oracle", "sameness", "others", "whole", "by_latents")
 PUBLISHED = 0.19  # bits per pixel of BB-ANS, Townsend et al., another VAE and binarisation
 PACKERS = {
     "gzip": lambda data: gzip.compress(data, 9, mtime=0),
@@ -231,53 +229,6 @@ def by_latents(
     return rows
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line; parts that the file has already are not measured again."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", type=Path, nargs="?", default=ROOT / "mnist_gated")
-    parser.add_argument("--num-data", type=int, default=10_000, help="images with one latent each")
-    parser.add_argument("--latents", type=int, nargs="+", default=[1, 2, 5, 10])
-    parser.add_argument("--num-latents-data", type=int, default=1000, help="images for --latents")
-    parser.add_argument("--num-oracle", type=int, default=200, help="data of the oracle")
-    parser.add_argument("--repetitions", type=int, default=20, help="of the draws for a bound")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(arguments)
-
-    parts = pv.open_run(options.run, device="cpu")
-    model, guide, x = parts.model, parts.guide, parts.data.test.x[: options.num_data]
-    few, repetitions = x[: options.num_latents_data], options.repetitions
-    work: dict[str, Callable[[], Any]] = {
-        "oracle": lambda: oracle([*options.latents, 100], options.num_oracle, 10 * repetitions),
-        "sameness": lambda: sameness(model, few[:256]),
-        "others": lambda: packed(x) | {"BB-ANS, published": PUBLISHED},
-        "whole": lambda: whole_set(options.run, model, guide, x, repetitions),
-        "by_latents": lambda: by_latents(model, guide, few, options.latents, repetitions),
-    }
-
-    results: dict[str, Any] = {"command": "python experiments/compression.py", "device": "cpu"}
-    results |= {name: version(name) for name in ("torch", "pyro-ppl", "constriction")}
-    results |= {"run": options.run.name, "seed": 0, "threads": torch.get_num_threads()}
-    results["num_latents_data"], results["seconds"] = len(few), {}
-    if options.json is not None and options.json.is_file():
-        results |= json.loads(options.json.read_text())
-
-    for name, measure in work.items():
-        if name in results:
-            continue
-        started = time.monotonic()
-        results[name] = measure()
-        results["seconds"][name] = round(time.monotonic() - started, 1)
-        if options.json is not None:
-            write_json(options.json, results)
-
-    for made in tables(results):
-        show(made)
-    if options.json is not None:
-        picture(results).savefig(options.json.with_suffix(".png"), dpi=150)
-
-
 def tables(results: dict[str, Any]) -> list[Table]:
     """What each compressor needs, and what K latents need."""
     whole = results["whole"]
@@ -355,6 +306,37 @@ def picture(results: dict[str, Any]) -> Figure:
     right.set_title(f"Monte Carlo bits-back, {results['num_latents_data']:,} images", fontsize=11)
     right.legend(loc="upper right")
     return figure
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    asked = study.parser(__file__, __doc__, PARTS)
+    asked.add_argument("run", type=Path, nargs="?", default=ROOT / "mnist_gated")
+    asked.add_argument("--num-data", type=int, default=10_000, help="images with one latent each")
+    asked.add_argument("--latents", type=int, nargs="+", default=[1, 2, 5, 10])
+    asked.add_argument("--num-latents-data", type=int, default=1000, help="images for --latents")
+    asked.add_argument("--num-oracle", type=int, default=200, help="data of the oracle")
+    asked.add_argument("--repetitions", type=int, default=20, help="of the draws for a bound")
+    options = asked.parse_args(arguments)
+
+    parts = pv.open_run(options.run, device="cpu")
+    model, guide, x = parts.model, parts.guide, parts.data.test.x[: options.num_data]
+    few, repetitions = x[: options.num_latents_data], options.repetitions
+    work: study.Parts = {
+        "oracle": lambda _: oracle([*options.latents, 100], options.num_oracle, 10 * repetitions),
+        "sameness": lambda _: sameness(model, few[:256]),
+        "others": lambda _: packed(x) | {"BB-ANS, published": PUBLISHED},
+        "whole": lambda _: whole_set(options.run, model, guide, x, repetitions),
+        "by_latents": lambda _: by_latents(model, guide, few, options.latents, repetitions),
+    }
+    facts = {"constriction": version("constriction"), "num_latents_data": len(few)}
+    results = study.measured(asked, options, work, **facts)
+
+    if tuple(options.parts) == PARTS:
+        for made in tables(results):
+            show(made)
+        if options.json is not None:
+            picture(results).savefig(options.json.with_suffix(".png"), dpi=150)
 
 
 if __name__ == "__main__":

@@ -25,12 +25,8 @@ Run:  PYRO_VAE_DATA=... python experiments/elbo_identity.py [RUN] [--parts exact
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import time
-from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +37,13 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 import pyro_vae as pv
+import study
 from pyro_vae.evidence.annealed import blocks
 from pyro_vae.evidence.estimate import standard_error
-from pyro_vae.files.texts import write_json
 from pyro_vae.programs.pair import opened
 from pyro_vae.report.plots.marks import MAIN, REST
 from pyro_vae.report.plots.view import blank
 from pyro_vae.report.tables import show
-
-PARTS = ("exact", "grid", "annealed")
 
 
 def identity(log_px: Tensor, elbo: Tensor, kl: Tensor, error: Tensor) -> dict[str, Any]:
@@ -219,41 +213,23 @@ def table(results: dict[str, Any]) -> Table:
     return made
 
 
+PARTS: study.Parts = {"exact": exact, "grid": grid, "annealed": annealed}
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", nargs="?", default=str(Path(__file__).parent / "mnist_gated"))
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
-    parser.add_argument("--data", default="mnist", help="of the two units")
-    parser.add_argument("--hidden", type=int, nargs="+", default=[200, 200], help="of the same")
-    parser.add_argument("--epochs", type=int, default=5, help="of the same")
-    parser.add_argument("--num-data", type=int, default=100, help="for the closed form")
-    parser.add_argument("--num-grids", type=int, default=20, help="data for grids")
-    parser.add_argument("--num-annealed", type=int, default=30, help="data of the kept run")
-    parser.add_argument("--num-temperatures", type=int, default=500)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(arguments)
+    asked = study.parser(__file__, __doc__, PARTS)
+    asked.add_argument("run", nargs="?", default=str(Path(__file__).parent / "mnist_gated"))
+    asked.add_argument("--data", default="mnist", help="of the two units")
+    asked.add_argument("--hidden", type=int, nargs="+", default=[200, 200], help="of the same")
+    asked.add_argument("--epochs", type=int, default=5, help="of the same")
+    asked.add_argument("--num-data", type=int, default=100, help="for the closed form")
+    asked.add_argument("--num-grids", type=int, default=20, help="data for grids")
+    asked.add_argument("--num-annealed", type=int, default=30, help="data of the kept run")
+    asked.add_argument("--num-temperatures", type=int, default=500)
+    options = asked.parse_args(arguments)
 
-    facts: dict[str, Any] = {"command": "python experiments/elbo_identity.py", "device": "cpu"}
-    facts |= {"seed": 0, "threads": torch.get_num_threads()}
-    facts |= {name: version(name) for name in ("torch", "pyro-ppl")}
-    results: dict[str, Any] = {}
-    if options.json is not None and options.json.is_file():
-        known = json.loads(options.json.read_text())
-        results = {name: known[name] for name in PARTS if name in known}
-
-    measures: dict[str, Callable[[argparse.Namespace], dict[str, Any]]]
-    measures = {"exact": exact, "grid": grid, "annealed": annealed}
-    for name in options.parts:
-        if name not in results:
-            started = time.monotonic()
-            found = measures[name](options)
-            results[name] = found | {"seconds": round(time.monotonic() - started, 1)}
-            if options.json is not None:
-                write_json(options.json, facts | results)
-
+    results = study.measured(asked, options, PARTS)
     show(table(results))
     if options.json is not None:
         chart(results, options.json.with_suffix(".png"))

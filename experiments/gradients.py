@@ -37,10 +37,8 @@ References:
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +48,12 @@ from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 
 import pyro_vae as pv
+import study
 from pyro_vae.files.texts import write_json
 from pyro_vae.objectives import Bound, ScoreFunction
 from pyro_vae.report.plots import blank
 from pyro_vae.report.plots.marks import REST, legend
 
-PARTS = ("guides", "latents", "batch")
 PARTICLES = 2
 ESTIMATORS: dict[str, Callable[[], Trace_ELBO]] = {
     "reparameterised": partial(Trace_ELBO, PARTICLES, vectorize_particles=True),
@@ -328,42 +326,27 @@ def chart(found: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def told(rows: list[dict[str, Any]]) -> None:
-    """Print rows, one a line."""
-    for row in rows:
-        values = {k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in row.items()}
-        print(", ".join(f"{name} {value}" for name, value in values.items()), flush=True)
+PARTS: study.Parts = {"guides": guides, "latents": latents, "batch": batch}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument(
+    asked = study.parser(__file__, __doc__, PARTS)
+    asked.add_argument(
         "--repetitions", type=int, default=20_000, help="of a gradient; 1/200 of them in `batch`"
     )
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(arguments)
+    options = asked.parse_args(arguments)
 
-    started = time.monotonic()
-    results: dict[str, Any] = {"command": "python experiments/gradients.py", "seed": 0}
-    results |= {"device": "cpu", "threads": torch.get_num_threads(), "particles": PARTICLES}
-    results |= {"repetitions": options.repetitions}
-    results |= {name: version(name) for name in ("torch", "pyro-ppl")}
-    for part in options.parts:
-        results[part] = {"guides": guides, "latents": latents, "batch": batch}[part](options)
-        told(results[part])
+    results = study.measured(asked, options, PARTS, particles=PARTICLES)
     for part, by in (("latents", "units"), ("batch", "batch_size")):
-        if part in options.parts:
+        if part in results:
             results[f"{part}_slopes"] = slopes(results[part], by)
-            told(results[f"{part}_slopes"])
+    for part in (name for name in results if name.startswith(tuple(PARTS))):
+        study.told(results[part])
 
-    results["seconds"] = round(time.monotonic() - started, 1)
     if options.json is not None:
         write_json(options.json, results)
-        if {"latents", "batch"} <= set(options.parts):
+        if {"latents", "batch"} <= results.keys():
             chart(results, options.json.with_suffix(".png"))
 
 

@@ -32,10 +32,8 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +43,11 @@ from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor, nn
 
 import pyro_vae as pv
-from pyro_vae.files.texts import write_json
+import study
 from pyro_vae.objectives import tempered
 from pyro_vae.report.plots import blank
 from pyro_vae.report.plots.marks import MAIN, REST, SECOND, legend
 
-PARTS = ("equal", "reductions", "learned")
 SIGMAS = (0.1, 0.3, math.sqrt(0.5), 1.0, 3.0)
 BETAS = (1.0, 4.0)
 EIGENVALUES = (8.0, 6.0, 4.5, 3.0, 2.0, 1.4, 1.0, 0.8, *(0.05 * n for n in range(12, 0, -1)))
@@ -302,37 +299,20 @@ def chart(found: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def told(rows: list[dict[str, Any]]) -> None:
-    """Print rows, one a line."""
-    for row in rows:
-        values = {k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in row.items()}
-        print(", ".join(f"{name} {value}" for name, value in values.items()), flush=True)
+PARTS: study.Parts = {"equal": equal, "reductions": reductions, "learned": learned}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--steps", type=int, default=2000, help="steps of each training")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(arguments)
+    asked = study.parser(__file__, __doc__, PARTS)
+    asked.add_argument("--steps", type=int, default=2000, help="steps of each training")
+    options = asked.parse_args(arguments)
 
-    started = time.monotonic()
-    results: dict[str, Any] = {"command": "python experiments/squared_error.py", "seed": 0}
-    results |= {"device": "cpu", "threads": torch.get_num_threads(), "steps": options.steps}
-    results |= {name: version(name) for name in ("torch", "pyro-ppl")}
+    results = study.measured(asked, options, PARTS)
     for part in options.parts:
-        measure = {"equal": equal, "reductions": reductions, "learned": learned}[part]
-        results[part] = measure(options)
-        told(results[part])
-
-    results["seconds"] = round(time.monotonic() - started, 1)
-    if options.json is not None:
-        write_json(options.json, results)
-        if {"equal", "learned"} <= set(options.parts):
-            chart(results, options.json.with_suffix(".png"))
+        study.told(results[part])
+    if options.json is not None and {"equal", "learned"} <= results.keys():
+        chart(results, options.json.with_suffix(".png"))
 
 
 if __name__ == "__main__":
