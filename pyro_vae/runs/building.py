@@ -18,7 +18,7 @@ from pyro_vae.runs.choices import choose_likelihood, match_rule
 from pyro_vae.runs.usage import explain
 
 
-@dataclass
+@dataclass(repr=False)
 class Parts:
     """What a configuration describes, built.
 
@@ -43,6 +43,16 @@ class Parts:
         if self.loaded is None:
             raise ValueError("data: they were not loaded, open the run with need_data=True")
         return self.loaded
+
+    def __repr__(self) -> str:
+        nets = {name: getattr(self, name) for name in ("model", "guide")}
+        lines = [f"a run opened: data of {' x '.join(map(str, self.shape))} values"]
+        for name, net in nets.items():
+            count = sum(each.numel() for each in net.parameters())
+            lines.append(f"  {name}   {type(net).__name__}, {count:,} parameters")
+        held = "not loaded" if self.loaded is None else repr(self.loaded).splitlines()[0]
+        lines += [f"  data    {held}", f"  epochs  {self.recipe.epochs}"]
+        return "\n".join(lines)
 
 
 def build(
