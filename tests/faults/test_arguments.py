@@ -39,6 +39,10 @@ SMALL = {
     "traverse": "run --num_data 3 --num_units 1 --num_steps 2",
     "manifold": "run --side 2",
     "embed": "run --num_data 4 --num_prior 9",
+    "compress": "run test x.bits --num_data 3",
+    "decompress": "run x.bits flat.npy",
+    "rank": "run --num_data 3 --method.num_particles 30",
+    "list": ".",
     "info": "run",
 }
 
@@ -103,7 +107,7 @@ def options(command: str) -> tuple[str, ...]:
         for option in action.option_strings
         if option.startswith("--")
     ]
-    nested = {"train": NESTED, "evidence": METHOD}.get(command, [])
+    nested = {"train": NESTED, "evidence": METHOD, "rank": METHOD}.get(command, [])
     return tuple(sorted(found)) + tuple(f"--{name}" for name in nested)
 
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "sample": "sample run --num_samples 3",
     "reconstruct": "reconstruct run --num_data 2 --out deep/x.png",
     "embed": "embed run --num_data 4 --num_prior 9",
+    "compress": "compress run test deep/x.bits --num_data 3",
 }
 
 
