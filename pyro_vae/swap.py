@@ -29,7 +29,7 @@ from pyro_vae.guides import (
     SplineFlow,
 )
 from pyro_vae.inference import Optimum, fit_local
-from pyro_vae.programs.inputs import check_inputs, check_numbers
+from pyro_vae.programs.inputs import check_inputs, check_numbers, latent_dim_of
 from pyro_vae.programs.protocols import HasParams, offers
 from pyro_vae.programs.traces import Program
 from pyro_vae.progress import Progress, shares, tell
@@ -145,11 +145,8 @@ def check_names(model: Program, guide: Any, names: Sequence[str], argument: str 
         )
 
     size = getattr(model, "latent_dim", None)
-    if not isinstance(size, int) and any(name in FAMILIES for name in names):
-        raise ValueError(
-            f"model: {type(model).__name__} has no integer `latent_dim`, which"
-            " classical guides are built from"
-        )
+    if any(name in FAMILIES for name in names):
+        size = latent_dim_of(model, "classical guides are")
     if isinstance(size, int) and isinstance(guide, Amortized) and guide.family.dim != size:
         raise ValueError(
             f"guide: got {guide.family.dim} units, expected the model's latent_dim {size}"

@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from rich.table import Table
 
 from pyro_vae.files.texts import printable
-from pyro_vae.report.tables import show, with_error
+from pyro_vae.report.tables import cell, show
 from pyro_vae.runs.card import Card, cards, number
 from pyro_vae.runs.usage import OneLineParser
 
@@ -81,7 +81,7 @@ def _log_px(card: Card) -> str:
     value = number(card.evidence.get("log_px"))
     if not math.isfinite(value):
         return ""
-    return with_error(value, number(card.evidence.get("log_px_error")))
+    return cell(value, number(card.evidence.get("log_px_error")))
 
 
 def _scored(card: Card) -> str:

@@ -19,7 +19,7 @@ from pyro_vae.files.atomic import check_replaceable
 from pyro_vae.files.folders import making
 from pyro_vae.files.texts import printable, write_csv
 from pyro_vae.progress import progress_bar, shares
-from pyro_vae.report.tables import show, with_error
+from pyro_vae.report.tables import cell, show
 from pyro_vae.runs.opening import Parts, open_from
 from pyro_vae.runs.usage import OneLineParser
 
@@ -85,9 +85,9 @@ def ranking_table(ranking: Ranking, title: str) -> Table:
 
     for row in ranking.rows():
         first = row["resolved"] is None
-        below = "" if first else with_error(row["below_leader"], row["below_leader_error"], 3)
+        below = "" if first else cell(row["below_leader"], row["below_leader_error"], 3)
         told = "" if first else "yes" if row["resolved"] else "not resolved"
-        scored = with_error(row["log_px"], row["log_px_error"])
+        scored = cell(row["log_px"], row["log_px_error"])
         table.add_row(row["name"], scored, below, told, f"{100 * row['share_reliable']:.1f}%")
     return table
 

@@ -165,8 +165,8 @@ class Split:
 
     @cached_property
     def mean(self) -> Tensor:
-        """Mean of the data over the rows and the draws, float32 `(*shape)`: in [0, 1] for pixels, in
-        their own units for floats.
+        """Mean of the data over the rows and the draws, float32 `(*shape)`: in [0, 1] for pixels,
+        in their own units for floats.
         """
         pixels = self.pixels.cpu()  # summed in integers or float64: the same on every device
         if pixels.dtype == torch.uint8:

@@ -34,7 +34,7 @@ from pyro_vae.programs.evaluation import in_eval_mode, isolated_noise
 from pyro_vae.programs.inputs import check_data
 from pyro_vae.programs.parameters import Scaling, scaling, trainable_parameters
 from pyro_vae.programs.parts import known_numbers, takes_parts
-from pyro_vae.programs.protocols import HasRows, Starts, offers
+from pyro_vae.programs.protocols import HasRows, HasRules, Starts, offers
 from pyro_vae.programs.traces import Program
 
 
@@ -84,7 +84,7 @@ def data_for(
     model: Program, guide: Program, data: Any, valid: int | None, values: Values | None = None
 ) -> Dataset:
     """The data as a set, under a rule that makes data for the model, in the layout it expects."""
-    rules = getattr(model, "rules", ())
+    rules = model.rules if offers(model, HasRules) else ()
     if isinstance(data, Dataset):
         check_rule(rules, data.binarise, type(getattr(model, "likelihood", model)).__name__)
         return as_dataset(data, valid)

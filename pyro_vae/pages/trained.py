@@ -14,8 +14,7 @@ from pyro_vae.pages.pictures import picture, picture_of
 from pyro_vae.programs.inputs import caveat_of
 from pyro_vae.report.page import Picture, Section, Table
 from pyro_vae.report.plots import learning_curve, rate_curve
-from pyro_vae.report.tables import with_error
-from pyro_vae.results import counted
+from pyro_vae.results import counted, with_error
 from pyro_vae.runs.card import Card, number
 from pyro_vae.runs.opening import Parts
 

@@ -20,7 +20,7 @@ from pyro_vae.arguments import (
 from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.evaluation import device_of
 from pyro_vae.programs.parts import default_index, known_numbers, takes_parts
-from pyro_vae.programs.protocols import ChecksData, HasRows, offers
+from pyro_vae.programs.protocols import ChecksData, HasCaveat, HasLatentDim, HasRows, offers
 
 
 def check_data(model: Program | None, x: Tensor) -> None:
@@ -83,8 +83,24 @@ def caveat_of(model: Program | None) -> str:
     """What a model, or its likelihood, says must stand beside every log p(x) of it; empty where
     that is a log p(x).
     """
-    own = getattr(model, "caveat", "") or getattr(getattr(model, "likelihood", None), "caveat", "")
-    return own if isinstance(own, str) else ""
+    for told in (model, getattr(model, "likelihood", None)):
+        if offers(told, HasCaveat) and isinstance(told.caveat, str) and told.caveat:
+            return told.caveat
+    return ""
+
+
+def latent_dim_of(model: object, what: str) -> int:
+    """The size of a model's one latent vector, which `what` is built from.
+
+    Raises:
+        ValueError: it names none.
+    """
+    size = model.latent_dim if offers(model, HasLatentDim) else None
+    if not isinstance(size, int):
+        raise ValueError(
+            f"model: {type(model).__name__} has no integer `latent_dim`, which {what} built from"
+        )
+    return size
 
 
 MOST = {

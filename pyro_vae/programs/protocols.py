@@ -11,9 +11,13 @@ An attribute counts whatever its type, since nets keep theirs out of Python's si
 from __future__ import annotations
 
 import inspect
-from typing import Any, Protocol, TypeGuard, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from pyro_vae.data import Binarise
 
 AskedT = TypeVar("AskedT")
 
@@ -45,13 +49,6 @@ class Samples(Protocol):
         """Means, or data, `(num_samples, *shape)`."""
 
 
-class Decodes(Protocol):
-    """A model that says what a latent looks like."""
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Means `(..., *shape)` at latents `(..., d)`."""
-
-
 class Starts(Protocol):
     """A program that takes its units from the training data, before the first step of `fit`."""
 
@@ -68,7 +65,7 @@ class HasCaveat(Protocol):
 class HasRules(Protocol):
     """A model that says by which rules data of pixels are data for it."""
 
-    rules: tuple[str, ...]
+    rules: Sequence[Binarise]
 
 
 class HasRows(Protocol):

@@ -12,8 +12,8 @@ from rich.table import Table
 Summary = dict[str, Any]
 
 
-def with_error(value: float, error: float, digits: int = 2) -> str:
-    """A value and its standard error, such as `-85.21 +- 0.23`."""
+def cell(value: float, error: float, digits: int = 2) -> str:
+    """A value and its standard error, as many digits in all rows of a column."""
     told = f"{value:.{digits}f}"
     return f"{told} +- {error:.{digits}f}" if math.isfinite(error) else told
 
@@ -41,7 +41,7 @@ def evidence_table(title: str, rows: Sequence[tuple[str, Summary, float]]) -> Ta
 
     for name, s, seconds in rows:
         keys = ("elbo", "rate", "distortion", "log_px")
-        cells = [with_error(s[key], s[f"{key}_error"]) for key in keys]
+        cells = [cell(s[key], s[f"{key}_error"]) for key in keys]
         table.add_row(name, *cells, share(s["share_above_threshold"]), f"{seconds:.1f}")
     return table
 

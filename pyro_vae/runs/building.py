@@ -14,6 +14,7 @@ from torch import nn
 from pyro_vae.data import Dataset, load
 from pyro_vae.inference import Recipe
 from pyro_vae.inference.prepare import is_enough
+from pyro_vae.programs.inputs import latent_dim_of
 from pyro_vae.runs.choices import choose_likelihood, match_rule
 from pyro_vae.runs.usage import explain
 
@@ -80,12 +81,7 @@ def build(
 
     torch.manual_seed(recipe.seed)
     model = _call("model", objects.model, shape)
-    latent_dim = getattr(model, "latent_dim", None)
-    if not isinstance(latent_dim, int):
-        raise ValueError(
-            f"model: {type(model).__name__} has no integer `latent_dim`,"
-            " which the guide is built from"
-        )
+    latent_dim = latent_dim_of(model, "the guide is")
     guide = _call("guide", objects.guide, shape, latent_dim)
 
     if data is not None:

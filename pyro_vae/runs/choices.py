@@ -16,6 +16,7 @@ from pyro_vae.data import Dataset
 from pyro_vae.data.binarise import check_rule, rule_for
 from pyro_vae.inference import Recipe
 from pyro_vae.models import Likelihood, likelihood_for
+from pyro_vae.programs.protocols import HasRules, offers
 
 RULE_WORDS = {
     "dynamic": "binarised anew at each visit",
@@ -40,7 +41,7 @@ def choose_likelihood(config: Namespace, data: Dataset) -> None:
 
 def match_rule(config: Namespace, data: Dataset, model: nn.Module) -> Dataset:
     """The data under the rule asked for, if any, else under one that makes data for the model."""
-    rules = getattr(model, "rules", ())
+    rules = model.rules if offers(model, HasRules) else ()
     if config.binarise is None:
         fits = not rules or data.binarise in rules
         config.binarise = data.binarise if fits else rule_for(rules, data.train.pixels)

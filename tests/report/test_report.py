@@ -8,7 +8,7 @@ import torch
 
 from pyro_vae.report.images import as_images, save_figure
 from pyro_vae.report.plots import blank
-from pyro_vae.report.tables import evidence_table, share, show, with_error
+from pyro_vae.report.tables import cell, evidence_table, share, show
 
 
 def test_flat_squares_become_images_and_others_are_refused() -> None:
@@ -33,4 +33,4 @@ def test_table(capsys: pytest.CaptureFixture[str]) -> None:
     show(evidence_table("title", [("mine", summary, 2.0)]))
     out = capsys.readouterr().out
     assert "-1.23 +- 0.50" in out and "12.5%" in out and "mine" in out
-    assert with_error(1.0, math.nan) == "1.00" and share(math.nan) == "n/a"
+    assert cell(1.0, math.nan) == "1.00" and share(math.nan) == "n/a"
