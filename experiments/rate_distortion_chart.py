@@ -69,9 +69,9 @@ def told(results: dict[str, Any]) -> None:
 
 def chart(results: dict[str, Any], path: Path) -> None:
     """MNIST's plane, slopes, squared errors, the linear VAE, and images by rate."""
-    figure = blank((15.5, 9))
+    figure = blank((16, 9))
     places = [["plane", "slopes", "strip"], ["squared", "linear", "strip"]]
-    axes = figure.subplot_mosaic(places, width_ratios=(1, 1, 0.72))  # type: ignore[arg-type]
+    axes = figure.subplot_mosaic(places, width_ratios=(1, 1, 0.9))  # type: ignore[arg-type]
     sweep, frozen = results.get("sweep"), results.get("annealed", [])
     if sweep is not None:
         plane(sweep, frozen, axes["plane"])
@@ -114,10 +114,11 @@ def plane(sweep: dict[str, Any], frozen: list[dict[str, Any]], axes: Any) -> Non
     """Rate and -log p(x|z)."""
     curves(sweep, frozen, "nats", axes)
     known = sweep["limits"]
-    highest = known["entropy_at_most"]
-    if highest is not None:
-        label = f"D + R = {highest:.1f}, not below the entropy H"
-        axes.plot([0, highest], [highest, 0], color=REST, linestyle="--", label=label)
+    for side, style in (("most", "--"), ("least", ":")):
+        entropy = known[f"entropy_at_{side}"]
+        if entropy is not None:
+            label = f"D + R = H, if H is {entropy:.1f}, its {side}"
+            axes.plot([0, entropy], [entropy, 0], color=REST, linestyle=style, label=label)
     label = f"best without a latent: D = {known['constant']:.1f}"
     axes.plot([0], [known["constant"]], "*", color=REST, ms=13, label=label, clip_on=False)
     most = 1.15 * max(row["rate"] for row in up(sweep))
@@ -136,11 +137,15 @@ def slopes(rows: list[dict[str, Any]], axes: Any) -> None:
                           alpha=0.3, linewidth=0, label=label)  # fmt: skip
         label = ""
         for split, colour, marker in (("train", SECOND, "s"), ("test", MAIN, "o")):
-            if row[split] is not None:
+            if row[split] is not None and row[split][0] > 0:
                 value, error = row[split]
                 axes.errorbar([middle], [value], [1.96 * error], fmt=marker, color=colour, ms=5)
     for colour, marker, label in ((MAIN, "o", "test images"), (SECOND, "s", "training images")):
         axes.plot([], [], marker, color=colour, label=label)
+    for row in rows:
+        if row["test"] is not None and row["test"][0] <= 0:
+            label = f"not shown: {row['test'][0]:.3f} between {row['low']:g} and {row['high']:g}"
+            axes.plot([], [], linestyle="none", label=label)
     axes.set(xscale="log", yscale="log", xlabel="weight b", ylabel="-dD / dR between neighbours")
     axes.set_title("Slope of the sweep", fontsize="medium")
     legend(axes, "upper left")

@@ -32,9 +32,9 @@ EIGENVALUES = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.12, 0.06)
 UNITS, NUM_DATA = len(EIGENVALUES), 2000  # s = 1
 BETAS = (0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.5, 3.0, 5.0, 7.0, 20.0, 100.0)
 BACK = (3.0, 0.3)  # after them, from where all units are dead
-FIRST = 10  # times as many steps at the first, from random weights
-FROZEN = (0.1, 0.7)  # whose decoders chains run along
-ENDS = (0.1, 1.0, 10.0, 100.0)  # inverse temperatures of the two bounds
+FIRST = 6  # times as many steps at the first, from random weights
+FROZEN = (0.1,)  # whose decoders chains run along
+ENDS = (1.0, 100.0)  # inverse temperatures of the two bounds
 
 
 # ---- what MNIST needs too
