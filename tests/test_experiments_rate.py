@@ -109,6 +109,8 @@ def test_the_sweep(made: ModuleType, out: Path, monkeypatch: pytest.MonkeyPatch)
     best = torch.distributions.Bernoulli(x.double().mean(0)).entropy().sum().item()
     assert found["limits"]["constant"] == pytest.approx(best, rel=1e-6)
     assert strong["distortion"] == pytest.approx(best, rel=0.05)
+    assert 0 < found["limits"]["entropy_at_least"] < best
+    assert found["limits"]["entropy_at_most"] is None  # of MNIST
     assert out.with_suffix(".png").stat().st_size > 1000
 
     # what was trained is not trained again
