@@ -96,17 +96,17 @@ def curves(sweep: dict[str, Any], frozen: list[dict[str, Any]], unit: str, axes:
     axes.errorbar(at, height, *reach, fmt="o", color=MAIN, ms=5, zorder=3,
                   label="sweep, encoders trained along")  # fmt: skip
     living = [row for row in rows if row["rate"] > 0.01 * max(at)]
-    for row in living:
-        axes.annotate(f"{row['beta']:g}", (row["rate"], row[cost]), (5, 5), color=MAIN,
-                      textcoords="offset points", fontsize="small")  # fmt: skip
+    labels = [f"{row['beta']:g}" for row in living]
     if len(living) < len(rows):
-        first = rows[len(living)]
-        axes.annotate(f"{first['beta']:g} and more", (first["rate"], first[cost]), (9, 4),
-                      color=MAIN, textcoords="offset points", fontsize="small")  # fmt: skip
+        labels.append(f"{rows[len(living)]['beta']:g} and more")
+    edge = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+    for row, label in zip(rows, labels, strict=False):
+        axes.annotate(label, (row["rate"], row[cost]), (7, 5), textcoords="offset points",
+                      fontsize="small", color=MAIN, bbox=edge, zorder=4)  # fmt: skip
     for row, (name, colour, style, _) in zip(
         frozen, looks([f"decoder of b = {row['decoder']:g}" for row in frozen]), strict=True
     ):
-        label = f"{name}, by chains"
+        label = f"{name}, {row['num_data']} images by chains"
         axes.plot(row[unit]["rate"], row[unit]["distortion"], style, color=colour, label=label)
 
 
@@ -124,7 +124,7 @@ def plane(sweep: dict[str, Any], frozen: list[dict[str, Any]], axes: Any) -> Non
     most = 1.15 * max(row["rate"] for row in up(sweep))
     axes.set(xlim=(-0.01 * most, most), ylim=(0, 1.15 * known["constant"]))
     axes.set(xlabel="rate R, nats per image", ylabel="distortion D = -log p(x|z), nats per image")
-    axes.set_title("Test images, points at weights b", fontsize="medium")
+    axes.set_title("Points: weights b, all test images", fontsize="medium")
     legend(axes, "upper right")
 
 
