@@ -48,6 +48,7 @@ from pyro_vae.evidence import likeness as likeness
 from pyro_vae.evidence import log_evidence as log_evidence
 from pyro_vae.evidence import rate_distortion_curve as rate_distortion_curve
 from pyro_vae.evidence import sandwich as sandwich
+from pyro_vae.evidence import squared_error as squared_error
 from pyro_vae.guides import Amortized as Amortized
 from pyro_vae.guides import AutoregressiveFlow as AutoregressiveFlow
 from pyro_vae.guides import EncoderGuide as EncoderGuide

@@ -14,6 +14,7 @@ from pyro_vae.evidence.methods import log_evidence
 from pyro_vae.evidence.quadrature import Quadrature
 from pyro_vae.evidence.rate_distortion import Curve, rate_distortion_curve
 from pyro_vae.evidence.scores import Precision
+from pyro_vae.programs.distorted import squared_error
 
 __all__ = [
     "Annealed",
@@ -36,4 +37,5 @@ __all__ = [
     "log_evidence",
     "rate_distortion_curve",
     "sandwich",
+    "squared_error",
 ]

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_choice
 from pyro_vae.evidence.annealed_estimate import AnnealedEstimate
-from pyro_vae.evidence.chains import Plan, Stage, Tuning, anneal, pilot, schedule
+from pyro_vae.evidence.chains import LOGISTIC, Plan, Spacing, Stage, Tuning, anneal, pilot
 from pyro_vae.evidence.lognormal import normal_error
 from pyro_vae.evidence.method import Method
 from pyro_vae.evidence.path import Path
@@ -147,9 +147,10 @@ def blocks(
     *,
     exact: Latents | None = None,
     progress: Progress | None = None,
+    spacing: Spacing = LOGISTIC,
 ) -> Iterator[Block]:
     """Blocks of data one after another, each with a pilot run before it; arguments as in
-    `annealed`.
+    `annealed`, and how the temperatures are spread.
     """
     started, plan, budget = time.monotonic(), options.plan, options.budget
     cuts = _cut(pair, plan.num_chains)
@@ -165,7 +166,7 @@ def blocks(
         part = path.take(rows)
 
         torch.manual_seed(int(for_pilot))
-        tuning, pace = pilot(part, plan, piloting)
+        tuning, pace = pilot(part, plan, piloting, spacing)
 
         if budget is not None and number == 0:
             plan = _within(plan, budget - (time.monotonic() - started), pace, len(cuts))
@@ -183,7 +184,7 @@ def _guard(options: Annealed, num_blocks: int, rows: int) -> Guard:
 
 def _stages(path: Path, plan: Plan, tuning: Tuning, exact: Tensor | None) -> Iterator[Stage]:
     """Upwards from draws of the path's start, or downwards from `exact` `(1, B, P)`."""
-    betas = schedule(plan.num_temperatures)
+    betas = tuning.spacing.betas(plan.num_temperatures)
     if exact is None:
         z = path.draw(plan.num_chains)
     else:

@@ -6,7 +6,9 @@
 From draws of the start, E[w] = p(x) whatever the chains do; downwards from exact draws of the
 posterior, E[w] = 1 / p(x). Step sizes are adapted for each datum and along the path in a pilot run,
 and frozen: the run that counts has fresh noise. (To adapt while scoring would break the
-expectation.) Temperatures are spaced by a logistic curve, denser at both ends.
+expectation.) Temperatures are spaced by a logistic curve, denser at both ends; where they go on
+beyond 1, evenly up to a knee and geometrically from there, since the chains' distribution shrinks
+with 1 / beta.
 
 References:
     Neal (2001). Annealed importance sampling. arXiv:physics/9803008.
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -62,17 +64,27 @@ class Plan(NamedTuple):
         return _SETTLE + self.num_pilot + 1
 
 
+class Spacing(NamedTuple):
+    """How temperatures are spread: `betas(T)` are those of a run, `place(beta)` is the share, from
+    0 to 1, of the way up to one of them.
+    """
+
+    betas: Callable[[int], list[float]]
+    place: Callable[[float], float]
+
+
 class Tuning(NamedTuple):
-    """What the pilot run leaves: log step sizes `(T' + 1, B)` along the path, and the units' scales
-    `(B, P)`.
+    """What the pilot run leaves: log step sizes `(T' + 1, B)` along the path, the units' scales
+    `(B, P)`, and how the path was spaced.
     """
 
     log_steps: Tensor
     scale: Tensor
+    spacing: Spacing
 
     def step(self, beta: float) -> Tensor:
         """Step sizes `(B,)` at a temperature, between those of its neighbours in the pilot run."""
-        spot = place(beta) * (len(self.log_steps) - 1)
+        spot = self.spacing.place(beta) * (len(self.log_steps) - 1)
         low = min(int(spot), len(self.log_steps) - 2)
         return torch.lerp(self.log_steps[low], self.log_steps[low + 1], spot - low).exp()
 
@@ -106,6 +118,31 @@ def place(beta: float) -> float:
     return min(1.0, max(0.0, (math.log(value / (1 - value)) + _SHARP) / (2 * _SHARP)))
 
 
+LOGISTIC = Spacing(schedule, place)
+
+
+def geometric(most: float, knee: float) -> Spacing:
+    """From 0 to `most`: beta = knee ((1 + most / knee)^s - 1) at a share s of the way.
+
+    Example:
+        >>> spacing = geometric(99.0, 1.0)
+        >>> [round(beta, 3) for beta in spacing.betas(4)]
+        [0.0, 2.162, 9.0, 30.623, 99.0]
+        >>> spacing.place(9.0)
+        0.5
+    """
+    whole = math.log1p(most / knee)
+
+    def betas(num_temperatures: int) -> list[float]:
+        shares = np.linspace(0.0, 1.0, num_temperatures + 1)[1:-1]
+        return [0.0, *(float(beta) for beta in knee * np.expm1(whole * shares)), most]
+
+    def spot(beta: float) -> float:
+        return min(1.0, max(0.0, math.log1p(beta / knee) / whole))
+
+    return Spacing(betas, spot)
+
+
 def anneal(
     path: Path,
     point: Point,
@@ -124,12 +161,17 @@ def anneal(
         yield Stage(beta, point, log_w, chance)
 
 
-def pilot(path: Path, plan: Plan, progress: Progress | None = None) -> tuple[Tuning, float]:
+def pilot(
+    path: Path,
+    plan: Plan,
+    progress: Progress | None = None,
+    spacing: Spacing = LOGISTIC,
+) -> tuple[Tuning, float]:
     """Adapt the step sizes on the way up, and tell the seconds that a temperature takes."""
     scale = path.draw(_DRAWS).std(0).clamp(min=1e-6)
     point = path.at(path.draw(plan.num_chains))
     log_step = torch.full_like(scale[:, 0], math.log(_FIRST * path.size**-0.25))
-    betas = [0.0] * _SETTLE + schedule(plan.num_pilot)
+    betas = [0.0] * _SETTLE + spacing.betas(plan.num_pilot)
 
     found, started = [], time.monotonic()
     for number, beta in enumerate(over(betas, len(betas), progress)):
@@ -140,7 +182,8 @@ def pilot(path: Path, plan: Plan, progress: Progress | None = None) -> tuple[Tun
 
     if scale.is_cuda:
         torch.cuda.synchronize()
-    return Tuning(_smooth(torch.stack(found)), scale), (time.monotonic() - started) / len(betas)
+    tuning = Tuning(_smooth(torch.stack(found)), scale, spacing)
+    return tuning, (time.monotonic() - started) / len(betas)
 
 
 def _smooth(log_steps: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 
-from pyro_vae.evidence.chains import place, schedule
+from pyro_vae.evidence.chains import geometric, place, schedule
 from pyro_vae.evidence.hmc import adapted, transition
 from pyro_vae.evidence.path import Path
 from pyro_vae.programs.pair import opened
@@ -27,6 +27,17 @@ def test_the_schedule_is_even_at_neither_end_and_can_be_read_backwards() -> None
         and steps[50] > 10 * max(steps[0], steps[-1])
     )
     assert [round(100 * place(beta), 6) for beta in betas] == list(range(101))
+
+
+def test_a_geometric_schedule_is_even_below_its_knee_and_can_be_read_backwards() -> None:
+    spacing = geometric(200.0, 0.5)
+    betas = spacing.betas(400)
+    assert betas[0] == 0 and betas[-1] == 200
+    assert [round(400 * spacing.place(beta), 6) for beta in betas] == list(range(401))
+    values = torch.tensor(betas, dtype=torch.double)
+    assert values.diff()[:5].std() < 0.05 * values.diff()[:5].mean()
+    ratios = (values[-50:] / values[-51:-1]).log()
+    assert ratios.std() < 0.01 * ratios.mean()
 
 
 def test_a_transition_leaves_the_tempered_density_as_it_is() -> None:

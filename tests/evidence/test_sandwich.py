@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
-from pyro_vae import Local, MeanField
+from pyro_vae import VAE, Local, MeanField
 from pyro_vae.evidence import (
     Annealed,
     Quadrature,
@@ -17,6 +18,7 @@ from pyro_vae.evidence import (
     log_evidence,
     rate_distortion_curve,
     sandwich,
+    squared_error,
 )
 from pyro_vae.evidence.estimate import standard_error
 from tests.evidence.mean_guide import Mean
@@ -100,6 +102,62 @@ def test_the_rate_distortion_curve_in_closed_form() -> None:
     method = Annealed(150, "prior", num_chains=32)
     log_px = log_evidence(model, None, x, method).log_px
     torch.testing.assert_close((curve.rate + curve.distortion)[-1], -log_px)
+
+
+@pytest.mark.parametrize("distortion", [None, squared_error])
+def test_the_curve_goes_on_beyond_one_and_for_another_distortion(distortion: Any) -> None:
+    model, x = linear_gaussian(20, 2)
+    method = Annealed(100, "prior", num_chains=16, engine="pyro")
+    curve = rate_distortion_curve(
+        model, x, distortion=distortion, max_beta=50, num_points=6, method=method
+    )
+    assert curve.beta[-1] == 50 and (curve.beta.diff() > 0).all()
+    assert curve.unit == ("nats" if distortion is None else "squared error")
+
+    variance, constant = (
+        (0.49, 2.5 * math.log(2 * math.pi * 0.49)) if distortion is None else (0.5, 0)
+    )
+    weight = model.loading.T / variance
+    for beta, rate, found in zip(curve.beta, curve.rate, curve.distortion, strict=True):
+        precision = torch.eye(2).double() + beta * weight @ model.loading
+        mean = torch.linalg.solve(precision, beta * (x - model.mean) @ weight.T, left=False)
+        q = dist.MultivariateNormal(mean, precision_matrix=precision)
+        prior = dist.MultivariateNormal(torch.zeros(2).double(), torch.eye(2).double())
+        spread = torch.trace(weight @ model.loading @ precision.inverse()) / 2
+        missed = (x - model.mean - mean @ model.loading.T).square().sum(1)
+        truth = missed / (2 * variance) + spread + constant
+
+        # the sum is second order in the noise of where the chains are
+        exact = torch.distributions.kl_divergence(q, prior) + beta * truth
+        excess = rate + beta * found - exact
+        assert abs(excess.mean()) < 5 * standard_error(excess) + 0.01, (beta, excess.mean())
+        off = found - truth
+        assert abs(off.mean()) < 5 * standard_error(off), (beta, off.mean())
+
+
+def test_a_distortion_needs_no_likelihood_of_the_data() -> None:
+    torch.manual_seed(0)
+    model, x = VAE((4,), 2, (3,)), (torch.rand(6, 4) > 0.5).float()
+    method = Annealed(20, "prior", num_chains=4, engine="pyro")
+    ours = rate_distortion_curve(model, x, distortion=squared_error, num_points=3, method=method)
+    handed = rate_distortion_curve(
+        model,
+        x,
+        distortion=lambda x, mean: ((x - mean) ** 2).sum(-1),
+        num_points=3,
+        method=method,
+    )
+    torch.testing.assert_close(ours.distortion, handed.distortion)
+    assert (ours.distortion <= 4).all() and ours.beta[-1] == 1
+
+    def several(x: torch.Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            for name, values in (("one", x[:, 0]), ("two", x[:, 1])):
+                pyro.sample(name, dist.Normal(z, 1.0), obs=values)
+
+    with pytest.raises(ValueError, match=r"model: got observed sites \['one', 'two'\]"):
+        rate_distortion_curve(several, x, distortion=squared_error, num_points=3, method=method)
 
 
 def test_simulated_data_come_with_rows_in_every_run() -> None:

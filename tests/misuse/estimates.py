@@ -19,6 +19,7 @@ from tests.misuse.values import (
     NO_LIKE,
     NO_PROGRAM,
     NO_ROWS,
+    NO_SCALE,
     NO_SEED,
     ROWS,
     WEIGHED,
@@ -39,6 +40,17 @@ ANNEALING: dict[str, list[Any]] = {
     "engine": NO_ENGINE,
 }
 SHORT = {"num_temperatures": 4, "num_chains": 2, "num_leapfrog": 1}
+NO_DISTORTION: list[Any] = [
+    3,
+    "squared",
+    X,
+    lambda x: x,
+    lambda x, mean: 1.0,
+    lambda x, mean: (x - mean) ** 2,
+    lambda x, mean: (x - mean).sum(),
+    lambda x, mean: ((x - mean) ** 2).sum(-1) * NAN,
+    lambda x, mean: ((x - mean) ** 2).sum(-1) > 1,
+]
 NO_BUDGET = [0, -1, NAN, INF, "1", True]
 
 ESTIMATES = [
@@ -152,6 +164,8 @@ ESTIMATES = [
         model=NO_PROGRAM,
         x=NO_FLOATS[:14],
         index=NO_ROWS[:4],
+        distortion=NO_DISTORTION,
+        max_beta=NO_SCALE,
         num_points=[*NO_COUNT, 5],
         method=[3, "annealed", pv.Annealed(**SHORT)],
         progress=[3, "bar"],

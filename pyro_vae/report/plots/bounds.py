@@ -123,7 +123,8 @@ def _curve(curve: Curve, axes: Axes) -> None:
         )
 
     left_out(axes, missing)
-    axes.set(xlabel="rate, nats per datum", ylabel="distortion, nats per datum")
+    told = f"distortion, {curve.unit} per datum"
+    axes.set(xlabel="rate, nats per datum", ylabel=told)
     axes.margins(x=0.12, y=0.1)  # room for the last label
     title(
         axes,

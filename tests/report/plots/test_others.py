@@ -66,6 +66,9 @@ def test_a_rate_distortion_curve() -> None:
     assert "1 left out: not finite" in words(axes)
     assert axes.get_xlabel() == "rate, nats per datum"
     assert axes.get_ylabel() == "distortion, nats per datum"
+    other = pv.Curve(beta, rate, distortion, found("Curve").method, "squared error")
+    assert axes_of(other).get_ylabel() == "distortion, squared error per datum"
+    assert "(distortion: squared error)" in repr(other)
 
 
 def optimum(converged: torch.Tensor | None) -> pv.Optimum[Any]:
