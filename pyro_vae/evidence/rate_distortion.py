@@ -101,7 +101,7 @@ def rate_distortion_curve(
     annealing from the prior.
 
     Args:
-        model: Pyro program whose latents are real-valued.
+        model: Pyro program whose latents are continuous.
         x: data `(N, *shape)`.
         index: rows of the dataset `(N,)`.
         num_points: G, of the curve, evenly spread over the temperatures; at most as many as these.
