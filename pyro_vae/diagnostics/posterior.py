@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_integer, check_kind, check_rows, refuse
-from pyro_vae.evidence.path import Layout, Path
+from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.quadrature import Quadrature, integrated, joint_at, settled
 from pyro_vae.programs.calls import Program, called
+from pyro_vae.programs.coordinates import Coordinates
 from pyro_vae.programs.pair import opened
 from pyro_vae.programs.parts import own_numbers
 from pyro_vae.programs.protocols import Fitted, offers
@@ -151,6 +152,11 @@ def posterior_grid(
     points = Quadrature().num_points
     with opened(model, None, x, index, seed=0) as pair:
         path = Path(pair)
+        if path.layout.bounded:
+            raise ValueError(
+                f"model: its latents {path.layout.bounded} are bounded, expected two real numbers,"
+                " whose densities a grid can show"
+            )
         if path.size != 2:
             raise ValueError(
                 f"model: got {path.size} latent values per datum, expected two: draws of more are"
@@ -168,7 +174,9 @@ def posterior_grid(
     found = {}
     for name, guide in plain.items():
         with opened(model, guide, x, index, seed=0) as pair:
-            parts = [pair.log_guide(path.layout.unpack(part[:, None])) for part in z.split(_ROWS)]
+            parts = [
+                pair.log_guide(path.layout.unpack(part[:, None])[0]) for part in z.split(_ROWS)
+            ]
         found[name] = torch.cat(parts)[:, 0].double().reshape(side, side).cpu()
     return PosteriorGrid(_names(path.layout), axes, exact, found, log_px, error)
 
@@ -186,12 +194,12 @@ def plain_guides(guides: Mapping[str, Program | Fitted]) -> dict[str, Program]:
 
 
 def _region(
-    layout: Layout, model: Program, guide: Program, x: Tensor, index: Tensor | None
+    layout: Coordinates, model: Program, guide: Program, x: Tensor, index: Tensor | None
 ) -> Region:
     """Mean and standard deviation of a guide `(2,)` each, by its draws."""
     with opened(model, guide, x, index, seed=0) as pair:
         pair.check_density()
-        draws = layout.pack(pair.sample(_DRAWS)[0])[:, 0]
+        draws = layout.vectors(pair.sample(_DRAWS)[0])[:, 0]
     return draws.mean(0), draws.std(0)
 
 
@@ -204,10 +212,10 @@ def _axes(regions: Sequence[Region], side: int) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def _names(layout: Layout) -> tuple[str, str]:
+def _names(layout: Coordinates) -> tuple[str, str]:
     """Names of the two latent values: the site's, with the place in it where it has several."""
     names = []
-    for site, size in zip(layout.shapes, layout.sizes, strict=True):
+    for site, size in zip(layout.names, layout.sizes, strict=True):
         names += [site] if size == 1 else [f"{site}[{unit}]" for unit in range(size)]
     first, second = names
     return first, second

@@ -187,6 +187,8 @@ def _rates(mine: Any, prior: Any, mean: Tensor, variance: Tensor) -> Tensor:
         there, spread = (_rows(value.expand(shape), mine["fn"]) for value in (p.mean, p.variance))
         return ((variance + (mean - there) ** 2) / spread - 1 - (variance / spread).log()) / 2
 
+    if getattr(mine["fn"], "shares_density", False):
+        return torch.full_like(mean, torch.nan)  # the sites together have one, and none of its own
     rate = unit_rates(mine, prior)
     if rate.shape == mean.shape:
         return rate

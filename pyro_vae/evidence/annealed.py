@@ -155,7 +155,7 @@ def blocks(
     started, plan, budget = time.monotonic(), options.plan, options.budget
     cuts = _cut(pair, plan.num_chains)
     path = Path(pair, _guard(options, len(cuts), len(cuts[0][0]) * plan.num_chains))
-    z = None if exact is None else path.layout.pack_one(exact)
+    z = None if exact is None else path.layout.of_one_run(exact)
 
     for number, ((rows, count), told) in enumerate(
         zip(cuts, shares(progress, *[1] * len(cuts)), strict=True)

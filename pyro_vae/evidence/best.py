@@ -151,7 +151,7 @@ class Best(Method[BestEstimate]):
             many = unsettled.double().mean().item()
             doubt += f", and quadrature does not settle on {many:.0%}"
         if size is None:
-            other = "the latents are not real-valued, so nothing else applies: a lower bound"
+            other = "no bijection makes real numbers of the latents: a lower bound"
             return _only(weights, f"{doubt}, and {other}")
 
         chains = _doubted(self._chains(pair, weights, started, annealing), unsettled)
@@ -219,7 +219,7 @@ def _has_density(pair: Pair) -> bool:
 
 
 def _latent_size(pair: Pair) -> int | None:
-    """Latent values of a datum; None where they are not all real-valued."""
+    """Latent values of a datum; None where they are not all continuous."""
     try:
         return Path(pair.under(None)).size
     except ValueError:

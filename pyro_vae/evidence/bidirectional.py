@@ -118,7 +118,7 @@ def sandwich(
     """Simulate data from the model, and bound log p(x) of each from below and from above.
 
     Args:
-        model: Pyro program whose latents are real-valued, with one observed site.
+        model: Pyro program whose latents are continuous, with one observed site.
         guide: where the path starts, a program that answers for any x; None for the model's prior.
         like: data `(N, *shape)` of the kind that the model scores, whose values do not matter.
         index: rows of the dataset `(N,)` of these; simulated data take turns with them.

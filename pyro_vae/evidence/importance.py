@@ -67,7 +67,7 @@ class Importance(Method[ImportanceEstimate]):
             particles, and again, up to ten million.
         budget: seconds, about, in which that is to end; with a target of 0.01 unless given.
         num_scouts: climbs from the prior of each datum, in search of a mode that the guide misses;
-            they need real-valued latents, and 200 particles or more, without which no interval is
+            they need continuous latents, and 200 particles or more, without which no interval is
             closed anyway. 0 for none, and no look at what the prior's own draws weigh: intervals
             are closed then by the weights alone.
         seed: of the particles' noise; the caller's random state is untouched.

@@ -3,7 +3,7 @@
     z* = argmax_z log p(x, z),    A = -(d/dz)^2 log p(x, z) at z*
     q(z | x) = t_nu(z*, A^-1),    log p_hat(x) = log (1/S) sum_s p(x, z_s) / q(z_s | x)
 
-The proposal needs no guide, only a model whose latents are real-valued and whose log-density has
+The proposal needs no guide, only a model whose latents are continuous and whose log-density has
 two derivatives. So it says what a guide is worth beside the textbook's approximation, and serves
 where there is no guide yet. The estimate is a *lower bound* in expectation, whatever q is. A
 Student's t has heavier tails than the Gaussian of Laplace, and bounded weights where the posterior

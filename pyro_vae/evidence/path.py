@@ -7,23 +7,23 @@ The start is the model's prior, so that log f_beta = log p(z) + beta log p(x | z
 is closer to the posterior and needs fewer temperatures: q(z | x)^(1 - beta) p(x, z)^beta. log f_0
 is normalised, and f_1 integrates to p(x).
 
-The latents of all sites of a datum lie in one vector, `(K, B, P)` for K chains of B data, whatever
-their names and plates.
+The latents of all sites of a datum are one vector of real numbers, `(K, B, P)` for K chains of B
+data, whatever their names, plates and supports (`coordinates.py`), and the densities are those of
+this vector.
 """
 
 from __future__ import annotations
 
-import math
 from copy import copy
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pyro_vae.graphs import Guard
+from pyro_vae.programs.coordinates import Coordinates
 from pyro_vae.programs.pair import Pair
-from pyro_vae.programs.traces import constrained, log_joint, prior, sample_guide
+from pyro_vae.programs.traces import log_joint
 
 
 class Point(NamedTuple):
@@ -50,48 +50,6 @@ class Point(NamedTuple):
         return Point(*(torch.where(rows if a.dim() == 3 else taken, a, b) for a, b in pairs))
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How the sites' values `(S, *middle, B, *event)` lie in vectors `(S, B, P)`.
-
-    Attributes:
-        depth: dimensions of the plates, the data's last.
-        shapes: by site name, `(*middle, *event)`.
-    """
-
-    depth: int
-    shapes: dict[str, tuple[int, ...]]
-
-    @property
-    def sizes(self) -> list[int]:
-        """Values of each site of a datum."""
-        return [math.prod(shape) for shape in self.shapes.values()]
-
-    def pack(self, latents: dict[str, Tensor]) -> Tensor:
-        """Vectors `(S, B, P)`."""
-        parts = [latents[name].movedim(self.depth, 1) for name in self.shapes]
-        return torch.cat([part[..., None].flatten(2) for part in parts], -1)
-
-    def pack_one(self, latents: dict[str, Tensor]) -> Tensor:
-        """Vectors `(1, N, P)` of values `(*middle, N, *event)` from a run without particles, as
-        `simulate` makes them.
-        """
-        parts = []
-        for name, shape in self.shapes.items():
-            # the data's dimension is the last but for the event's, len(shape) - (depth - 1) of them
-            values = latents[name].movedim(self.depth - len(shape) - 2, 0)
-            parts.append(values[..., None].flatten(1))
-        return torch.cat(parts, -1)[None]
-
-    def unpack(self, z: Tensor) -> dict[str, Tensor]:
-        """Values by site name."""
-        parts = zip(self.shapes.items(), z.split(self.sizes, -1), strict=True)
-        latents = {}
-        for (name, shape), part in parts:
-            latents[name] = part.reshape(*z.shape[:2], *shape).movedim(1, self.depth)
-        return latents
-
-
 class Path:
     """The path of a pair's model from its prior or from the pair's guide.
 
@@ -100,24 +58,16 @@ class Path:
         guard: who evaluates it; Pyro unless given.
 
     Raises:
-        ValueError: latents that are discrete or constrained, or a guide without a fixed density.
+        ValueError: latents that are discrete or of no fixed support, or a guide without a fixed
+            density.
     """
 
     def __init__(self, pair: Pair, guard: Guard | None = None) -> None:
         self.pair = pair
         x, index = pair.x[:2], pair.index[:2]
-        bounded = constrained(pair.model, x, index)
-        if bounded:
-            raise ValueError(
-                f"model: its latents {bounded} are not real-valued, expected all of them on the"
-                " whole line: transform them in the model, or use the method Importance"
-            )
         if pair.given is not None:
             pair.check_density()
-
-        latents, _ = sample_guide(prior(pair.model), x, index, 1, pair.depth)
-        shapes = {name: tuple(z.movedim(pair.depth, 1).shape[2:]) for name, z in latents.items()}
-        self.layout = Layout(pair.depth, shapes)
+        self.layout = Coordinates.of(pair.model, x, index, pair.depth)
         programs = (pair.model,) if pair.given is None else (pair.model, pair.given)
         self._run = self._evaluate if guard is None else guard(self._evaluate, *programs)
 
@@ -130,11 +80,11 @@ class Path:
     @property
     def size(self) -> int:
         """P, latent values of a datum."""
-        return sum(self.layout.sizes)
+        return self.layout.size
 
     def draw(self, num_chains: int) -> Tensor:
         """Latents from the start, `(K, B, P)`."""
-        return self.layout.pack(self.pair.sample(num_chains)[0]).detach()
+        return self.layout.vectors(self.pair.sample(num_chains)[0]).detach()
 
     def at(self, z: Tensor) -> Point:
         """Densities and gradients at latents `(K, B, P)`."""
@@ -145,12 +95,12 @@ class Path:
         return self._densities(z, self.pair.x, self.pair.index)
 
     def _densities(self, z: Tensor, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        latents, depth = self.layout.unpack(z), self.layout.depth
+        (latents, log_det), depth = self.layout.unpack(z), self.layout.depth
         log_prior, log_likelihood = log_joint(self.pair.model, latents, x, index, depth)
-        joint = log_prior + log_likelihood
-        if self.pair.given is None:
-            return log_prior, joint
-        return log_joint(self.pair.given, latents, x, index, depth)[0], joint
+        joint, start = log_prior + log_likelihood, log_prior
+        if self.pair.given is not None:
+            start = log_joint(self.pair.given, latents, x, index, depth)[0]
+        return (start, joint) if log_det is None else (start + log_det, joint + log_det)
 
     def _evaluate(self, z: Tensor, x: Tensor, index: Tensor) -> list[Tensor]:
         with torch.enable_grad():

@@ -49,7 +49,7 @@ _AGREE = 4.0  # standard errors of theirs
 
 @dataclass(frozen=True)
 class Quadrature(Method[IntegratedEstimate]):
-    """A sum over a grid of a datum's one or two latent values, which must be real-valued.
+    """A sum over a grid of a datum's one or two latent values, which must be continuous.
 
     Attributes:
         num_points: of the grid on a side, odd and at least 51.

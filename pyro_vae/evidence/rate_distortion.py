@@ -120,7 +120,7 @@ def rate_distortion_curve(
     annealing from the prior.
 
     Args:
-        model: Pyro program whose latents are real-valued.
+        model: Pyro program whose latents are continuous.
         x: data `(N, *shape)`.
         index: rows of the dataset `(N,)`.
         distortion: a function of data and their means `(..., D)`, such as `squared_error`, that

@@ -69,14 +69,14 @@ def missed(
 def unreached(pair: Pair, num_scouts: int = NUM_SCOUTS, seed: int = 0) -> Tensor:
     """Whether a scout has found a mode of each datum's posterior that the guide misses, `(N,)`.
 
-    Nowhere, where the latents are not all real-valued: there is nothing to climb.
+    Nowhere, where the latents are not all continuous: there is nothing to climb.
     """
     try:
         path = Path(pair.under(None))
         one = path.take(torch.zeros(1, dtype=torch.long, device=pair.x.device))
         one.at(one.draw(1))
     except Exception:
-        # latents that are constrained, or whatever a program without a gradient raises
+        # latents that are discrete, or whatever a program without a gradient raises
         return torch.zeros(len(pair), dtype=torch.bool)
 
     size, found = _VALUES // (pair.x[0].numel() * (num_scouts + _FROM_GUIDE)), []
@@ -109,7 +109,7 @@ def _look(path: Path, guide: Program, num_scouts: int) -> Tensor:
     """The same of a block of data `(B,)`, on its device."""
     x, index = path.pair.x, path.pair.index
     latents, _ = sample_guide(guide, x, index, _DRAWS, path.layout.depth)
-    drawn = path.layout.pack(latents)  # (S, B, P)
+    drawn = path.layout.vectors(latents)  # (S, B, P)
     mean, std = drawn.mean(0), drawn.std(0).clamp(min=1e-6)
     reach = _distance(drawn, mean, std).max(0).values  # (B,)
 

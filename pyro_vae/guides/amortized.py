@@ -19,8 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.arguments import check_callable, check_integer, check_sizes, is_integer, refuse
-from pyro_vae.guides.families import Family, MeanField, sample_latent
+from pyro_vae.guides.families import Family, MeanField
+from pyro_vae.guides.joint import over_all
 from pyro_vae.nets import MLP, Standardise, default_latent_dim, made
+from pyro_vae.programs.calls import Program
 from pyro_vae.programs.naming import unique_name
 
 Trunk = Callable[[Sequence[int], Sequence[int]], nn.Module]
@@ -89,7 +91,31 @@ class Amortized(nn.Module):
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """Run the guide on a minibatch `(B, *shape)`; returns the latent `(..., B, d)`."""
         pyro.module(unique_name(self), self)
-        return sample_latent(self.q(x), len(x))
+        return self.family.draw(self.q(x), len(x))
+
+    @classmethod
+    def of(
+        cls,
+        model: Program,
+        x: Tensor,
+        family: Callable[[int], Family],
+        encoder: nn.Module,
+        index: Tensor | None = None,
+    ) -> Amortized:
+        """A guide of all continuous latents of a model, by runs of it on data `(N, *shape)`, some
+        of which will do.
+
+        Args:
+            model: Pyro program.
+            x: data.
+            family: from the number of latent values of a datum to a family, such as `FullRank`.
+            encoder: as above.
+            index: the numbers of the data `(N,)`; 0..N-1 unless given.
+
+        Raises:
+            ValueError: latents that are discrete, or of no fixed support.
+        """
+        return Amortized(over_all(model, x, family, index), encoder)
 
 
 class EncoderGuide(Amortized):

@@ -84,7 +84,17 @@ class Family(ABC):
         """The guide of B data with these parameters `(B, P)`, a Pyro program that has no parameters
         of its own.
         """
-        return lambda x, index=None: sample_latent(self(params), len(x))
+        return lambda x, index=None: self.draw(self(params), len(x))
+
+    def draw(self, q: dist.TorchDistribution, num_data: int) -> Any:
+        """The statements of a guide whose q this is: what it draws, `(..., B, d)`, in the plate of
+        the data.
+        """
+        return sample_latent(q, num_data)
+
+    def around(self, other: Family) -> Family:
+        """Another family over the same latents as this one's."""
+        return other
 
 
 class MeanField(Family):

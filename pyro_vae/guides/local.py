@@ -8,6 +8,8 @@ datum that was not optimised.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -15,7 +17,9 @@ from torch import Tensor, nn
 
 from pyro_vae.arguments import check_integer, check_kind, check_rows, refuse
 from pyro_vae.guides.amortized import Amortized
-from pyro_vae.guides.families import Family, sample_latent
+from pyro_vae.guides.families import Family
+from pyro_vae.guides.joint import over_all
+from pyro_vae.programs.calls import Program
 from pyro_vae.programs.naming import unique_name
 
 
@@ -94,7 +98,36 @@ class Local(nn.Module):
                 )
             index = self.numbers
 
-        return sample_latent(self.q(index), len(x))
+        return self.family.draw(self.q(index), len(x))
+
+    @classmethod
+    def of(
+        cls,
+        model: Program,
+        x: Tensor,
+        family: Callable[[int], Family],
+        index: Tensor | None = None,
+    ) -> Local:
+        """A guide of all continuous latents of a model, with a row for each of the data
+        `(N, *shape)`.
+
+        Args:
+            model: Pyro program.
+            x: data.
+            family: from the number of latent values of a datum to a family, such as `FullRank`.
+            index: the numbers of the data `(N,)`; 0..N-1 unless given.
+
+        Raises:
+            ValueError: latents that are discrete, or of no fixed support.
+
+        Example:
+            >>> from pyro_vae import HierarchicalVAE
+            >>> from pyro_vae.guides.families import FullRank
+            >>> model = HierarchicalVAE((1, 8, 8), latent_dim=1, middle_dim=2)
+            >>> Local.of(model, torch.zeros(5, 1, 8, 8), FullRank).family.name
+            'FullRank(3) over bottom, top'
+        """
+        return Local(over_all(model, x, family, index), len(x), index).to(x.device)
 
     @classmethod
     def started_at(
@@ -126,6 +159,7 @@ class Local(nn.Module):
         check_kind(
             "family", family, Family, "a Family such as MeanField(50), or None for the guide's"
         )
+        family = guide.family.around(family)
 
         dtype = next(guide.parameters()).dtype
         local = cls(family, len(x), numbers).to(device=x.device, dtype=dtype)

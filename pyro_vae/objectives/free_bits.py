@@ -71,6 +71,11 @@ def unit_rates(mine: Any, prior: Any) -> Tensor:
     The rates are never scaled: weighting a latent is left to the objective.
     """
     q, p = mine["fn"], prior["fn"]
+    if getattr(q, "shares_density", False):
+        raise ValueError(
+            f"guide: its site {mine['name']!r} is drawn together with others, and has no rate of"
+            " its own; expected sites that are independent of each other, or another loss"
+        )
     if isinstance(q, Independent) and isinstance(p, Independent) and q.event_shape == p.event_shape:
         try:
             kl = kl_divergence(q.base_dist, p.base_dist)

@@ -48,6 +48,13 @@ def constrained(model: Program, x: Tensor, index: Tensor | None = None) -> dict[
     return {s["name"]: support_name(s) for s in sites if not s["is_observed"] and not is_line(s)}
 
 
+def latent_sites(model: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
+    """The latent sites of one run of the model, whose noise is its own."""
+    with isolated_noise(x.device), torch.no_grad(), poutine.block():
+        sites = sample_sites(poutine.trace(called(model, "model")).get_trace(x, index))
+    return [site for site in sites if not site["is_observed"]]
+
+
 def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> int:
     """Number of plate dimensions that the programs use, found by running them once, on two data
     where these will do.

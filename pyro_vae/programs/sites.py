@@ -46,7 +46,7 @@ def is_point(fn: Any) -> bool:
 
 def is_discrete(site: Any) -> bool:
     """Whether a site's values are atoms."""
-    return bool(getattr(_support(site["fn"]), "is_discrete", False))
+    return bool(getattr(support_of(site["fn"]), "is_discrete", False))
 
 
 def mean_of(fn: Any) -> Tensor | None:
@@ -65,7 +65,7 @@ def is_line(site: Any) -> bool:
     (A distribution of angles, such as VonMises, says that its support is the line, but its density
     comes back at each full turn: it integrates to one over a turn and to infinity over the line.)
     """
-    if not _is_real(_support(site["fn"])):
+    if not _is_real(support_of(site["fn"])):
         return False
     fn, value = site["fn"], site["value"].double()
     try:
@@ -77,7 +77,7 @@ def is_line(site: Any) -> bool:
 
 def support_name(site: Any) -> str:
     """A site's support in words."""
-    support = _support(site["fn"])
+    support = support_of(site["fn"])
     if support is None:
         return f"{type(_base(site['fn'])).__name__}, without a support"
     return f"{type(_base(site['fn'])).__name__}, circular" if _is_real(support) else str(support)
@@ -140,7 +140,7 @@ def check_value_shape(site: Any, num_particles: int, num_data: int, depth: int) 
 
 def escapes(mine: Any, theirs: Any) -> bool:
     """Whether a guide's site has draws on all of the line where the model's site has not."""
-    mine_on, there = _support(mine["fn"]), _support(theirs["fn"])
+    mine_on, there = support_of(mine["fn"]), support_of(theirs["fn"])
     if there is None or is_point(mine["fn"]):
         return False
     return _is_real(mine_on) and not _is_real(there)
@@ -152,7 +152,7 @@ def _base(fn: Any) -> Any:
     return fn
 
 
-def _support(fn: Any) -> Any:
+def support_of(fn: Any) -> Any:
     """A distribution's support; None of one of a user's own that does not say."""
     try:
         return fn.support
@@ -182,7 +182,7 @@ def _to_check(fn: Any, is_observed: bool) -> Any:
         return None
     if is_observed and not isinstance(getattr(type(_base(fn)), "support", None), property):
         return None
-    support = _support(fn)
+    support = support_of(fn)
     return None if support is None or _is_real(support) else support
 
 

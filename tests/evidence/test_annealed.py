@@ -178,9 +178,9 @@ def test_a_budget_cuts_the_temperatures() -> None:
     ).plan == Plan(20, 16, 5)
 
 
-def positive(x: torch.Tensor, index: Any = None) -> None:
+def counts(x: torch.Tensor, index: Any = None) -> None:
     with pyro.plate("data", len(x), dim=-1):
-        z = pyro.sample("latent", dist.Gamma(2.0, 1.0).expand([1]).to_event(1))
+        z = pyro.sample("latent", dist.Poisson(2.0).expand([1]).to_event(1))
         pyro.sample("obs", dist.Normal(z, 1.0).to_event(1), obs=x)
 
 
@@ -194,7 +194,7 @@ def positive(x: torch.Tensor, index: Any = None) -> None:
         ({"budget": 0.0}, "budget: got 0.0"),
         ({"engine": "fast"}, "engine: got 'fast'"),
         ({"x": torch.zeros(2, 4)}, r"x: got shape \(2, 4\)"),
-        ({"model": positive, "x": torch.ones(2, 1)}, "real-valued"),
+        ({"model": counts, "x": torch.ones(2, 1)}, "is discrete, expected real numbers"),
         ({"guide": Local(MeanField(2), 9)}, "parameters for 9"),
     ],
 )

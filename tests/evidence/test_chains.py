@@ -79,13 +79,13 @@ def test_packing_follows_the_densities() -> None:
         path = Path(pair)
     depth = plate_depth(model, prior(model), x)
     latents, _ = sample_guide(prior(model), x, index, 7, depth)
-    z = path.layout.pack(latents)
+    z = path.layout.vectors(latents)
     assert z.shape == (7, 5, 14) and path.size == 14
-    torch.testing.assert_close(path.layout.unpack(z)["b"], latents["b"])
+    torch.testing.assert_close(path.layout.unpack(z)[0]["b"], latents["b"])
     joint = sum(log_joint(model, latents, x, index, depth))
     torch.testing.assert_close(path.densities(z)[1], joint)
     one, simulated = simulate(model, x)
-    again = path.layout.unpack(path.layout.pack_one(one))
+    again = path.layout.unpack(path.layout.of_one_run(one))[0]
     assert (
         again["b"].shape == (1, 3, 5, 4)
         and torch.equal(again["b"][0], one["b"])
