@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyro_vae.report.plots.marks import MAIN, REST, SECOND, legend, looks
 from pyro_vae.report.plots.view import blank
-from pyro_vae.report.tables import show, with_error
+from pyro_vae.report.tables import cell, show
 from rate_distortion_linear import EIGENVALUES, water_filling
 
 UNITS = {"nats": "distortion", "squared error": "squared_error"}  # of a curve, and in the sweep
@@ -48,7 +48,7 @@ def told(results: dict[str, Any]) -> None:
         made.add_column(name)
     for row in results["sweep"]["rows"]:
         names = ("rate", "distortion", "both", "squared_error")
-        cells = [with_error(row[name], row[f"{name}_error"]) for name in names]
+        cells = [cell(row[name], row[f"{name}_error"]) for name in names]
         made.add_row(row["leg"], f"{row['beta']:g}", *cells, str(row["units"]))
     show(made)
 
@@ -57,7 +57,7 @@ def told(results: dict[str, Any]) -> None:
         made.add_column(name)
     for row in results["sweep"]["slopes"]:
         cells = [
-            "rates alike" if row[split] is None else with_error(row[split][0], row[split][1], 3)
+            "rates alike" if row[split] is None else cell(row[split][0], row[split][1], 3)
             for split in ("test", "train")
         ]
         made.add_row(f"{row['low']:g}", f"{row['high']:g}", *cells)
