@@ -34,7 +34,13 @@ LINKING = [
 # what takes long on each page, made small
 SMALLER = {
     "programs": {"epochs=20": "epochs=1", "num_particles=1000": "num_particles=50"},
-    "guides": {"epochs=100": "epochs=2", "[:100]": "[:5]", "num_steps=20": "num_steps=2"},
+    "guides": {
+        "epochs=100": "epochs=2",
+        "[:100]": "[:5]",
+        "num_steps=200": "num_steps=5",
+        "num_steps=20)": "num_steps=2)",
+        "epochs=20,": "epochs=2,",
+    },
     "first_run": {"fit(model, guide, data)": "fit(model, guide, data, epochs=2)"},
     "evidence": {
         "epochs=100": "epochs=2",

@@ -215,7 +215,7 @@ def _misplaced(site: Any, num_data: int) -> str:
     if site["infer"].get("is_auxiliary"):
         return (
             f"guide: its site {name!r} is one draw for all {num_data} data, which has no log q(z |"
-            " x) of each: use AutoNormal, or Local(FullRank(d), num_data) for units of a datum that"
+            " x) of each: use AutoNormal, or Local.of(model, x, FullRank) for units of a datum that"
             " are tied together; or a single datum"
         )
     return (
