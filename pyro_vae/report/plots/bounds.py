@@ -27,6 +27,7 @@ from pyro_vae.results import counted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_APART = 0.08  # of the axes, between points with a label
 _LABELLED = 6  # points of a curve whose beta is told
 
 
@@ -138,4 +139,11 @@ def _spread(x: np.ndarray, y: np.ndarray) -> list[int]:
     wide = np.stack([x / (np.ptp(x) or 1.0), y / (np.ptp(y) or 1.0)])
     along = np.append(0.0, np.linalg.norm(np.diff(wide, axis=1), axis=0).cumsum())
     asked = np.linspace(0.0, along[-1], min(_LABELLED, len(x)))
-    return sorted({int(np.abs(along - one).argmin()) for one in asked})
+    places = [int(np.abs(along - one).argmin()) for one in asked]
+
+    kept: list[int] = []
+    for place in (*places[::-1][:1], *places):  # the last first, since it is beta's own end
+        apart = np.linalg.norm(wide[:, kept] - wide[:, [place]], axis=0)
+        if (apart > _APART).all():
+            kept.append(place)
+    return sorted(kept)
