@@ -16,7 +16,9 @@ def chart(results: dict[str, Any], path: Path) -> None:
     figure = blank((11.5, 5.2))
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
     by_particles({row["cell"]: row["nll"] for row in results["cells"]}, left)
-    left.set_title(f"MNIST, {results['settings']['epochs']} epochs", fontsize="medium")
+    epochs = results["settings"]["epochs"]
+    title = f"{results['settings']['data']}, after {epochs} epoch{'s' * (epochs > 1)}"
+    left.set_title(title, fontsize="medium")
     by_gain(results["order"], right)
     figure.savefig(path, dpi=150)
 
