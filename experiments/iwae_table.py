@@ -84,7 +84,7 @@ CHEAP, SEEDS = ("vae-1", "vae-5", "iwae-5"), 3
 ANNEALED, CHAINS = 50, pv.Annealed(num_temperatures=500, num_chains=8)  # images, and how
 # what is better, what is worse, as published: for either layers, for two layers against one, of 64
 EITHER = "iwae-5 vae-5, iwae-50 vae-50, vae-5 vae-1, vae-50 vae-5, iwae-5 vae-1, iwae-50 iwae-5"
-SPLIT = "piwae ciwae, ciwae miwae, piwae miwae, miwae vae-50"
+SPLIT = "piwae ciwae, ciwae miwae, piwae miwae, miwae vae-50, iwae-50 miwae, piwae iwae-50"
 ORDER = [[f"{n}-{name}" for name in pair.split()] for pair in EITHER.split(", ") for n in (1, 2)]
 ORDER += [[f"1-{name}" for name in pair.split()] for pair in SPLIT.split(", ")]
 ORDER += [[f"2-{name}", f"1-{name}"] for name in list(OBJECTIVES)[:5]]
