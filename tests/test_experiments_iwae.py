@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from pyro_vae import Dataset, load
+from pyro_vae import Annealed, Dataset, load
 from pyro_vae.objectives import Bound
 from tests.scenarios import eager
 from tests.test_experiments import script
@@ -48,6 +48,22 @@ def test_cells_are_trained_once_scored_and_drawn(
     assert row["gain"] == pytest.approx(found["1-vae-1"]["nll"] - found["2-vae-1"]["nll"], abs=2e-3)
     assert row["verdict"] == "open" and row["error"] is None  # no cell has two seeds
     assert out.with_suffix(".png").stat().st_size > 1000
+
+
+def test_two_cells_are_annealed(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eager(monkeypatch)
+    monkeypatch.setattr(study, "ANNEALED", 5)
+    monkeypatch.setattr(study, "CHAINS", Annealed(num_temperatures=10, num_chains=2, engine="pyro"))
+    out = tmp_path / "out.json"
+    study.main([*TINY, f"--json={out}", "--parts", "annealed"])
+    found = json.loads(out.read_text())["annealed"]
+    assert found["gain"] == pytest.approx(
+        found["1-vae-5"]["nll"] - found["1-iwae-5"]["nll"], abs=2e-3
+    )
+    for name in ("1-vae-5", "1-iwae-5"):  # the same number by two methods
+        assert found[name]["nll"] == pytest.approx(found[name]["nll_by_weights"], abs=2)
 
 
 def test_the_cells_are_those_of_the_papers(study: ModuleType, digits: Dataset) -> None:
