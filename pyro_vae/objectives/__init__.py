@@ -9,8 +9,9 @@ log-densities of all latent sites, in the model and in the guide:
 
 With beta other than 1 the loss is no longer minus the ELBO and is never reported under that name.
 
-`Bound` (IWAE, Renyi, sticking the landing, DReG), `ScoreFunction` and `FreeBits` are ELBOs as Pyro
-knows them: each can be the `loss` of `fit`, of `pyro.infer.SVI` and of `CompiledSVI`.
+`Bound` (IWAE, Renyi, MIWAE, PIWAE, CIWAE, sticking the landing, DReG), `ScoreFunction` and
+`FreeBits` are ELBOs as Pyro knows them: each can be the `loss` of `fit`, of `pyro.infer.SVI` and of
+`CompiledSVI`.
 
 References:
     Higgins, Matthey, Pal, Burgess, Glorot, Botvinick, Mohamed, Lerchner (2017). beta-VAE: learning

@@ -48,6 +48,8 @@ OBJECTIVES: dict[str, Callable[[], Any]] = {
     "bound of order 1/2": partial(Bound, 3, 0.5),
     "sticking the landing": partial(Bound, 1, 1.0, path_only=True),
     "doubly reparameterised": partial(Bound, 3, 0.0, path_only=True),
+    "bound in groups": partial(Bound, 4, groups=2),
+    "bound in groups for the guide, mixed": partial(Bound, 4, guide_groups=2, mix=0.3),
     "score function": ScoreFunction,
     "score function, baseline": partial(ScoreFunction, 3, baseline=True),
     "free nats": partial(FreeBits, 0.1),

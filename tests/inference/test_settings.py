@@ -72,6 +72,13 @@ OTHERS: list[tuple[str, Any, Any, str]] = [
     ),
     (
         "loss",
+        lambda: Bound(4, groups=2),
+        lambda: Bound(4, guide_groups=2),
+        "groups=2, got groups=1",
+    ),
+    ("loss", lambda: Bound(4, mix=0.05), lambda: Bound(4, mix=0.5), "mix=0.05, got mix=0.5"),
+    (
+        "loss",
         lambda: ScoreFunction(4),
         lambda: ScoreFunction(4, True),
         "baseline=False, got baseline=True",

@@ -230,7 +230,12 @@ CONSTRUCTORS = [
         num_particles=NO_COUNT[:6],
         alpha=[-1, NAN, INF, "0", None],
         path_only=["yes", None],
+        groups=[*NO_COUNT[:6], 3],
+        guide_groups=[*NO_COUNT[:5], 3],
+        mix=[-0.1, 1.1, NAN, INF, "0", None, True],
     ),
+    use(Bound, {"num_particles": 2, "alpha": 1.0}, groups=[2], guide_groups=[2], mix=[0.5, 1]),
+    use(Bound, {"num_particles": 2, "mix": 1.0}, groups=[2], guide_groups=[2]),
     use(ScoreFunction, {"num_particles": 2}, num_particles=NO_COUNT[:6], baseline=["yes", None]),
     use(FreeBits, {"nats": 0.1}, nats=[-1, NAN, INF, "1", None, True]),
     use(
