@@ -124,7 +124,7 @@ def by_epoch(nets: dict[str, Any], axes: Any) -> None:
     axes.set(xlabel="epochs", ylabel="of a unit, in the prior's deviations")
     axes.set_xticks([0, 0.1, 1, 10], ["0", "0.1", "1", "10"])
     axes.set_title("10 units: sigma, and r.m.s. of means", fontsize="medium")
-    axes.legend(fontsize="x-small", frameon=False, loc="lower left")
+    axes.legend(fontsize="x-small", frameon=False, loc="lower left", handlelength=3)
 
 
 def codes(beta: str, found: dict[str, Any], axes: Any) -> None:
