@@ -125,6 +125,8 @@ def _explain(job: Job, at: Position, step: int, loss: float) -> str:
 
 
 def _advice(job: Job) -> str:
+    if job.recipe.beta == 0:
+        return "with beta 0 nothing keeps a guide's scale from 0: fewer epochs, or a beta above 0"
     rate = job.optim.optimizer.param_groups[0]["lr"]
     clip = "" if job.recipe.clip_norm else " or set clip_norm"
     return f"lower the learning rate (now {rate:g}){clip}"

@@ -27,7 +27,7 @@ from pyro_vae.inference.outcome import MIN_VALID, probe_of
 from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
 from pyro_vae.inference.settings import settings_of
 from pyro_vae.inference.steps import make_step, sizes_to_compile
-from pyro_vae.objectives import tempered
+from pyro_vae.objectives import tempered, without_rate
 from pyro_vae.programs.calls import called
 from pyro_vae.programs.checks import check_programs, check_reach
 from pyro_vae.programs.evaluation import in_eval_mode, isolated_noise
@@ -132,8 +132,7 @@ def prepare(
         scaled, params = _check(model, guide, data)
         probe = probe_of(model, guide, data)
         beta = torch.tensor(recipe.beta, device=device)
-        plain = recipe.beta == 1 and recipe.warmup_epochs == 0
-        programs = (model, guide) if plain else (tempered(model, beta), tempered(guide, beta))
+        programs = _weighted(model, recipe, beta), _weighted(guide, recipe, beta)
         settings = settings_of(recipe.loss)
         _rehearse(recipe.loss, *programs, data)
 
@@ -170,6 +169,13 @@ def prepare(
         probe=probe,
         to_compile=sizes_to_compile(len(data.train), recipe),
     )
+
+
+def _weighted(program: Program, recipe: ResolvedRecipe, beta: Tensor) -> Program:
+    """The program as a step runs it, its latents weighed by beta, which a warm-up changes."""
+    if recipe.beta == 0 and type(recipe.loss) in ELBOS:
+        return without_rate(program)
+    return program if recipe.beta == 1 and recipe.warmup_epochs == 0 else tempered(program, beta)
 
 
 def _check_valid(guide: Program, data: Dataset, recipe: ResolvedRecipe) -> None:

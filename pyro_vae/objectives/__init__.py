@@ -23,6 +23,6 @@ References:
 from pyro_vae.objectives.bound import Bound
 from pyro_vae.objectives.free_bits import FreeBits, unit_rates
 from pyro_vae.objectives.score_function import ScoreFunction
-from pyro_vae.objectives.tempering import tempered, warmup
+from pyro_vae.objectives.tempering import tempered, warmup, without_rate
 
-__all__ = ["Bound", "FreeBits", "ScoreFunction", "tempered", "unit_rates", "warmup"]
+__all__ = ["Bound", "FreeBits", "ScoreFunction", "tempered", "unit_rates", "warmup", "without_rate"]

@@ -1,4 +1,4 @@
-"""The weight beta of the KL term: programs tempered by it, and its warm-up."""
+"""The weight beta of the KL term: programs tempered by it, or without it, and its warm-up."""
 
 from __future__ import annotations
 
@@ -18,6 +18,26 @@ class _ScaleLatents(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if not msg["is_observed"]:
             msg["scale"] = msg["scale"] * self.beta
+
+
+class _LeaveOutLatents(Messenger):
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["is_observed"]:
+            return
+        if msg["fn"].has_rsample:
+            msg["mask"] = False
+        else:  # the score function is needed, and masked with the density
+            msg["scale"] = msg["scale"] * 0.0
+
+
+def without_rate(program: Program) -> Program:
+    """The program without the log-densities of its latents: what beta 0 is.
+
+    The density of a guide without a KL term grows until it overflows, and 0 times infinity is no
+    number: what has the weight 0 is left out. Without a reparameterised draw it is scaled by 0, as
+    the draw's gradient goes through it.
+    """
+    return _LeaveOutLatents()(program)
 
 
 def tempered(program: Program, beta: Tensor) -> Program:

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from pyro_vae import MLP, Amortized, LinearGaussian, MeanField, Recipe, fit, log_evidence
 from pyro_vae.evidence import Importance
+from pyro_vae.inference import NonFiniteLoss
 from pyro_vae.inference.optim import JointOptim
 from tests.inference.toys import SGD, SIZE, adam, make, with_valid
 
@@ -76,6 +77,24 @@ def test_beta_weighs_the_rate() -> None:
     assert abs(run.history[0]["train_loss"] - expected) < 5 * error
     run = fit(model, guide, x, beta=0.0, **options)  # type: ignore[arg-type]
     assert abs(run.history[0]["train_loss"] - est.distortion.mean().item()) < 5 * error
+
+
+@pytest.mark.parametrize("loss", [Trace_ELBO(), TraceMeanField_ELBO()])
+def test_beta_0_trains_on_where_the_density_of_the_guide_overflows(loss: Trace_ELBO) -> None:
+    # 1 / scale^2 is infinite in float32, and 0 times that is NaN
+    model, guide, x = make(100)
+    with torch.no_grad():
+        guide.head.bias[2:] = -45.0
+    before = [p.detach().clone() for p in guide.parameters()]
+    options = {"epochs": 2, "warmup_epochs": 0, "valid": 0, "quiet": True, "engine": "pyro"}
+    run = fit(model, guide, x, loss=loss, beta=0.0, **options)  # type: ignore[arg-type]
+    assert math.isfinite(run.history[-1]["train_loss"])
+    assert any(not torch.equal(p, q) for p, q in zip(guide.parameters(), before, strict=True))
+
+    with torch.no_grad():
+        guide.head.bias[2:] = -80.0  # the square is 0, and so there is no density
+    with pytest.raises(NonFiniteLoss, match="with beta 0 nothing keeps a guide's scale from 0"):
+        fit(model, guide, x, loss=loss, beta=0.0, **options)  # type: ignore[arg-type]
 
 
 def test_beta_collapses_a_dimension_exactly_below_its_eigenvalue() -> None:
