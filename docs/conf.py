@@ -5,6 +5,7 @@ for readers. The reference of each room is made from the docstrings of its publi
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib import import_module, metadata
 from itertools import groupby
 from pathlib import Path
@@ -47,8 +48,8 @@ def reference(app: Sphinx) -> None:
     """A page for each room, in the order of the file of public names."""
     API.mkdir(exist_ok=True)
     for room, members in groupby(pyro_vae._HOMES.items(), key=lambda item: item[1].split(".")[1]):
-        told = (import_module(f"pyro_vae.{room}").__doc__ or "").strip()
-        lines = [f"# {room}", "", "```{eval-rst}", told, ""]
+        told = (import_module(f"pyro_vae.{room}").__doc__ or "").strip().splitlines()
+        lines = [f"# {room}", "", "```{eval-rst}", *set_apart(told), ""]
         for name, _ in members:
             is_class = isinstance(getattr(pyro_vae, name), type)
             lines += [f".. auto{'class' if is_class else 'function'}:: pyro_vae.{name}"]
@@ -56,9 +57,12 @@ def reference(app: Sphinx) -> None:
         (API / f"{room}.md").write_text("\n".join([*lines, "```", ""]))
 
 
-def displayed(app: Sphinx, what: str, name: str, of: Any, options: Any, lines: list[str]) -> None:
-    """Keep what a docstring sets apart, a formula or code, as it stands: not as a quotation."""
-    told, depth, is_apart = [], 0, False
+def set_apart(lines: Sequence[str]) -> list[str]:
+    """A docstring in which what stands apart, a formula or code, stays as it is and is no
+    quotation.
+    """
+    told: list[str] = []
+    depth, is_apart = 0, False
     for line in lines:
         indent = len(line) - len(line.lstrip())
         if line and told and not told[-1] and indent > depth and not is_apart:
@@ -67,7 +71,12 @@ def displayed(app: Sphinx, what: str, name: str, of: Any, options: Any, lines: l
         if line and (not is_apart or indent <= depth):
             depth, is_apart = indent, False
         told.append(re.sub(r"(^|\s)([A-Z]\.)$", r"\1\\\2", line))  # "R." begins no list
-    lines[:] = told
+    return told
+
+
+def displayed(app: Sphinx, what: str, name: str, of: Any, options: Any, lines: list[str]) -> None:
+    """The same of what autodoc has found."""
+    lines[:] = set_apart(lines)
 
 
 def _formula(display: str) -> Any:

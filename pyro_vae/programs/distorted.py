@@ -32,7 +32,7 @@ _ONE = torch.Size()  # of a sample without particles
 
 
 def squared_error(x: Tensor, mean: Tensor) -> Tensor:
-    """|x - mean|^2 of data and means `(..., D)`, summed over the values of a datum, `(...)`.
+    """`|x - mean|^2` of data and means `(..., D)`, summed over the values of a datum, `(...)`.
 
     Example:
         >>> squared_error(torch.ones(3, 4), torch.zeros(2, 1, 4)).shape
