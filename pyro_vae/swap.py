@@ -28,8 +28,9 @@ from pyro_vae.guides import (
     SemiAmortized,
     SplineFlow,
 )
+from pyro_vae.guides.joint import Joint, over_all
 from pyro_vae.inference import Optimum, fit_local
-from pyro_vae.programs.inputs import check_inputs, check_numbers, latent_dim_of
+from pyro_vae.programs.inputs import check_inputs, check_numbers
 from pyro_vae.programs.protocols import HasParams, offers
 from pyro_vae.programs.traces import Program
 from pyro_vae.progress import Progress, shares, tell
@@ -59,7 +60,7 @@ def swap_guides(
     as `fit_local` returned it, with what it took, which `gap_ledger` takes so.
 
     Args:
-        model: Pyro program with a `latent_dim`, frozen.
+        model: Pyro program, frozen; classical guides are over all of its continuous latents.
         guide: the one that it was trained with; an `Amortized`, or any program, from which
             classical guides do not start.
         x: data `(N, *shape)`.
@@ -94,6 +95,7 @@ def swap_guides(
     found: dict[str, Program | Optimum[Local]] = {}
     starts: list[Amortized | Optimum[Local]] = [guide] if isinstance(guide, Amortized) else []
     chosen = [name for name in GUIDES if name in names]
+    families = {n: over_all(model, x, FAMILIES[n], index) for n in chosen if n in FAMILIES}
     fitting = shares(progress, *[name in FAMILIES for name in chosen])
     for name, told in zip(chosen, fitting, strict=True):
         if name == "amortized":
@@ -101,8 +103,7 @@ def swap_guides(
         elif name == "semi-amortized":
             found[name] = SemiAmortized(guide, model, num_steps)
         else:
-            family = FAMILIES[name](model.latent_dim)  # type: ignore[attr-defined]
-            table, earlier = _start(family, starts, x, index)
+            table, earlier = _start(families[name], starts, x, index)
             options = {"num_particles": num_particles, "seed": seed, "progress": told}
             optimum = fit_local(model, table, x, earlier=earlier, **options)  # type: ignore[arg-type]
             found[name] = optimum
@@ -145,9 +146,8 @@ def check_names(model: Program, guide: Any, names: Sequence[str], argument: str 
         )
 
     size = getattr(model, "latent_dim", None)
-    if any(name in FAMILIES for name in names):
-        size = latent_dim_of(model, "classical guides are")
-    if isinstance(size, int) and isinstance(guide, Amortized) and guide.family.dim != size:
+    is_plain = isinstance(guide, Amortized) and not isinstance(guide.family, Joint)
+    if isinstance(size, int) and is_plain and guide.family.dim != size:
         raise ValueError(
             f"guide: got {guide.family.dim} units, expected the model's latent_dim {size}"
         )

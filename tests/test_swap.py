@@ -5,8 +5,21 @@ from typing import Any
 import pytest
 import torch
 
-from pyro_vae import MLP, Amortized, FullRank, LinearGaussian, Local, MeanField, SemiAmortized
+from pyro_vae import (
+    MLP,
+    Amortized,
+    FullRank,
+    HierarchicalGuide,
+    HierarchicalVAE,
+    Importance,
+    LinearGaussian,
+    Local,
+    MeanField,
+    SemiAmortized,
+    gap_ledger,
+)
 from pyro_vae.inference.optimum import Optimum, programs_of
+from pyro_vae.programs.coordinates import Coordinates
 from pyro_vae.swap import GUIDES, swap_guides
 from tests.scenarios import linear_gaussian
 
@@ -89,7 +102,20 @@ def test_bad_input() -> None:
         swap_guides(model, amortized, x, [])
     with pytest.raises(ValueError, match="semi-amortized goes on from"):
         swap_guides(model, lambda x, index=None: None, x, ["semi-amortized"])
-    with pytest.raises(ValueError, match="no integer `latent_dim`"):
+    with pytest.raises(ValueError, match="got no latent site"):
         swap_guides(lambda x, index=None: None, amortized, x, ["flow"])
     with pytest.raises(ValueError, match="got 2 units, expected the model's latent_dim 3"):
         swap_guides(model, Amortized(MeanField(2), MLP(6, ())), x, ["amortized"])
+
+
+@pytest.mark.usefixtures("hasty_convergence")
+def test_a_model_of_two_levels_has_classical_guides_of_both() -> None:
+    torch.manual_seed(0)
+    model = HierarchicalVAE((6,), 2, 3, (8,), (8,))
+    guide, x = HierarchicalGuide((6,), 2, 3, (8,), (8,)), torch.bernoulli(torch.full((4, 6), 0.5))
+    guides = swap_guides(model, guide, x, ["amortized", "mean-field", "full-rank"])
+    families = {n: q.family.name for n, q in programs_of(guides).items() if isinstance(q, Local)}
+    over = "over " + ", ".join(Coordinates.of(model, x).names)
+    assert families == {"mean-field": f"MeanField(5) {over}", "full-rank": f"FullRank(5) {over}"}
+    ledger = gap_ledger(model, guides, x, method=Importance(50))
+    assert set(ledger.to_dataframe()["guide"]) == set(guides)

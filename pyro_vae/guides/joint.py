@@ -27,6 +27,8 @@ from pyro_vae.guides.families import Family
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.coordinates import Coordinates, Latents, Place
 
+_FEW = 16  # data that a model is run on to see its latents
+
 
 def over_all(
     model: Program, x: Tensor, family: Callable[[int], Family], index: Tensor | None = None
@@ -39,7 +41,8 @@ def over_all(
     if isinstance(family, Family):
         refuse("family", family, "a class of families, such as FullRank, and not one of them")
 
-    coordinates = Coordinates.of(model, x, index)
+    few = x[:_FEW], None if index is None else index[:_FEW]
+    coordinates = Coordinates.of(model, *few)
     made = family(coordinates.size)
     check_kind("family", made, Family, "a class of families, such as FullRank")
     return made if _is_plain(coordinates) else Joint(made, coordinates)

@@ -89,8 +89,8 @@ def caveat_of(model: Program | None) -> str:
     return ""
 
 
-def latent_dim_of(model: object, what: str) -> int:
-    """The size of a model's one latent vector, which `what` is built from.
+def latent_dim_of(model: object) -> int:
+    """The size of a model's one latent vector, which its guide is built from.
 
     Raises:
         ValueError: it names none.
@@ -98,7 +98,8 @@ def latent_dim_of(model: object, what: str) -> int:
     size = model.latent_dim if offers(model, HasLatentDim) else None
     if not isinstance(size, int):
         raise ValueError(
-            f"model: {type(model).__name__} has no integer `latent_dim`, which {what} built from"
+            f"model: {type(model).__name__} has no integer `latent_dim`,"
+            " which the guide is built from"
         )
     return size
 

@@ -81,7 +81,7 @@ def build(
 
     torch.manual_seed(recipe.seed)
     model = _call("model", objects.model, shape)
-    latent_dim = latent_dim_of(model, "the guide is")
+    latent_dim = latent_dim_of(model)
     guide = _call("guide", objects.guide, shape, latent_dim)
 
     if data is not None:
