@@ -168,11 +168,15 @@ def rollback(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 
 def capture(
-    function: Function, inputs: Sequence[Tensor], modules: Iterable[nn.Module] = ()
+    function: Function,
+    inputs: Sequence[Tensor],
+    modules: Iterable[nn.Module] = (),
+    change: Callable[[fx.GraphModule], None] | None = None,
 ) -> Graph:
     """Run `function(*inputs)` once and return its graph.
 
     Torch's random state and the buffers of `modules` are left as they were: a capture is no step.
+    `change` may rewrite the graph before its code is written, which takes a while.
 
     Raises:
         CaptureError: the function looks at the value of a tensor, or does what `make_fx` has no
@@ -188,7 +192,10 @@ def capture(
         raise
     except Exception as error:  # whatever the function or the tracer raises
         raise CaptureError(_reason(error)) from error
-    return Graph(module, _lift(module), after)
+
+    reads = _lift(module)
+    (change or fx.GraphModule.recompile)(module)
+    return Graph(module, reads, after)
 
 
 def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Any]]:
@@ -257,7 +264,7 @@ def _reason(error: Exception) -> str:
 
 def _lift(module: fx.GraphModule) -> list[Tensor]:
     """Turn all tensors that the graph holds into inputs, placed first, and return them; scalars
-    become literals.
+    become literals. The module's code is still that of before.
     """
     graph = module.graph
     first = next(iter(graph.nodes))
@@ -283,7 +290,6 @@ def _lift(module: fx.GraphModule) -> list[Tensor]:
     for name in targets:
         delattr(module, name)
     graph.lint()
-    module.recompile()
     return reads
 
 
