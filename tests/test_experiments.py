@@ -29,7 +29,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.usefixtures("quick_convergence")
+@pytest.mark.usefixtures("hasty_convergence")
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--epochs=2", "--num-data=10", "--num-particles=30", f"--out={tmp_path / 'run'}"]
     assert script("demo").main(sizes) == 0
