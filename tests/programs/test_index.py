@@ -25,6 +25,7 @@ from pyro_vae.inference.optimum import programs_of
 from pyro_vae.report.export import draws_to_arviz
 from pyro_vae.swap import swap_guides
 from tests.programs.covariates import NUM, data_set, programs
+from tests.scenarios import eager
 
 
 def test_validation_rows_get_their_own_covariates() -> None:
@@ -100,7 +101,10 @@ ESTIMATORS: dict[str, Callable[..., Tensor]] = {
 
 @pytest.mark.usefixtures("less_patience")
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_the_evidence_of_test_data_is_that_of_their_own_covariates(name: str) -> None:
+def test_the_evidence_of_test_data_is_that_of_their_own_covariates(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eager(monkeypatch)
     data = data_set()
     model, guide = programs(data.num_rows)
     x, numbers = data.test.x, data.test.numbers()
