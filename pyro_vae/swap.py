@@ -83,8 +83,8 @@ def swap_guides(
         >>> import torch
         >>> from pyro_vae import MLP, LinearGaussian
         >>> model, encoder = LinearGaussian(5, 2), Amortized(MeanField(2), MLP(5, ()))
-        >>> list(swap_guides(model, encoder, torch.randn(4, 5), ["full-rank", "amortized"]))
-        ['amortized', 'full-rank']
+        >>> list(swap_guides(model, encoder, torch.randn(4, 5), ["semi-amortized", "amortized"]))
+        ['amortized', 'semi-amortized']
     """
     check_names(model, guide, names, "names")
     numbers = {"num_steps": (num_steps, 1), "num_particles": (num_particles, 1)}

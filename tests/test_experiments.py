@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from pyro_vae import cli
+from tests.scenarios import eager
 
 ROOT = Path(__file__).parents[1]
 KEPT = sorted(p.parent.name for p in (ROOT / "experiments").glob("*/config.yaml"))
@@ -29,7 +30,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.usefixtures("quick_convergence")
+@pytest.mark.usefixtures("hasty_convergence")
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--epochs=2", "--num-data=10", "--num-particles=30", f"--out={tmp_path / 'run'}"]
     assert script("demo").main(sizes) == 0
@@ -157,14 +158,14 @@ def test_gaps(small: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("hasty_convergence")
 def test_amortization(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, made = tmp_path / "out.json", script("amortization")
-    for name, value in {"SIZES": (10, 20, 40), "MEASURED": 20, "STEPS": (3,)}.items():
+    for name, value in {"SIZES": (40, 80, 160), "MEASURED": 80, "STEPS": (3,)}.items():
         monkeypatch.setattr(made, name, value)
     arguments = ["--parts", "quality", "cost", "few-data", "--epochs=1", "--num-test=10"]
     made.main([str(small), *arguments, f"--json={out}"])
     found = json.loads(out.read_text())
     assert found["break_even"]["to convergence"]["break_even"] > 0
-    assert found["classical_cost"]["40"] == 2 * found["classical_cost"]["20"]
-    assert [row["train_data"] for row in found["few_data"]] == [10, 20, 40]
+    assert found["classical_cost"]["160"] == 2 * found["classical_cost"]["80"]
+    assert [row["train_data"] for row in found["few_data"]] == [40, 80, 160]
     assert out.with_suffix(".png").stat().st_size > 1000
 
 
@@ -213,7 +214,8 @@ def test_runs_are_compared_by_l_5000(small: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("hasty_convergence")
 @pytest.mark.parametrize("what", ["gaussian", "flat", "runs", "speed"])
-def test_evidence(what: str, small: Path, tmp_path: Path) -> None:
+def test_evidence(what: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    eager(monkeypatch)
     out = tmp_path / "out.json"
     sizes = [
         "--num-data=3",

@@ -90,7 +90,7 @@ WORKS: dict[str, Callable[[Progress | None], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.usefixtures("quick_convergence")
+@pytest.mark.usefixtures("hasty_convergence")
 @pytest.mark.parametrize("name", WORKS)
 @pytest.mark.filterwarnings("ignore")
 def test_shares_go_up_to_one_and_leave_no_trace(

@@ -14,7 +14,7 @@ from pyro_vae.files.texts import printable
 from pyro_vae.inference import fit
 from pyro_vae.inference.folder import claim
 from pyro_vae.runs.choices import describe_choice
-from pyro_vae.runs.opening import Parts, build, settings_parser, write_settings
+from pyro_vae.runs.opening import Parts, build, known_parser, settings_parser, write_settings
 from pyro_vae.runs.usage import OneLineParser
 
 
@@ -33,7 +33,7 @@ def parser(trust: Sequence[str]) -> OneLineParser:
 
 def run(options: Namespace) -> None:
     """Train, and keep the run in a folder."""
-    known = settings_parser()
+    known = known_parser()
     parts = build(known, options)
     folder = Path(options.folder) if options.folder else _new_folder(options.data)
     with claim(folder, resume=False):

@@ -14,6 +14,7 @@ import math
 import os
 import struct
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +49,18 @@ def digits() -> tuple[Tensor, Tensor]:
     """scikit-learn's handwritten digits: (1797, 1, 8, 8) uint8, rescaled so that 16 becomes 255;
     and which digit each is, (1797,) int64.
     """
+    images, targets = _digits()
+    pixels = torch.from_numpy((images * 255 + 8) // 16).to(torch.uint8).unsqueeze(1)
+    return pixels, torch.from_numpy(targets.copy())
+
+
+@cache  # scikit-learn reads them from a text
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    """The images `(1797, 8, 8)`, 0 to 16, and which digit each is, int64."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    images = np.asarray(found.images).astype(np.int64)  # (1797, 8, 8)
-    pixels = torch.from_numpy((images * 255 + 8) // 16).to(torch.uint8).unsqueeze(1)
-    return pixels, torch.from_numpy(np.asarray(found.target).astype(np.int64))
+    return np.asarray(found.images).astype(np.int64), np.asarray(found.target).astype(np.int64)
 
 
 def data_root(root: str | Path | None) -> Path:

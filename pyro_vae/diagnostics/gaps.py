@@ -79,7 +79,7 @@ def gap_ledger(
     Example:
         >>> from pyro_vae import ExactGuide, LinearGaussian, Local, MeanField, fit_local
         >>> model, x = LinearGaussian(5, 2), torch.randn(8, 5)
-        >>> classical = fit_local(model, Local(MeanField(2), 8), x)  # the guide, and what it took
+        >>> classical = fit_local(model, Local(MeanField(2), 8), x, num_steps=300)
         >>> guides = {"exact": ExactGuide(model), "classical": classical}
         >>> ledger = gap_ledger(model, guides, x, method=Importance(num_particles=1000))
         >>> abs(ledger.entries["classical"].inference.mean - model.mean_field_gap().item()) < 0.1

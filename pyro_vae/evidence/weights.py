@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -151,13 +154,18 @@ def _psis(log_w: np.ndarray) -> tuple[np.ndarray, float]:
     with warnings.catch_warnings():
         # ArviZ 0.23 announces its successor when imported; NumPy, an overflowing tail
         warnings.simplefilter("ignore")
-        try:
-            from arviz_stats.base import array_stats
-        except ImportError:
-            import arviz
-
-            smoothed, khat = arviz.psislw(log_w)
-        else:
-            # it takes log-likelihoods and changes their sign
-            smoothed, khat = array_stats.psislw(-log_w)
+        sign, psislw = _arviz_s()
+        smoothed, khat = psislw(sign * log_w)
     return np.asarray(smoothed, dtype=np.float64), float(khat)
+
+
+@cache  # Python looks for a package that is not there in every folder, each time
+def _arviz_s() -> tuple[int, Callable[[np.ndarray], tuple[Any, Any]]]:
+    """The sign with which ArviZ's function takes log-weights, and the function."""
+    try:
+        from arviz_stats.base import array_stats
+    except ImportError:
+        import arviz
+
+        return 1, arviz.psislw
+    return -1, array_stats.psislw  # which takes log-likelihoods

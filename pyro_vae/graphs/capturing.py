@@ -19,7 +19,7 @@ from __future__ import annotations
 import linecache
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -28,6 +28,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
+
+from pyro_vae.graphs.notes import notes
 
 Function = Callable[..., Sequence[Tensor | None]]
 """A function of tensors that returns a sequence of tensors."""
@@ -148,15 +150,6 @@ def _saved_tensors_let_go() -> Iterator[None]:
         held.clear()
 
 
-def _one_fake_mode() -> AbstractContextManager[Any]:
-    """One fake mode for the shapes of all values that `make_fx` notes: on its own it makes one for
-    each value, which takes a third of its time.
-    """
-    guards, fake = import_module("torch._guards"), import_module("torch._subclasses.fake_tensor")
-    mode = fake.FakeTensorMode(allow_fallback_kernels=True)
-    return guards.tracing(guards.TracingContext(mode))
-
-
 @contextmanager
 def rollback(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Put torch's random state, CPU and current GPU, and the modules' buffers back at the end."""
@@ -168,11 +161,15 @@ def rollback(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 
 def capture(
-    function: Function, inputs: Sequence[Tensor], modules: Iterable[nn.Module] = ()
+    function: Function,
+    inputs: Sequence[Tensor],
+    modules: Iterable[nn.Module] = (),
+    change: Callable[[fx.GraphModule], None] | None = None,
 ) -> Graph:
     """Run `function(*inputs)` once and return its graph.
 
     Torch's random state and the buffers of `modules` are left as they were: a capture is no step.
+    `change` may rewrite the graph before its code is written, which takes a while.
 
     Raises:
         CaptureError: the function looks at the value of a tensor, or does what `make_fx` has no
@@ -181,14 +178,17 @@ def capture(
     # copies, so that a tensor given twice, or also read, is not taken for one and the same
     copies = [t.detach().clone() for t in inputs]
     try:
-        with rollback(modules), _saved_tensors_let_go(), _one_fake_mode(), _ItemsAreTensors():
+        with rollback(modules), _saved_tensors_let_go(), notes(), _ItemsAreTensors():
             module = make_fx(lambda *tensors: list(function(*tensors)))(*copies)
             after = Moment()
     except CaptureError:
         raise
     except Exception as error:  # whatever the function or the tracer raises
         raise CaptureError(_reason(error)) from error
-    return Graph(module, _lift(module), after)
+
+    reads = _lift(module)
+    (change or fx.GraphModule.recompile)(module)
+    return Graph(module, reads, after)
 
 
 def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Any]]:
@@ -207,7 +207,7 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
         return _COMPILED[key]
 
     for node in graph.module.graph.nodes:
-        node.meta.clear()  # fake tensors of the capture, which the compiler would stumble on
+        node.meta.clear()  # notes of the capture, which the compiler would stumble on
     try:
         with torch.no_grad(), warnings.catch_warnings():
             # the compiler's own, of no use to whoever wrote the function
@@ -248,16 +248,14 @@ def sources_forgotten() -> Iterator[None]:
 def _reason(error: Exception) -> str:
     text = str(error)
     if "_local_scalar_dense" in text or (isinstance(error, TypeError) and "__bool__" in text):
-        return (
-            "it looks at the value of a tensor (`if`, `float`, a loop over data), and one"
-            " graph holds one path only"
-        )
+        looks = "it looks at the value of a tensor (`if`, `float`, a loop over data)"
+        return f"{looks}, and one graph holds one path only"
     return f"{type(error).__name__}: {next(iter(text.splitlines()), '')}"
 
 
 def _lift(module: fx.GraphModule) -> list[Tensor]:
     """Turn all tensors that the graph holds into inputs, placed first, and return them; scalars
-    become literals.
+    become literals. The module's code is still that of before.
     """
     graph = module.graph
     first = next(iter(graph.nodes))
@@ -283,7 +281,6 @@ def _lift(module: fx.GraphModule) -> list[Tensor]:
     for name in targets:
         delattr(module, name)
     graph.lint()
-    module.recompile()
     return reads
 
 

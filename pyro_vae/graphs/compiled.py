@@ -200,9 +200,8 @@ class Compiled:
 
         with sources_forgotten():
             with self.context():
-                graph = capture(function, inputs, watch.modules)
+                graph = capture(function, inputs, watch.modules, rewrite)
             self.num_captures += 1
-            rewrite(graph.module)
             return _Entry(
                 graph, compile_graph(graph, inputs), watch, [facts(t) for t in graph.reads]
             )

@@ -30,7 +30,9 @@ _MOST = 16  # factors under one logarithm
 
 
 def rewrite(module: fx.GraphModule) -> None:
-    """All rewrites, large products among them (`products.py`), in place."""
+    """All rewrites, large products among them (`products.py`), in place; the module's code is
+    written anew.
+    """
     for change in (_bernoulli_sums, _bernoulli_draws, _normal_draws, products):
         change(module.graph)
     module.graph.eliminate_dead_code(lambda n: n.op == "placeholder" or n.target not in _PURE)
@@ -123,7 +125,7 @@ def _rewrite_sum(graph: fx.Graph, node: Any) -> None:
         return log_bernoulli_sum(logits, x, shape[-1], factors)
 
     with graph.inserting_before(node):
-        inner = fx.symbolic_trace(total).graph
+        inner = fx.Tracer().trace(total)
         copied: dict[fx.Node, fx.Node] = {}
         for place, value in zip(inner.find_nodes(op="placeholder"), (logits, x), strict=True):
             copied[place] = graph.call_function(_aten.reshape.default, (value, list(shape)))

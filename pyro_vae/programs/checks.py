@@ -21,17 +21,24 @@ from pyro_vae.programs.traces import (
     draw_and_score,
     guide_sites,
     paired_sites,
+    plate_depth,
     prior,
     refuse_points,
 )
 
 
-def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> None:
+def check_programs(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None = None
+) -> int | None:
     """Run both programs once on a few data with Pyro's validation on; what is wrong with them is a
     ValueError.
 
     The datum of the largest number is among the few; guides that answer only for all data (`parts`)
     are run on all.
+
+    Returns:
+        How deep their plates are nested, as `plate_depth` does; None where the guide left the
+        model's support.
     """
     if not takes_parts(model, x, index):
         raise ValueError(
@@ -50,15 +57,18 @@ def check_programs(model: Program, guide: Program, x: Tensor, index: Tensor | No
     ):
         try:
             with pyro.validation_enabled(True):
-                latents, _ = draw_and_score(model, guide, x, index, 2)
+                depth = plate_depth(model, guide, x, index)
+                latents, _ = draw_and_score(model, guide, x, index, 2, depth)
                 if any(torch.equal(z[0], z[1]) for z in latents.values()):
                     _check_points(guide, x, index)
+                return depth
         except ValueError:
             if not _leaves_support(model, guide, x, index):
                 raise
             # draws outside are of no use to the likelihood: try it at the prior's
             with pyro.validation_enabled(True):
                 draw_and_score(model, prior(model), x, index, 2)
+    return None
 
 
 @contextmanager

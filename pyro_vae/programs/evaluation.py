@@ -14,12 +14,12 @@ import pyro
 import torch
 from torch import nn
 
-from pyro_vae.graphs import Watch
+from pyro_vae.graphs.reach import Reach
 
 
 def modules_of(*programs: Any) -> list[nn.Module]:
     """All modules that the programs run, submodules included, as far as their code shows them (see
-    `Watch`).
+    `Reach`).
 
     A program is a module, or a function, a method, a partial or a Pyro handler that reaches modules
     by a closure, a global that its code names, an argument that is bound, or an attribute.
@@ -30,15 +30,15 @@ def modules_of(*programs: Any) -> list[nn.Module]:
         3
     """
     own = [p for p in programs if isinstance(p, nn.Module)]
-    reached = Watch(*programs).modules
+    reached = Reach(programs).modules
     return list(dict.fromkeys(m for module in (*own, *reached) for m in module.modules()))
 
 
 def device_of(*programs: Any) -> torch.device | None:
     """Where the parameters of the programs lie; None where they have none."""
     own = [p for p in programs if isinstance(p, nn.Module)]
-    for modules in (own, modules_of(*programs)):
-        for module in modules:
+    for look in (lambda: own, lambda: modules_of(*programs)):
+        for module in look():
             for parameter in module.parameters():
                 return parameter.device
     return None

@@ -181,6 +181,7 @@ def opened(
     x, index = check_inputs(model, guide, x, index)
     with evaluation(*programs, device=x.device, seed=seed):
         pair = Pair(model, guide, x, index)
-        if check:
-            check_programs(model, pair.guide, x, index)
+        depth = check_programs(model, pair.guide, x, index) if check else None
+        if depth is not None:
+            vars(pair)["depth"] = depth  # else both programs are run once more to find it
         yield pair

@@ -81,12 +81,17 @@ def particles(
 
 
 def draw_and_score(
-    model: Program, guide: Program, x: Tensor, index: Tensor | None, num_particles: int
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    index: Tensor | None,
+    num_particles: int,
+    depth: int | None = None,
 ) -> tuple[dict[str, Tensor], Particles]:
     """The latents of `particles`, by site name, and their log-densities, of arguments that have
-    been looked at.
+    been looked at; `depth` as `plate_depth` returns it, where it is known.
     """
-    depth = plate_depth(model, guide, x, index)
+    depth = plate_depth(model, guide, x, index) if depth is None else depth
     latents, log_guide = sample_guide(guide, x, index, num_particles, depth)
     return latents, Particles(*log_joint(model, latents, x, index, depth), log_guide)
 

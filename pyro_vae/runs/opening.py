@@ -18,31 +18,26 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
-from torch import nn
 
 from pyro_vae.data import Binarise, Dataset, Split
-from pyro_vae.data.arrays import Values
 from pyro_vae.files.texts import read_json, write_json, write_text
-from pyro_vae.guides import EncoderGuide
-from pyro_vae.inference import Recipe
 from pyro_vae.inference.folder import check_identity, new_identity
 from pyro_vae.inference.job import read_checkpoint, set_weights
 from pyro_vae.inference.prepare import resolve_device
 from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.inference.weights import digest_of, read_weights, write_weights
-from pyro_vae.models import VAE
 from pyro_vae.programs.parameters import trainable_parameters
 from pyro_vae.runs.building import Parts, build
-from pyro_vae.runs.trust import config_action, own_classes, read_config, split_trust
-from pyro_vae.runs.usage import OneLineParser, ShortHelp
+from pyro_vae.runs.settings import Settings, known_parser, settings_parser, understood
+from pyro_vae.runs.trust import own_classes, read_config, split_trust
+from pyro_vae.runs.usage import ShortHelp
 
 __all__ = [
     "Parts",
@@ -51,6 +46,7 @@ __all__ = [
     "build",
     "convert",
     "describe_data",
+    "known_parser",
     "open_from",
     "open_run",
     "read_settings",
@@ -58,59 +54,7 @@ __all__ = [
     "write_settings",
 ]
 
-ModelClass = Callable[[Sequence[int]], nn.Module]
-GuideClass = Callable[[Sequence[int], int], nn.Module]
-
 MAX_SIZE = 10**8  # values of a datum
-
-_DEFAULTS = {
-    "model": {"class_path": "pyro_vae.VAE"},
-    "guide": {"class_path": "pyro_vae.EncoderGuide"},
-    "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 1e-3}},
-    "loss": {"class_path": "pyro.infer.Trace_ELBO"},
-}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is trained on what; with a `Recipe`, all that config.yaml holds.
-
-    Attributes:
-        data: digits, mnist, fashion_mnist, or a path to a .npy, an .npz or a folder of images
-        data_root: folder of torchvision's datasets; PYRO_VAE_DATA unless given
-        binarise: how pixels become data; by the likelihood unless given, dynamic for Bernoulli,
-            dequantise for Gaussian
-        values: what the numbers of a file are, pixels or real; by their look unless given
-        valid: number of validation data, 0 for none
-        model: class of the model, called as Model(shape, ...)
-        guide: class of the guide, called as Guide(shape, latent_dim, ...)
-        output_bias: start the decoder at the mean of the train data
-    """
-
-    data: str = "digits"
-    data_root: str | None = None
-    binarise: Binarise | None = None
-    values: Values | None = None
-    valid: int | None = None
-    model: ModelClass = VAE
-    guide: GuideClass = EncoderGuide
-    output_bias: bool = True
-
-
-def settings_parser(trust: Sequence[str] = (), **options: Any) -> OneLineParser:
-    """The parser of everything that defines a run, which is what config.yaml holds.
-
-    A file of settings may name the classes of `trust` beside those that are known.
-    """
-    parser = OneLineParser(formatter_class=ShortHelp, **options)
-    parser.add_argument(
-        "--config", action=config_action(trust), help="YAML file with any of the settings below"
-    )
-    # a user's own class may have no annotations
-    parser.add_class_arguments(Settings, None, fail_untyped=False)
-    parser.add_class_arguments(Recipe, None)
-    parser.set_defaults(_DEFAULTS)
-    return parser
 
 
 def write_settings(
@@ -170,11 +114,11 @@ def read_settings(
             f"{folder}: {what}, expected the folder of a run made by `pyro-vae train`"
         )
 
-    parser = settings_parser(exit_on_error=False)
+    parser = known_parser(exit_on_error=False)
     plain = read_config(path, trust)
     try:
         with own_classes(trust):
-            settings = cast(Namespace, parser.parse_object(plain))
+            settings = parser.parse_object(plain) if trust else understood(plain)
     except Exception as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())[:300]}") from error
 

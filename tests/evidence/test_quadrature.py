@@ -27,7 +27,7 @@ FAMILIES: dict[str, Family] = {
     "full-rank": FullRank(2),
     "flow": SplineFlow(2),
 }
-NUM, SIDE = 6, 401
+NUM, SIDE = 4, 241
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def test_forward_is_below_and_reverse_above() -> None:
         None,
         torch.zeros(1, 11).double(),
         num_data=100,
-        method=Annealed(num_temperatures=100, num_chains=4),
+        method=Annealed(num_temperatures=50, num_chains=4),
     )
     assert abs(more.gap) < found.gap / 3
 
@@ -80,7 +80,7 @@ def test_real_data_are_set_beside_the_simulated() -> None:
 def test_the_rate_distortion_curve_in_closed_form() -> None:
     model, x = linear_gaussian(10, 2)
     curve = rate_distortion_curve(
-        model, x, num_points=5, method=Annealed(start="prior", num_temperatures=150, num_chains=32)
+        model, x, num_points=5, method=Annealed(start="prior", num_temperatures=80, num_chains=32)
     )
     assert curve.beta[-1] == 1 and curve.rate.shape == (5, 10)
     noise = 0.49
@@ -99,7 +99,7 @@ def test_the_rate_distortion_curve_in_closed_form() -> None:
         cost = squared / (2 * noise) + 2.5 * torch.log(torch.tensor(2 * torch.pi * noise))
         assert abs((rate - truth).mean()) < 0.1 + 0.05 * truth.mean(), (beta, rate, truth)
         assert abs((distortion - cost).mean()) < 0.1 + 0.05 * cost.mean(), (beta, distortion, cost)
-    method = Annealed(150, "prior", num_chains=32)
+    method = Annealed(80, "prior", num_chains=32)
     log_px = log_evidence(model, None, x, method).log_px
     torch.testing.assert_close((curve.rate + curve.distortion)[-1], -log_px)
 

@@ -17,8 +17,13 @@ SERVER = """
 import gc, json, os, sys
 import torch
 import docstring_parser, sklearn.datasets, torch._dynamo, torch.utils.tensorboard
-from pyro_vae.cli import main
+from pyro_vae.cli import _module, _parse, main
+from pyro_vae.data import load
 torch.set_num_threads(1)
+for name in ("train", "resume", "info"):
+    _module(name)
+_parse(["train"])  # what the parser of settings reads of docstrings and signatures is kept
+load("digits")
 gc.freeze()  # what is there stays shared with the children
 print("ready", flush=True)
 while line := sys.stdin.readline():

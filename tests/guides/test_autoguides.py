@@ -106,7 +106,7 @@ def test_a_table_that_is_read_by_index_is_trained_in_minibatches() -> None:
     assert takes_parts(plates, x, torch.arange(40))
     assert plates.prototype_trace is None  # nothing is left of the trial
     y = x[:, :2]
-    fit(subsampled, plates, y, epochs=200, batch_size=16, valid=0, optimizer=adam, quiet=True)
+    fit(subsampled, plates, y, epochs=150, batch_size=16, valid=0, optimizer=adam, quiet=True)
     est = log_evidence(
         subsampled, plates, y, Importance(num_particles=1000), index=torch.arange(40)
     )
@@ -114,7 +114,7 @@ def test_a_table_that_is_read_by_index_is_trained_in_minibatches() -> None:
     assert (est.elbo - exact).mean().abs() < 0.1
     for program in model.parameters():
         program.requires_grad_(False)
-    fit(model, table, x, epochs=200, batch_size=16, valid=0, optimizer=adam, quiet=True)
+    fit(model, table, x, epochs=150, batch_size=16, valid=0, optimizer=adam, quiet=True)
     est = log_evidence(model, table, x, Importance(num_particles=1000), index=torch.arange(40))
     best = model.log_px(x) - model.mean_field_gap()
     assert (est.elbo - best).mean().abs() < 0.1  # of 1.2 at the start

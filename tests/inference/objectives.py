@@ -30,7 +30,7 @@ VECTORISED: dict[str, Any] = {"num_particles": 3, "vectorize_particles": True}
 
 OBJECTIVES: dict[str, Callable[[], Any]] = {
     "trace": Trace_ELBO,
-    "trace, 3 particles": partial(Trace_ELBO, num_particles=3),
+    "trace, 2 particles": partial(Trace_ELBO, num_particles=2),
     "trace, vectorised": partial(Trace_ELBO, **VECTORISED),
     "mean field": TraceMeanField_ELBO,
     "mean field, vectorised": partial(TraceMeanField_ELBO, **VECTORISED),
@@ -40,7 +40,7 @@ OBJECTIVES: dict[str, Callable[[], Any]] = {
     "enumerating, vectorised": partial(
         TraceEnum_ELBO, strict_enumeration_warning=False, **VECTORISED
     ),
-    "renyi": partial(RenyiELBO, 0.5, num_particles=3),
+    "renyi": partial(RenyiELBO, 0.5, num_particles=2),
     "renyi, vectorised": partial(RenyiELBO, 0.5, **VECTORISED),
     "tail-adaptive": partial(TraceTailAdaptive_ELBO, **VECTORISED),
     "bound, one particle": partial(Bound, 1),
@@ -96,4 +96,4 @@ class Bare(Amortized):
 def programs(dtype: torch.dtype) -> tuple[Any, Any]:
     pyro.clear_param_store()
     torch.manual_seed(2)
-    return LinearGaussian(6, 2).to(dtype), Bare(MeanField(2), MLP(6, (8,))).to(dtype)
+    return LinearGaussian(6, 2).to(dtype), Bare(MeanField(2), MLP(6, ())).to(dtype)

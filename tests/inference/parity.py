@@ -126,12 +126,12 @@ FURTHER_GUIDES: dict[str, Callable[[nn.Module], nn.Module]] = {  # with one mode
 
 LOSSES: dict[str, Callable[[], Any]] = {
     "trace": Trace_ELBO,
-    "trace, 3 particles": lambda: Trace_ELBO(num_particles=3),
+    "trace, 2 particles": lambda: Trace_ELBO(num_particles=2),
     "trace, vectorised": lambda: Trace_ELBO(
         num_particles=3, vectorize_particles=True, max_plate_nesting=1
     ),
     "mean field": TraceMeanField_ELBO,
-    "renyi": lambda: RenyiELBO(alpha=0.5, num_particles=3),
+    "renyi": lambda: RenyiELBO(alpha=0.5, num_particles=2),
     "graph": TraceGraph_ELBO,
     "tempered": Trace_ELBO,
 }

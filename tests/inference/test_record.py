@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from pyro_vae import fit
+from pyro_vae.graphs.capturing import Graph
 from pyro_vae.inference.record import Reporter
 from tests.inference.toys import SGD, make, with_valid
 from tests.scenarios import eager, on_a_terminal
@@ -95,7 +97,11 @@ def test_compiling_is_said_once(
 
 
 def test_a_live_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    eager(monkeypatch)
+    def slowly(graph: Graph, inputs: Any) -> Any:
+        time.sleep(0.3)  # the line is drawn ten times a second
+        return graph.module
+
+    monkeypatch.setattr("pyro_vae.graphs.compiled.compile_graph", slowly)
     terminal = on_a_terminal(monkeypatch)
     model, guide, x = make()
     run = fit(model, guide, with_valid(x), epochs=3, engine="compiled")

@@ -57,7 +57,7 @@ def programs() -> tuple[VAE, Amortized]:
 
 
 def trained(
-    name: str, folder: Path | None = None, **changes: Any
+    name: str, folder: Path | None = None, num_data: int = 70, **changes: Any
 ) -> tuple[list[float], list[Tensor]]:
     model, guide = programs()
     options = {
@@ -66,15 +66,22 @@ def trained(
         "loss": TraceMeanField_ELBO(),
         "warmup_epochs": 2.0,
     } | changes
-    run = fit(model, guide, grey(), engine=name, quiet=True, folder=folder, **options)  # type: ignore[arg-type]
+    run = fit(model, guide, grey(num_data), engine=name, quiet=True, folder=folder, **options)  # type: ignore[arg-type]
     return [r["train_loss"] for r in run.history], [
         p.detach() for m in (model, guide) for p in m.parameters()
     ]
 
 
-@pytest.mark.parametrize("clip_norm", [None, 1.0])
-def test_both_engines_end_in_the_same_place(clip_norm: float | None) -> None:
-    a, b = (trained(name, clip_norm=clip_norm) for name in ("compiled", "pyro"))
+# by the compiler a graph of one size of a minibatch, without it of two
+@pytest.mark.parametrize(
+    ("by", "num_data", "clip_norm"), [("Inductor", 64, None), ("operation", 70, 1.0)]
+)
+def test_both_engines_end_in_the_same_place(
+    by: str, num_data: int, clip_norm: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by == "operation":
+        eager(monkeypatch)
+    a, b = (trained(name, num_data=num_data, clip_norm=clip_norm) for name in ("compiled", "pyro"))
     assert a[0] == pytest.approx(b[0], rel=1e-5)
     for got, expected in zip(a[1], b[1], strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
@@ -197,6 +204,7 @@ def test_a_loss_that_is_read_late_still_names_its_step() -> None:
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_local_inference_by_either_engine(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    eager(monkeypatch)
     monkeypatch.setattr("pyro_vae.graphs.engine.WORTH_IT", 1 if compiled else 10**12)
     steps = []
     monkeypatch.setattr(

@@ -27,7 +27,7 @@ def test_trained_mean_field_approaches_its_closed_form_optimum() -> None:
     _, guide, x = make(512)
     model = LinearGaussian(SIZE, 2, sigma=0.5, seed=7).requires_grad_(False)
     assert model.mean_field_gap() > 0.1  # its posterior is correlated: the family costs something
-    fit(model, guide, x, adam(100, 0.1, 64), valid=0, quiet=True)
+    fit(model, guide, x, adam(60, 0.1, 64), valid=0, quiet=True)
     q = guide.q(x)
     full = torch.distributions.MultivariateNormal(q.mean, torch.diag_embed(q.variance))
     gap = (
@@ -44,7 +44,7 @@ def test_trained_mean_field_approaches_its_closed_form_optimum() -> None:
 
 def test_trained_model_approaches_maximum_likelihood() -> None:
     model, guide, x = make(512)
-    fit(model, guide, x, adam(120, 0.05), valid=0, quiet=True)
+    fit(model, guide, x, adam(80, 0.05), valid=0, quiet=True)
     best = LinearGaussian.maximum_likelihood(x, 2)
     # Mean-field training finds maximum likelihood all the same (Lucas et al., 2019):
     # loadings can be orthogonal.

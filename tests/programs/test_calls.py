@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import pyro_vae as pv
 from pyro_vae.programs.calls import called
+from tests.scenarios import eager
 
 X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
 SEEN: list[Any] = []
@@ -144,7 +145,10 @@ def test_every_signature_gives_the_numbers_of_the_plain_one(
 
 
 @pytest.mark.parametrize("engine", ["pyro", "compiled"])
-def test_labels_are_not_row_numbers_in_either_engine(engine: Any) -> None:
+def test_labels_are_not_row_numbers_in_either_engine(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eager(monkeypatch)
     run = pv.fit(Labelled(), guide, X, epochs=2, valid=0, device="cpu", quiet=True, engine=engine)
     assert len(run.history) == 2
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import pyro_vae as pv
 from pyro_vae.programs.evaluation import device_of, evaluation, modules_of
+from tests.scenarios import eager
 
 VOCABULARY = {str(i): i for i in range(60_000)}
 X = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
@@ -116,7 +117,10 @@ def test_a_net_that_the_user_has_put_into_eval_mode_stays_there() -> None:
 
 
 @pytest.mark.parametrize("engine", ["pyro", "compiled"])
-def test_fit_leaves_the_statistics_of_a_function_s_nets_to_training(engine: Any) -> None:
+def test_fit_leaves_the_statistics_of_a_function_s_nets_to_training(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eager(monkeypatch)  # through the compiler in test_inductor.py
     model, net = pv.LinearGaussian(5, 2), encoder()
     pv.fit(
         model,

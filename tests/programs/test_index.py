@@ -25,6 +25,7 @@ from pyro_vae.inference.optimum import programs_of
 from pyro_vae.report.export import draws_to_arviz
 from pyro_vae.swap import swap_guides
 from tests.programs.covariates import NUM, data_set, programs
+from tests.scenarios import eager
 
 
 def test_validation_rows_get_their_own_covariates() -> None:
@@ -98,8 +99,12 @@ ESTIMATORS: dict[str, Callable[..., Tensor]] = {
 }
 
 
+@pytest.mark.usefixtures("less_patience")
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_the_evidence_of_test_data_is_that_of_their_own_covariates(name: str) -> None:
+def test_the_evidence_of_test_data_is_that_of_their_own_covariates(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eager(monkeypatch)
     data = data_set()
     model, guide = programs(data.num_rows)
     x, numbers = data.test.x, data.test.numbers()
@@ -127,7 +132,7 @@ def test_without_numbers_the_data_are_the_first_ones() -> None:
     assert torch.allclose(
         log_weights(model, guide, x)[0], model.closed_form(x, torch.arange(12)), atol=1e-3
     )
-    reference = reference_posterior(model, x[:2], num_chains=2, num_samples=100, num_warmup=100)
+    reference = reference_posterior(model, x[:2], num_chains=2, num_samples=60, num_warmup=50)
     means, _ = reference.moments("latent")
     assert ((means - (x[:2] + model.table[:2]) / 2).abs() < 0.5).all()
 
@@ -151,7 +156,7 @@ def test_diagnostics_take_the_numbers() -> None:
 
     near = x + model.table[numbers]  # where the prior of each, and no other's, reaches
     curve = rate_distortion_curve(
-        model, near, numbers, num_points=2, method=Annealed(start="prior", num_temperatures=100)
+        model, near, numbers, num_points=2, method=Annealed(start="prior", num_temperatures=50)
     )
     whole = curve.beta.argmax()
     assert curve.beta[whole] == 1

@@ -12,7 +12,7 @@ import pyro_vae as pv
 from pyro_vae.evidence import Annealed, rate_distortion_curve
 from tests.programs.scalar import SQRT2, scalar_guide, scalar_log_px, scalar_model
 
-METHODS = (pv.Importance(), pv.Annealed(200), pv.Quadrature(), pv.Best(), pv.Laplace())
+METHODS = (pv.Importance(), pv.Annealed(100), pv.Quadrature(), pv.Best(), pv.Laplace())
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
@@ -48,7 +48,7 @@ def test_a_scalar_beside_a_vector() -> None:
 
     x = torch.tensor([[-1.0], [2.0]])
     found = pv.log_evidence(
-        model, scalar_guide, x, pv.Annealed(start="prior", num_temperatures=500, num_chains=100)
+        model, scalar_guide, x, pv.Annealed(start="prior", num_temperatures=200, num_chains=50)
     )
     off = found.log_px - dist.Normal(0.0, 2.0).log_prob(x[:, 0])
     assert (off.abs() <= 5 * found.log_px_error).all(), (off, found.log_px_error)
