@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,8 @@ from torch import Tensor
 from pyro_vae.data import Binarise, Dataset, load
 from pyro_vae.data.named import digits
 from pyro_vae.data.sources import looks_like_path
+from tests.real import REAL_ROOT, needs_mnist
 
-REAL_ROOT = Path(os.environ.get("PYRO_VAE_DATA") or Path(__file__).parents[3] / "shared" / "data")
-needs_mnist = pytest.mark.skipif(
-    not (REAL_ROOT / "MNIST").is_dir(), reason="no MNIST under PYRO_VAE_DATA"
-)
 TRAIN, TEST = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
 
 
