@@ -265,7 +265,7 @@ def main(arguments: list[str] | None = None) -> None:
     results = study.measured(asked, options, PARTS)
     for table in tables(results):
         show(table)
-    if options.json is not None:
+    if options.json is not None and list(cells(results)):
         chart(results, options.json.with_suffix(".png"))
 
 

@@ -26,6 +26,7 @@ from pyro_vae.arguments import check_callable, check_kind, check_rows, refuse
 from pyro_vae.guides.families import Family
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.coordinates import Coordinates, Latents, Place
+from pyro_vae.programs.evaluation import evaluation
 
 _FEW = 16  # data that a model is run on to see its latents
 
@@ -42,7 +43,8 @@ def over_all(
         refuse("family", family, "a class of families, such as FullRank, and not one of them")
 
     few = x[:_FEW], None if index is None else index[:_FEW]
-    coordinates = Coordinates.of(model, *few)
+    with evaluation(model, device=x.device):
+        coordinates = Coordinates.of(model, *few)
     made = family(coordinates.size)
     check_kind("family", made, Family, "a class of families, such as FullRank")
     return made if _is_plain(coordinates) else Joint(made, coordinates)

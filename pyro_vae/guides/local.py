@@ -125,7 +125,7 @@ class Local(nn.Module):
             >>> from pyro_vae.guides.families import FullRank
             >>> model = HierarchicalVAE((1, 8, 8), latent_dim=1, middle_dim=2)
             >>> Local.of(model, torch.zeros(5, 1, 8, 8), FullRank).family.name
-            'FullRank(3) over bottom, top'
+            'FullRank(3) over latent, middle'
         """
         return Local(over_all(model, x, family, index), len(x), index).to(x.device)
 

@@ -41,7 +41,7 @@ def test_guides_of_all_data_at_once_are_for_one_datum(make_guide: Callable[[Any]
         guide = make_guide(model)
         words = (
             rf"is one draw for all {num_data} data.*use AutoNormal,"
-            r" or Local\(FullRank\(d\), num_data\)"
+            r" or Local.of\(model, x, FullRank\)"
         )
         for run in (partial(fit_local, num_steps=5), log_evidence):
             with pytest.raises(ValueError, match=words):
