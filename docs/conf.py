@@ -25,7 +25,7 @@ author = "the authors of pyro_vae"
 release = metadata.version("pyro-vae")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
-include_patterns = ["docs/**.md", "experiments/*.md", "benchmarks/*.md", "C*.md"]
+include_patterns = ["docs/**.md", "experiments/*.md", "benchmarks/*.md", "C*.md", "README.md"]
 exclude_patterns = ["docs/_build"]
 root_doc = "docs/index"
 
