@@ -23,6 +23,7 @@ import torch
 
 from pyro_vae.files.texts import write_json
 
+HERE = Path(__file__).resolve().parent
 Parts = Mapping[str, Callable[[argparse.Namespace], Any]]
 
 
@@ -46,8 +47,7 @@ def measured(
     again: command, settings, seed, versions, threads, seconds of each part. A file of other
     settings is refused.
     """
-    settings = {k: v for k, v in vars(options).items() if k not in ("parts", "json")}
-    settings = json.loads(json.dumps(settings, default=str))
+    settings = {k: plain(v) for k, v in vars(options).items() if k not in ("parts", "json")}
     results: dict[str, Any] = {"command": parser.prog, "settings": settings, "seed": 0}
     results |= {"device": "cpu", "threads": torch.get_num_threads()}
     results |= {name: version(name) for name in ("torch", "pyro-ppl")} | facts
@@ -70,6 +70,15 @@ def measured(
         if options.json is not None:
             write_json(options.json, results)
     return results
+
+
+def plain(value: Any) -> Any:
+    """A setting as JSON holds it; a kept run by its name, on whatever machine it is."""
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, str | Path) and Path(value).is_relative_to(HERE):
+        return str(Path(value).relative_to(HERE))
+    return str(value) if isinstance(value, Path) else value
 
 
 def told(rows: Iterable[Mapping[str, Any]]) -> None:

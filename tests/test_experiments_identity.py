@@ -43,6 +43,7 @@ def test_the_identity_in_closed_form_and_on_grids(tmp_path: Path) -> None:
     before = out.read_text()  # what has been measured is not measured again
     made.main(["--parts", "exact", *SMALL, "--num-grids=1", "--epochs=1", f"--json={out}"])
     assert out.read_text() == before
+    assert found["settings"]["run"] == "mnist_gated"  # whatever the folder is
     with pytest.raises(SystemExit):  # nor taken for what another setting would give
         made.main([*SMALL, "--num-grids=2", f"--json={out}"])
 
