@@ -12,9 +12,15 @@ README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "docs" / "tutorial").glob("*.md"))
 
 
+PIECE = re.compile(r"```python\n(?P<code>.*?)```(?:\n\n```\n(?P<out>.*?)```)?", re.DOTALL)
+"""A piece of Python, and what a page says that it prints."""
+
+NUMBER = re.compile(r"[+-]?\d[\d.,]*(?<=\d)(?:e[+-]?\d+)?")
+
+
 def blocks(page: Path) -> list[str]:
     """The pieces of Python on a page."""
-    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    return [piece["code"] for piece in PIECE.finditer(page.read_text())]
 
 
 def block(page: Path, word: str) -> str:
@@ -38,11 +44,22 @@ def run(page: Path, smaller: Mapping[str, str]) -> dict[str, Any]:
 
 def words(text: str) -> list[str]:
     """The words of an output, each number as #."""
-    return re.sub(r"\d[\d.,]*(?<=\d)", "#", text).split()
+    return NUMBER.sub("#", text).split()
+
+
+def numbers(text: str) -> list[str]:
+    """The numbers of an output, as they are written."""
+    return [found.replace(",", "") for found in NUMBER.findall(text)]
+
+
+def last_place(number: str) -> float:
+    """What one more in the last digit of a written number is worth."""
+    digits, _, power = number.partition("e")
+    return 10.0 ** (int(power or 0) - len(digits.partition(".")[2]))
 
 
 def output(page: Path) -> str:
     """What a page says that its first piece of code prints."""
-    found = re.search(r"```python\n.*?```\n\n```\n(.*?)```", page.read_text(), re.DOTALL)
-    assert found is not None, f"{page.name} has no output after its code"
-    return found[1]
+    first = next(PIECE.finditer(page.read_text()))
+    assert first["out"] is not None, f"{page.name} has no output after its code"
+    return first["out"]

@@ -23,7 +23,7 @@ from pyro_vae.arguments import check_integer, check_rows
 from pyro_vae.objectives import unit_rates
 from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.pair import Pair, opened
-from pyro_vae.programs.sites import is_point
+from pyro_vae.programs.sites import is_point, shares_density
 from pyro_vae.programs.traces import guide_sites, paired_sites
 from pyro_vae.results import Result, counted
 
@@ -41,7 +41,8 @@ class Units(Result):
 
     Attributes:
         names: of the units, the site and the place in it, such as "latent[3]".
-        rates: mean rate of each unit `(d,)`, nats per datum.
+        rates: mean rate of each unit `(d,)`, nats per datum; NaN for a site that is drawn together
+            with others, unless its prior is normal.
         variances: Var_x(E_q[z_u | x]) `(d,)`; NaN for what has no mean, such as a category.
     """
 
@@ -187,7 +188,7 @@ def _rates(mine: Any, prior: Any, mean: Tensor, variance: Tensor) -> Tensor:
         there, spread = (_rows(value.expand(shape), mine["fn"]) for value in (p.mean, p.variance))
         return ((variance + (mean - there) ** 2) / spread - 1 - (variance / spread).log()) / 2
 
-    if getattr(mine["fn"], "shares_density", False):
+    if shares_density(mine):
         return torch.full_like(mean, torch.nan)  # the sites together have one, and none of its own
     rate = unit_rates(mine, prior)
     if rate.shape == mean.shape:

@@ -13,6 +13,7 @@ from torch.distributions import Independent, kl_divergence
 
 from pyro_vae.arguments import check_number
 from pyro_vae.objectives.densities import backward, is_one, latents, log_density
+from pyro_vae.programs.sites import shares_density
 from pyro_vae.programs.traces import Program
 
 
@@ -71,7 +72,7 @@ def unit_rates(mine: Any, prior: Any) -> Tensor:
     The rates are never scaled: weighting a latent is left to the objective.
     """
     q, p = mine["fn"], prior["fn"]
-    if getattr(q, "shares_density", False):
+    if shares_density(mine):
         raise ValueError(
             f"guide: its site {mine['name']!r} is drawn together with others, and has no rate of"
             " its own; expected sites that are independent of each other, or another loss"

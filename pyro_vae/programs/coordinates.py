@@ -28,7 +28,7 @@ from torch.distributions import biject_to
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.evaluation import isolated_noise
 from pyro_vae.programs.running import latent_sites
-from pyro_vae.programs.sites import is_discrete, is_line, support_name, support_of
+from pyro_vae.programs.sites import is_circle, is_discrete, is_line, support_name, support_of
 
 Latents = dict[str, Tensor]
 
@@ -207,7 +207,7 @@ def _refuse(sites: Sequence[Any]) -> None:
             biject_to(support_of(site["fn"]))
         except (NotImplementedError, AttributeError) as error:
             raise ValueError(f"{told} has no bijection from the real numbers") from error
-        if support_name(site).endswith("circular"):
+        if is_circle(site):
             raise ValueError(
                 f"{told} is an angle, expected real numbers: use the method Importance, or a unit"
                 " vector in its place"
@@ -259,4 +259,4 @@ def _over_all(values: Tensor, kept: int) -> Tensor:
 
 def _sum(parts: Sequence[Tensor]) -> Tensor | None:
     """A sum, None of nothing."""
-    return torch.stack(list(torch.broadcast_tensors(*parts))).sum(0) if parts else None
+    return sum(parts[1:], parts[0]) if parts else None

@@ -13,13 +13,12 @@ from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
-from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyro_vae.programs.calls import Program, called, first_line
-from pyro_vae.programs.evaluation import isolated_noise
-from pyro_vae.programs.sites import mean_of, sample_sites
+from pyro_vae.programs.calls import Program, first_line
+from pyro_vae.programs.running import model_sites
+from pyro_vae.programs.sites import mean_of
 
 Distortion = Callable[[Tensor, Tensor], Tensor]
 """d(x, mean) of data `(..., D)` and of their means `(..., D)` given latents, flat, whose leading
@@ -53,9 +52,7 @@ def distorted(model: Program, x: Tensor, index: Tensor, distortion: Distortion) 
         ValueError: a model with none or several observed sites, observations without a mean, a
             distortion that fails, or does not return a number for each datum.
     """
-    with isolated_noise(x.device), torch.no_grad(), poutine.block():
-        sites = sample_sites(poutine.trace(called(model, "model")).get_trace(x, index))
-    observed = [site for site in sites if site["is_observed"]]
+    observed = [site for site in model_sites(model, x, index) if site["is_observed"]]
     names = [site["name"] for site in observed]
     if len(observed) != 1:
         raise ValueError(f"model: got observed sites {names}, expected one for a distortion")

@@ -43,16 +43,19 @@ def prior(model: Program) -> Program:
 
 def constrained(model: Program, x: Tensor, index: Tensor | None = None) -> dict[str, str]:
     """The supports, by site name, of those latents of the model that are not any real numbers."""
-    with isolated_noise(x.device), torch.no_grad(), poutine.block():
-        sites = sample_sites(poutine.trace(called(model, "model")).get_trace(x, index))
-    return {s["name"]: support_name(s) for s in sites if not s["is_observed"] and not is_line(s)}
+    sites = latent_sites(model, x, index)
+    return {site["name"]: support_name(site) for site in sites if not is_line(site)}
 
 
 def latent_sites(model: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
-    """The latent sites of one run of the model, whose noise is its own."""
+    """The latent sites of one run of the model."""
+    return [site for site in model_sites(model, x, index) if not site["is_observed"]]
+
+
+def model_sites(model: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
+    """All sites of one run of the model; noise and parameters are left as they were."""
     with isolated_noise(x.device), torch.no_grad(), poutine.block():
-        sites = sample_sites(poutine.trace(called(model, "model")).get_trace(x, index))
-    return [site for site in sites if not site["is_observed"]]
+        return sample_sites(poutine.trace(called(model, "model")).get_trace(x, index))
 
 
 def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> int:

@@ -75,6 +75,16 @@ def is_line(site: Any) -> bool:
         return True
 
 
+def is_circle(site: Any) -> bool:
+    """Whether a site's values are angles: its support is the line, and its density comes back."""
+    return _is_real(support_of(site["fn"])) and not is_line(site)
+
+
+def shares_density(site: Any) -> bool:
+    """Whether a site is drawn together with others, so that it has no density of its own."""
+    return getattr(site["fn"], "shares_density", False)
+
+
 def support_name(site: Any) -> str:
     """A site's support in words."""
     support = support_of(site["fn"])

@@ -200,9 +200,8 @@ def test_an_encoder_is_trained_alike_by_both_engines() -> None:
         torch.manual_seed(0)
         guide = pv.Amortized.of(two_levels, x, pv.FullRank, pv.MLP(6, (8,)))
         options: dict[str, Any] = {"engine": engine, "batch_size": 32, "keep": "last"}
-        run = pv.fit(two_levels, guide, x, valid=0, epochs=2, quiet=True, **options)
+        pv.fit(two_levels, guide, x, valid=0, epochs=2, quiet=True, **options)
         found.append(torch.cat([p.detach().flatten() for p in guide.parameters()]))
-        assert run.engine == engine if hasattr(run, "engine") else True
     assert (found[0] - found[1]).abs().max() < 1e-4
 
 
