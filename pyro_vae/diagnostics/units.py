@@ -65,10 +65,10 @@ class Units(Result):
 
     def figures(self) -> Iterator[tuple[str, str]]:
         order = self.rates.argsort(descending=True).tolist()
-        told = [f"{self.names[unit]} {self.rates[unit]:.2f}" for unit in order[:_SHOWN]]
+        told = [f"{self.names[unit]} {_or_unknown(self.rates[unit])}" for unit in order[:_SHOWN]]
         more = f" and {len(order) - _SHOWN} more" if len(order) > _SHOWN else ""
         yield "rates", f"{', '.join(told)}{more}"
-        yield "sum", f"{self.rates.sum():.2f}"
+        yield "sum", _or_unknown(self.rates.sum())
         yield "verdict", f"{self.num_active} of {len(self.names)} active"
 
     def summary(self) -> dict[str, Any]:
@@ -86,6 +86,10 @@ class Units(Result):
         columns = (self.names, self.rates.tolist(), self.variances.tolist(), self.active.tolist())
         names = ("unit", "rate", "variance", "active")
         return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _or_unknown(rate: Tensor) -> str:
+    return "unknown" if rate.isnan() else f"{rate:.2f}"
 
 
 def latent_units(

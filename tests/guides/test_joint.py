@@ -295,3 +295,4 @@ def test_a_site_without_a_rate_of_its_own_has_no_floor() -> None:
         FreeBits(0.1).loss(two_levels, local("two levels"), X["two levels"])
     units = pv.latent_units(gamma_poisson, local("gamma-poisson"), X["gamma-poisson"])
     assert units is not None and units.rates.isnan().all()
+    assert "rate unknown" in repr(units) and "nan" not in repr(units)
