@@ -34,7 +34,6 @@ import argparse
 import math
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyro
@@ -44,9 +43,9 @@ from torch import Tensor, nn
 
 import pyro_vae as pv
 import study
+from collapse_linear import with_spectrum
 from pyro_vae.objectives import tempered
-from pyro_vae.report.plots import blank
-from pyro_vae.report.plots.marks import MAIN, REST, SECOND, legend
+from squared_error_chart import chart
 
 SIGMAS = (0.1, 0.3, math.sqrt(0.5), 1.0, 3.0)
 BETAS = (1.0, 4.0)
@@ -68,16 +67,6 @@ def digits() -> Tensor:
     from sklearn.datasets import load_digits
 
     return torch.from_numpy(load_digits().data[:NUM_DIGITS]).double() / 16
-
-
-def with_spectrum(eigenvalues: Tensor, num_data: int, seed: int = 0) -> Tensor:
-    """Data `(N, D)` of mean 0 whose covariance, that of the sample, has just these eigenvalues."""
-    generator = torch.Generator().manual_seed(seed)
-    size = len(eigenvalues)
-    noise = torch.randn(num_data, size, generator=generator, dtype=torch.double)
-    white = torch.linalg.qr(noise - noise.mean(0)).Q * math.sqrt(num_data)
-    turn = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.double)).Q
-    return white * eigenvalues.sqrt() @ turn.T
 
 
 def spectrum(x: Tensor) -> Tensor:
@@ -266,37 +255,6 @@ def mean_squared_error(model: Any, guide: pv.Amortized, x: Tensor, num_draws: in
     torch.manual_seed(3)
     z = guide.q(x).sample((num_draws,))
     return (x - model.decode(z)).square().mean().item()
-
-
-def chart(found: dict[str, Any], path: Path) -> None:
-    """Left: how far the two forms are apart. Right: the learned variance against its optimum."""
-    figure = blank((9, 3.8))
-    left, right = figure.subplots(1, 2)
-
-    for dtype, colour, style in (("float64", MAIN, "o-"), ("float32", SECOND, "s--")):
-        chosen = [row for row in found["equal"] if row["dtype"] == dtype and row["kl_weight"] == 1]
-        worst = [max(row["loss"], row["gradients"]) for row in chosen]
-        left.plot([row["beta"] for row in chosen], worst, style, color=colour, label=dtype)
-    left.axhline(1e-6, color=REST, linestyle=":", label="asked for: 1e-6")
-    left.set(xscale="log", yscale="log", xlabel="beta = 2 sigma²", ylim=(1e-17, 1e-3))
-    left.set_ylabel("relative difference, loss or gradients")
-    left.set_title("Gaussian ELBO against squared error + beta KL", fontsize="medium")
-    legend(left, "upper right")
-
-    rows = found["learned"]
-    right.axline((0.1, 0.1), slope=1, color=REST, linestyle=":", label="equal")
-    error = [row["mean_squared_error"] for row in rows]
-    right.plot(
-        error, [row["variance"] for row in rows], "o", color=MAIN, label="mean squared error"
-    )
-    exact = [row for row in rows if "closed_form" in row]
-    at = [row["closed_form"] for row in exact]
-    right.plot(at, [row["variance"] for row in exact], "x", color=SECOND, label="closed form",
-               markersize=9)  # fmt: skip
-    right.set(xscale="log", yscale="log", xlabel="optimum of sigma²", ylabel="learned sigma²")
-    right.set_title("where a learned sigma settles", fontsize="medium")
-    legend(right, "upper left")
-    figure.savefig(path, dpi=150)
 
 
 PARTS: study.Parts = {"equal": equal, "reductions": reductions, "learned": learned}
