@@ -51,6 +51,7 @@ from pyro_vae.evidence import sandwich as sandwich
 from pyro_vae.evidence import squared_error as squared_error
 from pyro_vae.guides import Amortized as Amortized
 from pyro_vae.guides import AutoregressiveFlow as AutoregressiveFlow
+from pyro_vae.guides import ConditionalGuide as ConditionalGuide
 from pyro_vae.guides import EncoderGuide as EncoderGuide
 from pyro_vae.guides import Family as Family
 from pyro_vae.guides import FullRank as FullRank
@@ -86,6 +87,7 @@ from pyro_vae.latent import sample as sample
 from pyro_vae.latent import traverse as traverse
 from pyro_vae.models import VAE as VAE
 from pyro_vae.models import Bernoulli as Bernoulli
+from pyro_vae.models import ConditionalVAE as ConditionalVAE
 from pyro_vae.models import ExactGuide as ExactGuide
 from pyro_vae.models import Gaussian as Gaussian
 from pyro_vae.models import GaussianMixture as GaussianMixture
@@ -99,6 +101,7 @@ from pyro_vae.nets import ConvDecoder as ConvDecoder
 from pyro_vae.nets import GatedDecoder as GatedDecoder
 from pyro_vae.nets import GatedMLP as GatedMLP
 from pyro_vae.nets import MLPDecoder as MLPDecoder
+from pyro_vae.programs.given import given as given
 from pyro_vae.programs.naming import unique_name as unique_name
 from pyro_vae.programs.pair import Pair as Pair
 from pyro_vae.programs.pair import opened as opened

@@ -29,7 +29,9 @@ from pyro_vae.guides import (
     SplineFlow,
 )
 from pyro_vae.guides.joint import Joint, over_all
+from pyro_vae.guides.local import is_network
 from pyro_vae.inference import Optimum, fit_local
+from pyro_vae.programs.given import Given
 from pyro_vae.programs.inputs import check_inputs, check_numbers
 from pyro_vae.programs.protocols import HasParams, offers
 from pyro_vae.programs.traces import Program
@@ -42,6 +44,7 @@ FAMILIES: dict[str, Callable[[int], Family]] = {
     "flow": SplineFlow,
 }
 GUIDES = ("amortized", "semi-amortized", *FAMILIES)
+Start = Amortized | Given | Optimum[Local]
 
 
 def swap_guides(
@@ -93,7 +96,7 @@ def swap_guides(
     x, _ = check_inputs(model, None, x, None)
 
     found: dict[str, Program | Optimum[Local]] = {}
-    starts: list[Amortized | Optimum[Local]] = [guide] if isinstance(guide, Amortized) else []
+    starts: list[Start] = [guide] if is_network(guide) else []
     chosen = [name for name in GUIDES if name in names]
     families = {n: over_all(model, x, FAMILIES[n], index) for n in chosen if n in FAMILIES}
     fitting = shares(progress, *[name in FAMILIES for name in chosen])
@@ -114,7 +117,7 @@ def swap_guides(
 
 
 def _start(
-    family: Family, starts: list[Amortized | Optimum[Local]], x: Tensor, index: Tensor | None
+    family: Family, starts: list[Start], x: Tensor, index: Tensor | None
 ) -> tuple[Local, Optimum[Local] | None]:
     """A table for the data that starts from the guide which shares the most parameters with the
     family, if any; and the optimum that this was.
@@ -122,7 +125,7 @@ def _start(
     if not starts:
         return Local(family, len(x), index).to(x.device), None
 
-    def guide(start: Amortized | Optimum[Local]) -> Amortized | Local:
+    def guide(start: Start) -> Amortized | Given | Local:
         return start.guide if isinstance(start, Optimum) else start
 
     nearest = max(starts, key=lambda start: family.num_shared(guide(start).family))
@@ -146,7 +149,7 @@ def check_names(model: Program, guide: Any, names: Sequence[str], argument: str 
         )
 
     size = getattr(model, "latent_dim", None)
-    is_plain = isinstance(guide, Amortized) and not isinstance(guide.family, Joint)
+    is_plain = is_network(guide) and not isinstance(guide.family, Joint)
     if isinstance(size, int) and is_plain and guide.family.dim != size:
         raise ValueError(
             f"guide: got {guide.family.dim} units, expected the model's latent_dim {size}"

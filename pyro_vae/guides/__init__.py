@@ -6,6 +6,7 @@ or both.
 
 from pyro_vae.guides.amortized import Amortized, EncoderGuide
 from pyro_vae.guides.autoregressive import AutoregressiveFlow
+from pyro_vae.guides.conditional import ConditionalGuide
 from pyro_vae.guides.families import Family, FullRank, LowRank, MeanField
 from pyro_vae.guides.flows import SplineFlow
 from pyro_vae.guides.hierarchical import HierarchicalGuide
@@ -16,6 +17,7 @@ from pyro_vae.guides.semi_amortized import SemiAmortized
 __all__ = [
     "Amortized",
     "AutoregressiveFlow",
+    "ConditionalGuide",
     "EncoderGuide",
     "Family",
     "FullRank",

@@ -9,6 +9,7 @@ datum that was not optimised.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 import pyro
 import pyro.distributions as dist
@@ -19,8 +20,10 @@ from pyro_vae.arguments import check_integer, check_kind, check_rows, refuse
 from pyro_vae.guides.amortized import Amortized
 from pyro_vae.guides.families import Family
 from pyro_vae.guides.joint import over_all
-from pyro_vae.programs.calls import Program
+from pyro_vae.programs.calls import Program, called
+from pyro_vae.programs.given import Given
 from pyro_vae.programs.naming import unique_name
+from pyro_vae.programs.protocols import HasParams, offers
 
 
 class Local(nn.Module):
@@ -132,7 +135,7 @@ class Local(nn.Module):
     @classmethod
     def started_at(
         cls,
-        guide: Amortized | Local,
+        guide: Amortized | Given | Local,
         x: Tensor,
         family: Family | None = None,
         batch_size: int = 4096,
@@ -149,7 +152,7 @@ class Local(nn.Module):
 
         check_rows("x", x)
         check_integer("batch_size", batch_size, 1)
-        if not isinstance(guide, Local | Amortized):
+        if not isinstance(guide, Local) and not is_network(guide):
             raise ValueError(
                 f"guide: got {type(guide).__name__}, expected an Amortized or a"
                 " Local guide to start from"
@@ -170,7 +173,7 @@ class Local(nn.Module):
 
         shared = family.num_shared(guide.family)
         with torch.no_grad():
-            local.table[:, :shared] = _rows(guide, x, batch_size)[:, :shared]
+            local.table[:, :shared] = _rows(guide, x, numbers, batch_size)[:, :shared]
         return local
 
 
@@ -200,7 +203,14 @@ def _range(numbers: Tensor) -> str:
     return f"{int(numbers.min())} to {int(numbers.max())}"
 
 
-def _rows(guide: Amortized | Local, x: Tensor, batch_size: int) -> Tensor:
+def is_network(guide: object) -> TypeGuard[Amortized | Given]:
+    """Whether a guide's parameters of its family come from a network, in a context or in none."""
+    return isinstance(guide, Amortized | Given) and offers(guide, HasParams)
+
+
+def _rows(
+    guide: Amortized | Given | Local, x: Tensor, numbers: Tensor | None, batch_size: int
+) -> Tensor:
     """The parameters of each datum's q in a guide, `(N, P)`."""
     if isinstance(guide, Local):
         if guide.num_rows != len(x):
@@ -212,6 +222,8 @@ def _rows(guide: Amortized | Local, x: Tensor, batch_size: int) -> Tensor:
 
     training = guide.training
     guide.eval()
-    rows = torch.cat([guide.params(part) for part in x.split(batch_size)])
+    params, places = called(guide.params), torch.arange(len(x), device=x.device)
+    index = places if numbers is None else numbers.to(x.device)
+    rows = torch.cat([params(x[part], index[part]) for part in places.split(batch_size)])
     guide.train(training)
     return rows

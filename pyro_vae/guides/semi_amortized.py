@@ -86,7 +86,7 @@ class SemiAmortized(nn.Module):
 
     def params(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """The parameters `(B, P)` of each datum's q after the steps."""
-        start = self.amortized.params(x)
+        start = called(self.amortized.params)(x, index)
         through = self.through and torch.is_grad_enabled()
 
         with torch.enable_grad():

@@ -31,6 +31,7 @@ from pyro_vae.objectives import tempered, without_rate
 from pyro_vae.programs.calls import called
 from pyro_vae.programs.checks import check_programs, check_reach
 from pyro_vae.programs.evaluation import in_eval_mode, isolated_noise
+from pyro_vae.programs.given import takes_context
 from pyro_vae.programs.inputs import check_data
 from pyro_vae.programs.parameters import Scaling, scaling, trainable_parameters
 from pyro_vae.programs.parts import known_numbers, takes_parts
@@ -45,7 +46,8 @@ def check_arguments(
     for name, flag in (("resume", resume), ("quiet", quiet)):
         check_flag(name, flag)
     for name, program in (("model", model), ("guide", guide)):
-        called(program, name)
+        if not takes_context(program):  # else the data's is bound to it first
+            called(program, name)
     if folder is not None and (not isinstance(folder, str | Path) or not str(folder)):
         refuse("folder", folder, "a path, or None")
 

@@ -51,6 +51,7 @@ from pyro_vae.inference.recipe import Changes, Recipe, changed
 from pyro_vae.inference.record import Reporter, Row, tensorboard_writer, write_scalars
 from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.objectives import warmup
+from pyro_vae.programs.given import with_context
 from pyro_vae.programs.traces import Program
 
 _SAVE_EVERY = 300.0  # seconds between checkpoints inside a long epoch
@@ -112,6 +113,9 @@ def fit(
     recipe = changed(recipe or Recipe(), changes)
     check_arguments(model, guide, folder, resume=resume, quiet=quiet)
     data = data_for(model, guide, data, valid, values)
+    model, guide = (
+        with_context(program, getattr(data, "context", None)) for program in (model, guide)
+    )
     where = resolve_device(device)
     if resume and folder is None:
         raise ValueError("resume: got no folder, expected the folder of the run to go on with")

@@ -1,5 +1,6 @@
 """Models: Pyro programs `forward(x, index)`, the plate "data", the sites "latent" and "obs"."""
 
+from pyro_vae.models.conditional import ConditionalVAE
 from pyro_vae.models.hierarchical import HierarchicalVAE
 from pyro_vae.models.likelihoods import Bernoulli, Gaussian, Likelihood, likelihood_for
 from pyro_vae.models.linear_gaussian import ExactGuide, LinearGaussian
@@ -9,6 +10,7 @@ from pyro_vae.models.vae import VAE
 __all__ = [
     "VAE",
     "Bernoulli",
+    "ConditionalVAE",
     "ExactGuide",
     "Gaussian",
     "GaussianMixture",

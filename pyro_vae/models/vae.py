@@ -93,8 +93,11 @@ class VAE(nn.Module):
         """Take the scale of training data `(N, *shape)`; a decoder that was trained, or loaded, is
         left as it is.
         """
-        if torch.equal(last_parameter(self.decoder), self._untrained):
+        if self._is_untrained():
             start_likelihood(self, x)
+
+    def _is_untrained(self) -> bool:
+        return torch.equal(last_parameter(self.decoder), self._untrained)
 
     def center(self, mean: Tensor) -> None:
         """Start the decoder from the mean of the training data, `(*shape)`, by its output bias."""

@@ -58,7 +58,7 @@ def called(program: Program, name: str = "program") -> Program:
             " called as program(x, index)"
         )
 
-    parameters = _parameters(program)
+    parameters = parameters_of(program)
     if parameters is None:
         return program
     _check(parameters, name)
@@ -99,14 +99,19 @@ def _check(parameters: list[Parameter], name: str) -> None:
     rest = parameters if parameters[0].kind == Parameter.VAR_POSITIONAL else parameters[1:]
     for p in rest:
         if p.kind not in _VARIABLE and p.default is Parameter.empty and p.name != "index":
+            mend = (
+                "bind a table of it, a row for each datum, by pyro_vae.given(program, context)"
+                if p.name == "context"
+                else "bind it with functools.partial, make it an attribute, or call it `index` if"
+                " it takes the rows of the dataset, `context` if it takes labels or covariates"
+            )
             raise ValueError(
                 f"{name}: its argument {p.name!r} is filled by nobody, programs are called as"
-                " program(x, index): bind it with functools.partial, make it an attribute, or call"
-                " it `index` if it takes the rows of the dataset"
+                f" program(x, index): {mend}"
             )
 
 
-def _parameters(program: Callable[..., Any]) -> list[Parameter] | None:
+def parameters_of(program: Callable[..., Any]) -> list[Parameter] | None:
     """What the innermost function still has to be given, None where it does not say."""
     args: tuple[Any, ...] = ()
     bound: dict[str, Any] = {}
