@@ -1,7 +1,20 @@
 """Models: Pyro programs `forward(x, index)`, the plate "data", the sites "latent" and "obs"."""
 
 from pyro_vae.models.hierarchical import HierarchicalVAE
-from pyro_vae.models.likelihoods import Bernoulli, Gaussian, Likelihood, likelihood_for
+from pyro_vae.models.likelihoods import (
+    Bernoulli,
+    BetaBinomial,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretisedLogistic,
+    Gaussian,
+    Likelihood,
+    Mixed,
+    NegativeBinomial,
+    Poisson,
+    StudentT,
+    likelihood_for,
+)
 from pyro_vae.models.linear_gaussian import ExactGuide, LinearGaussian
 from pyro_vae.models.mixture import GaussianMixture
 from pyro_vae.models.vae import VAE
@@ -9,11 +22,19 @@ from pyro_vae.models.vae import VAE
 __all__ = [
     "VAE",
     "Bernoulli",
+    "BetaBinomial",
+    "Categorical",
+    "ContinuousBernoulli",
+    "DiscretisedLogistic",
     "ExactGuide",
     "Gaussian",
     "GaussianMixture",
     "HierarchicalVAE",
     "Likelihood",
     "LinearGaussian",
+    "Mixed",
+    "NegativeBinomial",
+    "Poisson",
+    "StudentT",
     "likelihood_for",
 ]
