@@ -25,6 +25,7 @@ Scale = Literal["shared", "pixel", "output"]
 
 _START = 5.0  # degrees of freedom
 _LEAST = 1.0  # of them, above which there is a mean
+_WIDEST = 10.0  # logarithm of a scale, as a share of that of the data
 _FLOOR = 1e-3  # of a scale, as a share of that of the data
 
 
@@ -72,7 +73,7 @@ class StudentT(Likelihood):
     def forward(self, outputs: Tensor) -> dist.TorchDistribution:
         mean, *rest = outputs.unbind(-len(self.shape) - 1)
         offset = rest[0] if rest else 0.0
-        scale = self.units.scale * (_FLOOR + (self.log_scale + offset).exp())
+        scale = self.units.scale * (_FLOOR + (self.log_scale + offset).clamp(max=_WIDEST).exp())
         return dist.StudentT(self.degrees(), self.units.undo(mean), scale).to_event(len(self.shape))
 
     def degrees(self) -> Tensor | float:
