@@ -15,7 +15,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import pyro.distributions as dist
@@ -157,7 +157,7 @@ class Mixed(Likelihood):
 
 def likelihood_of(kind: object) -> Likelihood:
     """The likelihood of columns of a kind."""
-    plain = {
+    plain: dict[str, Callable[[], Likelihood]] = {
         "real": lambda: Gaussian(learn="pixel"),
         "binary": Bernoulli,
         "counts": NegativeBinomial,
