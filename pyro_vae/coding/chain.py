@@ -30,6 +30,7 @@ from pyro_vae.coding import elementary
 from pyro_vae.coding.buckets import CHANCE, UNIT, Integers
 from pyro_vae.coding.reading import Reader
 from pyro_vae.coding.stack import Stack
+from pyro_vae.coding.symbols import Symbols
 
 CHOICE = 20  # the masses of the K latents sum to 2^CHOICE
 LEAST = 64  # bits that must be left on a stack after `draw`, for a choice
@@ -63,7 +64,7 @@ def push(
     """Push a datum, after `draw`.
 
     Args:
-        x: `(D,)`, zeros and ones.
+        x: `(D,)`, numbers of symbols.
         q: its posterior.
         number: its place among the data.
         bucket: of its latents, `(K, d)`.
@@ -73,13 +74,14 @@ def push(
         of buckets: what they would cost if nothing were rounded.
     """
     k, chosen = len(bucket), 0
-    chances = _chances(reader, bucket, number)  # (K, D)
-    fits = _log_chance(chances, x).sum(-1)
+    symbols = _symbols(reader, bucket, number)
+    fits = _fits(symbols, x)
 
     if k > 1:
         chosen = _pop_choice(stack, _weights(reader, bucket, q, fits))
         _push_latents(stack, reader, np.delete(bucket, chosen, 0), q)
-    stack.push_binary(x, chances[chosen])
+    own = symbols.of(chosen)
+    stack.push_binary(own.digits(x).ravel(), own.chances(x).ravel())
     stack.push_uniform(bucket[chosen], 2**reader.buckets.bits)
     if k > 1:
         stack.push_uniform(np.array([chosen]), k)
@@ -94,7 +96,7 @@ def pop(stack: Stack, reader: Reader, number: int, k: int) -> Integers:
     """
     chosen = int(stack.pop_uniform(k, 1)[0]) if k > 1 else 0
     bucket = stack.pop_uniform(2**reader.buckets.bits, reader.dim)[None]
-    x = stack.pop_binary(_chances(reader, bucket, number)[0])
+    x = _pop_symbols(stack, _symbols(reader, bucket, number).of(0))
     q = posterior(reader, x, number)
 
     if k > 1:
@@ -104,7 +106,7 @@ def pop(stack: Stack, reader: Reader, number: int, k: int) -> Integers:
         raise ValueError("data: they end too early")
 
     if k > 1:
-        fits = _log_chance(_chances(reader, bucket, number), x).sum(-1)
+        fits = _fits(_symbols(reader, bucket, number), x)
         _push_choice(stack, _weights(reader, bucket, q, fits), chosen)
     _push_latents(stack, reader, bucket, q)
     return x
@@ -112,14 +114,26 @@ def pop(stack: Stack, reader: Reader, number: int, k: int) -> Integers:
 
 def posterior(reader: Reader, x: Integers, number: int) -> Posterior:
     """q of one datum `(D,)`."""
-    data = torch.from_numpy(x).reshape(1, *reader.shape)
-    mean, inverse = reader.posterior(data, torch.tensor([number]))
+    mean, inverse = reader.posterior(reader.data(x[None]), torch.tensor([number]))
     return Posterior(mean[0], inverse[0])
 
 
-def _chances(reader: Reader, bucket: Integers, number: int) -> Integers:
-    """Chances of a one `(K, D)` at latents `(K, d)`."""
-    return reader.chances(bucket[:, None], torch.tensor([number]))[:, 0]
+def _symbols(reader: Reader, bucket: Integers, number: int) -> Symbols:
+    """Masses of symbols `(K, D, ...)` at latents `(K, d)`."""
+    return Symbols(reader.symbols(bucket[:, None], torch.tensor([number])).below[:, 0])
+
+
+def _fits(symbols: Symbols, x: Integers) -> Integers:
+    """log p(x | z) `(K,)` at latents, in units of 2^-20 nats."""
+    return _log_chance(symbols.chances(x), symbols.digits(x)[:, None]).sum((0, 2))
+
+
+def _pop_symbols(stack: Stack, symbols: Symbols) -> Integers:
+    """Pop what `push_binary` of all digits has pushed, `(D,)`."""
+    x = np.zeros(symbols.below.shape[:-1], np.int64)
+    for bit in reversed(range(symbols.bits)):
+        x |= stack.pop_binary(symbols.upper(x, bit)) << bit
+    return x
 
 
 def _push_latents(stack: Stack, reader: Reader, bucket: Integers, q: Posterior) -> None:

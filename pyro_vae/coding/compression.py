@@ -26,8 +26,8 @@ from pyro_vae.coding.buckets import MOST_BUCKETS, Integers, buckets
 from pyro_vae.coding.container import (
     DTYPES,
     MOST_PARTICLES,
-    Bits,
     Contents,
+    Numbers,
     checksum_of,
     pack,
     unpack,
@@ -40,6 +40,7 @@ from pyro_vae.progress import Progress
 from pyro_vae.results import Result, counted, with_error
 
 _BLOCK = 256  # data whose posteriors are computed together
+MOST_MASSES = 2**26  # of symbols, of one datum and all its latents
 _ROUNDS = 100  # as often progress is told
 
 
@@ -133,13 +134,15 @@ def compress(
     bucket_bits: int = 12,
     progress: Progress | None = None,
 ) -> Compression:
-    """Compress binary data by bits-back coding, in one chain.
+    """Compress discrete data by bits-back coding, in one chain.
 
     Args:
-        model: Pyro program with one latent vector, of prior N(0, I), and a Bernoulli likelihood.
+        model: Pyro program with one latent vector, of prior N(0, I), and a likelihood of few
+            values: Bernoulli, grey levels (`BetaBinomial`, `DiscretisedLogistic`), `Categorical`.
         guide: Pyro program, a mean-field normal that answers for any x, such as
             `Amortized(MeanField(d), ...)`.
-        x: data `(N, *shape)` of zeros and ones, of any of `container.DTYPES`.
+        x: data `(N, *shape)` of values that the likelihood can take, such as zeros and ones, of
+            any of `container.DTYPES` that holds them.
         num_particles: K latents for each datum (Ruan et al., 2021): the code is as long as the
             importance-weighted bound says, at K times the work and the initial bits.
         bucket_bits: k; each latent is one of 2^k buckets.
@@ -150,7 +153,7 @@ def compress(
         data of them again; on the CPU, whatever the machine, batch and number of threads.
 
     Raises:
-        ValueError: data that are not binary, or programs that cannot be coded with: other latents,
+        ValueError: data of other values, or programs that cannot be coded with: other latents,
             families, likelihoods, or operations that are not known to be exact.
 
     Example:
@@ -162,8 +165,8 @@ def compress(
         True
     """
     check_rows("x", x)
-    if x.dtype not in DTYPES or not bool(((x == 0) | (x == 1)).all()):
-        refuse("x", x, "binary data, only 0 and 1: binarise them first")
+    if x.dtype not in DTYPES:
+        refuse("x", x, f"data of one of {', '.join(map(str, DTYPES))}")
     check_integer("num_particles", num_particles, 1, MOST_PARTICLES)
     check_integer("bucket_bits", bucket_bits, 1, MOST_BUCKETS)
     check_progress(progress)
@@ -172,8 +175,10 @@ def compress(
     x = x.detach().cpu()
     with reading(model, guide, x.shape[1:], buckets(bucket_bits)) as reader:
         check_any_x(guide, x.to(reader.dtype))
+        symbols = reader.numbers(x)
+        _check_room(reader, num_particles)
         reader.check(x[:8])
-        stack, initial, bits, ideal = _encoded(reader, x, num_particles, progress)
+        stack, initial, bits, ideal = _encoded(reader, x, symbols, num_particles, progress)
         programs = reader.fingerprint[:16]
 
     data = pack(
@@ -185,7 +190,7 @@ def compress(
             num_data=len(x),
             num_initial=initial,
             programs=programs,
-            data=checksum_of(_flat(x)),
+            data=checksum_of(symbols),
             words=stack.words(),
         )
     )
@@ -221,24 +226,23 @@ def decompress(
                 "data: they were compressed with another model and guide, or other weights,"
                 " expected those of the same run"
             )
-        flat = _decoded(reader, contents, progress)
-    x = torch.from_numpy(flat).reshape(len(flat), *contents.shape)
-    return x.to(contents.dtype)
+        _check_room(reader, contents.num_particles)
+        return reader.data(_decoded(reader, contents, progress)).to(contents.dtype)
 
 
 def _encoded(
-    reader: Reader, x: Tensor, k: int, progress: Progress | None
+    reader: Reader, x: Tensor, symbols: Integers, k: int, progress: Progress | None
 ) -> tuple[Stack, int, Tensor, Tensor]:
     """The stack of all data, its initial words, and what each datum cost and should cost."""
     stack, initial = Stack(initial_words(0)), 0
-    bits, ideal, flat = torch.zeros(len(x)), torch.zeros(len(x)), _flat(x)
+    bits, ideal = torch.zeros(len(x)), torch.zeros(len(x))
 
     for rows in torch.arange(len(x)).split(_BLOCK):
         means, inverses = reader.posterior(x[rows], rows)
         for n, mean, inverse in zip(rows.tolist(), means, inverses, strict=True):
             q = chain.Posterior(mean, inverse)
             stack, before, bucket, initial = _drawn(stack, reader, q, k, initial)
-            ideal[n] = chain.push(stack, reader, flat[n], q, n, bucket)
+            ideal[n] = chain.push(stack, reader, symbols[n], q, n, bucket)
             bits[n] = stack.size - before
             _tell(progress, n + 1, len(x))
     return stack, initial, bits, ideal
@@ -258,12 +262,12 @@ def _drawn(
         stack, initial = lifted(stack, initial, 1), initial + 1
 
 
-def _decoded(reader: Reader, contents: Contents, progress: Progress | None) -> Bits:
-    """Binary data `(N, D)` off a stack; a ValueError where the ends do not agree."""
+def _decoded(reader: Reader, contents: Contents, progress: Progress | None) -> Numbers:
+    """Symbols `(N, D)` off a stack; a ValueError where the ends do not agree."""
     stack, found = Stack(contents.words), []
     for n in reversed(range(contents.num_data)):
         x = chain.pop(stack, reader, n, contents.num_particles)
-        found.append(x.astype(np.uint8))
+        found.append(x.astype(np.uint16))
         _tell(progress, len(found), contents.num_data)
 
     whole = np.stack(found[::-1])
@@ -276,8 +280,15 @@ def _decoded(reader: Reader, contents: Contents, progress: Progress | None) -> B
     return whole
 
 
-def _flat(x: Tensor) -> Bits:
-    return x.reshape(len(x), -1).to(torch.uint8).numpy()
+def _check_room(reader: Reader, num_particles: int) -> None:
+    """Refuse more masses at once than a machine has room for."""
+    each = reader.size * len(reader.values)
+    if num_particles * each > MOST_MASSES:
+        most = max(1, MOST_MASSES // each)
+        raise ValueError(
+            f"num_particles: got {num_particles} latents for each datum of {reader.size:,} values,"
+            f" one of {len(reader.values):,} each, expected at most {most}"
+        )
 
 
 def _tell(progress: Progress | None, done: int, total: int) -> None:

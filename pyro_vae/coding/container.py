@@ -19,6 +19,7 @@ import hashlib
 import math
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +28,8 @@ from numpy.typing import NDArray
 from pyro_vae.coding.buckets import MOST_BUCKETS
 from pyro_vae.coding.stack import Words
 
-Bits = NDArray[np.uint8]
-"""Zeros and ones."""
+Numbers = NDArray[Any]
+"""Whole numbers from 0 on, of symbols: zeros and ones, say."""
 
 MAGIC = b"\x89pvbits\x01"
 MOST_PARTICLES = 1000
@@ -123,9 +124,10 @@ def _read(data: bytes) -> Contents:
     )
 
 
-def checksum_of(x: Bits) -> bytes:
-    """Of binary data `(N, D)`, 8 bytes."""
-    return hashlib.sha256(np.packbits(x).tobytes()).digest()[:8]
+def checksum_of(x: Numbers) -> bytes:
+    """Of symbols `(N, D)`, 8 bytes."""
+    whole = np.packbits(x.astype(np.uint8)) if x.max() < 2 else x.astype("<u2")
+    return hashlib.sha256(whole.tobytes()).digest()[:8]
 
 
 def _checksum(data: bytes) -> bytes:

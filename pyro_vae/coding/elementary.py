@@ -64,6 +64,28 @@ def log(x: Tensor) -> Tensor:
     return power * _LN2_HIGH + (power * _LN2_LOW + 2 * root * series)
 
 
+def expm1(x: Tensor) -> Tensor:
+    """exp(x) - 1; by the series itself below 1/4, where it keeps the figures of a small x."""
+    small = x.clamp(-0.25, 0.25)
+    series = torch.full_like(small, _TERMS[-1])
+    for term in reversed(_TERMS[1:-1]):
+        series = series * small + term
+    return torch.where(x.abs() < 0.25, series * small, exp(x) - 1)
+
+
+def log1p(x: Tensor) -> Tensor:
+    """log(1 + x) for x > -1, with the figures of a small x: log(u) x / (u - 1) of u = 1 + x
+    rounded.
+
+    References:
+        Goldberg (1991). What every computer scientist should know about floating-point arithmetic.
+            ACM Computing Surveys 23, theorem 4.
+    """
+    u = 1 + x
+    away = torch.where(u == 1, torch.ones_like(u), u - 1)
+    return torch.where(u == 1, x, log(u) * x / away)
+
+
 def sigmoid(x: Tensor) -> Tensor:
     """1 / (1 + exp(-x))."""
     return 1 / (1 + exp(-x))

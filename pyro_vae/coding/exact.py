@@ -121,9 +121,21 @@ def _elu(x: Tensor, alpha: float = 1, scale: float = 1, input_scale: float = 1) 
     return (torch.where(wide > 0, wide, low) * scale).to(x.dtype)
 
 
+def _log_softmax(x: Tensor, dim: int, half_to_float: bool) -> Tensor:
+    wide = x.to(torch.float64)
+    wide = wide - wide.amax(dim, keepdim=True)
+    total = torch.zeros_like(wide.select(dim, 0))
+    for each in elementary.exp(wide).unbind(dim):  # one after another, in this order
+        total = total + each
+    return (wide - elementary.log(total).unsqueeze(dim)).to(x.dtype)
+
+
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "exp": _of(elementary.exp),
+    "expm1": _of(elementary.expm1),
     "log": _of(elementary.log),
+    "log1p": _of(elementary.log1p),
+    "_log_softmax": _log_softmax,
     "sigmoid": _of(elementary.sigmoid),
     "tanh": _of(elementary.tanh),
     "glu": _glu,

@@ -1,10 +1,12 @@
 """What a coder reads off two programs, in integers that are the same whoever reads them.
 
     guide  q(z | x)   the means and inverse scales of a mean-field normal
-    model  p(x | z)   the chance of a one, for each value of a datum
+    model  p(x | z)   the mass of each symbol, for each value of a datum
 
-The model's latent must be one vector with prior N(0, I), and its likelihood Bernoulli. Programs are
-run under `Exact`. The model sees zeros in place of x: whoever decodes has no x yet.
+The model's latent must be one vector with prior N(0, I). Its likelihood must be Bernoulli, or give
+a few values, the same ones everywhere, their probabilities (`enumerate_support`), as those of grey
+levels and categories do. Programs are run under `Exact`. The model sees zeros in place of x:
+whoever decodes has no x yet.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, Normal
 
 from pyro_vae.coding import elementary
-from pyro_vae.coding.buckets import CHANCE, Buckets, Integers, fixed
+from pyro_vae.coding.buckets import Buckets, Integers, fixed
 from pyro_vae.coding.exact import Exact
 from pyro_vae.coding.products import NotExact
+from pyro_vae.coding.symbols import MOST_SYMBOLS, Symbols, binary_symbols, table_symbols
 from pyro_vae.programs.calls import Program, called, in_one_line
 from pyro_vae.programs.evaluation import device_of, evaluation, modules_of
 from pyro_vae.programs.running import Substitute, guide_sites, run_particles
@@ -42,6 +45,7 @@ class Reader:
         site: name of the latent.
         dim: d, its length.
         dtype: of what the programs are given.
+        values: that a value of a datum can have, by their symbols' numbers, `(L,)`.
         mode: in which they are run.
     """
 
@@ -52,6 +56,7 @@ class Reader:
     dim: int
     dtype: torch.dtype
     buckets: Buckets
+    values: Tensor
     mode: Exact
 
     @property
@@ -60,8 +65,8 @@ class Reader:
         return math.prod(self.shape)
 
     def posterior(self, x: Tensor, index: Tensor) -> tuple[Integers, Integers]:
-        """q's means and inverse scales `(B, d)`, as `fixed` gives them, for binary data
-        `(B, *shape)` and their numbers.
+        """q's means and inverse scales `(B, d)`, as `fixed` gives them, for data `(B, *shape)`
+        and their numbers.
         """
         with self.mode:
             (site,) = guide_sites(self.guide, x.to(self.dtype), index)
@@ -72,18 +77,48 @@ class Reader:
             raise ValueError("guide: got a mean or scale that is not finite, expected finite ones")
         return fixed(mean, scale)
 
-    def chances(self, bucket: Integers, index: Tensor, like: Tensor | None = None) -> Integers:
-        """Chances of a one `(K, B, D)`, of 2^CHANCE, at K latents of each datum, by their buckets
+    def symbols(self, bucket: Integers, index: Tensor, like: Tensor | None = None) -> Symbols:
+        """Masses of symbols `(K, B, D, ...)` at K latents of each datum, by their buckets
         `(K, B, d)`.
         """
         num_particles, num_data = bucket.shape[:2]
         z = torch.from_numpy(self.buckets.centres[bucket]).to(self.dtype)
         x = torch.zeros(num_data, *self.shape, dtype=self.dtype) if like is None else like
+        size = (num_particles, num_data, self.size)
         with self.mode:
             program = Substitute({self.site: z})(self.model)
             sites = sample_sites(run_particles(program, x, index, num_particles, 1))
             (likelihood,) = (_base(s["fn"]) for s in sites if s["is_observed"])
-        return _chances(likelihood).reshape(num_particles, num_data, self.size)
+            if not isinstance(likelihood, Bernoulli):
+                values = self.values.reshape(-1, *[1] * len(likelihood.batch_shape))
+                log_prob = likelihood.log_prob(values)
+
+        if isinstance(likelihood, Bernoulli):
+            return binary_symbols(_chances(likelihood).reshape(size))
+        return table_symbols(log_prob.reshape(-1, *size))
+
+    def numbers(self, x: Tensor) -> Integers:
+        """The symbols `(N, D)` of data `(N, *shape)`; a ValueError where they have other values."""
+        flat = x.reshape(len(x), -1)
+        order = self.values.argsort()
+        place = torch.searchsorted(self.values[order], flat.to(self.dtype).contiguous())
+        symbol = order[place.clamp(max=len(order) - 1)]
+        wrong = self.values[symbol].to(x.dtype) != flat
+
+        if wrong.any():
+            told = ", ".join(f"{value:g}" for value in self.values[:3].tolist())
+            told += ", ..." if len(self.values) > 3 else ""
+            raise ValueError(
+                f"x: got {flat[wrong][0].item():g}, as {x.dtype}, which is none of the"
+                f" {len(self.values)} values of the model's likelihood ({told}, {self.dtype}),"
+                " expected only these"
+            )
+        return symbol.numpy()
+
+    def data(self, symbols: Integers) -> Tensor:
+        """Data `(N, *shape)` of symbols `(N, D)`."""
+        found = self.values[torch.from_numpy(symbols.astype(np.int64))]
+        return found.reshape(len(symbols), *self.shape)
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -99,15 +134,16 @@ class Reader:
                     digest.update(flat.numpy().tobytes())
 
         index = torch.arange(_PROBES)
-        x = torch.from_numpy(_noise(_PROBES * self.size) & 1).reshape(_PROBES, *self.shape)
+        numbers = _noise(_PROBES * self.size) % len(self.values)
+        x = self.data(numbers.reshape(_PROBES, -1))
         bucket = _noise(_PROBES * self.dim) & (2**self.buckets.bits - 1)
-        answers = self.posterior(x, index), self.chances(bucket.reshape(1, _PROBES, -1), index)
-        for answer in (*answers[0], answers[1]):
+        symbols = self.symbols(bucket.reshape(1, _PROBES, -1), index)
+        for answer in (*self.posterior(x, index), symbols.told):
             digest.update(answer.astype("<i8").tobytes())
         return digest.digest()
 
     def check(self, x: Tensor) -> None:
-        """Refuse programs that could not be asked by whoever decodes; `x` are a few binary data
+        """Refuse programs that could not be asked by whoever decodes; `x` are a few data
         `(B, *shape)`.
         """
         index = torch.arange(len(x))
@@ -120,9 +156,8 @@ class Reader:
             )
 
         bucket = _noise(mean.size).reshape(1, *mean.shape) & (2**self.buckets.bits - 1)
-        if not np.array_equal(
-            self.chances(bucket, index), self.chances(bucket, index, x.to(self.dtype))
-        ):
+        seen = self.symbols(bucket, index, x.to(self.dtype))
+        if not np.array_equal(self.symbols(bucket, index).below, seen.below):
             raise ValueError(
                 "model: its likelihood reads the data that it is a likelihood of, which a decoder"
                 " has not, expected one of the latent alone"
@@ -157,16 +192,18 @@ def reading(
 
     like = torch.zeros(2, *shape, dtype=dtype)
     with evaluation(model, guide), in_one_line(like, 1):
-        site, dim = _latent(model, guide, like)
+        site, dim, values = _latent(model, guide, like)
         mode = Exact(model, guide)
         try:
-            yield Reader(model, guide, tuple(shape), site, dim, dtype, buckets, mode)
+            yield Reader(model, guide, tuple(shape), site, dim, dtype, buckets, values, mode)
         except NotExact as error:
             raise ValueError(str(error)) from error
 
 
-def _latent(model: Program, guide: Program, like: Tensor) -> tuple[str, int]:
-    """Name and length of the one latent vector; a ValueError where the programs have another."""
+def _latent(model: Program, guide: Program, like: Tensor) -> tuple[str, int, Tensor]:
+    """Name and length of the one latent vector, and the values of the likelihood; a ValueError
+    where the programs have another.
+    """
     index = torch.arange(len(like))
     sites = sample_sites(run_particles(model, like, index, 1, 1))
     latents = [s for s in sites if not s["is_observed"]]
@@ -187,9 +224,7 @@ def _latent(model: Program, guide: Program, like: Tensor) -> tuple[str, int]:
     if len(observed) != 1:
         names = [s["name"] for s in observed]
         raise ValueError(f"model: got the observed sites {names}, expected one")
-    likelihood = _base(observed[0]["fn"])
-    if not isinstance(likelihood, Bernoulli):
-        _refuse("model", "a likelihood", likelihood, "Bernoulli: what is coded here is binary")
+    values = _values(_base(observed[0]["fn"]), like)
     if observed[0]["fn"].event_shape.numel() != like[0].numel():
         raise ValueError(
             f"model: got data of shape {tuple(observed[0]['fn'].event_shape)} from it, expected"
@@ -198,7 +233,23 @@ def _latent(model: Program, guide: Program, like: Tensor) -> tuple[str, int]:
 
     name, dim = latents[0]["name"], prior.event_shape[0]
     _check_guide(guide, like, index, name, dim)
-    return name, dim
+    return name, dim, values
+
+
+def _values(likelihood: Any, like: Tensor) -> Tensor:
+    """The values `(L,)` that a likelihood gives probabilities."""
+    if isinstance(likelihood, Bernoulli):
+        return torch.tensor([0, 1]).to(like)
+    if not getattr(likelihood, "has_enumerate_support", False) or likelihood.event_shape:
+        few = "Bernoulli, or one of a few values, such as those of grey levels and categories"
+        _refuse("model", "a likelihood", likelihood, few)
+
+    values = likelihood.enumerate_support(expand=False).detach().flatten().to(like)
+    if len(values) > MOST_SYMBOLS:
+        raise ValueError(
+            f"model: got a likelihood of {len(values):,} values, expected at most {MOST_SYMBOLS:,}"
+        )
+    return values
 
 
 def _check_guide(guide: Program, like: Tensor, index: Tensor, name: str, dim: int) -> None:
@@ -216,17 +267,11 @@ def _check_guide(guide: Program, like: Tensor, index: Tensor, name: str, dim: in
         raise ValueError(f"guide: got a latent of {tuple(q.event_shape)}, expected ({dim},)")
 
 
-def _chances(likelihood: Bernoulli) -> Integers:
-    """Chances of a one, between 1 and 2^CHANCE - 1."""
+def _chances(likelihood: Bernoulli) -> Tensor:
+    """Chances of a one, float64."""
     if "logits" in vars(likelihood):
-        chance = elementary.sigmoid(likelihood.logits.to(torch.float64))
-    else:
-        chance = likelihood.probs.to(torch.float64)
-    if not torch.isfinite(chance).all():
-        raise ValueError("model: got probabilities that are not finite, expected finite ones")
-
-    whole = torch.floor(chance * 2**CHANCE + 0.5).to(torch.int64)
-    return whole.clamp(1, 2**CHANCE - 1).numpy()
+        return elementary.sigmoid(likelihood.logits.to(torch.float64))
+    return likelihood.probs.to(torch.float64)
 
 
 def _base(fn: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_choice, check_kind, check_real
+from pyro_vae.arguments import check_choice, check_flag, check_kind, check_real
 from pyro_vae.data.binarise import BINARY, LEVELS, RULES, Binarise
 from pyro_vae.data.splits import Split
 from pyro_vae.results import Result, counted
@@ -146,22 +146,29 @@ class Dataset(Result):
         """Whether the data are zeros and ones: by the rule, or as they came."""
         return self.binarise in BINARY or bool(((self.train.x == 0) | (self.train.x == 1)).all())
 
-    def bits_per_dim(self, nats: float) -> float | None:
+    def bits_per_dim(self, nats: float, *, discrete: bool | None = None) -> float | None:
         """Bits per value, from the log-probability of a datum in nats (or its mean over the data).
 
-        None for real values.
+        None where it is a density of real values.
+
+        Args:
+            nats: log p(x), or a bound of it.
+            discrete: whether it is a log-probability of discrete values, or a bound of one, which
+                is for the likelihood to say (`discrete_under`); None goes by the data, of which
+                binary and dequantised ones are known to be discrete.
 
         For dequantised pixels they come from log p(x) - D log 256, which on average over the noise
         is a lower bound of the pixels' own log-probability: so the bits are an upper bound, and
         comparable with those of a discrete likelihood.
         """
         check_real("nats", nats)
-        if self.is_binary:
-            levels = 1
-        elif self.binarise == "dequantise":
-            levels = LEVELS
-        else:
+        if discrete is not None:
+            check_flag("discrete", discrete)
+
+        dequantised = self.binarise == "dequantise" and not self.is_binary
+        if not (dequantised or self.is_binary if discrete is None else discrete):
             return None
+        levels = LEVELS if dequantised else 1
         return math.log2(levels) - nats / (self.size * math.log(2))
 
     def under(self, binarise: Binarise) -> Dataset:

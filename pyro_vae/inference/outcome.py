@@ -145,7 +145,7 @@ def bits_per_dim(model: Program, data: Dataset, nats: float) -> float | None:
     probability of values.
     """
     rules = getattr(getattr(model, "likelihood", None), "discrete_under", ())
-    return data.bits_per_dim(nats) if data.binarise in rules else None
+    return data.bits_per_dim(nats, discrete=data.binarise in rules)
 
 
 def probe_of(model: Program, guide: Program, data: Dataset) -> tuple[Tensor, Tensor] | str | None:

@@ -2,7 +2,20 @@
 
 from pyro_vae.models.conditional import ConditionalVAE
 from pyro_vae.models.hierarchical import HierarchicalVAE
-from pyro_vae.models.likelihoods import Bernoulli, Gaussian, Likelihood, likelihood_for
+from pyro_vae.models.likelihoods import (
+    Bernoulli,
+    BetaBinomial,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretisedLogistic,
+    Gaussian,
+    Likelihood,
+    Mixed,
+    NegativeBinomial,
+    Poisson,
+    StudentT,
+    likelihood_for,
+)
 from pyro_vae.models.linear_gaussian import ExactGuide, LinearGaussian
 from pyro_vae.models.mixture import GaussianMixture
 from pyro_vae.models.vae import VAE
@@ -11,11 +24,19 @@ __all__ = [
     "VAE",
     "Bernoulli",
     "ConditionalVAE",
+    "BetaBinomial",
+    "Categorical",
+    "ContinuousBernoulli",
+    "DiscretisedLogistic",
     "ExactGuide",
     "Gaussian",
     "GaussianMixture",
     "HierarchicalVAE",
     "Likelihood",
     "LinearGaussian",
+    "Mixed",
+    "NegativeBinomial",
+    "Poisson",
+    "StudentT",
     "likelihood_for",
 ]

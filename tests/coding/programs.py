@@ -85,6 +85,19 @@ def single() -> tuple[nn.Module, nn.Module, Tensor]:
     return vae((1,)), encoder((1,)), binary(1, 1).to(torch.uint8)
 
 
+def of_likelihood(
+    likelihood: pv.Likelihood, number: int = 9, shape: tuple[int, ...] = (3, 2), gain: float = 3.0
+) -> tuple[pv.VAE, pv.EncoderGuide, Tensor]:
+    """A model of a likelihood of few values, and data of its own."""
+    torch.manual_seed(1)
+    model = pv.VAE(shape, 2, (8,), likelihood)
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.mul_(gain)
+        fn = likelihood(model.decoder(torch.randn(number, 2)))
+    return model, encoder(shape), fn.sample()
+
+
 PROGRAMS = {
     "vae": lambda: (vae(), encoder(), binary(9, 3, 2)),
     "gated": gated,
@@ -92,4 +105,7 @@ PROGRAMS = {
     "tutorial": tutorial,
     "double": double,
     "one value": single,
+    "grey levels": lambda: of_likelihood(pv.BetaBinomial()),
+    "rounded": lambda: of_likelihood(pv.DiscretisedLogistic(7, "output")),
+    "categories": lambda: of_likelihood(pv.Categorical(5)),
 }

@@ -14,7 +14,15 @@ import torch
 
 import pyro_vae as pv
 from pyro_vae.coding import compression
-from tests.coding.programs import PROGRAMS, Tutorial, TutorialGuide, binary, encoder, vae
+from tests.coding.programs import (
+    PROGRAMS,
+    Tutorial,
+    TutorialGuide,
+    binary,
+    encoder,
+    of_likelihood,
+    vae,
+)
 
 
 @pytest.mark.parametrize("num_particles", [1, 3])
@@ -122,6 +130,39 @@ def test_the_length_is_the_negative_elbo() -> None:
     assert abs(off.mean()) < 5 * off.std() / math.sqrt(len(x))
     rounding = (found.bits - found.ideal).double()
     assert abs(rounding.mean()) < 0.01 * elbo.mean()
+
+
+@pytest.mark.parametrize(
+    "likelihood",
+    [pv.BetaBinomial(30), pv.DiscretisedLogistic(30, "output"), pv.Categorical(3)],
+    ids=["beta-binomial", "logistic", "categorical"],
+)
+def test_the_length_is_the_negative_elbo_of_other_values_too(likelihood: pv.Likelihood) -> None:
+    model, guide, x = of_likelihood(likelihood, 40, (12,), gain=1.0)
+    found = pv.compress(model, guide, x)
+    elbo = pv.log_evidence(model, guide, x, pv.Importance(200)).elbo.double() / -math.log(2)
+
+    off = found.ideal.double() - elbo
+    assert abs(off.mean()) < 5 * off.std() / math.sqrt(len(x))
+    rounding = (found.bits - found.ideal).double()
+    assert abs(rounding.mean()) < 0.01 * elbo.mean()
+    assert torch.equal(pv.decompress(model, guide, found.data), x)
+
+
+def test_values_that_a_likelihood_has_not_are_refused() -> None:
+    model, guide, x = of_likelihood(pv.BetaBinomial(6))
+    for wrong in (x + 0.01, torch.round(5 * x.double()) / 5, x + 1):
+        with pytest.raises(ValueError, match=r"x: got .* none of the 6 values"):
+            pv.compress(model, guide, wrong)
+    model, guide, x = of_likelihood(pv.Poisson())
+    with pytest.raises(ValueError, match="a likelihood of LogPoisson, expected Bernoulli, or one"):
+        pv.compress(model, guide, x)
+    model, guide, x = of_likelihood(pv.Categorical(3000))
+    with pytest.raises(ValueError, match="of 3,000 values, expected at most 2,048"):
+        pv.compress(model, guide, x)
+    model, guide, x = of_likelihood(pv.BetaBinomial(2000), 2, (60,))
+    with pytest.raises(ValueError, match=r"num_particles: got 999 .* expected at most 559"):
+        pv.compress(model, guide, x, num_particles=999)
 
 
 def test_more_latents_take_less_room() -> None:

@@ -17,8 +17,31 @@ References:
 """
 
 from pyro_vae.models.likelihoods.bernoulli import Bernoulli
+from pyro_vae.models.likelihoods.beta_binomial import BetaBinomial
+from pyro_vae.models.likelihoods.categorical import Categorical
 from pyro_vae.models.likelihoods.choosing import chosen, likelihood_for, start_likelihood
+from pyro_vae.models.likelihoods.continuous_bernoulli import ContinuousBernoulli
+from pyro_vae.models.likelihoods.discretised_logistic import DiscretisedLogistic
 from pyro_vae.models.likelihoods.gaussian import Gaussian
 from pyro_vae.models.likelihoods.likelihood import Likelihood
+from pyro_vae.models.likelihoods.mixed import Mixed
+from pyro_vae.models.likelihoods.negative_binomial import NegativeBinomial
+from pyro_vae.models.likelihoods.poisson import Poisson
+from pyro_vae.models.likelihoods.student_t import StudentT
 
-__all__ = ["Bernoulli", "Gaussian", "Likelihood", "chosen", "likelihood_for", "start_likelihood"]
+__all__ = [
+    "Bernoulli",
+    "BetaBinomial",
+    "Categorical",
+    "ContinuousBernoulli",
+    "DiscretisedLogistic",
+    "Gaussian",
+    "Likelihood",
+    "Mixed",
+    "NegativeBinomial",
+    "Poisson",
+    "StudentT",
+    "chosen",
+    "likelihood_for",
+    "start_likelihood",
+]

@@ -13,6 +13,7 @@ from pyro_vae.data import Dataset
 from pyro_vae.models.likelihoods.bernoulli import Bernoulli
 from pyro_vae.models.likelihoods.gaussian import Gaussian
 from pyro_vae.models.likelihoods.likelihood import Likelihood
+from pyro_vae.models.likelihoods.mixed import Mixed, likelihood_of
 
 
 def chosen(likelihood: Likelihood | None) -> Likelihood:
@@ -32,8 +33,12 @@ def start_likelihood(model: Any, x: Tensor) -> None:
 
 
 def likelihood_for(data: Dataset) -> Likelihood:
-    """The likelihood that goes with a set: Bernoulli for binary data, else Gaussian, with one
-    learned sigma for images and one for each column of a table.
+    """The likelihood that goes with a set.
+
+    Of a table whose columns have kinds: NegativeBinomial, Categorical or Bernoulli where they are
+    all counts, categories of one number or binary, Gaussian where they are all real, else Mixed. Of
+    any other: Bernoulli for binary data, else Gaussian, with one learned sigma for images and one
+    for each column of a table.
 
     Example:
         >>> from pyro_vae import load
@@ -41,6 +46,9 @@ def likelihood_for(data: Dataset) -> Likelihood:
         'Bernoulli'
     """
     check_kind("data", data, Dataset, "a Dataset, as pyro_vae.load makes one")
+    kinds = getattr(data, "kinds", None)
+    if kinds is not None:
+        return likelihood_of(kinds[0]) if len(set(kinds)) == 1 else Mixed(kinds)
     if data.is_binary:
         return Bernoulli()
     return Gaussian(learn="pixel" if len(data.shape) == 1 else "shared")
