@@ -198,7 +198,7 @@ def _cut(pair: Pair, num_chains: int) -> list[tuple[Tensor, int]]:
     """
     num_data, device = len(pair), pair.x.device
     at_once = _ROWS_ON_GPU if device.type == "cuda" else _ROWS
-    most = num_data if pair.is_whole else max(1, at_once // num_chains)
+    most = num_data if pair.is_whole else max(1, at_once // (num_chains * pair.states))
     size = math.ceil(num_data / math.ceil(num_data / most))
 
     rows = torch.arange(math.ceil(num_data / size) * size, device=device).clamp(max=num_data - 1)

@@ -134,7 +134,8 @@ def settled(path: Path, num_points: int) -> Grid:
 
 def joint_at(path: Path, z: Tensor) -> Tensor:
     """log p(x, z) of the one datum of a path at points `(G, P)`, `(G,)` float64 nats."""
-    parts = [path.densities(part[:, None])[1][:, 0] for part in z.split(_ROWS)]
+    points = z.split(max(1, _ROWS // path.pair.states))
+    parts = [path.densities(part[:, None])[1][:, 0] for part in points]
     return torch.cat(parts).double()
 
 

@@ -53,7 +53,7 @@ class Scores:
         self.pair, self.width, self.defensive = pair, width, defensive
         self.half = precision == "bfloat16"
         # about four tensors (S, B, *shape) live at a time
-        size = 4 * pair.x[0].numel() * pair.x.element_size()
+        size = 4 * pair.x[0].numel() * pair.x.element_size() * pair.states
         most = max(1, (max_bytes or (2**30 if pair.x.is_cuda else 2**24)) // size)
         self.columns = min(width, most)
         chunks = math.ceil(per_block / max(1, most // self.columns))
@@ -75,7 +75,7 @@ class Scores:
             log_guide = torch.cat([log_guide, pair.log_guide(others)])  # of what it did not draw
             latents = {name: torch.cat([z, others[name]]) for name, z in latents.items()}
 
-        log_prior, log_likelihood = self._scored(latents, pair)
+        log_prior, log_likelihood = self._scored(latents, pair, num_particles)
         if num_prior:  # what drew them is the mixture of both, in these proportions
             share = num_prior / num_particles
             log_guide = torch.logaddexp(log_guide + math.log1p(-share), log_prior + math.log(share))
@@ -95,20 +95,26 @@ class Scores:
         log_guide, *values = self._sample(num_particles, pair.x, pair.index)
         return dict(zip(self._names, values, strict=True)), log_guide
 
-    def _scored(self, latents: Latents, pair: Pair) -> tuple[Tensor, Tensor]:
-        """log p(z) and log p(x | z), `(S, B)` each, in chunks."""
+    def _scored(self, latents: Latents, pair: Pair, number: int) -> tuple[Tensor, Tensor]:
+        """log p(z) and log p(x | z), `(S, B)` each, of S particles in chunks."""
+        if not latents:  # all are summed out, and one particle knows
+            alone = [part.expand(number, -1) for part in self._parts(latents, pair, 1)]
+            return alone[0], alone[1]
+        log_prior, log_likelihood = self._parts(latents, pair, number)
+        return log_prior, log_likelihood
+
+    def _parts(self, latents: Latents, pair: Pair, number: int) -> list[Tensor]:
         parts = []
-        for s in range(0, len(next(iter(latents.values()))), self.chunk):
+        for s in range(0, number, self.chunk):
             row = [self._chunk(latents, pair, s, d) for d in range(0, len(pair), self.columns)]
             parts.append([torch.cat(part, 1) for part in zip(*row, strict=True)])
-        log_prior, log_likelihood = (torch.cat(part) for part in zip(*parts, strict=True))
-        return log_prior, log_likelihood
+        return [torch.cat(part) for part in zip(*parts, strict=True)]
 
     def _chunk(self, latents: Latents, pair: Pair, s: int, d: int) -> tuple[Tensor, ...]:
         depth, columns, chunk = self.pair.depth, self.columns, self.chunk
         x, index = pair.x[d : d + columns], pair.index[d : d + columns]
         values = [z[s : s + chunk].narrow(depth, d, len(x)) for z in latents.values()]
-        size = len(values[0]), len(x)
+        size = len(values[0]) if values else 1, len(x)
 
         if self._guard.on:
             values = [_fill(_fill(z, 0, chunk), depth, columns).contiguous() for z in values]

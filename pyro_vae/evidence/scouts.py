@@ -60,7 +60,7 @@ def missed(
         num_scouts: 0 to look for nothing.
         seed: of their noise.
     """
-    if not num_scouts:
+    if not num_scouts or not pair.has_latents():
         return torch.zeros(len(pair), dtype=torch.bool)
     return unreached(pair, num_scouts, seed) | outweighed(pair, log_px, error, seed)
 
@@ -79,7 +79,8 @@ def unreached(pair: Pair, num_scouts: int = NUM_SCOUTS, seed: int = 0) -> Tensor
         # latents that are discrete, or whatever a program without a gradient raises
         return torch.zeros(len(pair), dtype=torch.bool)
 
-    size, found = _VALUES // (pair.x[0].numel() * (num_scouts + _FROM_GUIDE)), []
+    values = pair.x[0].numel() * pair.states
+    size, found = _VALUES // (values * (num_scouts + _FROM_GUIDE)), []
     for number, rows in enumerate(pair.blocks(min(max(1, size), _MOST))):
         seed_noise(seed, number, 1)
         found.append(_look(path.take(rows), pair.guide, num_scouts).cpu())
@@ -91,7 +92,7 @@ def outweighed(pair: Pair, log_px: Tensor, error: Tensor, seed: int = 0) -> Tens
     """Whether draws of the prior say that log p(x) `(N,)`, told with this error, is too low for
     each datum.
     """
-    size, found = _VALUES // (pair.x[0].numel() * _PRIOR_DRAWS), []
+    size, found = _VALUES // (pair.x[0].numel() * pair.states * _PRIOR_DRAWS), []
     prior, places = pair.under(None), torch.arange(len(pair), device=pair.x.device)
     for number, rows in enumerate(places.split(min(max(1, size), _MOST))):
         seed_noise(seed, number, 2)

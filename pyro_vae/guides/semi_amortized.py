@@ -30,6 +30,7 @@ from pyro_vae.programs.adam import Moments, adam
 from pyro_vae.programs.calls import called
 from pyro_vae.programs.naming import unique_name
 from pyro_vae.programs.protocols import Starts, offers
+from pyro_vae.programs.running import run_on
 from pyro_vae.programs.traces import Program
 
 
@@ -115,9 +116,9 @@ class SemiAmortized(nn.Module):
             given = self.amortized.family.given
             draw = poutine.trace(given(rows)).get_trace(x, index)
 
-            model = poutine.replay(called(self._model[0], "model"), trace=draw)
             guide = poutine.replay(given(rows.detach()), trace=draw)
-            log_p = poutine.trace(model).get_trace(x, index).log_prob_sum()
+            model = called(self._model[0], "model")
+            log_p = run_on(draw, model, x, index).log_prob_sum()
             log_q = poutine.trace(guide).get_trace(x, index).log_prob_sum()
             elbo = log_p - log_q
 

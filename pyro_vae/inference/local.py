@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import pyro
 import torch
-from pyro.infer import ELBO, SVI, Trace_ELBO
+from pyro.infer import ELBO, SVI, Trace_ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
 
 from pyro_vae.arguments import (
@@ -39,7 +39,7 @@ from pyro_vae.programs.inputs import check_inputs
 from pyro_vae.programs.parameters import guide_parameters, trainable_parameters, without_parameters
 from pyro_vae.programs.parts import default_index, some
 from pyro_vae.programs.protocols import HasTable, offers
-from pyro_vae.programs.traces import Program
+from pyro_vae.programs.traces import Program, without_choices
 from pyro_vae.progress import Progress, over, shares
 
 _USUAL = 1000  # steps to convergence, about; of a guide that is no table, where no number is given
@@ -132,6 +132,8 @@ def fit_local(
             return _to_convergence(fixed, guide, x, index, earlier, told, options)
 
         optim = JointOptim(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), params)
+        if not isinstance(loss, TraceEnum_ELBO):
+            fixed = without_choices(fixed, guide, x, index)
         programs = called(fixed, "model"), called(guide, "guide"), optim, loss or Trace_ELBO()
         svi: SVI | CompiledSVI = SVI(*programs)
         if is_worth_it(engine, number, size):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.infer import ELBO
+from pyro.infer import ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
 
 from pyro_vae.arguments import check_choice, check_flag, refuse
@@ -36,7 +36,7 @@ from pyro_vae.programs.inputs import check_data
 from pyro_vae.programs.parameters import Scaling, scaling, trainable_parameters
 from pyro_vae.programs.parts import known_numbers, takes_parts
 from pyro_vae.programs.protocols import HasRows, HasRules, Starts, offers
-from pyro_vae.programs.traces import Program
+from pyro_vae.programs.traces import Program, without_choices
 
 
 def check_arguments(
@@ -134,7 +134,8 @@ def prepare(
         scaled, params = _check(model, guide, data)
         probe = probe_of(model, guide, data)
         beta = torch.tensor(recipe.beta, device=device)
-        programs = _weighted(model, recipe, beta), _weighted(guide, recipe, beta)
+        taken = _summed(model, guide, data, recipe)
+        programs = _weighted(taken, recipe, beta), _weighted(guide, recipe, beta)
         settings = settings_of(recipe.loss)
         _rehearse(recipe.loss, *programs, data)
 
@@ -171,6 +172,15 @@ def prepare(
         probe=probe,
         to_compile=sizes_to_compile(len(data.train), recipe),
     )
+
+
+def _summed(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecipe) -> Program:
+    """The model as a step runs it: its choices that are marked, and not the guide's, summed out,
+    unless the loss does that itself.
+    """
+    if isinstance(recipe.loss, TraceEnum_ELBO):
+        return model
+    return without_choices(model, guide, data.train.x[:8], data.train.numbers()[:8])
 
 
 def _weighted(program: Program, recipe: ResolvedRecipe, beta: Tensor) -> Program:

@@ -174,11 +174,19 @@ def _signature(function: Callable[..., Any]) -> list[Parameter]:
     return parameters[parameters[0].kind in _POSITIONAL :]
 
 
+class Refused(ValueError):
+    """What a handler of ours refuses in the middle of a run. Its first line is all of it: Pyro adds
+    the shapes of the trace.
+    """
+
+
 @contextmanager
 def in_one_line(x: Tensor, num_particles: int) -> Iterator[None]:
     """What programs run on `x` raise as a ValueError of one line, without Pyro's tables."""
     try:
         yield
+    except Refused as error:
+        raise ValueError(first_line(error)) from error
     except Exception as error:  # whatever a user's program raises
         if is_told(error):
             raise

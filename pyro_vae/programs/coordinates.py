@@ -199,7 +199,8 @@ def _refuse(sites: Sequence[Any]) -> None:
         told = f"model: its latent {site['name']!r} ({support_name(site)})"
         if is_discrete(site):
             raise ValueError(
-                f"{told} is discrete, expected real numbers, or any that a bijection makes of them"
+                f"{told} is discrete, expected real numbers, or any that a bijection makes of them;"
+                ' or mark it infer={"enumerate": "parallel"}, and it is summed out'
             )
         if is_line(site):
             continue

@@ -30,6 +30,7 @@ from pyro_vae.programs.traces import (
     Particles,
     guide_sites,
     log_joint,
+    num_states,
     plate_depth,
     prior,
     sample_guide,
@@ -76,6 +77,17 @@ class Pair:
         """Whether the guide answers for all of the data and not for some of them."""
         return self.given is not None and not takes_parts(self.given, self.x, self.index)
 
+    @cached_property
+    def states(self) -> int:
+        """Joint states of the model's choices that are summed out for one particle of a datum: so
+        many times the memory is taken.
+        """
+        if self.parent is not None:
+            return self.parent.states
+        few = self.few(2)
+        known = [site["name"] for site in guide_sites(self.guide, few.x, few.index)]
+        return num_states(self.model, few.x, few.index, known)
+
     def sample(self, num_particles: int) -> tuple[Latents, Tensor]:
         """Draws of the guide, and log q `(S, B)` of each."""
         return sample_guide(self.guide, self.x, self.index, num_particles, self.depth)
@@ -114,6 +126,11 @@ class Pair:
     def under(self, guide: Program | None) -> Pair:
         """The same model and data under another guide, or under the model's prior."""
         return replace(self, given=guide, parent=None)
+
+    def has_latents(self) -> bool:
+        """Whether there is anything for a guide: a model's latents may all be summed out."""
+        few = self.few(2)
+        return bool(guide_sites(self.guide, few.x, few.index))
 
     def has_discrete(self) -> bool:
         """Whether a latent of the guide is discrete."""

@@ -5,6 +5,7 @@ A run with particles is inside one more plate, of size S, to the left of all of 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,9 +16,18 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_vae.programs.calls import Program, called
+from pyro_vae.programs.enumeration import (
+    Alert,
+    Summed,
+    Unsummed,
+    is_marked,
+    states_held,
+)
 from pyro_vae.programs.evaluation import isolated_noise
 from pyro_vae.programs.parts import some
 from pyro_vae.programs.sites import is_line, sample_sites, support_name
+
+_ROOM = 4  # plates of a model that its guide has not
 
 
 class Substitute(poutine.messenger.Messenger):
@@ -33,12 +43,48 @@ class Substitute(poutine.messenger.Messenger):
             msg["done"] = True
 
 
+def num_states(
+    model: Program, x: Tensor, index: Tensor | None = None, known: Collection[str] = ()
+) -> int:
+    """The joint states of the model's marked choices that a run holds at a time for one particle of
+    one datum; 1 without such choices, those that are known apart.
+    """
+    sites = model_sites(model, x, index)
+    if not any(is_marked(site) and site["name"] not in known for site in sites):
+        return 1
+    values = {s["name"]: s["value"] for s in sites if not s["is_observed"] and not is_marked(s)}
+    with isolated_noise(x.device), torch.no_grad(), poutine.block():
+        return states_held(Substitute(values)(called(model)), known, x, index, _depth(sites))
+
+
+def _depth(sites: list[Any]) -> int:
+    """How deep the plates of sites are nested."""
+    stacks = [site.get("cond_indep_stack", ()) for site in sites]
+    frames = [frame for stack in stacks for frame in stack if frame.vectorized]
+    return max([1, *(-frame.dim for frame in frames)])
+
+
+class _Own(Messenger):
+    """Note at a model's marked choices whose prior they are drawn from."""
+
+    def __init__(self, model: Program) -> None:
+        super().__init__()
+        self.model = model
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if is_marked(msg):
+            msg["infer"]["_of_prior"] = self.model
+
+
 def prior(model: Program) -> Program:
-    """The guide that answers with the model's own prior, whatever x is."""
-    return poutine.block(
+    """The guide that answers with the model's own prior, whatever x is; without its choices that
+    are summed out.
+    """
+    own = poutine.block(
         poutine.uncondition(model),
         hide_fn=lambda site: bool((site["infer"] or {}).get("was_observed")),
     )
+    return _Own(model)(own)
 
 
 def constrained(model: Program, x: Tensor, index: Tensor | None = None) -> dict[str, str]:
@@ -48,8 +94,9 @@ def constrained(model: Program, x: Tensor, index: Tensor | None = None) -> dict[
 
 
 def latent_sites(model: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
-    """The latent sites of one run of the model."""
-    return [site for site in model_sites(model, x, index) if not site["is_observed"]]
+    """The latent sites of one run of the model, without those that are summed out."""
+    sites = model_sites(model, x, index)
+    return [site for site in sites if not site["is_observed"] and not is_marked(site)]
 
 
 def model_sites(model: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
@@ -65,17 +112,14 @@ def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None 
     rows = torch.arange(len(x), device=x.device) if index is None else index
     few, rows = some(x, rows, 2, guide)  # type: ignore[assignment]
 
-    deepest = 1
-    for site in _all_sites(model, guide, few, rows):
-        dims = [-frame.dim for frame in site["cond_indep_stack"] if frame.vectorized]
-        deepest = max([deepest, *dims])
-    return deepest
+    return _depth(_all_sites(model, guide, few, rows))
 
 
 def guide_sites(guide: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
     """The latent sites of one run of the guide, without particles."""
     with poutine.block():
-        return sample_sites(poutine.trace(called(guide, "guide")).get_trace(x, index))
+        sites = sample_sites(poutine.trace(called(guide, "guide")).get_trace(x, index))
+    return [site for site in sites if not (site["infer"] or {}).get("_of_prior")]
 
 
 def paired_sites(
@@ -128,10 +172,49 @@ def run_particles(
 def run_both(
     model: Program, guide: Program, x: Tensor, index: Tensor | None
 ) -> tuple[poutine.Trace, poutine.Trace]:
-    """The traces of one run of the guide, and of the model on its latents."""
+    """The traces of one run of the guide, and of the model on its latents, its marked choices
+    summed out where the guide has them not.
+    """
     theirs, mine = called(model, "model"), called(guide, "guide")
     guide_trace = poutine.trace(mine).get_trace(x, index)
-    return guide_trace, poutine.trace(poutine.replay(theirs, trace=guide_trace)).get_trace(x, index)
+    return guide_trace, run_on(guide_trace, theirs, x, index)
+
+
+def run_on(
+    guide_trace: poutine.Trace, model: Program, x: Tensor, index: Tensor | None
+) -> poutine.Trace:
+    """The trace of one run of the model on the latents of a guide's; see `run_both`."""
+    known = [name for name, site in guide_trace.nodes.items() if site["type"] == "sample"]
+
+    def run(program: Program) -> poutine.Trace:
+        return poutine.trace(poutine.replay(program, trace=guide_trace)).get_trace(x, index)
+
+    try:
+        return run(Alert(known)(model))
+    except Unsummed:  # no trial run, which would draw noise: plates that the guide has not get room
+        deep = _depth(list(guide_trace.nodes.values())) + _ROOM
+        return run(Summed(model, known, deep))
+
+
+def without_choices(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None = None
+) -> Program:
+    """The model with its marked choices summed out, those that the guide draws apart; the model
+    itself where it has no others.
+    """
+    with isolated_noise(x.device), torch.no_grad():
+        known = [site["name"] for site in guide_sites(guide, x, index)]
+        return summed(model, x, index, known)
+
+
+def summed(model: Program, x: Tensor, index: Tensor | None, known: Collection[str]) -> Program:
+    """The model with its marked choices summed out, those that are known apart; the model where it
+    has no others.
+    """
+    sites = model_sites(model, x, index)
+    if not any(is_marked(site) and site["name"] not in known for site in sites):
+        return model
+    return Summed(model, known, _depth(sites))
 
 
 def _all_sites(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> list[Any]:

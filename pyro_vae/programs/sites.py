@@ -67,7 +67,7 @@ def is_line(site: Any) -> bool:
     """
     if not _is_real(support_of(site["fn"])):
         return False
-    fn, value = site["fn"], site["value"].double()
+    fn, value = getattr(site["fn"], "of_states", site["fn"]), site["value"].double()
     try:
         least = fn.log_prob(value) - _DIED_OUT
         return all(bool((fn.log_prob(value + far) < least).all()) for far in _far())
@@ -134,7 +134,9 @@ def check_value_shape(site: Any, num_particles: int, num_data: int, depth: int) 
         num_data: B.
         depth: dimensions of the plates.
     """
-    plates = {frame.dim: frame.size for frame in site["cond_indep_stack"] if frame.vectorized}
+    # a site that stands for a sum over states knows its plates itself
+    frames = getattr(site["fn"], "frames", site["cond_indep_stack"])
+    plates = {frame.dim: frame.size for frame in frames if frame.vectorized}
     batch = [plates.get(dim, 1) for dim in range(-depth, 0)]
     batch[-1] = num_data
     expected, got = (num_particles, *batch, *site["fn"].event_shape), tuple(site["value"].shape)
@@ -188,7 +190,7 @@ def _to_check(fn: Any, is_observed: bool) -> Any:
     """
     # it knows which values count
     masked = any(isinstance(part, dist.MaskedDistribution) for part in _parts(fn))
-    if masked:
+    if masked or getattr(fn, "knows_support", False):
         return None
     if is_observed and not isinstance(getattr(type(_base(fn)), "support", None), property):
         return None

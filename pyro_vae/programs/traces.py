@@ -16,23 +16,33 @@ import math
 from typing import Any, NamedTuple
 
 import torch
+from pyro import poutine
 from pyro.poutine.guide import GuideMessenger
 from torch import Tensor
 
 from pyro_vae.arguments import MAX_PARTICLES, check_index, check_integer, check_rows
 from pyro_vae.programs.calls import Program as Program
 from pyro_vae.programs.calls import called, in_one_line
+from pyro_vae.programs.enumeration import summing
 from pyro_vae.programs.parts import default_index
 from pyro_vae.programs.running import Substitute as Substitute
 from pyro_vae.programs.running import constrained as constrained
 from pyro_vae.programs.running import guide_sites as guide_sites
 from pyro_vae.programs.running import in_data_plate
+from pyro_vae.programs.running import num_states as num_states
 from pyro_vae.programs.running import paired_sites as paired_sites
 from pyro_vae.programs.running import plate_depth as plate_depth
 from pyro_vae.programs.running import prior as prior
 from pyro_vae.programs.running import run_both as run_both
 from pyro_vae.programs.running import run_particles as run_particles
-from pyro_vae.programs.sites import check_value_shape, is_point, log_density, sample_sites
+from pyro_vae.programs.running import without_choices as without_choices
+from pyro_vae.programs.sites import (
+    check_value_shape,
+    is_discrete,
+    is_point,
+    log_density,
+    sample_sites,
+)
 
 
 class Particles(NamedTuple):
@@ -93,7 +103,8 @@ def draw_and_score(
     """
     depth = plate_depth(model, guide, x, index) if depth is None else depth
     latents, log_guide = sample_guide(guide, x, index, num_particles, depth)
-    return latents, Particles(*log_joint(model, latents, x, index, depth), log_guide)
+    scored = log_joint(model, latents, x, index, depth, num_particles)
+    return latents, Particles(*scored, log_guide)
 
 
 def log_weights(
@@ -134,6 +145,11 @@ def sample_guide(
         )
 
     latents = {s["name"]: s["value"] for s in sites if not s["infer"].get("is_auxiliary")}
+    choices = {s["name"]: s["infer"]["_of_prior"] for s in sites if "_of_prior" in s["infer"]}
+    if choices:  # of a prior, and summed out of it
+        latents = {name: value for name, value in latents.items() if name not in choices}
+        model = next(iter(choices.values()))
+        return latents, log_joint(model, latents, x, index, depth, num_particles)[0]
     return latents, _total(sites, x, num_particles, depth, drawn=True)[0]
 
 
@@ -148,38 +164,68 @@ def refuse_points(names: list[str]) -> None:
 
 
 def log_joint(
-    model: Program, latents: dict[str, Tensor], x: Tensor, index: Tensor | None, depth: int
+    model: Program,
+    latents: dict[str, Tensor],
+    x: Tensor,
+    index: Tensor | None,
+    depth: int,
+    num_particles: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """log p(z) and log p(x | z), `(S, B)` each, at latents `(S, ..., B, *event)` by site name.
 
     Both are -inf where a latent is outside of its site's support: what the likelihood makes of such
-    a latent is nothing.
+    a latent is nothing. Discrete latents that are marked to be enumerated, and not given, are
+    summed out (`enumeration.py`).
+
+    Args:
+        num_particles: S, where no latents are given that would tell.
 
     Raises:
         ValueError: latents of other sites than the model's, or of another shape than the model's
             sites have.
     """
-    if not latents:
-        raise ValueError("guide: got no latent site, expected one for each latent of the model")
+    if latents:
+        num_particles = next(iter(latents.values())).shape[0]
 
-    num_particles = next(iter(latents.values())).shape[0]
-    sites = sample_sites(run_particles(Substitute(latents)(model), x, index, num_particles, depth))
-    unobserved = {s["name"] for s in sites if not s["is_observed"]}
-    if unobserved != latents.keys():
-        raise ValueError(
-            f"guide: got latent sites {sorted(latents)}, expected the model's {sorted(unobserved)}:"
-            " both programs must use the same names"
-        )
+    def run(program: Program) -> poutine.Trace:
+        return run_particles(Substitute(latents)(program), x, index, num_particles, depth)
 
+    sites = sample_sites(summing(model, latents, depth, run))
     own = [s for s in sites if not s["is_observed"]]
+    _check_names(sites, latents)
     for site in own:
         check_value_shape(site, num_particles, len(x), depth)
     log_prior, inside = _total(own, x, num_particles, depth)
     log_likelihood, _ = _total([s for s in sites if s["is_observed"]], x, num_particles, depth)
 
+    if any(hasattr(site["fn"], "of_states") for site in own):  # outside for all states, say
+        log_likelihood = torch.where(log_prior == -math.inf, -math.inf, log_likelihood)
     if inside is None:
         return log_prior, log_likelihood
     return torch.where(inside, log_prior, -math.inf), torch.where(inside, log_likelihood, -math.inf)
+
+
+def _check_names(sites: list[Any], latents: dict[str, Tensor]) -> None:
+    """Raise a ValueError where a model has other latents than those that were given."""
+    unobserved = {site["name"] for site in sites if not site["is_observed"]}
+    summed = any(hasattr(site["fn"], "of_states") for site in sites)
+    if unobserved == latents.keys() and (latents or summed):
+        return
+
+    left = [s for s in sites if s["name"] in unobserved - latents.keys()]
+    discrete = [site["name"] for site in left if is_discrete(site)]
+    if discrete:
+        raise ValueError(
+            f"guide: got no latent sites {discrete}, which are discrete in the model: mark them"
+            ' infer={"enumerate": "parallel"} there, and they are summed out; or draw them in the'
+            " guide"
+        )
+    if not latents:
+        raise ValueError("guide: got no latent site, expected one for each latent of the model")
+    raise ValueError(
+        f"guide: got latent sites {sorted(latents)}, expected the model's {sorted(unobserved)}:"
+        " both programs must use the same names"
+    )
 
 
 def _total(
