@@ -23,16 +23,12 @@ Run:  PYRO_VAE_DATA=... python experiments/grey_levels.py [--parts beta-binomial
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import pyro_vae as pv
-import study
 
 LIKELIHOODS: dict[str, Callable[[], pv.Likelihood]] = {
     "beta-binomial": pv.BetaBinomial,
@@ -40,7 +36,9 @@ LIKELIHOODS: dict[str, Callable[[], pv.Likelihood]] = {
 }
 
 
-def trained(name: str, options: argparse.Namespace, data: pv.Dataset) -> tuple[nn.Module, nn.Module]:
+def trained(
+    name: str, options: argparse.Namespace, data: pv.Dataset
+) -> tuple[nn.Module, nn.Module]:
     """A model and a guide, trained on grey levels, or gone on with in the folder of runs."""
     torch.manual_seed(0)
     likelihood, hidden = LIKELIHOODS[name](), tuple(options.hidden)

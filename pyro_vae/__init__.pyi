@@ -87,9 +87,9 @@ from pyro_vae.latent import sample as sample
 from pyro_vae.latent import traverse as traverse
 from pyro_vae.models import VAE as VAE
 from pyro_vae.models import Bernoulli as Bernoulli
-from pyro_vae.models import ConditionalVAE as ConditionalVAE
 from pyro_vae.models import BetaBinomial as BetaBinomial
 from pyro_vae.models import Categorical as Categorical
+from pyro_vae.models import ConditionalVAE as ConditionalVAE
 from pyro_vae.models import ContinuousBernoulli as ContinuousBernoulli
 from pyro_vae.models import DiscretisedLogistic as DiscretisedLogistic
 from pyro_vae.models import ExactGuide as ExactGuide

@@ -23,9 +23,9 @@ from pyro_vae.models.vae import VAE
 __all__ = [
     "VAE",
     "Bernoulli",
-    "ConditionalVAE",
     "BetaBinomial",
     "Categorical",
+    "ConditionalVAE",
     "ContinuousBernoulli",
     "DiscretisedLogistic",
     "ExactGuide",
