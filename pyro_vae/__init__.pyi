@@ -87,11 +87,15 @@ from pyro_vae.latent import traverse as traverse
 from pyro_vae.models import VAE as VAE
 from pyro_vae.models import Bernoulli as Bernoulli
 from pyro_vae.models import ExactGuide as ExactGuide
+from pyro_vae.models import FlowPrior as FlowPrior
 from pyro_vae.models import Gaussian as Gaussian
 from pyro_vae.models import GaussianMixture as GaussianMixture
 from pyro_vae.models import HierarchicalVAE as HierarchicalVAE
 from pyro_vae.models import Likelihood as Likelihood
 from pyro_vae.models import LinearGaussian as LinearGaussian
+from pyro_vae.models import MixturePrior as MixturePrior
+from pyro_vae.models import Prior as Prior
+from pyro_vae.models import VampPrior as VampPrior
 from pyro_vae.models import likelihood_for as likelihood_for
 from pyro_vae.nets import MLP as MLP
 from pyro_vae.nets import Conv as Conv
