@@ -93,6 +93,7 @@ from pyro_vae.models import ConditionalVAE as ConditionalVAE
 from pyro_vae.models import ContinuousBernoulli as ContinuousBernoulli
 from pyro_vae.models import DiscretisedLogistic as DiscretisedLogistic
 from pyro_vae.models import ExactGuide as ExactGuide
+from pyro_vae.models import FlowPrior as FlowPrior
 from pyro_vae.models import Gaussian as Gaussian
 from pyro_vae.models import GaussianMixture as GaussianMixture
 from pyro_vae.models import HierarchicalVAE as HierarchicalVAE
@@ -102,6 +103,9 @@ from pyro_vae.models import Mixed as Mixed
 from pyro_vae.models import NegativeBinomial as NegativeBinomial
 from pyro_vae.models import Poisson as Poisson
 from pyro_vae.models import StudentT as StudentT
+from pyro_vae.models import MixturePrior as MixturePrior
+from pyro_vae.models import Prior as Prior
+from pyro_vae.models import VampPrior as VampPrior
 from pyro_vae.models import likelihood_for as likelihood_for
 from pyro_vae.nets import MLP as MLP
 from pyro_vae.nets import Conv as Conv

@@ -3,7 +3,9 @@
 A unit u is active where the guide's mean of it varies over the data, Var_x(E_q[z_u | x]) > 0.01
 (Burda et al.). Its rate is the mean over the data of KL(g_u || p(z_u)), with g_u the Gaussian of
 the mean and variance of q(z_u | x): exact for Gaussian families, a lower bound for flows. Where q
-is correlated the units' rates sum to less than the whole rate.
+is correlated the units' rates sum to less than the whole rate. Of a prior that is a mixture p(z_u)
+is the unit's own marginal, and the units' rates need not sum to anything; of one that is a flow,
+which does not tell its marginals, the whole rate, at one draw of each datum, is shared out evenly.
 
 References:
     Burda, Grosse, Salakhutdinov (2016). Importance weighted autoencoders. arXiv:1509.00519.
@@ -11,10 +13,12 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Independent
@@ -32,6 +36,7 @@ Found = dict[str, tuple[Tensor, Tensor, Tensor]]
 THRESHOLD = 0.01
 _SHOWN = 8  # units that are told
 DRAWS = 100  # of a guide that does not know its own moments
+_POINTS = 16  # of a quadrature over a unit
 PARENTS = 20  # runs of a guide with several latents, one of which may follow another
 
 
@@ -192,12 +197,29 @@ def _rates(mine: Any, prior: Any, mean: Tensor, variance: Tensor) -> Tensor:
         there, spread = (_rows(value.expand(shape), mine["fn"]) for value in (p.mean, p.variance))
         return ((variance + (mean - there) ** 2) / spread - 1 - (variance / spread).log()) / 2
 
+    marginals = getattr(p, "log_marginals", None)
+    if marginals is not None:
+        rates = _by_quadrature(marginals, mean, variance)
+        if rates is not None:
+            return rates
     if shares_density(mine):
         return torch.full_like(mean, torch.nan)  # the sites together have one, and none of its own
     rate = unit_rates(mine, prior)
     if rate.shape == mean.shape:
         return rate
     return (rate.sum(-1, keepdim=True) / mean.shape[1]).expand_as(mean)
+
+
+def _by_quadrature(log_marginals: Any, mean: Tensor, variance: Tensor) -> Tensor | None:
+    """KL(g_u || p(z_u)) `(B, units)` by Gauss and Hermite's points; None of unknown marginals."""
+    places, weights = np.polynomial.hermite_e.hermegauss(_POINTS)
+    found, sd = torch.zeros_like(mean), variance.sqrt()
+    for place, weight in zip(places.tolist(), (weights / weights.sum()).tolist(), strict=True):
+        log_p = log_marginals(mean + place * sd)
+        if log_p is None:
+            return None
+        found = found - weight * log_p
+    return found - (1 + math.log(2 * math.pi)) / 2 - sd.log()
 
 
 def _rows(value: Tensor, fn: Any) -> Tensor:

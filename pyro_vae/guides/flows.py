@@ -18,23 +18,17 @@ from __future__ import annotations
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 from torch.distributions.transforms import IndependentTransform, Transform
 
 from pyro_vae.arguments import check_sizes
 from pyro_vae.guides.families import Family, FullRank, triangular
-
-_validate = Distribution._validate_args
-from zuko.flows import MaskedAutoregressiveTransform  # noqa: E402  switches torch's validation off, for everyone
-from zuko.transforms import MonotonicRQSTransform  # noqa: E402
-
-Distribution.set_default_validate_args(_validate)
+from pyro_vae.nets.splines import BOUND, MaskedAutoregressiveTransform, MonotonicRQSTransform
 
 __all__ = ["BOUND", "MaskedAutoregressiveTransform", "MonotonicRQSTransform", "SplineFlow"]
 
 # a step in a knot moves q less than one in the mean does: without it noise drowns the splines
 _BEND = 0.1
-BOUND = 5.0  # the splines are straight lines outside [-5, 5]
 
 
 class SplineFlow(Family):

@@ -35,7 +35,7 @@ from pyro_vae.programs.given import takes_context
 from pyro_vae.programs.inputs import check_data
 from pyro_vae.programs.parameters import Scaling, scaling, trainable_parameters
 from pyro_vae.programs.parts import known_numbers, takes_parts
-from pyro_vae.programs.protocols import HasRows, HasRules, Starts, offers
+from pyro_vae.programs.protocols import HasRows, HasRules, Starts, TakesGuide, offers
 from pyro_vae.programs.traces import Program, without_choices
 
 
@@ -126,6 +126,8 @@ def prepare(
     """Check everything that can be checked before the first step, and build what a step needs."""
     _check_valid(guide, data, recipe)
     device = data.train.pixels.device
+    if offers(model, TakesGuide):
+        model.take_guide(guide)
 
     # the checks must leave no trace in the nets' statistics
     with in_eval_mode(model, guide) as modules:

@@ -114,7 +114,8 @@ def _quantile(site: Any, levels: Tensor) -> Tensor:
     while isinstance(fn, Independent):
         fn = fn.base_dist
     try:
-        return fn.icdf(levels)
+        own = getattr(fn, "quantiles", None)  # of a learned prior
+        return fn.icdf(levels) if own is None else own(levels)
     except NotImplementedError as error:
         raise ValueError(
             f"model: the prior of {site['name']!r}, a {type(fn).__name__}, does not know its"

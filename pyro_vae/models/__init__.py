@@ -18,6 +18,7 @@ from pyro_vae.models.likelihoods import (
 )
 from pyro_vae.models.linear_gaussian import ExactGuide, LinearGaussian
 from pyro_vae.models.mixture import GaussianMixture
+from pyro_vae.models.priors import FlowPrior, MixturePrior, Prior, VampPrior
 from pyro_vae.models.vae import VAE
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "ContinuousBernoulli",
     "DiscretisedLogistic",
     "ExactGuide",
+    "FlowPrior",
     "Gaussian",
     "GaussianMixture",
     "HierarchicalVAE",
@@ -38,5 +40,8 @@ __all__ = [
     "NegativeBinomial",
     "Poisson",
     "StudentT",
+    "MixturePrior",
+    "Prior",
+    "VampPrior",
     "likelihood_for",
 ]

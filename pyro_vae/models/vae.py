@@ -1,6 +1,8 @@
 """The variational autoencoder's model as a Pyro program.
 
-    z_n ~ N(0, I),    x_n | z_n ~ p(x | decoder(z_n)),    n = 1..B independently
+    z_n ~ p(z),    x_n | z_n ~ p(x | decoder(z_n)),    n = 1..B independently
+
+with p(z) = N(0, I) unless another prior is given (`priors`).
 
 `forward(x, index)` is the stochastic function; `x` conditions the site "obs" and gives the size of
 the plate "data".
@@ -15,6 +17,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -31,6 +34,7 @@ from pyro_vae.arguments import (
 )
 from pyro_vae.data import Binarise
 from pyro_vae.models.likelihoods import Likelihood, chosen, start_likelihood
+from pyro_vae.models.priors import Prior, chosen_prior
 from pyro_vae.nets import MLPDecoder, default_latent_dim, last_parameter, made
 from pyro_vae.programs.naming import unique_name
 
@@ -38,10 +42,10 @@ Decoder = Callable[[int, Sequence[int], Sequence[int], int], nn.Module]
 
 
 class VAE(nn.Module):
-    """p(z) = N(0, I) and p(x | z) by a decoder network.
+    """p(z) = N(0, I), or a learned prior, and p(x | z) by a decoder network.
 
     `fit` starts it from the training data (`start`): a Gaussian likelihood takes their mean and
-    scale.
+    scale, a VampPrior some of them.
 
     Args:
         shape: shape of one datum, such as (1, 28, 28).
@@ -53,6 +57,8 @@ class VAE(nn.Module):
         decoder: class of the decoder, called as `decoder(latent_dim, hidden, shape, num_outputs)`;
             options of its own go in with `functools.partial`.
         mean: mean of the training data `(*shape)`; sets the output bias (as Burda et al. do).
+        prior: p(z), such as `MixturePrior(10)`, `VampPrior(500)` or `FlowPrior()`; N(0, I) unless
+            given. A model keeps it as `latent_prior`.
 
     Example:
         >>> model = VAE((1, 8, 8), latent_dim=2, hidden=(16,))
@@ -68,6 +74,7 @@ class VAE(nn.Module):
         likelihood: Likelihood | None = None,
         decoder: Decoder = MLPDecoder,
         mean: Tensor | None = None,
+        prior: Prior | None = None,
     ) -> None:
         super().__init__()
         self.shape = check_sizes("shape", shape)
@@ -79,6 +86,8 @@ class VAE(nn.Module):
         self.likelihood.bind(self.shape)
         num_outputs = self.likelihood.num_outputs
         self.decoder = made("decoder", decoder, latent_dim, hidden, self.shape, num_outputs)
+        self.latent_prior = chosen_prior(prior)
+        self.latent_prior.bind(latent_dim, self.shape)
 
         self.register_buffer("_untrained", last_parameter(self.decoder), persistent=False)
         if mean is not None:
@@ -95,6 +104,13 @@ class VAE(nn.Module):
         """
         if self._is_untrained():
             start_likelihood(self, x)
+            self.latent_prior.start(x)
+
+    def take_guide(self, guide: Any) -> None:
+        """Tell the prior which guide the model is trained with, which a VampPrior asks for; a
+        ValueError where it cannot be this one.
+        """
+        self.latent_prior.take_guide(guide)
 
     def _is_untrained(self) -> bool:
         return torch.equal(last_parameter(self.decoder), self._untrained)
@@ -121,8 +137,7 @@ class VAE(nn.Module):
 
     def prior(self, like: Tensor) -> dist.TorchDistribution:
         """p(z) with event shape (d,), of the dtype and device of `like`."""
-        zero = torch.zeros(self.latent_dim, dtype=like.dtype, device=like.device)
-        return dist.Normal(zero, 1.0).to_event(1)
+        return self.latent_prior(like)
 
     def check_data(self, x: Tensor) -> None:
         """Raise a ValueError where `x` is not `(N, *shape)` with values that can be scored."""

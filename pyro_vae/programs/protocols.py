@@ -56,6 +56,13 @@ class Starts(Protocol):
         """Look at data `(N, *shape)`."""
 
 
+class TakesGuide(Protocol):
+    """A model that asks for the guide that it is trained with, as that of a VampPrior does."""
+
+    def take_guide(self, guide: Any) -> None:
+        """Be told the guide, before the first run; a ValueError where it cannot be this one."""
+
+
 class HasCaveat(Protocol):
     """A model whose figures need a word beside them; so may its `likelihood`."""
 

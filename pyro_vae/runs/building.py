@@ -15,6 +15,7 @@ from pyro_vae.data import Dataset, load
 from pyro_vae.inference import Recipe
 from pyro_vae.inference.prepare import is_enough
 from pyro_vae.programs.inputs import latent_dim_of
+from pyro_vae.programs.protocols import TakesGuide, offers
 from pyro_vae.runs.choices import choose_likelihood, match_rule
 from pyro_vae.runs.usage import explain
 
@@ -83,6 +84,8 @@ def build(
     model = _call("model", objects.model, shape)
     latent_dim = latent_dim_of(model)
     guide = _call("guide", objects.guide, shape, latent_dim)
+    if offers(model, TakesGuide):
+        model.take_guide(guide)
 
     if data is not None:
         data = match_rule(config, data, model)

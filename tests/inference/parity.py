@@ -27,6 +27,7 @@ from pyro_vae import (
     ConvDecoder,
     EncoderGuide,
     ExactGuide,
+    FlowPrior,
     FullRank,
     GatedDecoder,
     Gaussian,
@@ -36,8 +37,10 @@ from pyro_vae import (
     Local,
     LowRank,
     MeanField,
+    MixturePrior,
     SemiAmortized,
     SplineFlow,
+    VampPrior,
 )
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.objectives import Bound, FreeBits, ScoreFunction, tempered
@@ -101,7 +104,12 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "two sites": TwoSites,
 }
 
-FURTHER_MODELS = {"two layers": lambda: HierarchicalVAE(SHAPE, DIM, 4, (8,), (8,))}
+FURTHER_MODELS: dict[str, Callable[[], nn.Module]] = {
+    "two layers": lambda: HierarchicalVAE(SHAPE, DIM, 4, (8,), (8,)),
+    "mixture prior": lambda: VAE(SHAPE, DIM, (8,), prior=MixturePrior(3)),
+    "vamp prior": lambda: VAE(SHAPE, DIM, (8,), prior=VampPrior(3)),
+    "flow prior": lambda: VAE(SHAPE, DIM, (8,), prior=FlowPrior(2, (8,), 4)),
+}
 
 GUIDES: dict[str, Callable[[nn.Module], nn.Module]] = {
     "amortized": lambda model: Amortized(MeanField(DIM), MLP(model.shape, (8,))),
@@ -164,6 +172,8 @@ def programs(model: str, guide: str, loss: str, dtype: torch.dtype) -> tuple[Any
         else (GUIDES | FURTHER_GUIDES)[guide](p)
     )
     q = q.to(dtype)
+    if isinstance(p, VAE):
+        p.take_guide(q)
     if loss == "tempered":
         beta = torch.tensor(0.3, dtype=dtype)
         p, q = tempered(p, beta), tempered(q, beta)
@@ -174,7 +184,9 @@ def batch(model: str, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     x = torch.rand(NUM, *((32,) if model == "linear" else SHAPE), generator=generator, dtype=dtype)
     return (
-        (x < 0.2).to(dtype) if model in ("bernoulli", "gated", "conv", "two layers") else x
+        (x < 0.2).to(dtype)
+        if model in ("bernoulli", "gated", "conv") or model in FURTHER_MODELS
+        else x
     ), torch.randperm(2 * NUM, generator=generator)[:NUM]
 
 

@@ -51,6 +51,12 @@ COMBINATIONS += [
 
 COMBINATIONS += [("bernoulli", "amortized", loss) for loss in FURTHER_LOSSES]
 
+COMBINATIONS += [
+    (f"{prior} prior", "amortized", loss)
+    for prior in ("mixture", "vamp", "flow")
+    for loss in ("trace, vectorised", "free nats", "iwae")
+]
+
 
 @pytest.mark.parametrize(
     ("model", "guide", "loss", "dtype"),

@@ -79,6 +79,16 @@ CONSTRUCTORS = [
         likelihood=["bernoulli", pv.Bernoulli, 3],
         decoder=["mlp", None, nn.Linear(2, 4), lambda *sizes: None],
         mean=[torch.full((4,), NAN), torch.zeros(3), [0.0] * 4, 0.5, torch.full((4,), INF)],
+        prior=["vamp", pv.MixturePrior, 3, pv.VAE((4,), prior=pv.FlowPrior()).latent_prior],
+    ),
+    use(pv.MixturePrior, {"num_components": 2}, num_components=NO_COUNT),
+    use(pv.VampPrior, {"num_components": 2}, num_components=NO_COUNT, guide=[LOCAL, EXACT, 3]),
+    use(
+        pv.FlowPrior,
+        {"num_transforms": 1, "hidden": (3,), "num_bins": 4},
+        num_transforms=NO_COUNT[:6],
+        hidden=NO_SIZES[:6],
+        num_bins=NO_COUNT[:6],
     ),
     use(
         pv.HierarchicalVAE,
