@@ -99,6 +99,7 @@ from pyro_vae.nets import ConvDecoder as ConvDecoder
 from pyro_vae.nets import GatedDecoder as GatedDecoder
 from pyro_vae.nets import GatedMLP as GatedMLP
 from pyro_vae.nets import MLPDecoder as MLPDecoder
+from pyro_vae.nets import WithMask as WithMask
 from pyro_vae.programs.missing import observed_part as observed_part
 from pyro_vae.programs.naming import unique_name as unique_name
 from pyro_vae.programs.pair import Pair as Pair
