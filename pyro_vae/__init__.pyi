@@ -114,6 +114,8 @@ from pyro_vae.nets import GatedDecoder as GatedDecoder
 from pyro_vae.nets import GatedMLP as GatedMLP
 from pyro_vae.nets import MLPDecoder as MLPDecoder
 from pyro_vae.programs.given import given as given
+from pyro_vae.nets import WithMask as WithMask
+from pyro_vae.programs.missing import observed_part as observed_part
 from pyro_vae.programs.naming import unique_name as unique_name
 from pyro_vae.programs.pair import Pair as Pair
 from pyro_vae.programs.pair import opened as opened

@@ -194,6 +194,20 @@ def check_finite(name: str, value: Tensor) -> None:
         )
 
 
+def check_no_infinity(name: str, value: Tensor) -> None:
+    """A tensor without infinite values, and with some that are no NaN, which stands for a value
+    that is missing.
+    """
+    if torch.isfinite(value).all():
+        return
+    if torch.isinf(value).any():
+        raise ValueError(
+            f"{name}: got infinite values, expected finite ones, or NaN where one is missing"
+        )
+    if torch.isnan(value).all():
+        raise ValueError(f"{name}: got NaN alone, expected some values that are not missing")
+
+
 def check_shape(
     name: str, value: object, shape: Sequence[int | None], dtype: torch.dtype | None = None
 ) -> None:
@@ -215,11 +229,13 @@ def check_shape(
 
 
 def check_data_of(name: str, value: object, shape: Sequence[int], like: Tensor) -> None:
-    """Finite data `(N, *shape)`, N > 0, of the dtype of a model's parameter `like`."""
+    """Data `(N, *shape)`, N > 0, of the dtype of a model's parameter `like`; NaN is a missing
+    value.
+    """
     check_rows(name, value)
     check_shape(name, value, (None, *shape), like.dtype)
     assert isinstance(value, Tensor)
-    check_finite(name, value)
+    check_no_infinity(name, value)
 
 
 def check_mean(name: str, value: object, shape: Sequence[int]) -> None:

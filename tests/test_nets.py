@@ -4,7 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vae.nets import MLP, Conv, ConvDecoder, GatedDecoder, GatedMLP, MLPDecoder, Standardise
+from pyro_vae.guides import Amortized, EncoderGuide, MeanField
+from pyro_vae.nets import (
+    MLP,
+    Conv,
+    ConvDecoder,
+    GatedDecoder,
+    GatedMLP,
+    MLPDecoder,
+    Standardise,
+    WithMask,
+)
 
 IMAGE = (1, 9, 7)
 TRUNKS = [MLP, GatedMLP, Conv]
@@ -44,7 +54,7 @@ def test_gated_layer_is_the_product_of_a_linear_and_a_sigmoid_map() -> None:
 def test_standardise_is_the_identity_until_started_and_its_own_inverse_after() -> None:
     x = torch.tensor([0.0, 10.0]) + torch.tensor([1.0, 100.0]) * torch.randn(500, 2)
     units = Standardise()
-    assert units(x) is x and units.undo(x) is x
+    assert torch.equal(units(x), x) and units.undo(x) is x
     units.start(x)
     y = units(x)
     torch.testing.assert_close(y.mean(0), torch.zeros(2), atol=1e-5, rtol=0)
@@ -96,3 +106,38 @@ def test_no_hidden_layer_is_the_identity_on_flat_data() -> None:
 def test_bad_sizes_are_refused(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]
+
+
+def test_standardise_leaves_missing_values_out_and_puts_the_mean_in_their_place() -> None:
+    x = torch.tensor([[1.0, 10.0], [3.0, torch.nan], [torch.nan, 30.0]])
+    units = Standardise()
+    units.start(x)
+    assert torch.equal(units.shift, torch.tensor([2.0, 20.0]))
+    assert torch.equal(units.scale, torch.tensor([1.0, 10.0]))
+    assert torch.equal(units(x), torch.tensor([[-1.0, -1.0], [1.0, 0.0], [0.0, 1.0]]))
+
+    zeros_and_ones = torch.tensor([[1.0, 0.0], [0.0, torch.nan], [1.0, 0.0], [1.0, 1.0]])
+    units.start(zeros_and_ones)  # centred, in units of their own
+    torch.testing.assert_close(units.shift, torch.tensor([0.75, 1 / 3]))
+    assert units.scale == 1 and units(zeros_and_ones)[1, 1] == 0
+    assert Standardise()(x)[1, 1] == 0  # not started
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (1, 4, 4)])
+def test_an_encoder_sees_the_mask(shape: tuple[int, ...]) -> None:
+    trunk = Conv if len(shape) == 3 else MLP
+    guide = Amortized(MeanField(2), WithMask(shape, (3,), trunk))
+    x = torch.rand(5, *shape)
+    guide.start(x)
+    mean = guide.standardise.shift.expand(x.shape) + 0 * x
+    missing = torch.full_like(x, torch.nan)
+    # to a net without the mask both are the same
+    assert torch.equal(guide.standardise(mean), guide.standardise(missing))
+    assert not torch.equal(guide.params(mean), guide.params(missing))
+    assert torch.isfinite(guide.params(missing)).all()
+
+
+def test_the_mask_by_a_flag() -> None:
+    guide = EncoderGuide((1, 8, 8), 2, (3,), encoder=Conv, mask=True)
+    assert isinstance(guide.encoder, WithMask) and guide.encoder.out_features == 3
+    assert isinstance(EncoderGuide((4,), 2, (3,)).encoder, MLP)

@@ -37,7 +37,8 @@ _COPIES = """
 """
 _ROUNDED_ONE_WAY = """
     abs add add_ ceil clamp clamp_min clamp_max div div_ floor hardtanh leaky_relu maximum minimum
-    mul mul_ neg reciprocal relu relu_ round rsub sign sqrt square sub sub_ threshold where
+    mul mul_ nan_to_num neg reciprocal relu relu_ round rsub sign sqrt square sub sub_ threshold
+    where
 """
 _OF_TRUTH = """
     _local_scalar_dense all any bitwise_and bitwise_not bitwise_or eq equal ge gt is_nonzero

@@ -9,6 +9,9 @@ order:
     other whole numbers              -> a question: counts, categories or grades?
     floats                           -> float32: real values
 
+A NaN among floats is a missing value, and the rules go by the others; zeros and ones, and pixels,
+are floats in [0, 1] then.
+
 Integers look like pixels where their largest value is from 16 to 255 and they come as images, or as
 bytes (uint8). The question is answered by `values`: "pixels" or "real".
 
@@ -54,8 +57,8 @@ def as_tensors(
 
     Raises:
         ValueError: a dtype that is no number, another number of dimensions, no rows, shapes that
-            differ, NaN or inf, integers mixed with floats, whole numbers that may be counts, pixels
-            outside 0..255.
+            differ, inf, nothing but NaN, integers mixed with floats, whole numbers that may be
+            counts, pixels outside 0..255.
     """
     check_values(values)
     where = {part: source if part == "all" else f"{source}: {part}" for part in arrays}
@@ -68,13 +71,17 @@ def as_tensors(
     if values == "real":
         return {part: as_reals(array, where[part]) for part, array in images.items()}
     if values is None and all(is_binary(array) for array in images.values()):
+        if any(has_nan(array) for array in images.values()):
+            return {part: as_reals(array, where[part]) for part, array in images.items()}
         return {part: as_black_and_white(array) for part, array in images.items()}
 
     check_same_kind(images, source)
     whole = all(is_whole(array) for array in images.values())
     if values is None and whole:
         ask_unless_pixels(images, source)
-    convert = as_pixels if whole or values == "pixels" else as_reals
+    if not whole and values != "pixels":
+        return {part: as_reals(array, where[part]) for part, array in images.items()}
+    convert = as_shares if any(has_nan(array) for array in images.values()) else as_pixels
     return {part: convert(array, where[part]) for part, array in images.items()}
 
 
@@ -140,22 +147,30 @@ def check_same_kind(images: Mapping[str, Array], source: str) -> None:
 
 
 def is_binary(array: Array) -> bool:
-    """Whether every value is 0 or 1."""
-    return bool(((array == 0) | (array == 1)).all())
+    """Whether every value that is there is 0 or 1."""
+    return bool(((array == 0) | (array == 1) | np.isnan(array)).all())
+
+
+def has_nan(array: Array) -> bool:
+    """Whether a value is missing."""
+    return bool(np.isnan(array).any())
 
 
 def is_whole(array: Array) -> bool:
-    """Whether every value is a whole number, of any dtype; among floats those below a billion."""
+    """Whether every value that is there is a whole number, of any dtype; among floats those below a
+    billion.
+    """
     if KINDS[array.dtype.kind] != "float":
         return True
     few = np.float64(1e9)  # float64, since float16 does not reach it
-    return bool(((np.abs(array) < few) & (array == np.rint(array))).all())
+    whole = (np.abs(array) < few) & (array == np.rint(array))
+    return bool((whole | np.isnan(array)).all())
 
 
 def ask_unless_pixels(images: Mapping[str, Array], source: str) -> None:
     """Raise ValueError to ask what whole numbers are, unless they look like grey levels."""
-    low = min(int(array.min()) for array in images.values())
-    high = max(int(array.max()) for array in images.values())
+    low = int(min(np.nanmin(array) for array in images.values()))
+    high = int(max(np.nanmax(array) for array in images.values()))
     some = next(iter(images.values()))
     is_image = some.ndim > 2 and KINDS[some.dtype.kind] != "float"
     if low >= 0 and DARKEST <= high <= BRIGHTEST and (is_image or some.dtype == np.uint8):
@@ -172,7 +187,7 @@ def ask_unless_pixels(images: Mapping[str, Array], source: str) -> None:
 
 def as_pixels(array: Array, where: str) -> Tensor:
     """Whole numbers in 0..255 -> uint8; raise ValueError on other values."""
-    low, high = array.min(), array.max()
+    low, high = np.nanmin(array), np.nanmax(array)
     if not is_whole(array) or low < 0 or high > BRIGHTEST:
         raise ValueError(
             f"{where} holds {array.dtype} values in [{low:g}, {high:g}], expected pixels, whole"
@@ -181,30 +196,41 @@ def as_pixels(array: Array, where: str) -> Tensor:
     return torch.from_numpy(np.array(array, dtype=np.uint8, order="C"))
 
 
+def as_shares(array: Array, where: str) -> Tensor:
+    """Pixels, some of which are missing -> float32 v / 255, and NaN."""
+    grey = as_pixels(np.nan_to_num(array), where).to(torch.float32) / BRIGHTEST
+    return torch.where(torch.from_numpy(np.isnan(array)), torch.nan, grey)
+
+
 def check_precision(array: Array, where: str) -> None:
     """Raise ValueError where float32 rounds a value's variation away (seconds since 1970, say)."""
     wide = np.asarray(array, dtype=np.float64).reshape(len(array), -1)
-    step, spread = np.abs(wide).max(0) * 2.0**-24, wide.std(0)
+    known = np.ma.masked_invalid(wide) if has_nan(wide) else wide
+    step, spread = np.ma.filled(np.abs(known).max(0), 0.0) * 2.0**-24, np.ma.filled(known.std(0), 0)
     lost = np.flatnonzero((spread > 0) & (step > spread / 100))
 
     if len(lost):
         raise ValueError(
-            f"{where} varies by {spread[lost[0]]:.3g} about {wide[:, lost[0]].mean():.6g} in"
+            f"{where} varies by {spread[lost[0]]:.3g} about {np.nanmean(wide[:, lost[0]]):.6g} in"
             f" value {lost[0]} of a row (and {len(lost) - 1} more), which float32 cannot"
             " hold; subtract an offset first"
         )
 
 
 def as_reals(array: Array, where: str) -> Tensor:
-    """Any numbers -> float32; raise ValueError on NaN, inf, and what float32 cannot hold."""
+    """Any numbers -> float32; raise ValueError on inf, nothing but NaN, and what float32 cannot
+    hold.
+    """
     with np.errstate(over="ignore"):  # an overflow becomes inf, which is told below
         values = np.array(array, dtype=np.float32, order="C")
-    rows = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
+    rows = np.flatnonzero(np.isinf(values).any(axis=tuple(range(1, values.ndim))))
     if len(rows):
         raise ValueError(
-            f"{where} holds NaN or inf (as float32) in {len(rows)} of {len(values)} rows, "
-            f"the first is row {rows[0]}; drop or impute those rows"
+            f"{where} holds inf (as float32) in {len(rows)} of {len(values)} rows, the first is row"
+            f" {rows[0]}; drop those rows, or put NaN where a value is missing"
         )
+    if np.isnan(values).all():
+        raise ValueError(f"{where} holds nothing but NaN, expected values that are not missing")
 
     if array.dtype.itemsize > 4:
         check_precision(array, where)

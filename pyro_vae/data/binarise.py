@@ -10,6 +10,8 @@ rounded to it. The rules:
     dequantise  x = (v + u) / 256, u uniform on [0, 1), drawn again at every visit like dynamic
     none        x = p, or the raw real values of float data
 
+A missing value (NaN, of float pixels) is missing in every draw.
+
 The first three are for a Bernoulli likelihood, dequantise for a density on 8-bit pixels: averaged
 over u, log p(x) - D log 256 is a lower bound of the log-probability of the pixels themselves (Theis
 et al.), which gives bits per dimension a meaning. `Dataset.bits_per_dim` counts them.
@@ -60,7 +62,7 @@ def bernoulli_draw(pixels: Tensor, generator: torch.Generator) -> Tensor:
         noise = torch.randint(0, 255, pixels.shape, **kind)
     else:
         noise = torch.rand(pixels.shape, **kind)
-    return (noise < pixels).to(torch.float32)
+    return _as_missing(pixels, (noise < pixels).to(torch.float32))
 
 
 def random_bits(shape: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -89,7 +91,9 @@ def fast_bernoulli_draw(pixels: Tensor, bits: Tensor) -> Tensor:
         float32 zeros and ones of the shape of `pixels`.
     """
     scale = 65536 / 255 if pixels.dtype == torch.uint8 else 65536.0
-    return (bits + 32768.5 < pixels.to(torch.float32) * scale).to(torch.float32)
+    return _as_missing(
+        pixels, (bits + 32768.5 < pixels.to(torch.float32) * scale).to(torch.float32)
+    )
 
 
 def dequantised(pixels: Tensor, uniform: Tensor) -> Tensor:
@@ -149,7 +153,8 @@ def evaluation_draw(pixels: Tensor, binarise: Binarise, seed: int, name: str) ->
     pixels = pixels.cpu()
     whole = pixels.dtype == torch.uint8
     if binarise == "threshold":
-        return (pixels > (127 if whole else 0.5)).to(torch.float32)  # v / 255 > 1/2 means v >= 128
+        # v / 255 > 1/2 means v >= 128
+        return _as_missing(pixels, (pixels > (127 if whole else 0.5)).to(torch.float32))
     if binarise == "none":
         return pixels.to(torch.float32) / 255 if whole else pixels
 
@@ -157,3 +162,8 @@ def evaluation_draw(pixels: Tensor, binarise: Binarise, seed: int, name: str) ->
     if binarise == "dequantise":
         return dequantised(pixels, torch.rand(pixels.shape, generator=generator))
     return bernoulli_draw(pixels, generator)
+
+
+def _as_missing(pixels: Tensor, drawn: Tensor) -> Tensor:
+    """What was drawn, with NaN where pixels of floats have it."""
+    return torch.where(pixels.isnan(), torch.nan, drawn) if pixels.is_floating_point() else drawn

@@ -13,7 +13,7 @@ from torch import Tensor
 from pyro_vae.arguments import check_choice, check_flag, check_kind, check_real
 from pyro_vae.data.binarise import BINARY, LEVELS, RULES, Binarise
 from pyro_vae.data.splits import Split
-from pyro_vae.results import Result, counted
+from pyro_vae.results import Result, counted, share
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,6 +95,7 @@ class Dataset(Result):
         for name, split in self.splits.items():
             numbers = split.numbers()
             told = f"{counted(len(split), 'data')}, numbers {numbers.min()} to {numbers.max()}"
+            told += f", {share(split.missing)} of the values missing" if split.missing else ""
             yield name, f"{told}, seed {split.seed}, on {split.pixels.device}"
 
     def summary(self) -> dict[str, Any]:
@@ -109,6 +110,7 @@ class Dataset(Result):
             "split": list(self.splits),
             "num_data": [len(split) for split in splits],
             "first_number": [int(split.numbers().min()) for split in splits],
+            "missing": [split.missing for split in splits],
             "last_number": [int(split.numbers().max()) for split in splits],
             "fingerprint": [split.fingerprint for split in splits],
         }
@@ -144,12 +146,21 @@ class Dataset(Result):
     @property
     def is_binary(self) -> bool:
         """Whether the data are zeros and ones: by the rule, or as they came."""
-        return self.binarise in BINARY or bool(((self.train.x == 0) | (self.train.x == 1)).all())
+        x = self.train.x
+        return self.binarise in BINARY or bool(((x == 0) | (x == 1) | x.isnan()).all())
+
+    @property
+    def missing(self) -> float:
+        """The share of the values of all splits that is missing (NaN)."""
+        splits = self.splits.values()
+        total = sum(split.pixels.numel() for split in splits)
+        return sum(split.missing * split.pixels.numel() for split in splits) / total
 
     def bits_per_dim(self, nats: float, *, discrete: bool | None = None) -> float | None:
         """Bits per value, from the log-probability of a datum in nats (or its mean over the data).
 
-        None where it is a density of real values.
+        None where it is a density of real values, and where some values are missing: data have as
+        many bits then as they have values, which differ.
 
         Args:
             nats: log p(x), or a bound of it.
@@ -166,7 +177,8 @@ class Dataset(Result):
             check_flag("discrete", discrete)
 
         dequantised = self.binarise == "dequantise" and not self.is_binary
-        if not (dequantised or self.is_binary if discrete is None else discrete):
+        known = dequantised or self.is_binary if discrete is None else discrete
+        if self.missing or not known:
             return None
         levels = LEVELS if dequantised else 1
         return math.log2(levels) - nats / (self.size * math.log(2))

@@ -5,6 +5,10 @@
     x.npz   train and test, perhaps valid; also as x_train ... -> {"train": x, "test": y, ...}
     folder  png, jpg, jpeg, bmp in the order of their names    -> {"all": (N, C, H, W) uint8}
 
+An .npz may hold a mask of its array, or mask_train, mask_test and mask_valid: bools of the shape of
+the array, or of its first dimensions, true where a value is there; it comes out as NaN where it is
+not.
+
 An .npz may hold labels besides: y of the one array, y_train, y_test and y_valid of the parts. Other
 arrays in an .npz that has train and test are left alone, and so are pickled ones: nothing is ever
 unpickled. Whether the numbers make sense is judged in `arrays` and `labels`; here an error means
@@ -15,7 +19,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,6 +94,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
         chosen = choose_arrays(saved.files, path)
         with torn_is_told(path):
             found = {part: saved[key] for part, key in chosen.items()}
+            masks = {part: saved[key] for part, key in _masks(saved.files, chosen).items()}
 
     for part, array in found.items():
         if not isinstance(array, np.ndarray):  # numpy hands out the bytes of what is no array
@@ -97,7 +102,40 @@ def read_arrays(path: Path) -> dict[str, Array]:
                 f"{path}: {chosen[part]!r} is no array in it, expected"
                 " one, as numpy.savez writes it"
             )
+    for part, mask in masks.items():
+        found[part] = masked(found[part], mask, str(path))
     return found
+
+
+def _masks(keys: list[str], chosen: Mapping[str, str]) -> dict[str, str]:
+    """Which array of an .npz masks which part."""
+    names = {part: "mask" if part == "all" else f"mask_{part}" for part in chosen}
+    return {part: name for part, name in names.items() if name in keys and name != chosen[part]}
+
+
+def masked(array: Array, mask: Any, where: str) -> Array:
+    """The array as floats, with NaN where the mask is false.
+
+    Args:
+        array: `(N, *shape)`.
+        mask: bools of its shape, or of its first dimensions.
+        where: what to call the origin in an error.
+    """
+    shape = np.shape(mask)
+    fits = isinstance(mask, np.ndarray) and mask.dtype == bool and 0 < mask.ndim <= array.ndim
+    if not fits or array.shape[: len(shape)] != shape:
+        kind = getattr(mask, "dtype", type(mask).__name__)
+        raise ValueError(
+            f"{where}: its mask is {kind} of shape {shape}, expected bools of the shape"
+            f" {array.shape} of the array, or of its first dimensions: true where a value is there"
+        )
+    there = mask.reshape(*shape, *[1] * (array.ndim - mask.ndim))
+    wide = (
+        array
+        if array.dtype.kind == "f"
+        else array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+    )
+    return np.where(there, wide, wide.dtype.type(np.nan))
 
 
 def read_labels(path: Path, parts: Iterable[str]) -> dict[str, Array]:
@@ -177,13 +215,14 @@ def choose_arrays(keys: list[str], path: Path) -> dict[str, str]:
 
     if "train" in chosen and "test" in chosen:
         return chosen
-    others = [key for key in keys if key != "y"] or keys
+    others = [key for key in keys if key not in ("y", "mask")] or keys
     if len(others) == 1:
         return {"all": others[0]}
     raise ValueError(
         f"{path} holds the arrays {sorted(keys)}, expected either one array, "
         "or 'train' and 'test' and perhaps 'valid' (also as 'x_train', 'x_test', 'x_valid'),"
-        " with labels 'y' or 'y_train', 'y_test', 'y_valid' if there are any"
+        " with labels 'y' or 'y_train', 'y_test', 'y_valid' and masks 'mask' or 'mask_train',"
+        " 'mask_test', 'mask_valid' if there are any"
     )
 
 

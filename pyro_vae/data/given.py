@@ -4,6 +4,7 @@ TensorDataset.
 A tenth of the rows, by the fixed permutation of `load`, is held out for validation, so that a run
 can say what it is worth on data that it has not seen. Each row keeps the number that it has in the
 user's array, which programs get as `index`. There are no test rows: the user keeps those.
+NaN is a missing value.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from pyro_vae.arguments import check_dense, check_finite, check_rows, is_integer
+from pyro_vae.arguments import check_dense, check_no_infinity, check_rows, is_integer
 from pyro_vae.data.arrays import (
     Values,
     as_tensors,
@@ -58,8 +59,8 @@ def as_dataset(
             (C, H, W).
 
     Raises:
-        ValueError: another kind of thing, columns that are no numbers, no rows, NaN, whole numbers
-            that may be counts, or as many validation rows as there are data.
+        ValueError: another kind of thing, columns that are no numbers, no rows, infinite values,
+            whole numbers that may be counts, or as many validation rows as there are data.
     """
     check_values(values)
     if isinstance(data, Dataset):
@@ -103,7 +104,7 @@ def rows_of(
 
     if isinstance(data, Tensor) and data.is_floating_point() and values is None:
         check_rows("data", data)
-        check_finite("data", data)
+        check_no_infinity("data", data)
         if dtype == torch.float32 and data.dtype == torch.float64:
             check_precision(data.detach().cpu().numpy(), "data")
         return data.detach().to(dtype)

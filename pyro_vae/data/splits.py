@@ -34,6 +34,7 @@ from pyro_vae.data.binarise import (
     random_bits,
 )
 from pyro_vae.data.labels import Names, check_labels
+from pyro_vae.results import share
 
 
 def fingerprint(x: Tensor) -> str:
@@ -70,10 +71,14 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
 
     if pixels.dtype == torch.uint8:
         return
-    if not bool(torch.isfinite(pixels).all()):
+    if bool(torch.isinf(pixels).any()):
         raise ValueError(
-            f"{name}: the pixels, or values, hold NaN or inf; drop or impute those rows first"
+            f"{name}: the pixels, or values, hold inf; drop those rows, or put NaN where one is"
+            " missing"
         )
+    there = pixels[~pixels.isnan()] if pixels.isnan().any() else pixels
+    if not there.numel():
+        raise ValueError(f"{name}: the pixels, or values, are NaN, expected some that are there")
     if binarise == "dequantise":
         raise ValueError(
             f"{name}: binarise='dequantise' fills the gaps between the grey levels"
@@ -81,7 +86,7 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
             " uint8, or use binarise='none'"
         )
 
-    low, high = float(pixels.min()), float(pixels.max())
+    low, high = float(there.min()), float(there.max())
     if binarise != "none" and (low < 0 or high > 1):
         raise ValueError(
             f"{name}: binarise={binarise!r} reads floats as probabilities in [0, 1], and the"
@@ -107,7 +112,7 @@ class Split:
 
     Attributes:
         name: "train", "valid" or "test"; together with the seed it fixes the evaluation draw.
-        pixels: uint8, float32 or float64, `(N, *shape)`.
+        pixels: uint8, float32 or float64, `(N, *shape)`; NaN is a missing value.
         binarise: the rule, see `pyro_vae.data.binarise`.
         seed: of the evaluation draw.
         origin: (N,) int64, not negative, the number of each row, which programs get as `index`;
@@ -119,8 +124,8 @@ class Split:
         label_names: what the labels 0, 1, ... are called.
 
     Raises:
-        ValueError: an unknown rule, another dtype, no rows, NaN or inf, floats outside [0, 1] under
-            a rule that binarises, labels that do not fit the rows.
+        ValueError: an unknown rule, another dtype, no rows, inf, NaN alone, floats outside [0, 1]
+            under a rule that binarises, labels that do not fit the rows.
     """
 
     name: str
@@ -150,6 +155,7 @@ class Split:
 
     def __repr__(self) -> str:
         kind = str(self.pixels.dtype).removeprefix("torch.")
+        kind += f" ({share(self.missing)} missing)" if self.missing else ""
         return (
             f"Split({self.name!r}, {len(self)} x {tuple(self.pixels.shape[1:])} {kind}, "
             f"binarise={self.binarise!r}, seed={self.seed}, device={str(self.pixels.device)!r})"
@@ -166,15 +172,24 @@ class Split:
     @cached_property
     def mean(self) -> Tensor:
         """Mean of the data over the rows and the draws, float32 `(*shape)`: in [0, 1] for pixels,
-        in their own units for floats.
+        in their own units for floats. Missing values are left out; one that always is has 0.
         """
         pixels = self.pixels.cpu()  # summed in integers or float64: the same on every device
         if pixels.dtype == torch.uint8:
             mean = pixels.sum(0, dtype=torch.int64).to(torch.float64) / len(self)
             mean = (mean + 0.5) / LEVELS if self.binarise == "dequantise" else mean / 255
+        elif self.missing:
+            mean = pixels.nanmean(0, dtype=torch.float64).nan_to_num()
         else:
             mean = pixels.mean(0, dtype=torch.float64)
         return mean.to(torch.float32).to(self.pixels.device)
+
+    @cached_property
+    def missing(self) -> float:
+        """The share of the values that is missing (NaN)."""
+        if not self.pixels.is_floating_point():
+            return 0.0
+        return self.pixels.isnan().double().mean().item()
 
     def numbers(self, index: Tensor | None = None) -> Tensor:
         """What programs get as `index` for the rows `index` (B,), or for all rows: (B,) int64."""

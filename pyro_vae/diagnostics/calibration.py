@@ -34,6 +34,7 @@ from pyro_vae.programs.calls import Program
 from pyro_vae.programs.checks import check_programs
 from pyro_vae.programs.evaluation import device_of, evaluation, isolated_noise, seed_noise
 from pyro_vae.programs.inputs import check_any_x, check_like, check_numbers, simulated_rows
+from pyro_vae.programs.missing import check_missing, missing_as, observing
 from pyro_vae.programs.pair import Latents, Pair
 from pyro_vae.programs.simulation import simulate
 from pyro_vae.progress import Progress, over
@@ -93,7 +94,8 @@ def check_calibration(
             seed_noise(seed, number)
             truth, pair = _simulated(model, guide, *simulated_rows(like, index, rows))
             if number == 0:
-                check_programs(model, guide, pair.x, pair.index)
+                check_missing(pair.model, pair.guide, pair.x, pair.index)
+                check_programs(pair.model, pair.guide, pair.x, pair.index)
                 pair.check_sites()
             values = _quantities(pair, truth, num_draws)
             found = {name: _below_and_equal(name, value).cpu() for name, value in values.items()}
@@ -110,8 +112,9 @@ def check_calibration(
 
 def _simulated(model: Program, guide: Program, like: Tensor, index: Tensor) -> tuple[Latents, Pair]:
     """Latents drawn from the prior, and the programs on the data that they made."""
-    truth, x = simulate(model, like, index)
-    return truth, Pair(model, guide, x, index)
+    truth, made = simulate(model, like, index)
+    x = missing_as(like, made)
+    return truth, Pair(*observing(model, guide, x), x, index)
 
 
 def _quantities(pair: Pair, truth: Latents, num_draws: int) -> dict[str, Tensor]:

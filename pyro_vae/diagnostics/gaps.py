@@ -228,8 +228,9 @@ def _taken(found: Fitted) -> tuple[Tensor, float]:
 
 def _seconds(guide: Program, x: Tensor, index: Tensor | None) -> float:
     """Of one run of the guide on all data, the better of two."""
-    taken, program = [], called(guide, "guide")
+    taken = []
     with opened(guide, guide, x, index, check=False) as pair:
+        program = called(pair.guide, "guide")
         for _ in range(2):
             started = time.monotonic()
             program(pair.x, pair.index)

@@ -234,7 +234,8 @@ def reference_posterior(
     started, chains, divergent = time.monotonic(), [], 0
     with opened(model, None, x, index, seed=seed, check=False) as pair, torch.enable_grad():
         for told in shares(progress, *[1] * num_chains):
-            kernel = NUTS(without_parameters(called(model, "model")), init_strategy=init_to_sample)
+            program = without_parameters(called(pair.model, "model"))
+            kernel = NUTS(program, init_strategy=init_to_sample)
             hook = counting(num_warmup + num_samples, told)
             mcmc = MCMC(kernel, num_samples, num_warmup, hook_fn=hook, disable_progbar=True)
             try:

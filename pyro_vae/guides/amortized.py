@@ -18,10 +18,17 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_callable, check_integer, check_sizes, is_integer, refuse
+from pyro_vae.arguments import (
+    check_callable,
+    check_flag,
+    check_integer,
+    check_sizes,
+    is_integer,
+    refuse,
+)
 from pyro_vae.guides.families import Family, MeanField
 from pyro_vae.guides.joint import over_all
-from pyro_vae.nets import MLP, Standardise, default_latent_dim, made
+from pyro_vae.nets import MLP, Standardise, WithMask, default_latent_dim, encoded, made
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.naming import unique_name
 
@@ -43,7 +50,8 @@ class Amortized(nn.Module):
     """q(z | x) by a family whose parameters are a linear head on an encoder network.
 
     `fit` starts it from the training data (`start`): the encoder sees real values standardised, so
-    that their units do not matter, and zeros and ones as they are.
+    that their units do not matter, and zeros and ones as they are. Missing values (NaN) it sees as
+    their mean; as missing, too, where it is a `WithMask`.
 
     Args:
         family: the family over the latent, such as `MeanField(50)`.
@@ -82,7 +90,7 @@ class Amortized(nn.Module):
 
     def params(self, x: Tensor) -> Tensor:
         """The family's parameters `(B, P)` for data `(B, *shape)`."""
-        return self.head(self.encoder(self.standardise(x)))
+        return self.head(encoded(self.encoder, self.standardise, x))
 
     def q(self, x: Tensor) -> dist.TorchDistribution:
         """q(z | x), batch shape (B,), event shape (d,), for data `(B, *shape)`."""
@@ -129,6 +137,7 @@ class EncoderGuide(Amortized):
         hidden: hidden units of the encoder, from the data to the latent.
         family: from a number of latent units to a family.
         encoder: class of the trunk, called as `encoder(shape, hidden)`.
+        mask: whether the encoder sees which values are missing (`WithMask`).
 
     Example:
         >>> EncoderGuide((1, 8, 8), 2, (16,)).family.num_params
@@ -142,6 +151,7 @@ class EncoderGuide(Amortized):
         hidden: Sequence[int] = (200, 200),
         family: Callable[[int], Family] = MeanField,
         encoder: Trunk = MLP,
+        mask: bool = False,
     ) -> None:
         shape, hidden = check_sizes("shape", shape), check_sizes("hidden", hidden)
         latent_dim = default_latent_dim(shape) if latent_dim is None else latent_dim
@@ -150,4 +160,9 @@ class EncoderGuide(Amortized):
         if isinstance(family, Family):
             refuse("family", family, "a class of families, such as MeanField, and not one of them")
 
-        super().__init__(family(latent_dim), made("encoder", encoder, shape, hidden))
+        check_flag("mask", mask)
+        if mask:
+            net: nn.Module = WithMask(shape, hidden, encoder)
+        else:
+            net = made("encoder", encoder, shape, hidden)
+        super().__init__(family(latent_dim), net)

@@ -28,7 +28,7 @@ from pyro_vae.arguments import check_sizes
 from pyro_vae.guides.amortized import check_encoder
 from pyro_vae.guides.families import sample_latent
 from pyro_vae.guides.flows import BOUND, MaskedAutoregressiveTransform, MonotonicRQSTransform
-from pyro_vae.nets import Standardise
+from pyro_vae.nets import Standardise, encoded
 from pyro_vae.programs.naming import unique_name
 
 
@@ -91,7 +91,7 @@ class AutoregressiveFlow(nn.Module):
 
     def q(self, x: Tensor) -> dist.TorchDistribution:
         """q(z | x), batch shape (B,), event shape (d,), for data `(B, *shape)`."""
-        features = self.encoder(self.standardise(x))
+        features = encoded(self.encoder, self.standardise, x)
         mean, log_scale = self.head(features).chunk(2, dim=-1)
 
         chain: list[Transform] = [_cached(transform(features)) for transform in self.transforms]

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from pyro_vae.arguments import check_flag, check_integer, check_positive
 from pyro_vae.programs.adam import Moments, adam
 from pyro_vae.programs.calls import called
+from pyro_vae.programs.missing import is_observing, observed_part
 from pyro_vae.programs.naming import unique_name
 from pyro_vae.programs.protocols import Starts, offers
 from pyro_vae.programs.running import run_on
@@ -80,6 +81,8 @@ class SemiAmortized(nn.Module):
         self.num_steps, self.learning_rate, self.through = num_steps, learning_rate, through
         self._model = (model,)  # in a tuple: its parameters are not the guide's
 
+    runs_model = True
+
     def start(self, x: Tensor) -> None:
         """Let the network take the units of training data `(N, *shape)`, where it can."""
         if offers(self.amortized, Starts):
@@ -112,13 +115,13 @@ class SemiAmortized(nn.Module):
         touches another's, so the gradient of the sum over the data holds them all.
         """
         rows = rows if through else rows.detach().requires_grad_()
+        model = observed_part(self._model[0]) if is_observing() else self._model[0]
         with poutine.block():  # none of this is the guide's own doing
             given = self.amortized.family.given
             draw = poutine.trace(given(rows)).get_trace(x, index)
 
             guide = poutine.replay(given(rows.detach()), trace=draw)
-            model = called(self._model[0], "model")
-            log_p = run_on(draw, model, x, index).log_prob_sum()
+            log_p = run_on(draw, called(model, "model"), x, index).log_prob_sum()
             log_q = poutine.trace(guide).get_trace(x, index).log_prob_sum()
             elbo = log_p - log_q
 

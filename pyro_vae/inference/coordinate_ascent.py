@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_integer, check_kind, check_number
+from pyro_vae.arguments import check_finite, check_integer, check_kind, check_number
 from pyro_vae.guides import Local, MeanField
 from pyro_vae.models import LinearGaussian
 from pyro_vae.results import Result, counted
@@ -101,6 +101,7 @@ def coordinate_ascent(
     check_integer("max_sweeps", max_sweeps, 1)
     check_number("tolerance", tolerance, least=0)
     model.check_data(x)
+    check_finite("x", x)
 
     loading, sigma, flat = model.loading, model.log_sigma.exp(), x.reshape(len(x), -1) - model.mean
     precision, score = model.precision(), flat @ loading / sigma**2  # (d, d), (N, d)

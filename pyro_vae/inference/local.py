@@ -36,6 +36,7 @@ from pyro_vae.programs.calls import called
 from pyro_vae.programs.checks import check_programs, check_reach
 from pyro_vae.programs.evaluation import in_eval_mode, modules_of
 from pyro_vae.programs.inputs import check_inputs
+from pyro_vae.programs.missing import check_missing, observing
 from pyro_vae.programs.parameters import guide_parameters, trainable_parameters, without_parameters
 from pyro_vae.programs.parts import default_index, some
 from pyro_vae.programs.protocols import HasTable, offers
@@ -115,14 +116,17 @@ def fit_local(
         check_kind("loss", loss, ELBO, "a Pyro ELBO such as pyro.infer.Trace_ELBO(), or None")
     x, index = _checked_data(model, guide, x, index, rows)
 
+    scored, run = observing(model, guide, x)
+    check_missing(scored, run, x, index)
+
     for module in modules_of(guide):
         module.to(x.device)
     number, size, started = num_steps or _USUAL, len(x) * num_particles, time.monotonic()
     noise = torch.random.fork_rng([x.device] if x.is_cuda else [])
-    with noise, _frozen(model, guide, x, index) as (fixed, params):
+    with noise, _frozen(scored, run, x, index) as (fixed, params):
         torch.manual_seed(seed)
-        check_programs(fixed, guide, x, index)
-        check_reach(fixed, guide, *some(x, index, 8, guide))
+        check_programs(fixed, run, x, index)
+        check_reach(fixed, run, *some(x, index, 8, guide))
 
         if rows:
             guard = Guard(engine, number, size)
@@ -133,8 +137,8 @@ def fit_local(
 
         optim = JointOptim(partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)), params)
         if not isinstance(loss, TraceEnum_ELBO):
-            fixed = without_choices(fixed, guide, x, index)
-        programs = called(fixed, "model"), called(guide, "guide"), optim, loss or Trace_ELBO()
+            fixed = without_choices(fixed, run, x, index)
+        programs = called(fixed, "model"), called(run, "guide"), optim, loss or Trace_ELBO()
         svi: SVI | CompiledSVI = SVI(*programs)
         if is_worth_it(engine, number, size):
             svi = CompiledSVI(*programs, fallback=engine == "auto")

@@ -33,6 +33,7 @@ from pyro_vae.programs.checks import check_programs, check_reach
 from pyro_vae.programs.evaluation import in_eval_mode, isolated_noise
 from pyro_vae.programs.given import takes_context
 from pyro_vae.programs.inputs import check_data
+from pyro_vae.programs.missing import check_columns, check_missing, observing
 from pyro_vae.programs.parameters import Scaling, scaling, trainable_parameters
 from pyro_vae.programs.parts import known_numbers, takes_parts
 from pyro_vae.programs.protocols import HasRows, HasRules, Starts, TakesGuide, offers
@@ -133,11 +134,14 @@ def prepare(
     with in_eval_mode(model, guide) as modules:
         for module in modules:
             module.to(device)
-        scaled, params = _check(model, guide, data)
+        _start(model, guide, data)
+        held = None if data.valid is None else data.valid.x
+        trained = observing(model, guide, data.train.x, held)
+        scaled, params = _check(*trained, data)
         probe = probe_of(model, guide, data)
         beta = torch.tensor(recipe.beta, device=device)
-        taken = _summed(model, guide, data, recipe)
-        programs = _weighted(taken, recipe, beta), _weighted(guide, recipe, beta)
+        taken = _summed(*trained, data, recipe)
+        programs = _weighted(taken, recipe, beta), _weighted(trained[1], recipe, beta)
         settings = settings_of(recipe.loss)
         _rehearse(recipe.loss, *programs, data)
 
@@ -208,16 +212,20 @@ def _check_valid(guide: Program, data: Dataset, recipe: ResolvedRecipe) -> None:
         )
 
 
-def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict[str, Tensor]]:
-    """Whether the programs can be trained on the data, how they scale them, and the parameters."""
+def _start(model: Program, guide: Program, data: Dataset) -> None:
+    """Let the programs take the units of the data, which the model must be able to score."""
     try:
         check_data(model, data.train.x)
+        check_columns("x", data.train.x)
     except ValueError as error:
         raise ValueError(f"data: {error}") from error
     for program in (model, guide):
         if offers(program, Starts):
             program.start(data.train.x)
 
+
+def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict[str, Tensor]]:
+    """Whether the programs can be trained on the data, how they scale them, and the parameters."""
     if not takes_parts(guide, data.train.x, data.train.numbers()):
         raise ValueError(
             "guide: it has parameters for just the data that it is run on, by their place, and"
@@ -247,6 +255,7 @@ def _check_split(model: Program, guide: Program, split: Split) -> None:
         )
 
     try:
+        check_missing(model, guide, split.x, numbers)
         check_programs(model, guide, split.x, numbers)
     except ValueError as error:
         if split.name == "valid" and str(error).startswith("index: "):

@@ -53,6 +53,7 @@ from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.objectives import warmup
 from pyro_vae.programs.given import with_context
 from pyro_vae.programs.traces import Program
+from pyro_vae.results import share
 
 _SAVE_EVERY = 300.0  # seconds between checkpoints inside a long epoch
 
@@ -162,6 +163,13 @@ def _reporting(stack: ExitStack, job: Job, at: Position, quiet: bool) -> tuple[R
     steps = job.steps_per_epoch
     done = at.epoch * steps + at.step
     reporter = stack.enter_context(Reporter(job.recipe.epochs, steps, done, quiet))
+    splits = [split for split in (job.train, job.valid) if split is not None]
+    for split in splits:
+        if split.missing:
+            told = (
+                f"{share(split.missing)} of the values of the {split.name} data are missing (NaN)"
+            )
+            reporter.say(f"{told}: the others are what is modelled")
     if isinstance(job.probe, str):
         reporter.say(f"the latent units are not followed: {job.probe}")
     return reporter, writer

@@ -8,6 +8,9 @@ The best mean-field Gaussian has the exact mean and the variances 1 / L_ii (Bish
 and following). So the family loses (sum_i log L_ii - log det L) / 2 nats, whatever x is. Every
 estimator of the package is first held to these closed forms.
 
+Of data with missing values (NaN) they are those of the observed part: the rows of W that belong to
+what is missing are left out, so that each datum has an L of its own.
+
 References:
     Tipping, Bishop (1999). Probabilistic principal component analysis. doi:10.1111/1467-9868.00196.
     Bishop (2006). Pattern recognition and machine learning. Springer.
@@ -37,7 +40,9 @@ from pyro_vae.arguments import (
     check_sizes,
     refuse,
 )
+from pyro_vae.programs.missing import has_missing, is_observing
 from pyro_vae.programs.naming import unique_name
+from pyro_vae.programs.present import present
 
 
 class LinearGaussian(nn.Module):
@@ -121,7 +126,9 @@ class LinearGaussian(nn.Module):
         return z
 
     def check_data(self, x: Tensor) -> None:
-        """Raise a ValueError where `x` is not finite and of shape `(N, *shape)`."""
+        """Raise a ValueError where `x` is not of shape `(N, *shape)`, or infinite; NaN is a missing
+        value.
+        """
         check_data_of("x", x, self.shape, self.loading)
 
     @torch.no_grad()
@@ -139,28 +146,66 @@ class LinearGaussian(nn.Module):
 
     @torch.no_grad()
     def log_px(self, x: Tensor) -> Tensor:
-        """Exact log p(x), `(B,)` nats."""
+        """Exact log p(x), `(B,)` nats; of what is observed where x has missing values."""
         self.check_data(x)
         noise = (2 * self.log_sigma).exp() * torch.eye(len(self.mean)).to(self.mean)
         covariance = self.loading @ self.loading.T + noise
-        return dist.MultivariateNormal(self.mean, covariance).log_prob(x.reshape(len(x), -1))
+        fn, flat = dist.MultivariateNormal(self.mean, covariance), x.reshape(len(x), -1)
+        fn, flat = present(fn, flat) if has_missing(x) else (fn, flat)
+        return fn.log_prob(flat)
 
-    def precision(self) -> Tensor:
-        """The posterior's precision L `(d, d)`, the same for every x."""
+    def precision(self, x: Tensor | None = None) -> Tensor:
+        """The posterior's precision L `(d, d)`, the same for every complete x; `(B, d, d)`, of
+        those values of `x` `(B, *shape)` that are observed, where it is given.
+        """
         identity = torch.eye(self.latent_dim).to(self.loading)
-        return identity + self.loading.T @ self.loading / (2 * self.log_sigma).exp()
+        left = self.loading.T
+        if x is not None:  # without the columns of what is missing
+            left = left * (~x.reshape(len(x), 1, -1).isnan()).to(left)
+        return identity + left @ self.loading / (2 * self.log_sigma).exp()
 
-    def posterior(self, x: Tensor) -> dist.TorchDistribution:
-        """Exact p(z | x), batch shape (B,), event shape (d,)."""
+    def posterior(self, x: Tensor, missing: bool | None = None) -> dist.TorchDistribution:
+        """Exact p(z | x), batch shape (B,), event shape (d,).
+
+        Args:
+            x: data `(B, *shape)`.
+            missing: whether some of their values are missing (NaN), and the posterior is given the
+                others; None goes by the program that this is called in (`observed_part`).
+        """
         check_shape("x", x, (None, *self.shape), self.loading.dtype)
+        centred, variance = x.reshape(len(x), -1) - self.mean, (2 * self.log_sigma).exp()
+        if is_observing() if missing is None else missing:
+            precision = self.precision(x)
+            score = centred.nan_to_num() @ self.loading / variance
+            mean = torch.linalg.solve(precision, score)
+            return dist.MultivariateNormal(mean, precision_matrix=precision)
+
         precision = self.precision()
-        score = (x.reshape(len(x), -1) - self.mean) @ self.loading / (2 * self.log_sigma).exp()
-        mean = torch.linalg.solve(precision, score.T).T
+        mean = torch.linalg.solve(precision, (centred @ self.loading / variance).T).T
         return dist.MultivariateNormal(mean, precision_matrix=precision)
 
-    def optimal_mean_field(self, x: Tensor) -> dist.TorchDistribution:
-        """The best mean-field Gaussian q(z | x): the exact mean, variances 1 / L_ii."""
-        return dist.Normal(self.posterior(x).mean, self.precision().diagonal().rsqrt()).to_event(1)
+    @torch.no_grad()
+    def conditional(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and standard deviations `(N, *shape)` of what is missing of x given the rest, in
+        closed form; what is observed is its own mean, with deviation 0.
+        """
+        self.check_data(x)
+        q = self.posterior(x, missing=True)
+        mean = q.mean @ self.loading.T + self.mean
+        spread = torch.einsum("id,...de,ie->...i", self.loading, q.covariance_matrix, self.loading)
+        deviation = (spread + (2 * self.log_sigma).exp()).sqrt().expand_as(mean)
+        missing = x.isnan()
+        mean, deviation = mean.reshape(x.shape), deviation.reshape(x.shape)
+        return torch.where(missing, mean, x), torch.where(missing, deviation, 0.0)
+
+    def optimal_mean_field(self, x: Tensor, missing: bool | None = None) -> dist.TorchDistribution:
+        """The best mean-field Gaussian q(z | x): the exact mean, variances 1 / L_ii; `missing` as
+        for `posterior`.
+        """
+        missing = is_observing() if missing is None else missing
+        precision = self.precision(x if missing else None)
+        scale = precision.diagonal(dim1=-2, dim2=-1).rsqrt()
+        return dist.Normal(self.posterior(x, missing).mean, scale).to_event(1)
 
     @torch.no_grad()
     def mean_field_gap(self) -> Tensor:
@@ -173,6 +218,8 @@ class ExactGuide(nn.Module):
     """The guide that samples the exact posterior of a `LinearGaussian` model: each of its
     log-weights is log p(x).
     """
+
+    runs_model = True
 
     def __init__(self, model: LinearGaussian) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ are initialised as torch does it.
 from pyro_vae.nets.convolutional import Conv, ConvDecoder
 from pyro_vae.nets.dense import MLP, Gated, GatedDecoder, GatedMLP, MLPDecoder
 from pyro_vae.nets.making import default_latent_dim, last_parameter, made
+from pyro_vae.nets.masking import WithMask, encoded
 from pyro_vae.nets.standardise import Standardise
 
 __all__ = [
@@ -27,7 +28,9 @@ __all__ = [
     "GatedMLP",
     "MLPDecoder",
     "Standardise",
+    "WithMask",
     "default_latent_dim",
+    "encoded",
     "last_parameter",
     "made",
 ]

@@ -16,8 +16,10 @@ class Standardise(nn.Module):
 
     The shift is the mean of each value. The scale is one number for images, whose pixels have one
     unit, and a number for each column of a table (or where `each` asks for it). Zeros and ones have
-    no units: they stay as they are. Shift and scale are buffers, so they are saved with the
-    weights; weights that were saved without them load as the identity.
+    no units: they stay as they are. A missing value (NaN) is left out of mean and scale, and comes
+    out as 0, the mean; so zeros and ones are centred where some are missing. Shift and scale are
+    buffers, so they are saved with the weights; weights that were saved without them load as the
+    identity.
 
     Args:
         each: whether each value has a scale of its own; None goes by the shape of the data.
@@ -47,30 +49,38 @@ class Standardise(nn.Module):
         """Take shift and scale from training data `(N, *shape)`; a value that never changes gets
         the scale of all values together.
         """
-        if bool(((x == 0) | (x == 1)).all()):
+        missing = x.isnan()
+        some = bool(missing.any())
+        binary = bool(((x == 0) | (x == 1) | missing).all())
+        if binary and not some:
             self.shift, self.scale = self.shift.new_zeros(()), self.scale.new_ones(())
             return
 
         wide = x.detach().double()
+        mean = wide.nanmean(0).nan_to_num() if some else wide.mean(0)
         deviation = wide.var(0, correction=0).sqrt()
+        if some:
+            deviation = (wide - mean).square().nanmean(0).nan_to_num().sqrt()
         overall = deviation.square().mean().sqrt()
         if not overall > 0:
             overall = torch.ones_like(overall)
 
         each = x.dim() == 2 if self.each is None else self.each
         scale = torch.where(deviation > 0, deviation, overall) if each else overall
+        if binary:  # they have no units
+            scale = torch.ones_like(overall)
 
         # with at least one dimension, which tells a module that has started
-        shift = wide.mean(0).reshape(wide.shape[1:] or (1,))
+        shift = mean.reshape(wide.shape[1:] or (1,))
         self.shift, self.scale = shift.to(self.shift), scale.to(self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         check_kind("x", x, Tensor, "a tensor (..., *shape)")
         if not self.is_started:
-            return x
+            return _filled(x)
         if self.shift.numel() > 1 and x.shape[-self.shift.dim() :] != self.shift.shape:
             refuse("x", x, f"(..., {', '.join(map(str, self.shift.shape))})")
-        return (x - self.shift) / self.scale
+        return _filled((x - self.shift) / self.scale)
 
     def undo(self, y: Tensor) -> Tensor:
         """shift + scale y, the value whose standardised one is y."""
@@ -84,3 +94,8 @@ class Standardise(nn.Module):
             room = torch.empty_like(kept, dtype=self.shift.dtype, device=self.shift.device)
             setattr(self, name, room)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _filled(x: Tensor) -> Tensor:
+    """The same with 0 for NaN."""
+    return x.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)

@@ -99,6 +99,7 @@ class _Distorted(dist.TorchDistribution):
     """A distribution that scores values by minus the distortion from its mean."""
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
+    takes_missing = True
 
     def __init__(self, fn: Any, distortion: Distortion) -> None:
         self.fn, self.distortion = fn, distortion
@@ -120,5 +121,6 @@ class _Distorted(dist.TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         mean, size = self.fn.mean, self.event_dim
+        value = torch.where(value.isnan(), mean, value)  # what is missing is not distorted
         flat = (each[..., None].flatten(each.dim() - size) for each in (value, mean))
         return -self.distortion(*flat)

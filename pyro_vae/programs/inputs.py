@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from pyro_vae.arguments import (
     MAX_SEED,
-    check_finite,
     check_index,
     check_integer,
+    check_no_infinity,
     check_number,
     check_rows,
     check_shape,
@@ -25,12 +25,12 @@ from pyro_vae.programs.protocols import ChecksData, HasCaveat, HasLatentDim, Has
 
 def check_data(model: Program | None, x: Tensor) -> None:
     """Ask the model whether it can score `x` `(N, *shape)`, where it has a `check_data`; else only
-    refuse NaN.
+    refuse infinite values. NaN is a missing value.
     """
     if offers(model, ChecksData):
         model.check_data(x)
     elif x.is_floating_point():
-        check_finite("x", x)
+        check_no_infinity("x", x)
 
 
 def check_inputs(

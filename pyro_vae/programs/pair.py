@@ -24,6 +24,7 @@ from pyro_vae.programs.calls import Program
 from pyro_vae.programs.checks import check_programs
 from pyro_vae.programs.evaluation import evaluation
 from pyro_vae.programs.inputs import check_inputs
+from pyro_vae.programs.missing import check_missing, observing
 from pyro_vae.programs.parts import batches, some, takes_parts
 from pyro_vae.programs.sites import is_discrete
 from pyro_vae.programs.traces import (
@@ -185,7 +186,8 @@ def opened(
     Args:
         model: Pyro program; where only a guide is asked, the guide once more.
         guide: Pyro program, or None for the model's prior.
-        x: data `(N, *shape)`.
+        x: data `(N, *shape)`, NaN where a value is missing: the pair's programs then score what is
+            there.
         index: their numbers `(N,)`; those of the guide's table, 0..N-1 unless given.
         seed: of torch's generators inside; as they were unless given.
         check: run both programs on a few data first, so that what is wrong is told in one line.
@@ -197,6 +199,9 @@ def opened(
     programs = (model,) if guide is None else (model, guide)
     x, index = check_inputs(model, guide, x, index)
     with evaluation(*programs, device=x.device, seed=seed):
+        model, guide = observing(model, guide, x)
+        if check:
+            check_missing(model, guide, x, index)
         pair = Pair(model, guide, x, index)
         depth = check_programs(model, pair.guide, x, index) if check else None
         if depth is not None:

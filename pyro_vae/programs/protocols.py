@@ -84,6 +84,14 @@ class HasRows(Protocol):
     num_rows: int
 
 
+class RunsModel(Protocol):
+    """A guide that runs the model itself, and must know where that is the model of what is there of
+    data with missing values (`missing.is_observing`).
+    """
+
+    runs_model: bool
+
+
 class HasTable(HasRows, Protocol):
     """A guide whose parameters are a table, a row for each datum, of a family's parameters."""
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.evaluation import device_of, evaluation
 from pyro_vae.programs.inputs import simulated_rows
+from pyro_vae.programs.missing import missing_as
 from pyro_vae.programs.sites import mean_of, sample_sites
 from pyro_vae.programs.traces import Substitute, run_particles
 
@@ -69,13 +70,15 @@ def simulated(
     """Latents, data and their numbers, drawn by `simulate` from a model in evaluation state.
 
     Args:
-        like: data of the kind that the model scores; simulated data take turns with their numbers.
+        like: data of the kind that the model scores; simulated data take turns with their numbers,
+            and with what is missing in them (NaN).
         index: of these data; 0, 1, ... unless given.
     """
     like = like.to(device_of(model) or like.device)
     like, index = simulated_rows(like, index, torch.arange(num_data, device=like.device))
     with evaluation(model, device=like.device, seed=seed):
-        return *simulate(model, like, index), index
+        latents, x = simulate(model, like, index)
+    return latents, missing_as(like, x), index
 
 
 def predict(

@@ -23,6 +23,8 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_vae.programs.present import Present, there_of
+
 # times 2 pi: so far out every density on the line has died out, and a periodic one has not
 _TURNS = 2**30
 _DIED_OUT = 0.1  # nats
@@ -159,7 +161,7 @@ def escapes(mine: Any, theirs: Any) -> bool:
 
 
 def _base(fn: Any) -> Any:
-    while isinstance(fn, torch.distributions.Independent):
+    while isinstance(fn, torch.distributions.Independent | Present):
         fn = fn.base_dist
     return fn
 
@@ -188,9 +190,9 @@ def _to_check(fn: Any, is_observed: bool) -> Any:
     An observed value is compared where the support depends on the parameters, as that of a Uniform
     does. Else it is the data that are wrong, for every latent alike, and `check_programs` says so.
     """
-    # it knows which values count
+    # it knows which values count; what is missing was filled with a value of the support
     masked = any(isinstance(part, dist.MaskedDistribution) for part in _parts(fn))
-    if masked or getattr(fn, "knows_support", False):
+    if (masked and there_of(fn) is None) or getattr(fn, "knows_support", False):
         return None
     if is_observed and not isinstance(getattr(type(_base(fn)), "support", None), property):
         return None

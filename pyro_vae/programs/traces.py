@@ -24,6 +24,7 @@ from pyro_vae.arguments import MAX_PARTICLES, check_index, check_integer, check_
 from pyro_vae.programs.calls import Program as Program
 from pyro_vae.programs.calls import called, in_one_line
 from pyro_vae.programs.enumeration import summing
+from pyro_vae.programs.missing import observing
 from pyro_vae.programs.parts import default_index
 from pyro_vae.programs.running import Substitute as Substitute
 from pyro_vae.programs.running import constrained as constrained
@@ -85,6 +86,7 @@ def particles(
     if index is not None:
         check_index("index", index, len(x))
     index = default_index(x, guide) if index is None else index
+    model, guide = observing(model, guide, x)
 
     with in_one_line(x, num_particles):
         return draw_and_score(model, guide, x, index, num_particles)[1]

@@ -134,11 +134,12 @@ def test_a_file_named_like_a_known_set_is_split_like_a_file(tmp_path: Path) -> N
             "pixels, counts, categories or grades\\? Say values='pixels'",
         ),
         (
-            np.where(REAL > 2, np.nan, REAL),
+            np.where(REAL > 2, np.inf, REAL),
             ValueError,
-            "NaN or inf .* in [1-9] of 20 rows, the first is row",
+            "holds inf .* in [1-9] of 20 rows, the first is row",
         ),
-        (REAL * 1e300, ValueError, "NaN or inf \\(as float32\\) in 20 of 20 rows"),
+        (REAL * 1e300, ValueError, "inf \\(as float32\\) in 20 of 20 rows"),
+        (REAL * np.nan, ValueError, "holds nothing but NaN"),
         (REAL.astype(complex), ValueError, "complex128, expected bool, integers or floats"),
         (REAL.astype(str), ValueError, "dtype <U"),
         (

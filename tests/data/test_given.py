@@ -88,7 +88,11 @@ def test_a_set_is_left_as_it_is() -> None:
         # a table of integers is no image
         (GREY.reshape(50, 20).astype(int), ValueError, "pixels, counts"),
         (GREY // 16, ValueError, "pixels, counts"),  # an image of 16 grades is not one of 256
-        (np.where(REAL > 2, np.nan, REAL), ValueError, "NaN or inf"),
+        (
+            np.where(REAL > 2, np.inf, REAL),
+            ValueError,
+            "holds inf .* or put NaN where a value is missing",
+        ),
         (torch.zeros(()), ValueError, r"data: got shape \(\)"),
         (FRAME.assign(town="here"), ValueError, "the columns town hold no numbers"),
     ],

@@ -150,6 +150,14 @@ CONSTRUCTORS = [
         hidden=NO_SIZES[:6],
         family=["full-rank", pv.MeanField(2), lambda dim: None],
         encoder=["mlp", pv.MLP(4, (3,)), lambda shape, hidden: nn.ReLU()],
+        mask=[1, "yes", None],
+    ),
+    use(
+        pv.WithMask,
+        {"shape": 4, "hidden": (3,)},
+        shape=[0, (2, 0), 2.5, "4", None],
+        hidden=NO_SIZES[:4],
+        encoder=["mlp", pv.MLP(4, (3,)), 3, lambda shape: None],
     ),
     use(
         pv.AutoregressiveFlow,

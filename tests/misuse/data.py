@@ -8,7 +8,7 @@ import torch
 
 import pyro_vae as pv
 from pyro_vae.data import as_dataset
-from tests.misuse.values import BINARY, NAN, NO_SEED, ROWS, SET, SPLIT, WHOLE, X, holed, use
+from tests.misuse.values import BINARY, INF, NO_SEED, ROWS, SET, SPLIT, WHOLE, X, holed, use
 
 DATA = [
     use(
@@ -21,7 +21,7 @@ DATA = [
             None,
             BINARY[:0],
             BINARY[0, 0],
-            holed(NAN),
+            holed(INF),
             BINARY.long(),
             BINARY.half(),
         ],
@@ -85,7 +85,7 @@ DATA = [
             "digits",
             X[:0],
             X[0, 0],
-            holed(NAN),
+            holed(INF),
             X.numpy().astype(object),
             X.to(torch.complex64),
         ],

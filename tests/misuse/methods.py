@@ -10,6 +10,7 @@ from tests.misuse.values import (
     DOUBLE,
     FLAT,
     GUIDE,
+    INF,
     LOCAL,
     MODEL,
     NAN,
@@ -22,7 +23,7 @@ from tests.misuse.values import (
 )
 
 METHODS = [
-    use(MODEL.log_px, {"x": X}, x=[X.tolist(), X[:, :3], holed(NAN), WHOLE, DOUBLE, None]),
+    use(MODEL.log_px, {"x": X}, x=[X.tolist(), X[:, :3], holed(INF), WHOLE, DOUBLE, None]),
     use(MODEL.posterior, {"x": X}, x=[X.tolist(), X[:, :3], WHOLE, DOUBLE]),
     use(MODEL.optimal_mean_field, {"x": X}, x=[X.tolist(), X[:, :3], WHOLE]),
     use(

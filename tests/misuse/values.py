@@ -66,7 +66,6 @@ NO_SCALE = [0, -1.0, NAN, INF, "1", True, [1.0]]  # a positive number
 NO_DATA = [X.tolist(), X.numpy(), None, X[:0], X[:0, :0], X[0, 0], X.to("meta"), X.to_sparse(), 3]
 NO_FLOATS = [
     *NO_DATA,
-    holed(NAN),
     holed(INF),
     X[:, :3],
     X[..., None],

@@ -90,7 +90,8 @@ def test_two_instances_and_copies_have_names_of_their_own() -> None:
     ("x", "message"),
     [
         (torch.full((3, *SHAPE), 0.5), "grey values"),
-        (torch.full((3, *SHAPE), math.nan), "NaN or infinite"),
+        (torch.full((3, *SHAPE), math.nan), "got NaN alone"),
+        (torch.full((3, *SHAPE), math.inf), "got infinite values"),
         (torch.zeros(3, 6, 6), r"x: got shape \(3, 6, 6\), expected \(N, 1, 6, 6\)"),
     ],
 )

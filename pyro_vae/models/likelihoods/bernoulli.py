@@ -55,6 +55,7 @@ class Bernoulli(Likelihood):
 
     def check(self, x: Tensor) -> None:
         super().check(x)
+        x = x[~x.isnan()] if x.isnan().any() else x
 
         if self.grey:
             if x.min() < 0 or x.max() > 1:

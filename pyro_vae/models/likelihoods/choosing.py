@@ -29,7 +29,7 @@ def start_likelihood(model: Any, x: Tensor) -> None:
     at their mean.
     """
     if model.likelihood.start(x) and isinstance(getattr(model.decoder, "bias", None), Tensor):
-        model.center(x.mean(0))
+        model.center(x.nanmean(0) if x.isnan().any() else x.mean(0))
 
 
 def likelihood_for(data: Dataset) -> Likelihood:

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from pyro_vae.arguments import (
-    check_finite,
-)
+from pyro_vae.arguments import check_no_infinity
 from pyro_vae.data import Binarise
 
 
@@ -40,8 +38,10 @@ class Likelihood(nn.Module, ABC):
         """
 
     def check(self, x: Tensor) -> None:
-        """Raise a ValueError where `x` `(N, *shape)` has values outside the support."""
-        check_finite("x", x)
+        """Raise a ValueError where `x` `(N, *shape)` has values outside the support. NaN is a
+        missing one.
+        """
+        check_no_infinity("x", x)
 
     def bind(self, shape: Sequence[int]) -> None:
         """Make the parameters that depend on the shape of a datum; called once, by the model."""
