@@ -100,11 +100,11 @@ from pyro_vae.models import HierarchicalVAE as HierarchicalVAE
 from pyro_vae.models import Likelihood as Likelihood
 from pyro_vae.models import LinearGaussian as LinearGaussian
 from pyro_vae.models import Mixed as Mixed
+from pyro_vae.models import MixturePrior as MixturePrior
 from pyro_vae.models import NegativeBinomial as NegativeBinomial
 from pyro_vae.models import Poisson as Poisson
-from pyro_vae.models import StudentT as StudentT
-from pyro_vae.models import MixturePrior as MixturePrior
 from pyro_vae.models import Prior as Prior
+from pyro_vae.models import StudentT as StudentT
 from pyro_vae.models import VampPrior as VampPrior
 from pyro_vae.models import likelihood_for as likelihood_for
 from pyro_vae.nets import MLP as MLP
@@ -113,8 +113,8 @@ from pyro_vae.nets import ConvDecoder as ConvDecoder
 from pyro_vae.nets import GatedDecoder as GatedDecoder
 from pyro_vae.nets import GatedMLP as GatedMLP
 from pyro_vae.nets import MLPDecoder as MLPDecoder
-from pyro_vae.programs.given import given as given
 from pyro_vae.nets import WithMask as WithMask
+from pyro_vae.programs.given import given as given
 from pyro_vae.programs.missing import observed_part as observed_part
 from pyro_vae.programs.naming import unique_name as unique_name
 from pyro_vae.programs.pair import Pair as Pair

@@ -37,11 +37,11 @@ __all__ = [
     "Likelihood",
     "LinearGaussian",
     "Mixed",
+    "MixturePrior",
     "NegativeBinomial",
     "Poisson",
-    "StudentT",
-    "MixturePrior",
     "Prior",
+    "StudentT",
     "VampPrior",
     "likelihood_for",
 ]
