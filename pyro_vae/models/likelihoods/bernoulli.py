@@ -11,7 +11,7 @@ from torch import Tensor
 from pyro_vae.arguments import (
     check_flag,
 )
-from pyro_vae.models.likelihoods.likelihood import Likelihood
+from pyro_vae.models.likelihoods.likelihood import Likelihood, there
 
 GREY = (
     "a Bernoulli of grey pixels does not integrate to 1: these figures are cross-entropies, not log"
@@ -54,8 +54,7 @@ class Bernoulli(Likelihood):
             bias.copy_(torch.logit(mean.clamp(1e-3, 1 - 1e-3)))
 
     def check(self, x: Tensor) -> None:
-        super().check(x)
-        x = x[~x.isnan()] if x.isnan().any() else x
+        x = there(x)
 
         if self.grey:
             if x.min() < 0 or x.max() > 1:

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_vae.models.likelihoods.grey import all_levels, check_grey, check_levels, level_of
-from pyro_vae.models.likelihoods.likelihood import Likelihood
+from pyro_vae.models.likelihoods.likelihood import Likelihood, moments
 from pyro_vae.models.likelihoods.multichoose import log_multichoose
 
 _LEAST = 1e-6  # of alpha and beta
@@ -125,7 +125,7 @@ class BetaBinomial(Likelihood):
         """Take the concentration that gives data `(N, *shape)` their variance about the mean of
         each pixel: var = m (1 - m) (1 + (n - 1) / (concentration + 1)) / n, all pixels together.
         """
-        mean, variance = x.double().mean(0), x.double().var(0, correction=0)
+        mean, variance = moments(x)
         most, chance = self.levels - 1, (mean * (1 - mean)).sum()
         if not chance > 0:
             return True

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_vae.arguments import check_finite, check_integer
-from pyro_vae.models.likelihoods.likelihood import Likelihood
+from pyro_vae.arguments import check_integer
+from pyro_vae.models.likelihoods.likelihood import Likelihood, there
 
 MOST_CLASSES = 2**16
 _MANY = 1 / 2  # added to each count of a category
@@ -93,7 +93,7 @@ class Categorical(Likelihood):
         return Codes(logits).to_event(len(self.shape))
 
     def check(self, x: Tensor) -> None:
-        check_finite("x", x)
+        x = there(x)
         if (x != x.round()).any() or x.min() < 0 or x.max() >= self.num_classes:
             wrong = x[(x != x.round()) | (x < 0) | (x >= self.num_classes)][0]
             raise ValueError(
@@ -115,7 +115,8 @@ class Categorical(Likelihood):
     def start(self, x: Tensor) -> bool:
         """Take the frequencies of the codes in data `(N, *shape)`, each with half a count more."""
         counts = [(x == code).sum(0) + _MANY for code in range(self.num_classes)]
-        self.frequencies = torch.stack(counts).to(x) / (len(x) + _MANY * self.num_classes)
+        total = torch.stack(counts).to(x)
+        self.frequencies = total / total.sum(0)
         return True
 
     def describe(self) -> str:

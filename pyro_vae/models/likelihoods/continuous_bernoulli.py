@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_vae.arguments import check_finite
-from pyro_vae.models.likelihoods.likelihood import Likelihood
+from pyro_vae.models.likelihoods.likelihood import Likelihood, there
 
 _SMALL = 0.1  # |eta| below which series are used
 _FARTHEST = 1e3  # |eta| at the start
@@ -99,7 +98,7 @@ class ContinuousBernoulli(Likelihood):
         return Tilted(outputs.squeeze(-len(self.shape) - 1)).to_event(len(self.shape))
 
     def check(self, x: Tensor) -> None:
-        check_finite("x", x)
+        x = there(x)
         if x.min() < 0 or x.max() > 1:
             raise ValueError(
                 f"x: got values in [{x.min():g}, {x.max():g}] under a ContinuousBernoulli"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_finite
+from pyro_vae.models.likelihoods.likelihood import there
 
 _HIGHEST = 20.0  # of the logarithm of a mean
 _RAREST = 1e-3  # mean of a column in which nothing was counted
@@ -24,7 +24,7 @@ def center_log(bias: Tensor, mean: Tensor) -> None:
 
 def check_counts(x: Tensor, likelihood: str) -> None:
     """Raise a ValueError where `x` has values that are no counts."""
-    check_finite("x", x)
+    x = there(x)
     wrong = (x != x.round()) | (x < 0)
     if wrong.any():
         raise ValueError(

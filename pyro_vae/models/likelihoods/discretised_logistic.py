@@ -27,7 +27,7 @@ from torch.nn.functional import softplus
 
 from pyro_vae.arguments import check_choice
 from pyro_vae.models.likelihoods.grey import all_levels, check_grey, check_levels, level_of
-from pyro_vae.models.likelihoods.likelihood import Likelihood
+from pyro_vae.models.likelihoods.likelihood import Likelihood, moments
 
 Scale = Literal["shared", "pixel", "output"]
 
@@ -151,7 +151,7 @@ class DiscretisedLogistic(Likelihood):
 
     def start(self, x: Tensor) -> bool:
         """Take the scale of data `(N, *shape)` about the mean of each pixel."""
-        variance = x.double().var(0, correction=0)
+        _, variance = moments(x)
         overall = variance.mean()
         if self.learn == "pixel":
             overall = torch.where(variance > 0, variance, overall)

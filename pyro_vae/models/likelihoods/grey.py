@@ -7,7 +7,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_finite, check_integer
+from pyro_vae.arguments import check_integer
+from pyro_vae.models.likelihoods.likelihood import there
 
 MOST_LEVELS = 2**16
 _OFF = 1e-2  # of a level, far above the rounding of float32
@@ -31,7 +32,7 @@ def all_levels(levels: int, like: Tensor, num_dims: int) -> Tensor:
 
 def check_grey(x: Tensor, levels: int) -> None:
     """Raise a ValueError where `x` has values that are no grey levels."""
-    check_finite("x", x)
+    x = there(x)
     if x.min() < 0 or x.max() > 1:
         raise ValueError(
             f"x: got values in [{x.min():g}, {x.max():g}], expected grey levels in [0, 1], which"

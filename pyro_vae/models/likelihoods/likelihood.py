@@ -12,6 +12,28 @@ from pyro_vae.arguments import check_no_infinity
 from pyro_vae.data import Binarise
 
 
+def there(x: Tensor) -> Tensor:
+    """The values that are there, all of `x` or, where some are missing (NaN), the others in a row.
+
+    Raises:
+        ValueError: infinity.
+    """
+    check_no_infinity("x", x)
+    missing = x.isnan()
+    return x[~missing] if missing.any() else x
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each value of data `(N, *shape)`, `(*shape)` in float64; of those that
+    are there.
+    """
+    wide = x.detach().double()
+    if not wide.isnan().any():
+        return wide.mean(0), wide.var(0, correction=0)
+    mean = wide.nanmean(0).nan_to_num()
+    return mean, (wide - mean).square().nanmean(0).nan_to_num()
+
+
 class Likelihood(nn.Module, ABC):
     """p(x | outputs): subclasses say how many outputs a pixel needs and what they parameterise.
 

@@ -66,6 +66,16 @@ class Columns(dist.TorchDistribution):
     def expand(self, batch_shape: Any, _instance: Any = None) -> Columns:
         return Columns([(columns, fn.expand(batch_shape)) for columns, fn in self.parts])
 
+    def log_prob_each(self, value: Tensor) -> Tensor:
+        """Log-densities `(*batch, D)` of each column's value."""
+        parts = ((columns, fn.base_dist) for columns, fn in self.parts)
+        found = [fn.log_prob(value.index_select(-1, columns)) for columns, fn in parts]
+        return self._joined(found)
+
+    def valid_value(self) -> Tensor:
+        """0 for all columns: a number, a count, and a code."""
+        return torch.zeros(self.event_shape, device=self.place.device)
+
     def _joined(self, values: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(values), -1).index_select(-1, self.place)
 

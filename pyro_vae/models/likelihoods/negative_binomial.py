@@ -23,7 +23,7 @@ from torch.nn.functional import softplus
 
 from pyro_vae.arguments import check_choice
 from pyro_vae.models.likelihoods.counts import center_log, check_counts, log_mean
-from pyro_vae.models.likelihoods.likelihood import Likelihood
+from pyro_vae.models.likelihoods.likelihood import Likelihood, moments
 from pyro_vae.models.likelihoods.multichoose import log_multichoose
 
 Dispersion = Literal["pixel", "output"]
@@ -113,7 +113,7 @@ class NegativeBinomial(Likelihood):
         """Take theta = mean^2 / (variance - mean) of each value of data `(N, *shape)`; between 0.1
         and 100, since a latent explains part of the variance.
         """
-        mean, variance = x.double().mean(0), x.double().var(0, correction=0)
+        mean, variance = moments(x)
         theta = mean.square() / (variance - mean).clamp(min=1e-6)
         with torch.no_grad():
             self.log_theta.copy_(theta.clamp(0.1, 100.0).log().reshape(self.shape))
