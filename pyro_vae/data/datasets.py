@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,9 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_choice, check_kind, check_real
 from pyro_vae.data.binarise import BINARY, LEVELS, RULES, Binarise
+from pyro_vae.data.kinds import Columns, Kinds, check_columns, listed, told_columns, told_kinds
 from pyro_vae.data.splits import Split
+from pyro_vae.data.whole import Levels
 from pyro_vae.results import Result, counted
 
 
@@ -28,15 +30,22 @@ class Dataset(Result):
     Attributes:
         name: of the set, for titles and run folders.
         train, valid, test: the splits; where one serves as another too, both are the same object.
+        column_names: what the columns of a table are called.
+        levels: for each column what the codes 0, 1, ... of its categories stand for, None where it
+            holds no categories.
+        left_out: names of the columns of a file that are no data.
 
     Raises:
-        ValueError: splits of different shapes or rules.
+        ValueError: splits of different shapes, rules or kinds, or names that do not fit them.
     """
 
     name: str
     train: Split
     valid: Split | None
     test: Split
+    column_names: tuple[str, ...] | None = field(default=None, kw_only=True)
+    levels: tuple[Levels, ...] | None = field(default=None, kw_only=True)
+    left_out: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         check_kind("name", self.name, str, "a name")
@@ -57,8 +66,17 @@ class Dataset(Result):
                 raise ValueError(
                     f"{self.name}: {part} is {split.binarise!r}, train is {self.binarise!r}"
                 )
+            if split.kinds != self.kinds:
+                raise ValueError(
+                    f"{self.name}: the columns of {part} are of the kinds {split.kinds}, those of"
+                    f" train {self.kinds}"
+                )
 
+        check_columns(self._columns(), self.size)
         self._number()
+
+    def _columns(self) -> Columns:
+        return Columns(self.kinds, self.levels, self.column_names, self.left_out)
 
     def _number(self) -> None:
         """Give numbers to the splits that have none, after those of the splits before them."""
@@ -87,9 +105,16 @@ class Dataset(Result):
         return {name: split for name, split in present.items() if firsts[id(split)] == name}
 
     def headline(self) -> str:
+        return f"{self.name}: data of {self.told_values()}, binarise {self.binarise!r}"
+
+    def told_values(self) -> str:
+        """What a datum holds, in a few words: `28 x 28 pixels`, `3 columns (2 real, 1 counts)`."""
         shape = " x ".join(map(str, self.shape)) or "single"
-        kind = "real values" if self.train.pixels.is_floating_point() else "pixels"
-        return f"{self.name}: data of {shape} {kind}, binarise {self.binarise!r}"
+        if not self.train.pixels.is_floating_point():
+            return f"{shape} pixels"
+        if self.kinds is None or set(self.kinds) == {"real"}:
+            return f"{shape} real values"
+        return f"{shape} {'columns' if self.shape else 'values'} ({told_kinds(self.kinds)})"
 
     def figures(self) -> Iterator[tuple[str, str]]:
         for name, split in self.splits.items():
@@ -97,10 +122,21 @@ class Dataset(Result):
             told = f"{counted(len(split), 'data')}, numbers {numbers.min()} to {numbers.max()}"
             yield name, f"{told}, seed {split.seed}, on {split.pixels.device}"
 
+        if self.kinds is not None and (self.column_names or self.levels):
+            yield "columns", told_columns(self._columns())
+        if self.left_out:
+            yield "left out", listed(self.left_out)
+
     def summary(self) -> dict[str, Any]:
-        """Name, shape, rule, and the number of data in each split."""
+        """Name, shape, rule, and the number of data in each split; the kinds of the columns, and
+        their names, where they are known.
+        """
         sizes = {f"num_{name}": len(split) for name, split in self.splits.items()}
-        return {"name": self.name, "shape": list(self.shape), "binarise": self.binarise} | sizes
+        found = {"name": self.name, "shape": list(self.shape), "binarise": self.binarise} | sizes
+        for name in ("kinds", "column_names"):
+            if getattr(self, name) is not None:
+                found[name] = list(getattr(self, name))
+        return found
 
     def columns(self) -> dict[str, list[Any]]:
         """A row for each split."""
@@ -142,6 +178,11 @@ class Dataset(Result):
         return self.train.binarise
 
     @property
+    def kinds(self) -> Kinds:
+        """What the values of a table are, a text for each column; see `Split.kinds`."""
+        return self.train.kinds
+
+    @property
     def is_binary(self) -> bool:
         """Whether the data are zeros and ones: by the rule, or as they came."""
         return self.binarise in BINARY or bool(((self.train.x == 0) | (self.train.x == 1)).all())
@@ -167,7 +208,7 @@ class Dataset(Result):
     def under(self, binarise: Binarise) -> Dataset:
         """The same rows under another rule, with an evaluation draw of their own."""
         check_choice("binarise", binarise, RULES)
-        return self._changed(lambda split: replace(split, binarise=binarise, drawn=None))
+        return self._changed(lambda split: split.under(binarise))
 
     def to(self, device: str | torch.device) -> Dataset:
         """The same set on another device; fingerprints do not change."""

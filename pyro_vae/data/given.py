@@ -18,15 +18,17 @@ from torch.utils.data import TensorDataset
 
 from pyro_vae.arguments import check_dense, check_finite, check_rows, is_integer
 from pyro_vae.data.arrays import (
+    Judged,
     Values,
-    as_tensors,
     channels_first,
     check_precision,
     check_values,
     is_binary,
+    judged,
 )
 from pyro_vae.data.binarise import default_rule
 from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.kinds import Columns, kept_under
 from pyro_vae.data.sources import MIN_ROWS, permutation
 from pyro_vae.data.splits import Split
 
@@ -51,8 +53,8 @@ def as_dataset(
             labels are not modelled.
         valid: number of validation rows; None means a tenth, and none where there are fewer than
             ten rows.
-        values: what whole numbers are, "pixels" or "real"; None goes by their look
-            (`pyro_vae.data.arrays`), and a tensor of floats is real.
+        values: what whole numbers are, "pixels", "counts", "categories" or "real"; None goes by
+            their look (`pyro_vae.data.arrays`), and a tensor of floats is real.
         dtype: of real values.
         shape: of a datum as the model has it; images that come in it stay in it, others become
             (C, H, W).
@@ -71,28 +73,37 @@ def as_dataset(
         return data
 
     name = type(data).__name__
-    rows = rows_of(data, values, dtype, None if shape is None else tuple(shape))
+    parts, columns = rows_of(data, values, dtype, None if shape is None else tuple(shape))
+    rows = parts["all"]
     total = len(rows)
     number = (total // 10 if total >= MIN_ROWS else 0) if valid is None else valid
     if not is_integer(number) or not 0 <= number < total:
         raise ValueError(f"valid={valid!r}: expected 0 <= valid < {total}, the rows of data")
 
     rule = default_rule(rows)
+    kinds = kept_under(columns.kinds, rows, rule)
+    known: Any = {
+        "column_names": columns.names,
+        "levels": columns.levels,
+        "left_out": columns.left_out,
+    }
     if number == 0:
-        train = Split("train", rows, rule)
-        return Dataset(name, train, None, train)
+        train = Split("train", rows, rule, kinds=kinds)
+        return Dataset(name, train, None, train, **known)
 
     order = permutation(total).to(rows.device)
     kept, held = order[:-number].sort().values, order[-number:].sort().values
-    train = Split("train", rows[kept], rule, origin=kept)
-    valid_split = Split("valid", rows[held], rule, origin=held)
-    return Dataset(name, train, valid_split, valid_split)
+    train = Split("train", rows[kept], rule, origin=kept, kinds=kinds)
+    valid_split = Split("valid", rows[held], rule, origin=held, kinds=kinds)
+    return Dataset(name, train, valid_split, valid_split, **known)
 
 
 def rows_of(
     data: Any, values: Values | None, dtype: torch.dtype, shape: tuple[int, ...] | None
-) -> Tensor:
-    """The rows of what was given, uint8 pixels or real values of the dtype, (N, *shape)."""
+) -> Judged:
+    """The rows of what was given, as the part "all": uint8 pixels or real values of the dtype,
+    (N, *shape); and what is known of its columns.
+    """
     if isinstance(data, TensorDataset):
         data = data.tensors[0]
     # a pandas frame, without asking for pandas
@@ -106,24 +117,30 @@ def rows_of(
         check_finite("data", data)
         if dtype == torch.float32 and data.dtype == torch.float64:
             check_precision(data.detach().cpu().numpy(), "data")
-        return data.detach().to(dtype)
+        binary = bool(((data == 0) | (data == 1)).all())
+        kind = "binary" if binary else "real"
+        kinds = (kind,) * data.shape[1] if data.ndim == 2 else None
+        return Judged({"all": data.detach().to(dtype)}, Columns(kinds))
 
     device = data.device if isinstance(data, Tensor) else "cpu"
     array = data.detach().cpu().numpy() if isinstance(data, Tensor) else data
     if not isinstance(array, np.ndarray):
         raise ValueError(f"data: got {type(data).__name__}, expected {EXPECTED}")
 
-    found = as_tensors({"all": array}, "data", values)["all"]
+    parts, columns = judged({"all": array}, "data", values)
+    found = parts["all"]
     if dtype == torch.float64:
         if found.dtype == torch.uint8 and default_rule(found) == "dynamic" and is_binary(array):
             found = found / 255  # draws are float32
-        if found.is_floating_point():  # at full precision
+        if values in ("counts", "categories"):
+            found = found.double()
+        elif found.is_floating_point():  # at full precision
             wide = np.array(channels_first(array, "data"), dtype=np.float64, order="C")
             found = torch.from_numpy(wide)
 
     if shape == array.shape[1:] != tuple(found.shape[1:]):
         found = found[:, 0] if array.ndim == 3 else found.movedim(1, 3)
-    return found.to(device)
+    return Judged({"all": found.to(device)}, columns)
 
 
 def frame_values(frame: Any) -> Any:

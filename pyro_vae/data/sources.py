@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_kind, check_seed, is_integer
-from pyro_vae.data.arrays import Values, as_tensors, check_values
+from pyro_vae.data.arrays import Values, check_values, judged
 from pyro_vae.data.binarise import RULES, Binarise, default_rule
 from pyro_vae.data.datasets import Dataset
 from pyro_vae.data.files import is_there, read_labels, read_path
+from pyro_vae.data.kinds import Columns, kept_under
 from pyro_vae.data.labels import Names, as_labels, labels_of
 from pyro_vae.data.named import KNOWN, LABEL_NAMES, data_root, digits, idx_images, idx_labels
 from pyro_vae.data.splits import Split
@@ -65,8 +66,8 @@ def load(
             `pyro_vae.data.binarise`. None means "dynamic" for the named sets, for data that are all
             0 or 1 and for pixels that are mostly black or white, "dequantise" for other pixels,
             "none" for real values.
-        values: what the numbers of a file are, "pixels" or "real"; None goes by their look
-            (`pyro_vae.data.arrays`) and asks where that does not tell.
+        values: what the numbers of a file are, "pixels", "counts", "categories" or "real"; None
+            goes by their look (`pyro_vae.data.arrays`) and asks where that does not tell.
         valid: number of validation rows; None means the default above.
         seed: of the evaluation draw.
 
@@ -93,6 +94,7 @@ def load(
     if binarise is None:
         binarise = "dynamic" if source in KNOWN else default_rule(rows["train"])
 
+    kinds = kept_under(found.columns.kinds, rows["train"], binarise)
     splits = {}
     try:
         for part, pixels in rows.items():
@@ -105,11 +107,20 @@ def load(
                 origin=numbers[part],
                 labels=labels,
                 label_names=None if labels is None else found.label_names,
+                kinds=kinds,
             )
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
 
-    return Dataset(found.name, splits["train"], splits.get("valid"), splits["test"])
+    return Dataset(
+        found.name,
+        splits["train"],
+        splits.get("valid"),
+        splits["test"],
+        column_names=found.columns.names,
+        levels=found.columns.levels,
+        left_out=found.columns.left_out,
+    )
 
 
 def check_options(
@@ -135,7 +146,7 @@ def check_options(
 
 class Source(NamedTuple):
     """What was read ("all", or "train", "test" and perhaps "valid"), the default sizes of the
-    splits, and labels of the parts that have any.
+    splits, labels of the parts that have any, and what is known of the columns.
     """
 
     name: str
@@ -144,6 +155,7 @@ class Source(NamedTuple):
     num_test: int = 0
     labels: dict[str, Tensor] = {}  # noqa: RUF012 - read only
     label_names: Names = None
+    columns: Columns = Columns()
 
 
 def read_source(source: str | Path, root: str | Path | None, values: Values | None) -> Source:
@@ -172,11 +184,12 @@ def read_source(source: str | Path, root: str | Path | None, values: Values | No
         raise ValueError(unknown_name(source))
 
     path = Path(source).expanduser()
-    parts = as_tensors(read_path(path), str(path), values)
+    parts, columns = judged(read_path(path), str(path), values)
     sizes = {part: len(rows) for part, rows in parts.items()}
     tenth = max(1, sizes.get("all", sizes.get("train", 0)) // 10)
     name = path.resolve().name if path.is_dir() else path.stem
-    return Source(name, parts, tenth, tenth, *as_labels(read_labels(path, parts), sizes, str(path)))
+    named = as_labels(read_labels(path, parts), sizes, str(path))
+    return Source(name, parts, tenth, tenth, *named, columns)
 
 
 def looks_like_path(source: str) -> bool:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import (
+    check_choice,
     check_dense,
     check_index,
     check_kind,
@@ -33,7 +34,9 @@ from pyro_vae.data.binarise import (
     fast_dequantised,
     random_bits,
 )
+from pyro_vae.data.kinds import Kinds, check_kinds, kept_under, told_kinds
 from pyro_vae.data.labels import Names, check_labels
+from pyro_vae.data.missing import unfit
 
 
 def fingerprint(x: Tensor) -> str:
@@ -70,7 +73,7 @@ def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
 
     if pixels.dtype == torch.uint8:
         return
-    if not bool(torch.isfinite(pixels).all()):
+    if bool(unfit(pixels).any()):
         raise ValueError(
             f"{name}: the pixels, or values, hold NaN or inf; drop or impute those rows first"
         )
@@ -117,10 +120,13 @@ class Split:
         labels: (N,) integers, the class of each row, for the colours of pictures; no program and
             no fingerprint sees them.
         label_names: what the labels 0, 1, ... are called.
+        kinds: what the values of `x` are, of a table a text for each column: "real", "binary",
+            "counts" or "categories:K" (`pyro_vae.data.kinds`); None for images, and where it is not
+            known.
 
     Raises:
         ValueError: an unknown rule, another dtype, no rows, NaN or inf, floats outside [0, 1] under
-            a rule that binarises, labels that do not fit the rows.
+            a rule that binarises, labels or kinds that do not fit.
     """
 
     name: str
@@ -131,6 +137,7 @@ class Split:
     drawn: Tensor | None = field(default=None, kw_only=True)
     labels: Tensor | None = field(default=None, kw_only=True)
     label_names: Names = field(default=None, kw_only=True)
+    kinds: Kinds = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -144,12 +151,15 @@ class Split:
         if self.drawn is not None:
             check_shape("drawn", self.drawn, self.pixels.shape)
         check_labels(self.labels, self.label_names, len(self.pixels))
+        check_kinds(self.kinds, self.pixels, self.binarise)
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def __repr__(self) -> str:
         kind = str(self.pixels.dtype).removeprefix("torch.")
+        if self.kinds is not None:
+            kind += f" ({told_kinds(self.kinds)})"
         return (
             f"Split({self.name!r}, {len(self)} x {tuple(self.pixels.shape[1:])} {kind}, "
             f"binarise={self.binarise!r}, seed={self.seed}, device={str(self.pixels.device)!r})"
@@ -233,6 +243,14 @@ class Split:
         check_integers(index)
         check_index("index", index, num_rows=len(self))
         return self.rows(index, self.bits(len(index), generator))
+
+    def under(self, binarise: Binarise) -> Split:
+        """The same rows under another rule, with an evaluation draw of their own; their kinds go
+        where the rule changes the values.
+        """
+        check_choice("binarise", binarise, RULES)
+        kinds = kept_under(self.kinds, self.pixels, binarise)
+        return replace(self, binarise=binarise, drawn=None, kinds=kinds)
 
     def to(self, device: str | torch.device) -> Split:
         """The same split on another device, with the same evaluation draw."""

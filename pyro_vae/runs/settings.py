@@ -40,7 +40,8 @@ class Settings:
         data_root: folder of torchvision's datasets; PYRO_VAE_DATA unless given
         binarise: how pixels become data; by the likelihood unless given, dynamic for Bernoulli,
             dequantise for Gaussian
-        values: what the numbers of a file are, pixels or real; by their look unless given
+        values: what the numbers of a file are: pixels, counts, categories or real; by their look
+            unless given
         valid: number of validation data, 0 for none
         model: class of the model, called as Model(shape, ...)
         guide: class of the guide, called as Guide(shape, latent_dim, ...)
