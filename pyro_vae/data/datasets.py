@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,10 +13,17 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_choice, check_kind, check_real
 from pyro_vae.data.binarise import BINARY, LEVELS, RULES, Binarise
+from pyro_vae.data.context import by_number, check_context_names
 from pyro_vae.data.kinds import Columns, Kinds, check_columns, listed, told_columns, told_kinds
 from pyro_vae.data.splits import Split
 from pyro_vae.data.whole import Levels
 from pyro_vae.results import Result, counted
+
+
+def known_columns(columns: Columns) -> dict[str, Any]:
+    """What is known of columns, as a `Dataset` is told it."""
+    names, levels = columns.names, columns.levels
+    return {"column_names": names, "levels": levels, "left_out": columns.left_out}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,9 +42,11 @@ class Dataset(Result):
         levels: for each column what the codes 0, 1, ... of its categories stand for, None where it
             holds no categories.
         left_out: names of the columns of a file that are no data.
+        context_names: what the columns of a context, or its codes, are called.
 
     Raises:
-        ValueError: splits of different shapes, rules or kinds, or names that do not fit them.
+        ValueError: splits of different shapes, rules, kinds or contexts, or names that do not fit
+            them.
     """
 
     name: str
@@ -46,6 +56,7 @@ class Dataset(Result):
     column_names: tuple[str, ...] | None = field(default=None, kw_only=True)
     levels: tuple[Levels, ...] | None = field(default=None, kw_only=True)
     left_out: tuple[str, ...] = field(default=(), kw_only=True)
+    context_names: tuple[str, ...] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         check_kind("name", self.name, str, "a name")
@@ -55,25 +66,36 @@ class Dataset(Result):
             check_kind("valid", self.valid, Split, "a Split, or None")
 
         for part, split in (("valid", self.valid), ("test", self.test)):
-            if split is None:
-                continue
-            got, expected = tuple(split.pixels.shape[1:]), self.shape
-            if got != expected:
-                raise ValueError(
-                    f"{self.name}: a row of {part} has shape {got}, a row of train {expected}"
-                )
-            if split.binarise != self.binarise:
-                raise ValueError(
-                    f"{self.name}: {part} is {split.binarise!r}, train is {self.binarise!r}"
-                )
-            if split.kinds != self.kinds:
-                raise ValueError(
-                    f"{self.name}: the columns of {part} are of the kinds {split.kinds}, those of"
-                    f" train {self.kinds}"
-                )
-
+            if split is not None:
+                self._check_alike(part, split)
         check_columns(self._columns(), self.size)
+        check_context_names(self.context_names, self.train.context)
         self._number()
+
+    def _check_alike(self, part: str, split: Split) -> None:
+        """Raise a ValueError where a split has other data than train."""
+        got, expected = tuple(split.pixels.shape[1:]), self.shape
+        if got != expected:
+            raise ValueError(
+                f"{self.name}: a row of {part} has shape {got}, a row of train {expected}"
+            )
+        if split.binarise != self.binarise:
+            raise ValueError(
+                f"{self.name}: {part} is {split.binarise!r}, train is {self.binarise!r}"
+            )
+        if split.kinds != self.kinds:
+            raise ValueError(
+                f"{self.name}: the columns of {part} are of the kinds {split.kinds}, those of"
+                f" train {self.kinds}"
+            )
+
+        contexts = []
+        for context in (split.context, self.train.context):
+            contexts.append(None if context is None else (context.dtype, context.shape[1:]))
+        if contexts[0] != contexts[1]:
+            raise ValueError(
+                f"{self.name}: the context of {part} is {contexts[0]}, that of train {contexts[1]}"
+            )
 
     def _columns(self) -> Columns:
         return Columns(self.kinds, self.levels, self.column_names, self.left_out)
@@ -124,8 +146,18 @@ class Dataset(Result):
 
         if self.kinds is not None and (self.column_names or self.levels):
             yield "columns", told_columns(self._columns())
+        if self.train.context is not None:
+            names = self.context_names
+            yield "context", self.told_context() + (f": {listed(names)}" if names else "")
         if self.left_out:
             yield "left out", listed(self.left_out)
+
+    def told_context(self) -> str:
+        """What a datum is given besides, in a few words; "" where that is nothing."""
+        context = self.train.context
+        if context is None:
+            return ""
+        return "a code" if context.ndim == 1 else counted(context.shape[1], "values")
 
     def summary(self) -> dict[str, Any]:
         """Name, shape, rule, and the number of data in each split; the kinds of the columns, and
@@ -133,7 +165,7 @@ class Dataset(Result):
         """
         sizes = {f"num_{name}": len(split) for name, split in self.splits.items()}
         found = {"name": self.name, "shape": list(self.shape), "binarise": self.binarise} | sizes
-        for name in ("kinds", "column_names"):
+        for name in ("kinds", "column_names", "context_names"):
             if getattr(self, name) is not None:
                 found[name] = list(getattr(self, name))
         return found
@@ -156,6 +188,18 @@ class Dataset(Result):
         """
         splits = (self.train, self.valid, self.test)
         return max(int(split.numbers().max()) for split in splits if split is not None) + 1
+
+    @cached_property
+    def context(self) -> Tensor | None:
+        """The contexts of all splits by number, `(num_rows, C)` floats or `(num_rows,)` int64, on
+        the device of the data: row i is that of the datum whose number is i, and zeros where there
+        is none. None where the data have no context.
+        """
+        contexts, places = {}, {}
+        for name, split in self.splits.items():
+            if split.context is not None:
+                contexts[name], places[name] = split.context, split.numbers()
+        return by_number(contexts, places, self.num_rows) if contexts else None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -55,6 +55,9 @@ def describe_choice(data: Dataset, model: nn.Module, recipe: Recipe) -> str:
     sizes = " + ".join(f"{len(split):,} {split.name}" for split in splits)
     rule = "" if data.binarise == "none" else f", {RULE_WORDS[data.binarise]} ({data.binarise})"
 
+    if data.told_context():
+        rule += f", each with a context of {data.told_context()}"
+
     likelihood = getattr(model, "likelihood", None)
     told = f"{likelihood.describe()}; " if isinstance(likelihood, Likelihood) else ""
     units = getattr(model, "latent_dim", None)

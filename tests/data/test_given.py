@@ -90,7 +90,7 @@ def test_a_set_is_left_as_it_is() -> None:
         (GREY // 16, ValueError, "pixels, counts"),  # an image of 16 grades is not one of 256
         (np.where(REAL > 2, np.nan, REAL), ValueError, "NaN or inf"),
         (torch.zeros(()), ValueError, r"data: got shape \(\)"),
-        (FRAME.assign(town="here"), ValueError, "the columns town hold no numbers"),
+        (FRAME.assign(town="here"), ValueError, "the column 'town' holds 'here' alone"),
     ],
 )
 def test_what_cannot_be_a_set_is_refused(given: Any, error: type[Exception], message: str) -> None:
