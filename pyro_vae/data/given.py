@@ -47,6 +47,10 @@ EXPECTED = (
 )
 
 
+# what a set has already, by the argument that would give it
+WORDS = {"valid": "splits", "kinds": "kinds", "context": "context"}
+
+
 def as_dataset(
     data: Any,
     valid: int | None = None,
@@ -101,9 +105,6 @@ def as_dataset(
         if context is not None:
             given = as_context(context, len(made.parts["all"]), "context")
     return _held_out(type(data).__name__, made, given, names, valid)
-
-
-WORDS = {"valid": "splits", "kinds": "kinds", "context": "context"}
 
 
 def _held_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 
 from pyro_vae import VAE, EncoderGuide, Gaussian, fit
 from pyro_vae.data import as_dataset, load, missing
+from tests.faults.scale import times
 from tests.scenarios import eager
 
 N = 40
@@ -229,3 +231,27 @@ def test_parquet_asks_for_what_reads_it(monkeypatch: pytest.MonkeyPatch, tmp_pat
         load(tmp_path / "t.parquet")
     monkeypatch.setattr(pandas, "read_parquet", lambda path: FRAME)
     assert load(tmp_path / "t.parquet").kinds == KINDS
+
+
+BITS = [b",", b"\n", b'"', b"\0", b"nan", b"1e999", b"-", b"9" * 20, b"\xff", b"#", b"1+2j", b";"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_damaged_table_is_read_or_refused_in_one_line(seed: int, tmp_path: Path) -> None:
+    rng, path = random.Random(seed), tmp_path / "t.csv"
+    whole = FRAME[["visits", "smokes", "city"]][:12].to_csv(index=False).encode()
+    outcomes = set()
+    for _ in range(times(25, 2000)):
+        raw = bytearray(whole)
+        for _ in range(rng.randint(1, 2)):
+            place = rng.randrange(len(raw))
+            raw[place : place + rng.randint(0, 2)] = rng.choice(BITS)
+        path.write_bytes(bytes(raw))
+
+        try:
+            assert load(path).train.x.isfinite().all()
+            outcomes.add("read")
+        except ValueError as error:
+            assert "\n" not in str(error) and "t.csv" in str(error)
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
