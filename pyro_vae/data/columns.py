@@ -117,9 +117,12 @@ def _numbers_of(series: Any, where: str) -> tuple[Array, bool]:
 
     if series.dtype.kind == "c":
         raise ValueError(f"{where} holds complex numbers, expected real ones")
-    if series.dtype == object:
-        series = series.infer_objects().convert_dtypes()
     whole = bool(pd.api.types.is_integer_dtype(series.dtype))
+    if series.dtype == object:
+        some = series.dropna()
+        values = np.full(len(series), np.nan)
+        values[series.notna().to_numpy()] = some.to_numpy(dtype="float64")
+        return values, all(isinstance(value, int | np.integer) for value in some)
     return series.to_numpy(dtype="float64", na_value=np.nan), whole
 
 

@@ -107,6 +107,17 @@ def test_categories_of_pandas_keep_their_order_and_their_levels() -> None:
     assert data.train.x[:4, 0].tolist() == [0, 2, 0, 2]
 
 
+def test_numbers_among_python_s_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missing, "NAN_IS_REFUSED", False)
+    values = {"real": [1.0, None, 3.0], "counts": [2, None, 3], "binary": [True, None, False]}
+    frame = pandas.DataFrame({name: pandas.Series(v, dtype=object) for name, v in values.items()})
+    frame.index = pandas.Index([7, 7, 7])
+    data = as_dataset(frame, 0)
+    assert data.kinds == data.column_names == ("real", "counts", "binary")
+    assert data.train.x[[0, 2]].tolist() == [[1, 2, 1], [3, 3, 0]]
+    assert data.train.x[1].isnan().all()
+
+
 def test_an_empty_cell_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     holed = FRAME.astype({"visits": "Int64", "smokes": "boolean"})
     for place, name in enumerate(holed.columns):
