@@ -58,6 +58,7 @@ SMALLER = {
         "posterior(model, x)": "posterior(model, x, num_chains=2, num_samples=8, num_warmup=8)",
     },
     "compression": {"epochs=50": "epochs=2", "data.test.x": "data.test.x[:20]"},
+    "data": {},
     "extending": {},
 }
 PRINTED = {
@@ -68,6 +69,7 @@ PRINTED = {
     "compiled": [],
     "seeing": ["4 draws of p(x | z)", "copies of a training datum", "KL(q || p(z | x))", "leads"],
     "compression": ["20 data of 64 values in", "bits per value"],
+    "data": ["height real, visits counts, smokes binary", "('Bern', 'Paris', 'Rome')"],
     "extending": [],
 }
 

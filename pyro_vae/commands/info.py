@@ -52,9 +52,16 @@ def _say(name: str, text: str) -> None:
 
 
 def _listed(facts: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{k} {v:.6g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items()
-    )
+    return ", ".join(f"{name} {_told(value)}" for name, value in facts.items())
+
+
+def _told(value: Any) -> str:
+    """A fact in a few words; the columns of a table by their kinds."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict) and all(isinstance(kind, str) for kind in value.values()):
+        return f"({listed([f'{name} {kind}' for name, kind in value.items()], 12)})"
+    return str(value)
 
 
 def _tell_figures(name: str, facts: dict[str, Any]) -> None:

@@ -13,8 +13,9 @@ DataLoader. Importing this changes no global state.
 
 from pyro_vae.data.binarise import Binarise
 from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.fingerprints import fingerprint
 from pyro_vae.data.given import as_dataset
 from pyro_vae.data.sources import load
-from pyro_vae.data.splits import Split, fingerprint
+from pyro_vae.data.splits import Split
 
 __all__ = ["Binarise", "Dataset", "Split", "as_dataset", "fingerprint", "load"]

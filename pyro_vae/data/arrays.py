@@ -13,7 +13,9 @@ A NaN among floats is a missing value, and the rules go by the others; zeros and
 are floats in [0, 1] then.
 
 Integers look like pixels where their largest value is from 16 to 255 and they come as images, or as
-bytes (uint8). The question is answered by `values`: "pixels" or "real".
+bytes (uint8). The question is answered by `values`: "pixels", "counts", "categories" or "real".
+Counts and categories become float32 (`whole.py`). Of a table `(N, D)`, and of single values that
+somebody has said what they are, each column has a kind (`kinds.py`); grey levels have none.
 
 Layouts, with C = 1 or 3:
 
@@ -26,39 +28,48 @@ Layouts, with C = 1 or 3:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_vae.data.kinds import Columns
+from pyro_vae.data.whole import as_code_columns, as_codes, as_counts, is_whole
+
 Array = NDArray[Any]
-Values = Literal["pixels", "real"]
+Values = Literal["pixels", "counts", "categories", "real"]
 KINDS = {"b": "bool", "u": "integer", "i": "integer", "f": "float"}
 CHANNELS = (1, 3)
 DARKEST, BRIGHTEST = 16, 255  # the largest of some grey levels must lie between them
 
 
-def as_tensors(
-    arrays: Mapping[str, Array], source: str, values: Values | None = None
-) -> dict[str, Tensor]:
+class Judged(NamedTuple):
+    """Parts of a set as tensors, and what is known of their columns."""
+
+    parts: dict[str, Tensor]
+    columns: Columns = Columns()
+
+
+def judged(arrays: Mapping[str, Array], source: str, values: Values | None = None) -> Judged:
     """Check arrays together and convert them.
 
     Args:
         arrays: the parts by name ("all" for a set that is not cut yet), each (N,), (N, D),
             (N, H, W), (N, C, H, W) or (N, H, W, C).
         source: what to call the origin in an error.
-        values: what the numbers are, "pixels" (0..255) or "real"; None goes by the rules above.
+        values: what the numbers are, "pixels" (0..255), "counts", "categories" or "real"; None goes
+            by the rules above.
 
     Returns:
         The parts under the same names: all uint8 (0..255) or all float32, (N, *shape), one shape
-        for all.
+        for all; and what is known of their columns.
 
     Raises:
         ValueError: a dtype that is no number, another number of dimensions, no rows, shapes that
             differ, inf, nothing but NaN, integers mixed with floats, whole numbers that may be
-            counts, pixels outside 0..255.
+            counts, values that are not what they are said to be.
     """
     check_values(values)
     where = {part: source if part == "all" else f"{source}: {part}" for part in arrays}
@@ -68,32 +79,63 @@ def as_tensors(
     images = {part: channels_first(array, where[part]) for part, array in arrays.items()}
     check_same_shape(images, source)
 
+    if values in ("counts", "categories"):
+        return _as_whole(images, source, where, values)
     if values == "real":
-        return {part: as_reals(array, where[part]) for part, array in images.items()}
+        reals = {part: as_reals(array, where[part]) for part, array in images.items()}
+        return _of_kind("real", reals, told=True)
     if values is None and all(is_binary(array) for array in images.values()):
-        if any(has_nan(array) for array in images.values()):
-            return {part: as_reals(array, where[part]) for part, array in images.items()}
-        return {part: as_black_and_white(array) for part, array in images.items()}
+        holed = any(has_nan(array) for array in images.values())
+        turn = as_reals if holed else as_black_and_white
+        return _of_kind("binary", {part: turn(a, where[part]) for part, a in images.items()})
 
     check_same_kind(images, source)
     whole = all(is_whole(array) for array in images.values())
     if values is None and whole:
         ask_unless_pixels(images, source)
     if not whole and values != "pixels":
-        return {part: as_reals(array, where[part]) for part, array in images.items()}
+        reals = {part: as_reals(array, where[part]) for part, array in images.items()}
+        return _of_kind("real", reals)
     convert = as_shares if any(has_nan(array) for array in images.values()) else as_pixels
-    return {part: convert(array, where[part]) for part, array in images.items()}
+    return Judged({part: convert(array, where[part]) for part, array in images.items()})
 
 
-def as_black_and_white(array: Array) -> Tensor:
+def _of_kind(kind: str, parts: dict[str, Tensor], told: bool = False) -> Judged:
+    """Parts of which every column is of one kind; single values have it where it was told."""
+    shape = next(iter(parts.values())).shape[1:]
+    if len(shape) == 1:
+        return Judged(parts, Columns((kind,) * shape[0]))
+    return Judged(parts, Columns((kind,) if told and not shape else None))
+
+
+def _as_whole(
+    images: Mapping[str, Array], source: str, where: Mapping[str, str], values: str
+) -> Judged:
+    """Counts, or categories as codes."""
+    if values == "counts":
+        counts = {part: as_counts(array, where[part]) for part, array in images.items()}
+        found = _of_kind("counts", counts, told=True)
+    else:
+        ndim = next(iter(images.values())).ndim
+        codes, levels = (as_code_columns if ndim == 2 else as_codes)(images, source)
+        kinds = tuple(f"categories:{len(each or ())}" for each in levels)
+        found = Judged(codes, Columns(kinds, tuple(levels)) if ndim <= 2 else Columns())
+
+    for part, values_of in found.parts.items():
+        check_there(values_of.numpy(), where[part])
+    return found
+
+
+def as_black_and_white(array: Array, where: str = "") -> Tensor:
     """Zeros and ones -> uint8 0 and 255."""
     return torch.from_numpy(array.astype(np.uint8, order="C") * np.uint8(255))
 
 
 def check_values(values: object) -> None:
-    """Raise ValueError unless `values` is None, "pixels" or "real"."""
+    """Raise ValueError unless `values` is None or one of `Values`."""
     if values is not None and values not in get_args(Values):
-        raise ValueError(f"values={values!r}: expected None, 'pixels' or 'real'")
+        known = " or ".join(map(repr, get_args(Values)))
+        raise ValueError(f"values={values!r}: expected None, {known}")
 
 
 def check_numeric(array: Array, where: str) -> None:
@@ -156,17 +198,6 @@ def has_nan(array: Array) -> bool:
     return bool(np.isnan(array).any())
 
 
-def is_whole(array: Array) -> bool:
-    """Whether every value that is there is a whole number, of any dtype; among floats those below a
-    billion.
-    """
-    if KINDS[array.dtype.kind] != "float":
-        return True
-    few = np.float64(1e9)  # float64, since float16 does not reach it
-    whole = (np.abs(array) < few) & (array == np.rint(array))
-    return bool((whole | np.isnan(array)).all())
-
-
 def ask_unless_pixels(images: Mapping[str, Array], source: str) -> None:
     """Raise ValueError to ask what whole numbers are, unless they look like grey levels."""
     low = int(min(np.nanmin(array) for array in images.values()))
@@ -179,9 +210,9 @@ def ask_unless_pixels(images: Mapping[str, Array], source: str) -> None:
     raise ValueError(
         f"{source} holds whole numbers ({some.dtype}) in [{low}, {high}], rows of shape"
         f" {some.shape[1:]}: pixels, counts, categories or grades? Say values='pixels'"
-        " (--values pixels) for grey levels 0..255, or values='real' (--values real) to"
-        " fit real values, a Gaussian as they are; for counts and categories bring a model"
-        " with a likelihood of your own"
+        " (--values pixels) for grey levels 0..255, 'counts' for how many there are of"
+        " something, 'categories' for the codes of classes, or 'real' to fit real values, a"
+        " Gaussian as they are"
     )
 
 
@@ -217,12 +248,8 @@ def check_precision(array: Array, where: str) -> None:
         )
 
 
-def as_reals(array: Array, where: str) -> Tensor:
-    """Any numbers -> float32; raise ValueError on inf, nothing but NaN, and what float32 cannot
-    hold.
-    """
-    with np.errstate(over="ignore"):  # an overflow becomes inf, which is told below
-        values = np.array(array, dtype=np.float32, order="C")
+def check_there(values: Array, where: str) -> None:
+    """Raise ValueError where float32 values are infinite, or all missing."""
     rows = np.flatnonzero(np.isinf(values).any(axis=tuple(range(1, values.ndim))))
     if len(rows):
         raise ValueError(
@@ -231,6 +258,15 @@ def as_reals(array: Array, where: str) -> Tensor:
         )
     if np.isnan(values).all():
         raise ValueError(f"{where} holds nothing but NaN, expected values that are not missing")
+
+
+def as_reals(array: Array, where: str) -> Tensor:
+    """Any numbers -> float32; raise ValueError on inf, nothing but NaN, and what float32 cannot
+    hold.
+    """
+    with np.errstate(over="ignore"):  # an overflow becomes inf, which is told below
+        values = np.array(array, dtype=np.float32, order="C")
+    check_there(values, where)
 
     if array.dtype.itemsize > 4:
         check_precision(array, where)

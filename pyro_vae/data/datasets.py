@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,8 +13,17 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_choice, check_flag, check_kind, check_real
 from pyro_vae.data.binarise import BINARY, LEVELS, RULES, Binarise
+from pyro_vae.data.context import by_number, check_context_names
+from pyro_vae.data.kinds import Columns, Kinds, check_columns, listed, told_columns, told_kinds
 from pyro_vae.data.splits import Split
+from pyro_vae.data.whole import Levels
 from pyro_vae.results import Result, counted, share
+
+
+def known_columns(columns: Columns) -> dict[str, Any]:
+    """What is known of columns, as a `Dataset` is told it."""
+    names, levels = columns.names, columns.levels
+    return {"column_names": names, "levels": levels, "left_out": columns.left_out}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,15 +38,25 @@ class Dataset(Result):
     Attributes:
         name: of the set, for titles and run folders.
         train, valid, test: the splits; where one serves as another too, both are the same object.
+        column_names: what the columns of a table are called.
+        levels: for each column what the codes 0, 1, ... of its categories stand for, None where it
+            holds no categories.
+        left_out: names of the columns of a file that are no data.
+        context_names: what the columns of a context, or its codes, are called.
 
     Raises:
-        ValueError: splits of different shapes or rules.
+        ValueError: splits of different shapes, rules, kinds or contexts, or names that do not fit
+            them.
     """
 
     name: str
     train: Split
     valid: Split | None
     test: Split
+    column_names: tuple[str, ...] | None = field(default=None, kw_only=True)
+    levels: tuple[Levels, ...] | None = field(default=None, kw_only=True)
+    left_out: tuple[str, ...] = field(default=(), kw_only=True)
+    context_names: tuple[str, ...] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         check_kind("name", self.name, str, "a name")
@@ -46,19 +66,39 @@ class Dataset(Result):
             check_kind("valid", self.valid, Split, "a Split, or None")
 
         for part, split in (("valid", self.valid), ("test", self.test)):
-            if split is None:
-                continue
-            got, expected = tuple(split.pixels.shape[1:]), self.shape
-            if got != expected:
-                raise ValueError(
-                    f"{self.name}: a row of {part} has shape {got}, a row of train {expected}"
-                )
-            if split.binarise != self.binarise:
-                raise ValueError(
-                    f"{self.name}: {part} is {split.binarise!r}, train is {self.binarise!r}"
-                )
-
+            if split is not None:
+                self._check_alike(part, split)
+        check_columns(self._columns(), self.size)
+        check_context_names(self.context_names, self.train.context)
         self._number()
+
+    def _check_alike(self, part: str, split: Split) -> None:
+        """Raise a ValueError where a split has other data than train."""
+        got, expected = tuple(split.pixels.shape[1:]), self.shape
+        if got != expected:
+            raise ValueError(
+                f"{self.name}: a row of {part} has shape {got}, a row of train {expected}"
+            )
+        if split.binarise != self.binarise:
+            raise ValueError(
+                f"{self.name}: {part} is {split.binarise!r}, train is {self.binarise!r}"
+            )
+        if split.kinds != self.kinds:
+            raise ValueError(
+                f"{self.name}: the columns of {part} are of the kinds {split.kinds}, those of"
+                f" train {self.kinds}"
+            )
+
+        contexts = []
+        for context in (split.context, self.train.context):
+            contexts.append(None if context is None else (context.dtype, context.shape[1:]))
+        if contexts[0] != contexts[1]:
+            raise ValueError(
+                f"{self.name}: the context of {part} is {contexts[0]}, that of train {contexts[1]}"
+            )
+
+    def _columns(self) -> Columns:
+        return Columns(self.kinds, self.levels, self.column_names, self.left_out)
 
     def _number(self) -> None:
         """Give numbers to the splits that have none, after those of the splits before them."""
@@ -87,9 +127,16 @@ class Dataset(Result):
         return {name: split for name, split in present.items() if firsts[id(split)] == name}
 
     def headline(self) -> str:
+        return f"{self.name}: data of {self.told_values()}, binarise {self.binarise!r}"
+
+    def told_values(self) -> str:
+        """What a datum holds, in a few words: `28 x 28 pixels`, `3 columns (2 real, 1 counts)`."""
         shape = " x ".join(map(str, self.shape)) or "single"
-        kind = "real values" if self.train.pixels.is_floating_point() else "pixels"
-        return f"{self.name}: data of {shape} {kind}, binarise {self.binarise!r}"
+        if not self.train.pixels.is_floating_point():
+            return f"{shape} pixels"
+        if self.kinds is None or set(self.kinds) == {"real"}:
+            return f"{shape} real values"
+        return f"{shape} {'columns' if self.shape else 'values'} ({told_kinds(self.kinds)})"
 
     def figures(self) -> Iterator[tuple[str, str]]:
         for name, split in self.splits.items():
@@ -98,10 +145,31 @@ class Dataset(Result):
             told += f", {share(split.missing)} of the values missing" if split.missing else ""
             yield name, f"{told}, seed {split.seed}, on {split.pixels.device}"
 
+        if self.kinds is not None and (self.column_names or self.levels):
+            yield "columns", told_columns(self._columns())
+        if self.train.context is not None:
+            names = self.context_names
+            yield "context", self.told_context() + (f": {listed(names)}" if names else "")
+        if self.left_out:
+            yield "left out", listed(self.left_out)
+
+    def told_context(self) -> str:
+        """What a datum is given besides, in a few words; "" where that is nothing."""
+        context = self.train.context
+        if context is None:
+            return ""
+        return "a code" if context.ndim == 1 else counted(context.shape[1], "values")
+
     def summary(self) -> dict[str, Any]:
-        """Name, shape, rule, and the number of data in each split."""
+        """Name, shape, rule, and the number of data in each split; the kinds of the columns, and
+        their names, where they are known.
+        """
         sizes = {f"num_{name}": len(split) for name, split in self.splits.items()}
-        return {"name": self.name, "shape": list(self.shape), "binarise": self.binarise} | sizes
+        found = {"name": self.name, "shape": list(self.shape), "binarise": self.binarise} | sizes
+        for name in ("kinds", "column_names", "context_names"):
+            if getattr(self, name) is not None:
+                found[name] = list(getattr(self, name))
+        return found
 
     def columns(self) -> dict[str, list[Any]]:
         """A row for each split."""
@@ -123,6 +191,18 @@ class Dataset(Result):
         splits = (self.train, self.valid, self.test)
         return max(int(split.numbers().max()) for split in splits if split is not None) + 1
 
+    @cached_property
+    def context(self) -> Tensor | None:
+        """The contexts of all splits by number, `(num_rows, C)` floats or `(num_rows,)` int64, on
+        the device of the data: row i is that of the datum whose number is i, and zeros where there
+        is none. None where the data have no context.
+        """
+        contexts, places = {}, {}
+        for name, split in self.splits.items():
+            if split.context is not None:
+                contexts[name], places[name] = split.context, split.numbers()
+        return by_number(contexts, places, self.num_rows) if contexts else None
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one datum, such as (1, 28, 28) or (D,)."""
@@ -142,6 +222,11 @@ class Dataset(Result):
     def binarise(self) -> Binarise:
         """The rule of the splits."""
         return self.train.binarise
+
+    @property
+    def kinds(self) -> Kinds:
+        """What the values of a table are, a text for each column; see `Split.kinds`."""
+        return self.train.kinds
 
     @property
     def is_binary(self) -> bool:
@@ -186,7 +271,7 @@ class Dataset(Result):
     def under(self, binarise: Binarise) -> Dataset:
         """The same rows under another rule, with an evaluation draw of their own."""
         check_choice("binarise", binarise, RULES)
-        return self._changed(lambda split: replace(split, binarise=binarise, drawn=None))
+        return self._changed(lambda split: split.under(binarise))
 
     def to(self, device: str | torch.device) -> Dataset:
         """The same set on another device; fingerprints do not change."""

@@ -9,10 +9,11 @@ An .npz may hold a mask of its array, or mask_train, mask_test and mask_valid: b
 the array, or of its first dimensions, true where a value is there; it comes out as NaN where it is
 not.
 
-An .npz may hold labels besides: y of the one array, y_train, y_test and y_valid of the parts. Other
-arrays in an .npz that has train and test are left alone, and so are pickled ones: nothing is ever
-unpickled. Whether the numbers make sense is judged in `arrays` and `labels`; here an error means
-that the file itself cannot be used.
+An .npz may hold labels besides, y of the one array, y_train, y_test and y_valid of the parts, and a
+context, c or c_train, c_test and c_valid. Other arrays in an .npz that has train and test are left
+alone, and so are pickled ones: nothing is ever unpickled. Whether the numbers make sense is judged
+in `arrays`, `labels` and `context`; here an error means that the file itself cannot be used. Tables
+are read in `tables`.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def read_path(path: Path) -> dict[str, Array]:
         return {"all": read_images(path)}
     if path.suffix.lower() not in ARRAYS:
         raise ValueError(
-            f"{path}: expected a .npy or .npz file or a folder of {', '.join(IMAGES)} images"
+            f"{path}: expected a .npy or .npz file, a table (.csv, .tsv, .parquet) or a folder of"
+            f" {', '.join(IMAGES)} images"
         )
 
     if path.stat().st_size == 0:
@@ -138,12 +140,14 @@ def masked(array: Array, mask: Any, where: str) -> Array:
     return np.where(there, wide, wide.dtype.type(np.nan))
 
 
-def read_labels(path: Path, parts: Iterable[str]) -> dict[str, Array]:
-    """The arrays of an .npz that are named as labels of these parts, by part; none of another file.
+def read_beside(path: Path, parts: Iterable[str], letter: str) -> dict[str, Array]:
+    """The arrays of an .npz that are named as labels (y), or as the context (c), of these parts, by
+    part; none of another file, and none that is pickled.
 
     Args:
         path: what `read_path` has read.
         parts: "all", or "train", "test" and perhaps "valid".
+        letter: "y" or "c".
     """
     if not path.is_file():
         return {}
@@ -154,9 +158,10 @@ def read_labels(path: Path, parts: Iterable[str]) -> dict[str, Array]:
         if not isinstance(saved, NpzFile):
             return {}
 
+        data = choose_arrays(saved.files, path).values()
         for part in parts:
-            name = "y" if part == "all" else f"y_{part}"
-            if name in saved.files and len(saved.files) > 1:
+            name = letter if part == "all" else f"{letter}_{part}"
+            if name in saved.files and name not in data:
                 array = unpickled(saved, name)
                 if isinstance(array, np.ndarray):
                     found[part] = array
@@ -216,13 +221,15 @@ def choose_arrays(keys: list[str], path: Path) -> dict[str, str]:
     if "train" in chosen and "test" in chosen:
         return chosen
     others = [key for key in keys if key not in ("y", "mask")] or keys
+    if len(others) > 1:
+        others = [key for key in others if key != "c"]
     if len(others) == 1:
         return {"all": others[0]}
     raise ValueError(
         f"{path} holds the arrays {sorted(keys)}, expected either one array, "
         "or 'train' and 'test' and perhaps 'valid' (also as 'x_train', 'x_test', 'x_valid'),"
-        " with labels 'y' or 'y_train', 'y_test', 'y_valid' and masks 'mask' or 'mask_train',"
-        " 'mask_test', 'mask_valid' if there are any"
+        " with labels 'y' or 'y_train', 'y_test', 'y_valid', masks 'mask' or 'mask_train', ..., and"
+        " a context 'c' or 'c_train', ... if there are any"
     )
 
 

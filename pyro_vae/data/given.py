@@ -17,24 +17,39 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from pyro_vae.arguments import check_dense, check_no_infinity, check_rows, is_integer
+from pyro_vae.arguments import check_dense, check_no_infinity, check_rows, is_integer, refuse
 from pyro_vae.data.arrays import (
+    Judged,
     Values,
-    as_tensors,
     channels_first,
     check_precision,
     check_values,
     is_binary,
+    judged,
 )
 from pyro_vae.data.binarise import default_rule
-from pyro_vae.data.datasets import Dataset
+from pyro_vae.data.context import as_context
+from pyro_vae.data.datasets import Dataset, known_columns
+from pyro_vae.data.frames import (
+    ColumnKinds,
+    check_column_kinds,
+    column_names,
+    from_frame,
+    is_frame,
+)
+from pyro_vae.data.kinds import Columns, kept_under
+from pyro_vae.data.labels import Names
 from pyro_vae.data.sources import MIN_ROWS, permutation
 from pyro_vae.data.splits import Split
 
 EXPECTED = (
-    "a Dataset (pyro_vae.load), a tensor or a numpy array (N, *shape), a pandas frame of"
-    " numbers, or a TensorDataset"
+    "a Dataset (pyro_vae.load), a tensor or a numpy array (N, *shape), a pandas frame,"
+    " or a TensorDataset"
 )
+
+
+# what a set has already, by the argument that would give it
+WORDS = {"valid": "splits", "kinds": "kinds", "context": "context"}
 
 
 def as_dataset(
@@ -44,6 +59,8 @@ def as_dataset(
     values: Values | None = None,
     dtype: torch.dtype = torch.float32,
     shape: Sequence[int] | None = None,
+    kinds: ColumnKinds = None,
+    context: Any = None,
 ) -> Dataset:
     """Make a set of what was given; a `Dataset` is returned as it is.
 
@@ -52,53 +69,80 @@ def as_dataset(
             labels are not modelled.
         valid: number of validation rows; None means a tenth, and none where there are fewer than
             ten rows.
-        values: what whole numbers are, "pixels" or "real"; None goes by their look
-            (`pyro_vae.data.arrays`), and a tensor of floats is real.
+        values: what whole numbers are, "pixels", "counts", "categories" or "real"; None goes by
+            their look (`pyro_vae.data.arrays`), and a tensor of floats is real.
         dtype: of real values.
         shape: of a datum as the model has it; images that come in it stay in it, others become
             (C, H, W).
+        kinds: what columns of a frame hold, by their names, where it is not to be inferred: "real",
+            "binary", "counts", "categories" or "drop" (`pyro_vae.data.columns`).
+        context: what programs are given of each datum besides: floats `(N, C)` or integers `(N,)`;
+            of a frame the names of columns, which are no data then (`pyro_vae.data.context`).
 
     Raises:
         ValueError: another kind of thing, columns that are no numbers, no rows, infinite values,
             whole numbers that may be counts, or as many validation rows as there are data.
     """
     check_values(values)
+    check_column_kinds(kinds)
     if isinstance(data, Dataset):
-        if valid is not None:
-            raise ValueError(
-                f"valid={valid}: {data.name} has its splits already; load it"
-                f" with valid={valid} instead"
-            )
+        for argument, value in (("valid", valid), ("kinds", kinds), ("context", context)):
+            if value is not None:
+                raise ValueError(
+                    f"{argument}={value!r}: {data.name} has its {WORDS[argument]} already; load it"
+                    f" with {argument}={value!r} instead"
+                )
         return data
 
-    name = type(data).__name__
-    rows = rows_of(data, values, dtype, None if shape is None else tuple(shape))
+    if is_frame(data):
+        columns = () if context is None else column_names("context", context)
+        framed = from_frame(data, "data", values, kinds, columns, dtype)
+        made, given, names = framed
+    else:
+        if kinds is not None:
+            refuse("kinds", kinds, f"None, since {type(data).__name__} has no columns with names")
+        made = rows_of(data, values, dtype, None if shape is None else tuple(shape))
+        given, names = None, None
+        if context is not None:
+            given = as_context(context, len(made.parts["all"]), "context")
+    return _held_out(type(data).__name__, made, given, names, valid)
+
+
+def _held_out(
+    name: str, made: Judged, context: Tensor | None, names: Names, valid: int | None
+) -> Dataset:
+    """A set of what was given, some of its rows held out."""
+    rows, columns = made.parts["all"], made.columns
     total = len(rows)
     number = (total // 10 if total >= MIN_ROWS else 0) if valid is None else valid
     if not is_integer(number) or not 0 <= number < total:
         raise ValueError(f"valid={valid!r}: expected 0 <= valid < {total}, the rows of data")
 
     rule = default_rule(rows)
+    kinds = kept_under(columns.kinds, rows, rule)
+    given = None if context is None else context.to(rows.device)
+    known = known_columns(columns) | {"context_names": names}
     if number == 0:
-        train = Split("train", rows, rule)
-        return Dataset(name, train, None, train)
+        train = Split("train", rows, rule, kinds=kinds, context=given)
+        return Dataset(name, train, None, train, **known)
 
     order = permutation(total).to(rows.device)
-    kept, held = order[:-number].sort().values, order[-number:].sort().values
-    train = Split("train", rows[kept], rule, origin=kept)
-    valid_split = Split("valid", rows[held], rule, origin=held)
-    return Dataset(name, train, valid_split, valid_split)
+    splits = {}
+    for part, place in (("train", order[:-number]), ("valid", order[-number:])):
+        taken = place.sort().values
+        some = None if given is None else given[taken]
+        splits[part] = Split(part, rows[taken], rule, origin=taken, kinds=kinds, context=some)
+    return Dataset(name, splits["train"], splits["valid"], splits["valid"], **known)
 
 
 def rows_of(
     data: Any, values: Values | None, dtype: torch.dtype, shape: tuple[int, ...] | None
-) -> Tensor:
-    """The rows of what was given, uint8 pixels or real values of the dtype, (N, *shape)."""
+) -> Judged:
+    """The rows of what was given, as the part "all": uint8 pixels or real values of the dtype,
+    (N, *shape); and what is known of its columns.
+    """
     if isinstance(data, TensorDataset):
         data = data.tensors[0]
-    # a pandas frame, without asking for pandas
-    if hasattr(data, "columns") and hasattr(data, "select_dtypes"):
-        data = frame_values(data)
     if isinstance(data, Tensor):
         check_dense("data", data, EXPECTED)
 
@@ -107,38 +151,27 @@ def rows_of(
         check_no_infinity("data", data)
         if dtype == torch.float32 and data.dtype == torch.float64:
             check_precision(data.detach().cpu().numpy(), "data")
-        return data.detach().to(dtype)
+        binary = bool(((data == 0) | (data == 1) | data.isnan()).all())
+        kind = "binary" if binary else "real"
+        kinds = (kind,) * data.shape[1] if data.ndim == 2 else None
+        return Judged({"all": data.detach().to(dtype)}, Columns(kinds))
 
     device = data.device if isinstance(data, Tensor) else "cpu"
     array = data.detach().cpu().numpy() if isinstance(data, Tensor) else data
     if not isinstance(array, np.ndarray):
         raise ValueError(f"data: got {type(data).__name__}, expected {EXPECTED}")
 
-    found = as_tensors({"all": array}, "data", values)["all"]
+    parts, columns = judged({"all": array}, "data", values)
+    found = parts["all"]
     if dtype == torch.float64:
         if found.dtype == torch.uint8 and default_rule(found) == "dynamic" and is_binary(array):
             found = found / 255  # draws are float32
-        if found.is_floating_point():  # at full precision
+        if values in ("counts", "categories"):
+            found = found.double()
+        elif found.is_floating_point():  # at full precision
             wide = np.array(channels_first(array, "data"), dtype=np.float64, order="C")
             found = torch.from_numpy(wide)
 
     if shape == array.shape[1:] != tuple(found.shape[1:]):
         found = found[:, 0] if array.ndim == 3 else found.movedim(1, 3)
-    return found.to(device)
-
-
-def frame_values(frame: Any) -> Any:
-    """The numbers of a pandas frame (N, D); a ValueError where a column holds something else."""
-    numbers = frame.select_dtypes(include=["number", "bool"])
-    others = [str(name) for name in frame.columns if name not in set(numbers.columns)]
-    if others:
-        raise ValueError(
-            f"data: the columns {', '.join(others[:5])} hold no numbers; drop them, or"
-            " make numbers of them first"
-        )
-
-    kinds = set(numbers.dtypes)
-    # mixed, or pandas' own kinds of numbers
-    if len(kinds) > 1 or not isinstance(next(iter(kinds), None), np.dtype):
-        return numbers.to_numpy(dtype="float64", na_value=np.nan)
-    return numbers.to_numpy()
+    return Judged({"all": found.to(device)}, columns)

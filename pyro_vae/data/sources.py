@@ -8,22 +8,23 @@ the validation split.
 
 from __future__ import annotations
 
-import difflib
-import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_kind, check_seed, is_integer
-from pyro_vae.data.arrays import Values, as_tensors, check_values
+from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import RULES, Binarise, default_rule
-from pyro_vae.data.datasets import Dataset
-from pyro_vae.data.files import is_there, read_labels, read_path
-from pyro_vae.data.labels import Names, as_labels, labels_of
-from pyro_vae.data.named import KNOWN, LABEL_NAMES, data_root, digits, idx_images, idx_labels
+from pyro_vae.data.context import by_number
+from pyro_vae.data.datasets import Dataset, known_columns
+from pyro_vae.data.frames import ColumnKinds, check_column_kinds
+from pyro_vae.data.kinds import kept_under
+from pyro_vae.data.labels import labels_of
+from pyro_vae.data.named import KNOWN
+from pyro_vae.data.reading import Source, read_source
 from pyro_vae.data.splits import Split
 
 PERMUTATION_SEED = 20_131_220  # arbitrary, but fixed for good: the splits depend on it
@@ -36,6 +37,8 @@ def load(
     root: str | Path | None = None,
     binarise: Binarise | None = None,
     values: Values | None = None,
+    kinds: ColumnKinds = None,
+    context: str | Sequence[str] | None = None,
     valid: int | None = None,
     seed: int = 0,
 ) -> Dataset:
@@ -46,7 +49,7 @@ def load(
 
         mnist, fashion_mnist       50000 / 10000 / 10000: valid is the last 10000 rows of train
         digits                     1297 / 200 / 300 of a fixed permutation
-        a single array             80 / 10 / 10 per cent of a fixed permutation, from 10 rows on
+        a single array or table    80 / 10 / 10 per cent of a fixed permutation, from 10 rows on
         an .npz with train, test   valid is the file's own, else the last 10 per cent of train
 
     Each row keeps the number that it has in its source, `split.numbers()`, which programs get as
@@ -57,16 +60,21 @@ def load(
     Args:
         source: "digits", "mnist", "fashion_mnist", or the path of a .npy file (N, ...), of an .npz
             file (one array, or train, test and perhaps valid, also as x_train ...; labels of them
-            as y, or y_train ...) or of a folder of images of one size. Known names come first: a
-            folder called mnist is reached as "./mnist".
+            as y, or y_train ...; their context as c, or c_train ...), of a table (.csv, .tsv,
+            .parquet) or of a folder of images of one size. Known names come first: a folder called
+            mnist is reached as "./mnist".
         root: where mnist and fashion_mnist lie or are downloaded to; else the variable
             PYRO_VAE_DATA, else ~/.cache/pyro_vae. Not read for the other sources.
         binarise: "dynamic", "static", "threshold", "dequantise" or "none", see
             `pyro_vae.data.binarise`. None means "dynamic" for the named sets, for data that are all
             0 or 1 and for pixels that are mostly black or white, "dequantise" for other pixels,
             "none" for real values.
-        values: what the numbers of a file are, "pixels" or "real"; None goes by their look
-            (`pyro_vae.data.arrays`) and asks where that does not tell.
+        values: what the numbers of a file are, "pixels", "counts", "categories" or "real"; None
+            goes by their look (`pyro_vae.data.arrays`) and asks where that does not tell.
+        kinds: what columns of a table hold, by their names, where it is not to be inferred: "real",
+            "binary", "counts", "categories" or "drop" (`pyro_vae.data.columns`).
+        context: what programs are given of each datum besides (`pyro_vae.data.context`): "labels"
+            for the labels, one-hot; of a table the names of columns, which are no data then.
         valid: number of validation rows; None means the default above.
         seed: of the evaluation draw.
 
@@ -86,30 +94,56 @@ def load(
         ((1, 8, 8), 1297, torch.Size([300, 1, 8, 8]))
     """
     check_options(source, root, binarise, valid, seed)
-    found = read_source(source, root, values)
+    check_column_kinds(kinds)
+    found = read_source(source, root, values, kinds, context)
     rows = split_rows(found, valid)
-    places = row_numbers(found.parts)
-    numbers = split_rows(found._replace(parts=places), valid)
+    numbers = split_rows(found._replace(parts=row_numbers(found.parts)), valid)
     if binarise is None:
         binarise = "dynamic" if source in KNOWN else default_rule(rows["train"])
 
-    splits = {}
     try:
-        for part, pixels in rows.items():
-            labels = labels_of(found.labels, places, numbers[part])
-            splits[part] = Split(
-                part,
-                pixels,
-                binarise,
-                seed,
-                origin=numbers[part],
-                labels=labels,
-                label_names=None if labels is None else found.label_names,
-            )
+        splits = _splits(found, rows, numbers, binarise, seed)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
 
-    return Dataset(found.name, splits["train"], splits.get("valid"), splits["test"])
+    return Dataset(
+        found.name,
+        splits["train"],
+        splits.get("valid"),
+        splits["test"],
+        **known_columns(found.columns),
+        context_names=found.context_names,
+    )
+
+
+def _splits(
+    found: Source,
+    rows: dict[str, Tensor],
+    numbers: dict[str, Tensor],
+    binarise: Binarise,
+    seed: int,
+) -> dict[str, Split]:
+    """The splits, each with what goes with its rows."""
+    places = row_numbers(found.parts)
+    total = sum(len(place) for place in places.values())
+    table = by_number(found.context, places, total) if found.context else None
+    kinds = kept_under(found.columns.kinds, rows["train"], binarise)
+
+    splits = {}
+    for part, pixels in rows.items():
+        labels = labels_of(found.labels, places, numbers[part])
+        splits[part] = Split(
+            part,
+            pixels,
+            binarise,
+            seed,
+            origin=numbers[part],
+            labels=labels,
+            label_names=None if labels is None else found.label_names,
+            kinds=kinds,
+            context=None if table is None else table[numbers[part]],
+        )
+    return splits
 
 
 def check_options(
@@ -131,69 +165,6 @@ def check_options(
     check_seed("seed", seed)
     if root is not None:
         check_kind("root", root, (str, Path), "a path, or None")
-
-
-class Source(NamedTuple):
-    """What was read ("all", or "train", "test" and perhaps "valid"), the default sizes of the
-    splits, and labels of the parts that have any.
-    """
-
-    name: str
-    parts: dict[str, Tensor]
-    num_valid: int
-    num_test: int = 0
-    labels: dict[str, Tensor] = {}  # noqa: RUF012 - read only
-    label_names: Names = None
-
-
-def read_source(source: str | Path, root: str | Path | None, values: Values | None) -> Source:
-    """Read a named set or a path."""
-    check_values(values)
-    if values is not None and source in KNOWN:
-        raise ValueError(
-            f"values={values!r}: {source} is a set of pixels, expected values"
-            " only for a file or a folder"
-        )
-
-    if source == "digits":
-        pixels, labels = digits()
-        return Source("digits", {"all": pixels}, 200, 300, {"all": labels})
-    if isinstance(source, str) and source in KNOWN:
-        where = data_root(root)
-        parts = idx_images(source, where)
-        return Source(
-            source,
-            parts,
-            num_valid=10_000,
-            labels=idx_labels(source, where),
-            label_names=LABEL_NAMES.get(source),
-        )
-    if isinstance(source, str) and not looks_like_path(source):
-        raise ValueError(unknown_name(source))
-
-    path = Path(source).expanduser()
-    parts = as_tensors(read_path(path), str(path), values)
-    sizes = {part: len(rows) for part, rows in parts.items()}
-    tenth = max(1, sizes.get("all", sizes.get("train", 0)) // 10)
-    name = path.resolve().name if path.is_dir() else path.stem
-    return Source(name, parts, tenth, tenth, *as_labels(read_labels(path, parts), sizes, str(path)))
-
-
-def looks_like_path(source: str) -> bool:
-    """Whether a string is meant as a path: it is there, or it has a separator or a suffix."""
-    if not source:
-        return False
-    return is_there(Path(source)) or bool(Path(source).suffix) or "/" in source or os.sep in source
-
-
-def unknown_name(source: str) -> str:
-    """The error for a name that is neither known nor a path."""
-    close = difflib.get_close_matches(source.lower().replace("-", "_"), KNOWN, n=2, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-    return (
-        f"source={source!r}: no such data set or path, expected {', '.join(map(repr, KNOWN))}, "
-        f"or a path of a .npy or .npz file or a folder of images{hint}"
-    )
 
 
 def split_rows(found: Source, valid: int | None) -> dict[str, Tensor]:

@@ -7,14 +7,15 @@ data.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyro_vae.arguments import (
+    check_choice,
     check_dense,
     check_index,
     check_kind,
@@ -33,24 +34,11 @@ from pyro_vae.data.binarise import (
     fast_dequantised,
     random_bits,
 )
+from pyro_vae.data.context import check_context
+from pyro_vae.data.fingerprints import fingerprint, with_context
+from pyro_vae.data.kinds import Kinds, check_kinds, kept_under, told_kinds
 from pyro_vae.data.labels import Names, check_labels
 from pyro_vae.results import share
-
-
-def fingerprint(x: Tensor) -> str:
-    """Checksum of a tensor: the first 16 hex digits of the SHA-256 of its dtype, shape and bytes.
-
-    Args:
-        x: any dense tensor, on any device; the device does not enter.
-
-    Returns:
-        16 hex digits.
-    """
-    check_dense("x", x)
-    flat = x.detach().cpu().contiguous().reshape(-1)
-    digest = hashlib.sha256(f"{x.dtype}{tuple(x.shape)}".encode())
-    digest.update(flat.view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
 
 
 def check_pixels(name: str, pixels: Tensor, binarise: str) -> None:
@@ -122,10 +110,15 @@ class Split:
         labels: (N,) integers, the class of each row, for the colours of pictures; no program and
             no fingerprint sees them.
         label_names: what the labels 0, 1, ... are called.
+        kinds: what the values of `x` are, of a table a text for each column: "real", "binary",
+            "counts" or "categories:K" (`pyro_vae.data.kinds`); None for images, and where it is not
+            known.
+        context: what is known of each row besides, for model and guide: floats `(N, C)` or int64
+            `(N,)`, see `pyro_vae.data.context`; it is in the fingerprint.
 
     Raises:
         ValueError: an unknown rule, another dtype, no rows, inf, NaN alone, floats outside [0, 1]
-            under a rule that binarises, labels that do not fit the rows.
+            under a rule that binarises, labels, kinds or a context that do not fit.
     """
 
     name: str
@@ -136,6 +129,8 @@ class Split:
     drawn: Tensor | None = field(default=None, kw_only=True)
     labels: Tensor | None = field(default=None, kw_only=True)
     label_names: Names = field(default=None, kw_only=True)
+    kinds: Kinds = field(default=None, kw_only=True)
+    context: Tensor | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -149,15 +144,22 @@ class Split:
         if self.drawn is not None:
             check_shape("drawn", self.drawn, self.pixels.shape)
         check_labels(self.labels, self.label_names, len(self.pixels))
+        check_kinds(self.kinds, self.pixels, self.binarise)
+        check_context(self.context, len(self.pixels))
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def __repr__(self) -> str:
         kind = str(self.pixels.dtype).removeprefix("torch.")
+        if self.kinds is not None:
+            kind += f" ({told_kinds(self.kinds)})"
         kind += f" ({share(self.missing)} missing)" if self.missing else ""
+        given = ""
+        if self.context is not None:
+            given = f", context {tuple(self.context.shape[1:])}"
         return (
-            f"Split({self.name!r}, {len(self)} x {tuple(self.pixels.shape[1:])} {kind}, "
+            f"Split({self.name!r}, {len(self)} x {tuple(self.pixels.shape[1:])} {kind}{given}, "
             f"binarise={self.binarise!r}, seed={self.seed}, device={str(self.pixels.device)!r})"
         )
 
@@ -200,8 +202,10 @@ class Split:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Checksum of the evaluation draw `x`, 16 hex digits, the same on every device."""
-        return fingerprint(self.x)
+        """Checksum of the evaluation draw `x`, and of the context where there is one: 16 hex
+        digits, the same on every device.
+        """
+        return with_context(fingerprint(self.x), self.context)
 
     def bits(self, size: int, generator: torch.Generator) -> Tensor | None:
         """The noise of `size` rows under a rule that draws at each visit, `random_bits`
@@ -249,14 +253,20 @@ class Split:
         check_index("index", index, num_rows=len(self))
         return self.rows(index, self.bits(len(index), generator))
 
+    def under(self, binarise: Binarise) -> Split:
+        """The same rows under another rule, with an evaluation draw of their own; their kinds go
+        where the rule changes the values.
+        """
+        check_choice("binarise", binarise, RULES)
+        kinds = kept_under(self.kinds, self.pixels, binarise)
+        return replace(self, binarise=binarise, drawn=None, kinds=kinds)
+
     def to(self, device: str | torch.device) -> Split:
         """The same split on another device, with the same evaluation draw."""
+        moved = {name: value.to(device) for name, value in self._per_row().items()}
         known = self._known_draw()
-        origin = None if self.origin is None else self.origin.to(device)
         drawn = None if known is None else known.to(device)
-        labels = None if self.labels is None else self.labels.to(device)
-        pixels = self.pixels.to(device)
-        return replace(self, pixels=pixels, origin=origin, drawn=drawn, labels=labels)
+        return replace(self, pixels=self.pixels.to(device), drawn=drawn, **moved)
 
     def take(self, n: int) -> Split:
         """The first n rows; their evaluation draw is the first n rows of this one's.
@@ -270,10 +280,13 @@ class Split:
             )
 
         drawn = self.x[:n].clone() if self._is_random() else None
-        origin = None if self.origin is None else self.origin[:n]
-        labels = None if self.labels is None else self.labels[:n]
-        pixels = self.pixels[:n]
-        return replace(self, pixels=pixels, origin=origin, drawn=drawn, labels=labels)
+        taken = {name: value[:n] for name, value in self._per_row().items()}
+        return replace(self, pixels=self.pixels[:n], drawn=drawn, **taken)
+
+    def _per_row(self) -> dict[str, Any]:
+        """What goes with the rows, those of it that there are."""
+        found = {name: getattr(self, name) for name in ("origin", "labels", "context")}
+        return {name: value for name, value in found.items() if value is not None}
 
     def _numbered(self, origin: Tensor) -> Split:
         """The same rows by other numbers, with the same evaluation draw."""

@@ -84,8 +84,8 @@ def fit(
             they are left out.
         valid: rows of an array to hold out for validation; None means a tenth (none for a guide
             with parameters per datum).
-        values: what whole numbers in an array are, "pixels" or "real"; asked for where their look
-            does not tell.
+        values: what whole numbers in an array are, "pixels", "counts", "categories" or "real";
+            asked for where their look does not tell.
         folder: keeps metrics.csv, units.csv, checkpoint.pt and, at the end, weights.safetensors;
             None keeps nothing. It is locked as long as the run lasts.
         device: "auto" (CUDA where there is a GPU), "cpu" or "cuda".

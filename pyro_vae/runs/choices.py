@@ -53,16 +53,17 @@ def describe_choice(data: Dataset, model: nn.Module, recipe: Recipe) -> str:
     """The data, and what was chosen for them, in two lines."""
     splits = [split for split in (data.train, data.valid, data.test) if split is not None]
     sizes = " + ".join(f"{len(split):,} {split.name}" for split in splits)
-    kind = "real values" if data.train.pixels.is_floating_point() else "pixels"
     rule = "" if data.binarise == "none" else f", {RULE_WORDS[data.binarise]} ({data.binarise})"
-    shape = " x ".join(map(str, data.shape))
+
+    if data.told_context():
+        rule += f", each with a context of {data.told_context()}"
 
     likelihood = getattr(model, "likelihood", None)
     told = f"{likelihood.describe()}; " if isinstance(likelihood, Likelihood) else ""
     units = getattr(model, "latent_dim", None)
 
     return (
-        f"data   {data.name}: {sizes} data of {shape} {kind}{rule}\n"
+        f"data   {data.name}: {sizes} data of {data.told_values()}{rule}\n"
         f"model  {type(model).__name__}, {told}{units} latent units; batches"
         f" of {recipe.batch_size}, KL warm-up over {recipe.warmup_epochs:.3g}"
         f" of {recipe.epochs} epochs"

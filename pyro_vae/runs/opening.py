@@ -91,7 +91,18 @@ def describe_data(data: Dataset) -> dict[str, Any]:
         "binarise": data.binarise,
         **sizes,
         "test_fingerprint": data.test.fingerprint,
+        **_describe_columns(data),
     }
+
+
+def _describe_columns(data: Dataset) -> dict[str, Any]:
+    """What data.json holds of a table's columns and of a context, where there are any."""
+    found: dict[str, Any] = {}
+    if data.kinds is not None and data.column_names is not None:
+        found["columns"] = dict(zip(data.column_names, data.kinds, strict=True))
+    if data.train.context is not None:
+        found["context"] = list(data.context_names or data.train.context.shape[1:])
+    return found
 
 
 def read_settings(

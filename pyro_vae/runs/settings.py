@@ -36,11 +36,16 @@ class Settings:
     """What is trained on what; with a `Recipe`, all that config.yaml holds.
 
     Attributes:
-        data: digits, mnist, fashion_mnist, or a path to a .npy, an .npz or a folder of images
+        data: digits, mnist, fashion_mnist, or a path to a .npy, an .npz, a table (.csv, .tsv,
+            .parquet) or a folder of images
         data_root: folder of torchvision's datasets; PYRO_VAE_DATA unless given
         binarise: how pixels become data; by the likelihood unless given, dynamic for Bernoulli,
             dequantise for Gaussian
-        values: what the numbers of a file are, pixels or real; by their look unless given
+        values: what the numbers of a file are: pixels, counts, categories or real; by their look
+            unless given
+        kinds: what columns of a table hold, each real, binary, counts, categories or drop; by their
+            look unless given
+        context: what model and guide are given besides: labels, or columns of a table
         valid: number of validation data, 0 for none
         model: class of the model, called as Model(shape, ...)
         guide: class of the guide, called as Guide(shape, latent_dim, ...)
@@ -51,6 +56,8 @@ class Settings:
     data_root: str | None = None
     binarise: Binarise | None = None
     values: Values | None = None
+    kinds: dict[str, str] | None = None
+    context: list[str] | str | None = None
     valid: int | None = None
     model: ModelClass = VAE
     guide: GuideClass = EncoderGuide

@@ -43,7 +43,8 @@ HOUSES = ("pyro_vae", "torch.nn", "torch.optim", "pyro.infer", "pyro.nn")
 KINDS = (nn.Module, Family, Optimizer, LRScheduler, ELBO)
 # where short names are sought
 SHORT = ("pyro_vae", "torch.optim", "torch.optim.lr_scheduler", "pyro.infer", "torch.nn")
-PATHS = ("data", "data_root")  # settings that name files: their dots are no classes'
+# settings that name files, or columns of a table: their dots are no classes'
+PATHS = ("data", "data_root", "kinds", "context")
 PARTS = ("--model", "--guide", "--optimizer", "--schedule", "--loss", "--method")
 
 _MAX_DEPTH = 30
@@ -105,7 +106,7 @@ def _check_text(text: str, name: str, path: str, trust: Sequence[str], depth: in
         raise ValueError(
             f"{path}: {name}: got {text!r}, expected a text without control characters"
         )
-    if name in PATHS:
+    if name.partition(".")[0] in PATHS:
         return
 
     if _DOTTED.fullmatch(text):

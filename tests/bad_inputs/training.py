@@ -59,6 +59,40 @@ TRAINING = [
         "values='real': digits is a set of pixels",
     ),
     Case(
+        "a table with other separators",
+        f"{TRAIN} --data t.csv",
+        "t.csv: its values are separated by semicolons",
+        text("t.csv", "a;b\n1;2\n"),
+    ),
+    Case(
+        "a table with a line too long",
+        f"{TRAIN} --data t.csv",
+        "line 3 has 3 values, the first line 2 names",
+        text("t.csv", "a,b\n1,2\n1,2,3\n"),
+    ),
+    Case(
+        "a table that numbers its rows",
+        f"{TRAIN} --data t.csv",
+        "the column 'id' numbers the rows, as an index does",
+        text("t.csv", "id,b\n" + "".join(f"{row},{row / 7}\n" for row in range(20))),
+    ),
+    Case(
+        "the kind of a column that is not there",
+        f"{TRAIN} --data t.csv --kinds.aeg real",
+        "kinds: t.csv has no column 'aeg', expected one of age, b; did you mean 'age'?",
+        text("t.csv", "age,b\n" + "0.5,1.5\n" * 20),
+    ),
+    Case(
+        "a kind that is none",
+        f"{TRAIN} --data t.csv --kinds.age ordinal",
+        "kinds: got 'ordinal' for 'age'",
+    ),
+    Case(
+        "a context of columns that have no names",
+        f"{TRAIN} --context '[age]'",
+        "context: got ['age'], expected None or 'labels'",
+    ),
+    Case(
         "a rule that is not for the likelihood",
         f"{TRAIN} --binarise dynamic --model.likelihood Gaussian",
         "binarise='dynamic' makes no data for a Gaussian likelihood",

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pyro_vae import open_run
 from tests.commands.calls import TINY, call, own, parts, same_run, settings, train
 
 
@@ -85,3 +86,37 @@ def test_a_mismatch_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> No
     )
     assert "binarise='dynamic' makes no data for a Gaussian likelihood" in capsys.readouterr().err
     assert not Path("a").exists()
+
+
+def test_a_table_keeps_its_kinds_and_its_context(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    towns = rng.choice(["Bern", "Rome"], 60)
+    rows = [f"{rng.normal():.4f},{rng.poisson(4)},{town}" for town in towns]
+    Path("t.csv").write_text("\n".join(["height,visits,town.of", *rows]))
+    asked = f"--data t.csv {TINY} --kinds.visits real --epochs 1 --quiet false"
+    assert call(f"train {asked} --folder kept --context [town.of]") == 0
+    assert (
+        "of 2 real values, each with a context of 2 values\nmodel  VAE" in capsys.readouterr().err
+    )
+    kept = settings(Path("kept"))
+    assert kept["kinds"] == {"visits": "real"} and kept["context"] == ["town.of"]
+
+    data = open_run("kept").data
+    assert data.kinds == ("real", "real") and data.column_names == ("height", "visits")
+    assert data.context is not None and data.context_names == ("town.of=Bern", "town.of=Rome")
+    assert data.context.argmax(1).tolist() == (towns == "Rome").astype(int).tolist()
+    assert call("info kept") == 0 and call("evidence kept --method.num_particles 5") == 0
+    assert "columns (height real, visits real), context ['town.of=Bern'" in capsys.readouterr().out
+
+    assert call("train --config kept/config.yaml --folder again --quiet true") == 0
+    assert same_run(Path("kept"), Path("again"))
+    assert call("resume kept") == 0
+    config = Path("kept/config.yaml")
+    config.write_text(config.read_text().replace("visits: real", "visits: drop"))
+    assert call("resume kept") == 2  # another table
+
+
+def test_labels_are_a_context() -> None:
+    folder = train("a", "--context labels")
+    assert settings(folder)["context"] == "labels"
+    assert open_run(folder).data.context is not None

@@ -219,13 +219,13 @@ def test_damage_inside_an_npz_is_told(tmp_path: Path) -> None:
 def test_other_bad_paths(tmp_path: Path) -> None:
     (tmp_path / "empty.npy").touch()
     (tmp_path / "text.npy").write_text("hello, this is text")
-    (tmp_path / "table.csv").write_text("1,2")
+    (tmp_path / "table.txt").write_text("1,2")
     with pytest.raises(ValueError, match=r"empty.npy is empty \(0 bytes\)"):
         load(tmp_path / "empty.npy")
     with pytest.raises(ValueError, match=r"text.npy cannot be read as numpy arrays"):
         load(tmp_path / "text.npy")
-    with pytest.raises(ValueError, match=r"table.csv: expected a .npy or .npz file or a folder"):
-        load(tmp_path / "table.csv")
+    with pytest.raises(ValueError, match=r"table.txt: expected a .npy or .npz file, a table"):
+        load(tmp_path / "table.txt")
     with pytest.raises(
         FileNotFoundError, match=r"there is no file or folder missing.npz, looked for from"
     ):

@@ -94,7 +94,7 @@ def test_a_set_is_left_as_it_is() -> None:
             "holds inf .* or put NaN where a value is missing",
         ),
         (torch.zeros(()), ValueError, r"data: got shape \(\)"),
-        (FRAME.assign(town="here"), ValueError, "the columns town hold no numbers"),
+        (FRAME.assign(town="here"), ValueError, "the column 'town' holds 'here' alone"),
     ],
 )
 def test_what_cannot_be_a_set_is_refused(given: Any, error: type[Exception], message: str) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pyro_vae.data import Binarise, Dataset, load
 from pyro_vae.data.named import digits
-from pyro_vae.data.sources import looks_like_path
+from pyro_vae.data.reading import looks_like_path
 from tests.real import REAL_ROOT, needs_mnist
 
 TRAIN, TEST = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"

@@ -46,9 +46,8 @@ def likelihood_for(data: Dataset) -> Likelihood:
         'Bernoulli'
     """
     check_kind("data", data, Dataset, "a Dataset, as pyro_vae.load makes one")
-    kinds = getattr(data, "kinds", None)
-    if kinds is not None:
-        return likelihood_of(kinds[0]) if len(set(kinds)) == 1 else Mixed(kinds)
+    if data.kinds is not None:
+        return Mixed(data.kinds) if len(set(data.kinds)) > 1 else likelihood_of(data.kinds[0])
     if data.is_binary:
         return Bernoulli()
     return Gaussian(learn="pixel" if len(data.shape) == 1 else "shared")
