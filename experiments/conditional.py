@@ -40,8 +40,8 @@ def trained(options: argparse.Namespace, seed: int, given: bool) -> tuple[Any, A
     torch.manual_seed(seed)
     hidden = tuple(options.hidden)
     if given:
-        model: Any = pv.ConditionalVAE(data.shape, CLASSES, options.units, hidden, mean=data.mean)
-        guide: Any = pv.ConditionalGuide(data.shape, CLASSES, options.units, hidden)
+        model: Any = pv.ConditionalVAE(data.shape, options.units, CLASSES, hidden, mean=data.mean)
+        guide: Any = pv.ConditionalGuide(data.shape, options.units, CLASSES, hidden)
     else:
         model = pv.VAE(data.shape, options.units, hidden, mean=data.mean)
         guide = pv.EncoderGuide(data.shape, options.units, hidden)

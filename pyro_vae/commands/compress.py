@@ -16,6 +16,7 @@ from pyro_vae.commands.options import add_trust
 from pyro_vae.data.files import ARRAYS, read_path
 from pyro_vae.files.atomic import check_replaceable, write_atomically
 from pyro_vae.files.folders import making
+from pyro_vae.programs.given import Given
 from pyro_vae.progress import progress_bar
 from pyro_vae.runs.opening import open_run
 from pyro_vae.runs.trust import split_trust
@@ -56,6 +57,11 @@ def run(options: Namespace) -> None:
     trust = split_trust(options.trust)
     # on the CPU, whose arithmetic is the same everywhere
     parts = open_run(options.run, options.data_root, "cpu", need_data=own, trust=trust)
+    if isinstance(parts.model, Given) or isinstance(parts.guide, Given):
+        raise ValueError(
+            "run: got programs that are given a context, which whoever decompresses has not:"
+            " expected a run without one"
+        )
     x = parts.data.test.x if x is None else x
     if options.num_data is not None:
         check_integer("num_data", options.num_data, 1, len(x))

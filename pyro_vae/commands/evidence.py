@@ -26,6 +26,7 @@ from pyro_vae.files.atomic import check_replaceable, staged
 from pyro_vae.files.folders import making
 from pyro_vae.files.texts import write_json
 from pyro_vae.inference.outcome import bits_per_dim
+from pyro_vae.programs.given import inside
 from pyro_vae.progress import progress_bar
 from pyro_vae.report.intervals import full_verdict, interval_text, write_intervals
 from pyro_vae.report.tables import evidence_table, show
@@ -105,7 +106,7 @@ def _evidence(options: Namespace, parts: Parts, out: Path) -> None:
 
     title = f"{options.run}: {len(split)} {options.split} data"
     if isinstance(estimate, ImportanceEstimate):
-        proposal = type(parts.guide if method.uses_guide else method).__name__
+        proposal = type(inside(parts.guide) if method.uses_guide else method).__name__
         rows = [(proposal, summary, estimate.seconds)]
         show(evidence_table(f"{title}, {estimate.evaluations:.0f} particles", rows))
     print(f"{title}: log p(x) {interval_text(estimate)}")

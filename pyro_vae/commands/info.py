@@ -11,6 +11,7 @@ from jsonargparse import Namespace
 from pyro_vae.commands.options import run_parser
 from pyro_vae.diagnostics.collapse import listed, warn_unused
 from pyro_vae.files.texts import printable, read_json, read_table
+from pyro_vae.programs.given import inside
 from pyro_vae.programs.inputs import caveat_of
 from pyro_vae.runs.figures import earlier
 from pyro_vae.runs.opening import open_from
@@ -29,7 +30,7 @@ def run(options: Namespace) -> None:
     for name in ("model", "guide"):
         part = getattr(parts, name)
         number = sum(p.numel() for p in part.parameters())
-        print(f"{name}  {type(part).__name__}, {number:,} parameters")
+        print(f"{name}  {type(inside(part)).__name__}, {number:,} parameters")
     if caveat_of(parts.model):
         print(f"caveat  {caveat_of(parts.model)}")
 

@@ -17,6 +17,7 @@ def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options."""
     made = run_parser("Show the means of p(x | z) on a grid of quantiles of the prior.")
     made.add_argument("--side", type=int, default=20, help="quantiles of each of the two numbers")
+    made.add_argument("--given", type=str | None, default=None, help="a class of the context")
     add_out(made, "manifold")
     return made
 
@@ -25,7 +26,7 @@ def run(options: Namespace) -> None:
     """Lay the grid, and write."""
     path = place_of(options, "manifold")
     parts = open_from(options, need_data=False)
-    found = manifold(parts.model, like_of(parts), side=options.side)
+    found = manifold(parts.model, *like_of(parts, options.given), side=options.side)
     show(found, found.x.flatten(0, 1), path)
     first, second = found.units
     print(f"to be seen: {found.headline()}, {first} to the right and {second} upwards")

@@ -30,6 +30,9 @@ def parser(trust: Sequence[str]) -> OneLineParser:
         "--temperature", type=float, default=1.0, help="factor of the prior's noise; 1 is the prior"
     )
     made.add_argument(
+        "--given", type=str | None, default=None, help="a class of the context; all in turn if none"
+    )
+    made.add_argument(
         "--nearest", type=bool, default=False, help="the nearest training datum beside each"
     )
     made.add_argument("--seed", type=int, default=0, help="of the draws")
@@ -44,9 +47,11 @@ def run(options: Namespace) -> None:
     check_integer("num_samples", options.num_samples, 1, most)
     parts = open_from(options, need_data=options.nearest)
 
+    like, numbers = like_of(parts, options.given)
     found = sample(
         parts.model,
-        like_of(parts),
+        like,
+        numbers,
         num_samples=options.num_samples,
         kind=options.kind,
         temperature=options.temperature,

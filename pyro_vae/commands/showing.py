@@ -14,6 +14,7 @@ from pyro_vae.data import Split
 from pyro_vae.files.atomic import check_replaceable
 from pyro_vae.files.texts import by_row
 from pyro_vae.programs.evaluation import device_of
+from pyro_vae.programs.given import Given
 from pyro_vae.report.images import are_images, check_picture, save_figure, save_rows, save_table
 from pyro_vae.report.plots import plot
 from pyro_vae.results import Result
@@ -39,9 +40,31 @@ def place_of(options: Namespace, name: str) -> Path:
     return path
 
 
-def like_of(parts: Parts) -> Tensor:
-    """A datum of the kind that the run's model scores, all zeros."""
-    return torch.zeros(1, *parts.shape, device=device_of(parts.model) or "cpu")
+def like_of(parts: Parts, named: str | None = None) -> tuple[Tensor, Tensor | None]:
+    """Data of the kind that the run's model scores, and their numbers: one of zeros, or where the
+    model is given a context the test data, or those of them whose context has this name.
+
+    Raises:
+        ValueError: a name of no class of the context.
+    """
+    if not isinstance(parts.model, Given):
+        if named is not None:
+            raise ValueError("given: got a name, but the run's model is given no context")
+        return torch.zeros(1, *parts.shape, device=device_of(parts.model) or "cpu"), None
+
+    test, names = parts.data.test, parts.data.context_names or ()
+    assert test.context is not None
+    if named is None:
+        return test.x, test.numbers()
+    if named not in names:
+        raise ValueError(f"given: got {named!r}, expected one of {', '.join(names) or 'no names'}")
+
+    code, context = names.index(named), test.context
+    here = context == code if context.dim() == 1 else context[:, code] == context.amax(1)
+    rows = here.nonzero().flatten()
+    if not len(rows):
+        raise ValueError(f"given: got {named!r}, a context of no test data")
+    return test.x[rows], test.numbers(rows)
 
 
 def check_two(split: Split) -> None:

@@ -13,6 +13,7 @@ be missing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -128,9 +129,10 @@ def context_of_labels(
 
 
 def by_number(contexts: Mapping[str, Tensor], places: Mapping[str, Tensor], total: int) -> Tensor:
-    """A table of contexts `(total, ...)`, each in the row of its number; zeros in other rows."""
+    """A table of contexts `(total, ...)`, each in the row of its number; NaN, or -1, in others."""
     some = next(iter(contexts.values()))
-    table = some.new_zeros((total, *some.shape[1:]))
+    unknown = math.nan if some.is_floating_point() else -1
+    table = some.new_full((total, *some.shape[1:]), unknown)
     for part, context in contexts.items():
         table[places[part]] = context
     return table

@@ -194,8 +194,8 @@ class Dataset(Result):
     @cached_property
     def context(self) -> Tensor | None:
         """The contexts of all splits by number, `(num_rows, C)` floats or `(num_rows,)` int64, on
-        the device of the data: row i is that of the datum whose number is i, and zeros where there
-        is none. None where the data have no context.
+        the device of the data: row i is that of the datum whose number is i, and NaN, or -1,
+        where there is none. None where the data have no context.
         """
         contexts, places = {}, {}
         for name, split in self.splits.items():

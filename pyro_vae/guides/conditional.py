@@ -26,7 +26,7 @@ class ConditionalGuide(nn.Module):
 
     Args:
         shape: shape of one datum.
-        context_dim: numbers in a datum's context.
+        context_dim: numbers in a datum's context; of the data's size in a run folder.
         latent_dim: number of latent units; unless given, the same default as for `VAE`.
         hidden: hidden units of the encoder, from the data on; the last is also that of the layer in
             which they meet the context.
@@ -34,7 +34,7 @@ class ConditionalGuide(nn.Module):
         encoder: class of the trunk, called as `encoder(shape, hidden)`.
 
     Example:
-        >>> guide = ConditionalGuide((1, 8, 8), context_dim=10, latent_dim=2, hidden=(16,))
+        >>> guide = ConditionalGuide((1, 8, 8), latent_dim=2, context_dim=10, hidden=(16,))
         >>> guide.q(torch.zeros(5, 1, 8, 8), torch.eye(10)[:5]).event_shape
         torch.Size([2])
     """
@@ -42,8 +42,8 @@ class ConditionalGuide(nn.Module):
     def __init__(
         self,
         shape: Sequence[int],
-        context_dim: int,
         latent_dim: int | None = None,
+        context_dim: int | None = None,
         hidden: Sequence[int] = (200, 200),
         family: Callable[[int], Family] = MeanField,
         encoder: Trunk = MLP,
@@ -52,6 +52,7 @@ class ConditionalGuide(nn.Module):
         shape, hidden = check_sizes("shape", shape), check_sizes("hidden", hidden)
         latent_dim = default_latent_dim(shape) if latent_dim is None else latent_dim
         check_integer("context_dim", context_dim, 1)
+        assert context_dim is not None
         check_integer("latent_dim", latent_dim, 1)
         check_callable("family", family, "a class of families, such as MeanField")
 

@@ -19,6 +19,7 @@ from pyro_vae.diagnostics.units import Units, latent_units
 from pyro_vae.inference.job import Job, Position
 from pyro_vae.inference.record import Row, write_units
 from pyro_vae.programs.calls import first_line
+from pyro_vae.programs.given import inside
 from pyro_vae.programs.inputs import caveat_of
 from pyro_vae.programs.traces import Program
 from pyro_vae.results import Result, counted
@@ -109,6 +110,7 @@ class Run(Result):
 
 
 def _name(program: Program) -> str:
+    program = inside(program)
     return getattr(program, "__name__", type(program).__name__)
 
 

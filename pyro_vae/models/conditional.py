@@ -36,11 +36,12 @@ class ConditionalVAE(VAE):
 
     Args:
         shape: shape of one datum, such as (1, 28, 28).
-        context_dim: numbers in a datum's context, such as 10 for one of ten labels, one-hot.
+        context_dim: numbers in a datum's context, such as 10 for one of ten labels, one-hot; of the
+            data's size in a run folder.
         latent_dim, hidden, likelihood, decoder, mean: as for `VAE`.
 
     Example:
-        >>> model = ConditionalVAE((1, 8, 8), context_dim=10, latent_dim=2, hidden=(16,))
+        >>> model = ConditionalVAE((1, 8, 8), latent_dim=2, context_dim=10, hidden=(16,))
         >>> model.sample(torch.eye(10)).shape
         torch.Size([10, 1, 8, 8])
     """
@@ -48,14 +49,15 @@ class ConditionalVAE(VAE):
     def __init__(
         self,
         shape: Sequence[int],
-        context_dim: int,
         latent_dim: int | None = None,
+        context_dim: int | None = None,
         hidden: Sequence[int] = (200, 200),
         likelihood: Likelihood | None = None,
         decoder: Decoder = MLPDecoder,
         mean: Tensor | None = None,
     ) -> None:
         check_integer("context_dim", context_dim, 1)
+        assert context_dim is not None
 
         def of_both(latent_dim: int, *sizes: Any) -> nn.Module:
             return decoder(latent_dim + context_dim, *sizes)

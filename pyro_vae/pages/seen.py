@@ -60,14 +60,17 @@ def _add(draw: Callable[[], Picture], pictures: list[Picture], missing: list[str
 
 
 def _samples(parts: Parts, seed: int) -> Picture:
-    found = sample(parts.model, parts.data.train.take(1).x, num_samples=_SAMPLES, seed=seed)
+    like = parts.data.train.take(min(_SAMPLES, len(parts.data.train)))
+    found = sample(parts.model, like.x, like.numbers(), num_samples=_SAMPLES, seed=seed)
     alt = f"{_SAMPLES} means of x at latents drawn from the prior"
     return picture_of(found, alt, "Means of p(x | z), each at a latent drawn from the prior.")
 
 
 def _nearest(parts: Parts, seed: int) -> Picture:
     train = parts.data.train
-    drawn = sample(parts.model, train.take(1).x, num_samples=_BESIDE, kind="draw", seed=seed)
+    like = train.take(min(_BESIDE, len(train)))
+    options: dict[str, Any] = {"num_samples": _BESIDE, "kind": "draw", "seed": seed}
+    drawn = sample(parts.model, like.x, like.numbers(), **options)
     found = nearest(drawn.x, train.x)
     alt = f"{_BESIDE} draws from the model, and below each the training datum nearest to it"
     caption = "Draws of x, and the training datum nearest to each: near copies are memories."

@@ -11,6 +11,7 @@ from pyro_vae.diagnostics import Units
 from pyro_vae.diagnostics.collapse import REMEDIES
 from pyro_vae.inference.recipe import ELBOS
 from pyro_vae.pages.pictures import picture, picture_of
+from pyro_vae.programs.given import inside
 from pyro_vae.programs.inputs import caveat_of
 from pyro_vae.report.page import Picture, Section, Table
 from pyro_vae.report.plots import learning_curve, rate_curve
@@ -85,7 +86,10 @@ def _facts(card: Card, parts: Parts) -> Iterator[tuple[str, str]]:
     for name in ("model", "guide"):
         program = getattr(parts, name)
         size = sum(p.numel() for p in program.parameters())
-        yield name, f"{type(program).__name__}, {size:,} parameters{_listed(card.options_of(name))}"
+        yield (
+            name,
+            f"{type(inside(program)).__name__}, {size:,} parameters{_listed(card.options_of(name))}",
+        )
     if caveat_of(parts.model):
         yield "caveat", caveat_of(parts.model)
 

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_index, check_kind, refuse
+from pyro_vae.arguments import check_finite, check_index, check_kind, refuse
 from pyro_vae.programs.calls import Program, parameters_of
 from pyro_vae.programs.protocols import Starts, offers
+
+ProgramT = TypeVar("ProgramT", bound=Program)
 
 BY_DATUM = ("log_px", "params", "q")
 """Methods of a program of `(x, context)` that `Given` offers as `(x, index)`."""
@@ -102,7 +103,7 @@ def given(program: Program, context: Tensor, numbers: Tensor | None = None) -> G
 
     Example:
         >>> import pyro_vae as pv
-        >>> model = pv.ConditionalVAE((1, 8, 8), context_dim=10, latent_dim=2, hidden=(16,))
+        >>> model = pv.ConditionalVAE((1, 8, 8), latent_dim=2, context_dim=10, hidden=(16,))
         >>> digits = torch.eye(10)
         >>> pv.sample(given(model, digits), torch.zeros(10, 1, 8, 8), num_samples=10).x.shape
         torch.Size([10, 1, 8, 8])
@@ -121,8 +122,9 @@ def takes_context(program: Any) -> bool:
     return callable(program) and _takes(program, "context")
 
 
-def with_context(program: Program, context: Tensor | None) -> Program:
-    """The program with the context of a data set bound, where it takes any.
+def with_context(program: ProgramT, context: Tensor | None) -> ProgramT | Given:
+    """The program with the context of a data set bound, where it takes any; `context` has a row for
+    each number, those of no datum too.
 
     Raises:
         ValueError: a program that takes a context, of data that have none.
@@ -135,7 +137,12 @@ def with_context(program: Program, context: Tensor | None) -> Program:
             " context='labels', or the names of columns, or bind one by pyro_vae.given(program,"
             " context)"
         )
-    return program if context is None else given(program, context)
+    return program if context is None else Given(program, context)
+
+
+def inside(program: Program) -> Program:
+    """The program itself, of one with its context bound."""
+    return inside(program.program) if isinstance(program, Given) else program
 
 
 def _takes(program: Any, name: str) -> bool:
@@ -154,8 +161,8 @@ def _check(context: object, numbers: object) -> None:
     assert isinstance(context, Tensor)
     if context.dim() < 1 or not len(context):
         refuse("context", context, "(N, *c), a row for each datum")
-    if context.is_floating_point() and not torch.isfinite(context).all():
-        raise ValueError("context: got NaN or infinity, expected finite numbers: fill or drop them")
+    if context.is_floating_point():
+        check_finite("context", context)
     if numbers is not None:
         check_index("numbers", numbers, len(context))
 

@@ -14,9 +14,10 @@ from torch import nn
 from pyro_vae.data import Dataset, load
 from pyro_vae.inference import Recipe
 from pyro_vae.inference.prepare import is_enough
+from pyro_vae.programs.given import inside, with_context
 from pyro_vae.programs.inputs import latent_dim_of
 from pyro_vae.programs.protocols import TakesGuide, offers
-from pyro_vae.runs.choices import choose_likelihood, match_rule
+from pyro_vae.runs.choices import choose_context, choose_likelihood, match_rule
 from pyro_vae.runs.usage import explain
 
 
@@ -51,7 +52,7 @@ class Parts:
         lines = [f"a run opened: data of {' x '.join(map(str, self.shape))} values"]
         for name, net in nets.items():
             count = sum(each.numel() for each in net.parameters())
-            lines.append(f"  {name}   {type(net).__name__}, {count:,} parameters")
+            lines.append(f"  {name}   {type(inside(net)).__name__}, {count:,} parameters")
         held = "not loaded" if self.loaded is None else repr(self.loaded).splitlines()[0]
         lines += [f"  data    {held}", f"  epochs  {self.recipe.epochs}"]
         return "\n".join(lines)
@@ -75,6 +76,7 @@ def build(
     data = None if shape is not None else _load(config, data_root)
     if data is not None:
         choose_likelihood(config, data)
+        choose_context(config, data)
     objects = _instantiated(parser, config)
     fields = Recipe.__dataclass_fields__
     recipe = Recipe(**{name: getattr(objects, name) for name in fields})
@@ -100,6 +102,8 @@ def build(
     center = getattr(model, "center", None)
     if config.output_bias and center is not None and data is not None:
         center(data.mean)
+    if data is not None:
+        model, guide = with_context(model, data.context), with_context(guide, data.context)
     return Parts(data, model, guide, recipe, shape=shape)
 
 

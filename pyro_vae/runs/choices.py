@@ -16,6 +16,7 @@ from pyro_vae.data import Dataset
 from pyro_vae.data.binarise import check_rule, rule_for
 from pyro_vae.inference import Recipe
 from pyro_vae.models import Likelihood, likelihood_for
+from pyro_vae.programs.given import inside
 from pyro_vae.programs.protocols import HasRules, offers
 
 RULE_WORDS = {
@@ -37,6 +38,22 @@ def choose_likelihood(config: Namespace, data: Dataset) -> None:
         options["likelihood"] = Namespace(
             class_path=f"pyro_vae.{type(chosen).__name__}", init_args=Namespace(**arguments)
         )
+
+
+def choose_context(config: Namespace, data: Dataset) -> None:
+    """Write the size of the data's context into the configuration, where model or guide asks for
+    one and it is not given.
+    """
+    context = data.train.context
+    for section in (config.model, config.guide):
+        options = section.get("init_args", {})
+        if "context_dim" in options and options["context_dim"] is None:
+            if context is None or context.dim() != 2:
+                raise ValueError(
+                    f"context: got none, or codes, for a {section.class_path.rpartition('.')[2]},"
+                    " expected numbers: --context labels, or the names of columns"
+                )
+            options["context_dim"] = context.shape[1]
 
 
 def match_rule(config: Namespace, data: Dataset, model: nn.Module) -> Dataset:
@@ -64,7 +81,7 @@ def describe_choice(data: Dataset, model: nn.Module, recipe: Recipe) -> str:
 
     return (
         f"data   {data.name}: {sizes} data of {data.told_values()}{rule}\n"
-        f"model  {type(model).__name__}, {told}{units} latent units; batches"
+        f"model  {type(inside(model)).__name__}, {told}{units} latent units; batches"
         f" of {recipe.batch_size}, KL warm-up over {recipe.warmup_epochs:.3g}"
         f" of {recipe.epochs} epochs"
     )

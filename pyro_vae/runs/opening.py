@@ -171,9 +171,9 @@ def open_run(
     device, in eval mode.
 
     Weights are taken from weights.safetensors, or from the checkpoint of a run that has not ended.
-    Without `need_data` the data are not loaded where data.json tells their shape. Nothing in the
-    folder is run; classes other than those of this package, torch and Pyro are built only where
-    `trust` names them, or their module.
+    Without `need_data` the data are not loaded where data.json tells their shape, and no context.
+    Nothing in the folder is run; classes other than those of this package, torch and Pyro are built
+    only where `trust` names them, or their module.
 
     Raises:
         FileNotFoundError: no such run.
@@ -184,7 +184,8 @@ def open_run(
     _check_trust(trust)
     settings = read_settings(folder, trust)
     known = path / "data.json"
-    shape = _known_shape(known) if not need_data and known.is_file() else None
+    alone = not need_data and known.is_file() and "context" not in read_json(known)
+    shape = _known_shape(known) if alone else None
     with own_classes(trust):
         parts = build(*settings, data_root=data_root, shape=shape)
 

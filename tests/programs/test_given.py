@@ -118,8 +118,8 @@ def test_diagnostics_take_conditional_programs() -> None:
 def conditional(family: Any = pv.MeanField) -> tuple[pv.ConditionalVAE, pv.ConditionalGuide]:
     torch.manual_seed(1)
     likelihood = pv.Gaussian(learn="none", sigma=0.5)
-    model = pv.ConditionalVAE((4,), 2, latent_dim=2, hidden=(8,), likelihood=likelihood)
-    return model, pv.ConditionalGuide((4,), 2, latent_dim=2, hidden=(8,), family=family)
+    model = pv.ConditionalVAE((4,), 2, 2, hidden=(8,), likelihood=likelihood)
+    return model, pv.ConditionalGuide((4,), 2, 2, hidden=(8,), family=family)
 
 
 def test_the_conditional_vae_learns_what_the_context_says(monkeypatch: pytest.MonkeyPatch) -> None:
