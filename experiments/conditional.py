@@ -104,7 +104,7 @@ def pictures(model: Any, options: argparse.Namespace, seed: int) -> None:
     rows = [torch.cat(list(row.squeeze(1)), -1) for row in means]
     figure = blank((5.4, 5.6))
     axes = figure.subplots()
-    axes.imshow(torch.cat(rows, 0).cpu(), cmap="gray_r")
+    axes.imshow(torch.cat(rows, 0).cpu().numpy(), cmap="gray_r")
     side = means.shape[-1]
     axes.set_yticks([side * (d + 0.5) for d in range(10)], [str(d) for d in range(10)])
     axes.set_xticks([])

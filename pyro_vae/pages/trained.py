@@ -86,10 +86,8 @@ def _facts(card: Card, parts: Parts) -> Iterator[tuple[str, str]]:
     for name in ("model", "guide"):
         program = getattr(parts, name)
         size = sum(p.numel() for p in program.parameters())
-        yield (
-            name,
-            f"{type(inside(program)).__name__}, {size:,} parameters{_listed(card.options_of(name))}",
-        )
+        kind, options = type(inside(program)).__name__, _listed(card.options_of(name))
+        yield name, f"{kind}, {size:,} parameters{options}"
     if caveat_of(parts.model):
         yield "caveat", caveat_of(parts.model)
 
