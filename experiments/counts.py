@@ -50,10 +50,11 @@ def true_model(num_genes: int) -> pv.VAE:
     """The model that the data are drawn from: a VAE whose decoder is one linear layer."""
     torch.manual_seed(0)
     model = pv.VAE((num_genes,), DIM, (), pv.NegativeBinomial())
+    decoder: Any = model.decoder
     likelihood: Any = model.likelihood
     with torch.no_grad():
-        model.decoder.head.weight.normal_(0, 0.5)
-        model.decoder.bias.normal_(1, 1)
+        decoder.head.weight.normal_(0, 0.5)
+        decoder.bias.normal_(1, 1)
         likelihood.log_theta.uniform_(math.log(0.5), math.log(10))
     return model
 
@@ -143,10 +144,10 @@ def chart(results: dict[str, Any], path: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     asked = study.parser(__file__, __doc__, PARTS)
-    asked.add_argument("--num-genes", type=int, default=60)
-    asked.add_argument("--num-data", type=int, default=5000)
-    asked.add_argument("--num-test", type=int, default=500)
-    asked.add_argument("--epochs", type=int, default=60)
+    asked.add_argument("--num-genes", type=int, default=30)
+    asked.add_argument("--num-data", type=int, default=3000)
+    asked.add_argument("--num-test", type=int, default=100)
+    asked.add_argument("--epochs", type=int, default=80)
     asked.add_argument("--hidden", type=int, nargs="+", default=[64])
     options = asked.parse_args(arguments)
 
