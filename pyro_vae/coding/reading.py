@@ -34,6 +34,7 @@ from pyro_vae.programs.evaluation import device_of, evaluation, modules_of
 from pyro_vae.programs.running import Substitute, guide_sites, run_particles
 from pyro_vae.programs.sites import sample_sites
 
+_AT_ONCE = 2**14  # masses that are computed together
 _PROBES = 3  # data and latents that tell programs apart
 
 
@@ -91,7 +92,8 @@ class Reader:
             (likelihood,) = (_base(s["fn"]) for s in sites if s["is_observed"])
             if not isinstance(likelihood, Bernoulli):
                 values = self.values.reshape(-1, *[1] * len(likelihood.batch_shape))
-                log_prob = likelihood.log_prob(values)
+                few = max(1, _AT_ONCE // math.prod(size))  # tensors that a cache holds
+                log_prob = torch.cat([likelihood.log_prob(part) for part in values.split(few)])
 
         if isinstance(likelihood, Bernoulli):
             return binary_symbols(_chances(likelihood).reshape(size))

@@ -1,4 +1,4 @@
-"""`pyro-vae compress`: binary data in few bytes, by the model and guide of a run."""
+"""`pyro-vae compress`: discrete data in few bytes, by the model and guide of a run."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ from pyro_vae.runs.usage import OneLineParser
 def parser(trust: Sequence[str]) -> OneLineParser:
     """Its options."""
     made = OneLineParser(
-        description="Compress binary data by bits-back coding, with the model and guide of a run:"
-        " about -ELBO / log 2 bits for each datum. The model's likelihood must be Bernoulli, and"
-        " the guide a mean-field normal."
+        description="Compress discrete data by bits-back coding, with the model and guide of a run:"
+        " about -ELBO / log 2 bits for each datum. The model's likelihood must be Bernoulli, of"
+        " grey levels or Categorical, and the guide a mean-field normal."
     )
     made.add_argument("run", type=str, help="run folder")
     made.add_argument(
-        "data", type=str, help="a .npy or .npz of zeros and ones, or `test` for the run's test data"
+        "data",
+        type=str,
+        help="a .npy or .npz of values of the likelihood, or `test` for the run's test data",
     )
     made.add_argument("out", type=str, help="file to write")
     made.add_argument("--num_data", type=int | None, default=None, help="first rows only")

@@ -69,6 +69,7 @@ def test_counts_are_asked_about(capsys: pytest.CaptureFixture[str]) -> None:
         ("--model.likelihood pyro_vae.Gaussian", "dequantise"),
         ("--model.likelihood pyro_vae.Bernoulli", "dynamic"),
         ("--model.likelihood pyro_vae.Bernoulli --model.likelihood.grey true", "none"),
+        ("--model.likelihood BetaBinomial", "none"),
         ("--binarise threshold", "threshold"),
         ("--binarise dequantise", "dequantise"),
     ],
@@ -77,6 +78,25 @@ def test_who_names_one_gets_the_other_to_match(options: str, rule: str) -> None:
     folder = train("a", f"{options} --valid 0")
     assert settings(folder)["binarise"] == rule
     assert json.loads((folder / "data.json").read_text())["binarise"] == rule
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "told"),
+    [
+        ("Mixed --model.likelihood.kinds [real,counts,categories:4,binary]", "Mixed: 1 real, 1 c"),
+        ("StudentT --model.likelihood.df 4", "StudentT of 4 degrees of freedom"),
+    ],
+)
+def test_a_likelihood_of_a_table_by_name(
+    likelihood: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    np.save("table.npy", np.column_stack([*rng.integers(0, 4, (3, 80)), rng.integers(0, 2, 80)]))
+    line = "train --data table.npy --values real --folder a --epochs 1 --model.hidden [4]"
+    assert call(f"{line} --model.likelihood {likelihood}") == 0
+    assert told in capsys.readouterr().err
+    assert call("evidence a --num_data 5 --method Importance --method.num_particles 20") == 0
+    assert call("resume a --epochs 2") == 0
 
 
 def test_a_mismatch_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,12 +16,15 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from jsonargparse import Namespace
 from pyro.infer import Trace_ELBO
 from scipy import special, stats
 from torch import Tensor, nn
 
 import pyro_vae as pv
+from pyro_vae.inference.outcome import bits_per_dim
 from pyro_vae.models.likelihoods.multichoose import log_multichoose
+from pyro_vae.runs.choices import choose_likelihood
 from tests.scenarios import eager
 
 SIZE = 4
@@ -463,7 +466,7 @@ def test_is_calibrated_under_its_own_model(row: Row) -> None:
     with torch.no_grad():
         model.decoder.head.weight.mul_(3)
     found = pv.check_calibration(
-        model, GridPosterior(model), torch.zeros(1, SIZE), num_simulations=200, num_draws=19
+        model, GridPosterior(model), torch.zeros(1, SIZE), num_simulations=100, num_draws=19
     )
     assert found.verdict.startswith("calibrated"), found.verdict
 
@@ -493,6 +496,13 @@ def test_the_likelihood_goes_with_the_kinds_of_the_columns(
     assert found.describe() == told
     found.bind((3,))
 
+    # and a run's configuration keeps it
+    config = Namespace(model=Namespace(init_args=Namespace(likelihood=None)))
+    choose_likelihood(config, data)
+    kept = config.model.init_args.likelihood
+    again = getattr(pv, kept.class_path.removeprefix("pyro_vae."))(**kept.init_args.as_dict())
+    assert again.describe() == told
+
 
 @pytest.mark.parametrize(
     ("row", "rule", "levels"),
@@ -510,8 +520,6 @@ def test_the_likelihood_goes_with_the_kinds_of_the_columns(
 def test_bits_are_told_where_values_have_probabilities(
     row: Row, rule: Any, levels: int | None
 ) -> None:
-    from pyro_vae.inference.outcome import bits_per_dim
-
     pixels = torch.randint(0, 256, (20, SIZE), dtype=torch.uint8)
     data = pv.Dataset("own", pv.Split("train", pixels, rule), None, pv.Split("test", pixels, rule))
     model = pv.VAE((SIZE,), 2, (4,), row.make())
