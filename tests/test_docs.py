@@ -57,6 +57,7 @@ SMALLER = {
         "num_samples=36": "num_samples=4",
         "posterior(model, x)": "posterior(model, x, num_chains=2, num_samples=8, num_warmup=8)",
     },
+    "missing": {"epochs=100": "epochs=2", "Importance(1000)": "Importance(20)", "=1000": "=30"},
     "compression": {"epochs=50": "epochs=2", "data.test.x": "data.test.x[:20]"},
     "extending": {},
 }
@@ -67,6 +68,7 @@ PRINTED = {
     "evidence": ["nats per datum", "on simulated data", "calibration of 11 quantities"],
     "compiled": [],
     "seeing": ["4 draws of p(x | z)", "copies of a training datum", "KL(q || p(z | x))", "leads"],
+    "missing": ["9,", "missing values of 300 data", "RMSE 0."],
     "compression": ["20 data of 64 values in", "bits per value"],
     "extending": [],
 }

@@ -106,7 +106,7 @@ class Imputation(Result):
         bad = (~self.reliable).double().sum() / self.asked.sum()
         if bad == 0:
             return "the weights are healthy on all of these data"
-        more = "a guide that sees the mask (WithMask), or more particles, may mend it"
+        more = "fit a guide to these very data (fit_local), or weigh more particles"
         return f"the weights are not healthy on {share(bad.item())} of these data: {more}"
 
     def headline(self) -> str:
@@ -184,6 +184,7 @@ def impute(
     check_numbers(numbers)
     check_level("level", level)
     check_progress(progress)
+    called(model, "model")
     called(guide, "guide")
     check_rows("x", x)
     if not has_missing(x):

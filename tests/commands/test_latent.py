@@ -148,6 +148,7 @@ def test_a_run_on_data_with_missing_values(capsys: pytest.CaptureFixture[str]) -
     rng = np.random.RandomState(0)
     np.save("x.npy", np.where(rng.rand(60, 4) < 0.7, rng.randn(60, 4), np.nan))
     train("table", "--guide.mask true --data x.npy")
+    assert call("resume table --epochs 2 --quiet true") == 0
     assert call("evidence table --method.num_particles 30") == 0
     assert call("impute table x.npy --num_particles 30") == 0
     assert "of 60 data" in capsys.readouterr().out
