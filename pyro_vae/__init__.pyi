@@ -73,6 +73,7 @@ from pyro_vae.inference import fit as fit
 from pyro_vae.inference import fit_local as fit_local
 from pyro_vae.inference import mixture_ascent as mixture_ascent
 from pyro_vae.latent import Embedding as Embedding
+from pyro_vae.latent import Imputation as Imputation
 from pyro_vae.latent import Interpolation as Interpolation
 from pyro_vae.latent import Manifold as Manifold
 from pyro_vae.latent import Nearest as Nearest
@@ -80,6 +81,7 @@ from pyro_vae.latent import Reconstructions as Reconstructions
 from pyro_vae.latent import Samples as Samples
 from pyro_vae.latent import Traversals as Traversals
 from pyro_vae.latent import embed as embed
+from pyro_vae.latent import impute as impute
 from pyro_vae.latent import interpolate as interpolate
 from pyro_vae.latent import manifold as manifold
 from pyro_vae.latent import nearest as nearest

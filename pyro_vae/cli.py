@@ -39,6 +39,7 @@ COMMANDS = {
     "export": "draws, weights and data for ArviZ",
     "sample": "draw from the model, as a picture",
     "reconstruct": "data beside their reconstructions, as a picture",
+    "impute": "what is missing of a file's data, drawn given the rest",
     "interpolate": "the way from datum to datum through the latent, as a picture",
     "traverse": "what each unit of the latent does, as a picture",
     "manifold": "a map of a latent of two numbers, as a picture",

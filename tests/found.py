@@ -72,6 +72,13 @@ def curve() -> pv.Curve:
     return pv.rate_distortion_curve(model, x, num_points=3, method=chains)
 
 
+def imputation() -> pv.Imputation:
+    model, guide, x = parts()
+    x = x[:20].clone()
+    x[::2, 1] = torch.nan
+    return pv.impute(model, guide, x, num_particles=50, num_draws=3)
+
+
 def embedding() -> pv.Embedding:
     return pv.embed(*parts(), labels=torch.arange(40) % 3)
 
@@ -114,6 +121,7 @@ _MADE: dict[str, tuple[Callable[[], Result], int]] = {  # with the rows of its f
     "Samples": (lambda: pv.sample(parts()[0], parts()[2], num_samples=5), 5),
     "Nearest": (lambda: pv.nearest(parts()[2][:3], parts()[2]), 3),
     "Reconstructions": (lambda: pv.reconstruct(*parts()), 40),
+    "Imputation": (imputation, 10),
     "Interpolation": (lambda: pv.interpolate(*parts(), num_steps=3), 39 * 3),
     "Traversals": (lambda: pv.traverse(*parts(), num_units=3), 3 * 9),
     "Manifold": (lambda: pv.manifold(pv.LinearGaussian(4, 2), parts()[2], side=3), 9),

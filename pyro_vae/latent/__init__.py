@@ -2,6 +2,7 @@
 
     sample, nearest       data of the model, and the training data that they are closest to
     reconstruct           data through guide and model
+    impute                what is missing of data, given the rest
     interpolate, traverse from datum to datum, and along the units that say most
     manifold, embed       a map of two latent numbers, and where the data lie
 
@@ -10,6 +11,7 @@ printed and plotted.
 """
 
 from pyro_vae.latent.embedding import Embedding, embed
+from pyro_vae.latent.imputation import Imputation, impute
 from pyro_vae.latent.interpolation import Interpolation, interpolate
 from pyro_vae.latent.maps import Manifold, manifold
 from pyro_vae.latent.neighbours import Nearest, nearest
@@ -19,6 +21,7 @@ from pyro_vae.latent.traversal import Traversals, traverse
 
 __all__ = [
     "Embedding",
+    "Imputation",
     "Interpolation",
     "Manifold",
     "Nearest",
@@ -26,6 +29,7 @@ __all__ = [
     "Samples",
     "Traversals",
     "embed",
+    "impute",
     "interpolate",
     "manifold",
     "nearest",

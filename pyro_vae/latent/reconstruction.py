@@ -25,7 +25,7 @@ class Reconstructions(Result):
     """Data beside what a model makes of their latents.
 
     Attributes:
-        x: the data `(N, *shape)`.
+        x: the data `(N, *shape)`; errors are of those values that are there.
         means: of p(x | z), `(N, *shape)`.
         latents: z by site name, `(1, ..., N, *event)` each.
         at: "mean" where z is the guide's mean, "draw" where it is one draw of the guide.
@@ -52,13 +52,15 @@ class Reconstructions(Result):
         """Mean log p(x | z) with its standard error over the data, and the error of a value."""
         fit = self.log_likelihood.double()
         error = fit.std().item() / len(fit) ** 0.5 if len(fit) > 1 else float("nan")
-        square = (self.x.double() - self.means.double()).square().mean().item()
+        square = (self.x.double() - self.means.double()).square().nanmean().item()
         told = {"num_data": len(fit), "at": self.at, "log_likelihood": fit.mean().item()}
         return told | {"std_error": error, "squared_error": square}
 
     def columns(self) -> dict[str, Any]:
         """A row for each datum."""
-        square = (self.x.double() - self.means.double()).square().reshape(len(self.x), -1).mean(1)
+        square = (
+            (self.x.double() - self.means.double()).square().reshape(len(self.x), -1).nanmean(1)
+        )
         number = torch.arange(len(self.x))
         return {"datum": number, "log_likelihood": self.log_likelihood, "squared_error": square}
 

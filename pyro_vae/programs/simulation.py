@@ -82,7 +82,12 @@ def simulated(
 
 
 def predict(
-    model: Program, latents: dict[str, Tensor], like: Tensor, index: Tensor | None, depth: int
+    model: Program,
+    latents: dict[str, Tensor],
+    like: Tensor,
+    index: Tensor | None,
+    depth: int,
+    mean: bool = False,
 ) -> Tensor | None:
     """Draw data from p(x | z) `(S, N, *shape)` at latents `(S, ..., N, *event)`; None for several
     observed sites.
@@ -90,12 +95,13 @@ def predict(
     Args:
         like: data `(N, *shape)` of the kind that the model scores, whose values do not matter.
         depth: as `plate_depth` returns it.
+        mean: give the means in place of draws; a ValueError where there are none.
     """
     num_particles = next(iter(latents.values())).shape[0]
     program = Substitute(latents)(poutine.uncondition(model))
     sites = sample_sites(run_particles(program, like, index, num_particles, depth))
     observed = _observed(sites, num_particles * like.numel())
-    return None if observed is None else _by_particle(observed, False, num_particles, like)
+    return None if observed is None else _by_particle(observed, mean, num_particles, like)
 
 
 def means_under(

@@ -77,7 +77,7 @@ def are_images(data: Tensor) -> bool:
     if data.dim() == 4:
         return data.shape[1] in (1, 3)
     square = data.dim() == 2 and math.isqrt(data.shape[1]) ** 2 == data.shape[1] > 16
-    return square and bool(((data >= 0) & (data <= 1)).all())
+    return square and bool(((data >= 0) & (data <= 1) | data.isnan()).all())
 
 
 def as_images(data: Tensor) -> Tensor:

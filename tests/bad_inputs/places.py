@@ -195,7 +195,7 @@ def earlier(folder: Path) -> None:
 
 
 GREY = np.linspace(0, 255, 20 * 16).reshape(20, 4, 4).astype(np.uint8)
-NAN = np.where(np.arange(80) == 33, np.nan, 0.5).reshape(20, 4)
+INF = np.where(np.arange(80) == 33, np.inf, 0.5).reshape(20, 4)
 FLAT = np.random.default_rng(0).integers(0, 2, (20, 16))
 
 FLATS = array("flat.npy", FLAT)

@@ -108,3 +108,47 @@ def test_samples_need_no_data_unless_their_neighbours_are_asked_for(
     assert (
         "num_samples: got 1001, expected a positive integer up to 1,000" in capsys.readouterr().err
     )
+
+
+def test_what_is_missing_of_a_file_is_imputed(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pyro_vae.data import load
+
+    x = load("digits").test.x[:6].numpy()
+    x[:4, :, :3] = np.nan
+    np.save("holes.npy", x)
+    assert call("impute run holes.npy --num_particles 30 --num_draws 2") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "run/imputed.npz" and "96 missing values of 6 data" in out[1]
+    with np.load("run/imputed.npz") as saved:
+        assert saved["x"].shape == x.shape and saved["draws"].shape == (2, *x.shape)
+        np.testing.assert_array_equal(saved["missing"], np.isnan(x))
+        np.testing.assert_array_equal(saved["x"][4:], x[4:])
+        assert np.isfinite(saved["x"]).all()
+
+    assert call("impute run holes.npy --num_particles 30 --out means.csv") == 0
+    table = rows("means.csv")
+    assert len(table) == 96 and 0 < float(table[0]["mean"]) < 1
+    capsys.readouterr()
+
+    np.save("whole.npy", np.nan_to_num(x))
+    np.save("other.npy", x[..., :3])
+    for file, told in (
+        ("whole.npy", "nothing is missing"),
+        ("other.npy", "rows of shape (1, 8, 3), expected (1, 8, 8)"),
+        ("holes.npy --out x.png", "expected a .npz or .csv file"),
+        ("none.npy", "there is no file"),
+    ):
+        assert call(f"impute run {file}") == 2
+        assert told in capsys.readouterr().err
+
+
+def test_a_run_on_data_with_missing_values(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.RandomState(0)
+    np.save("x.npy", np.where(rng.rand(60, 4) < 0.7, rng.randn(60, 4), np.nan))
+    train("table", "--guide.mask true --data x.npy")
+    assert call("resume table --epochs 2 --quiet true") == 0
+    assert call("evidence table --method.num_particles 30") == 0
+    assert call("impute table x.npy --num_particles 30") == 0
+    assert "of 60 data" in capsys.readouterr().out

@@ -128,6 +128,8 @@ def make_place(folder: Path, trained: Path) -> None:
     shutil.copytree(trained, folder / "run")
     generator = np.random.default_rng(0)
     np.save(folder / "flat.npy", generator.integers(0, 2, (20, 16)))
+    holed = np.where(np.arange(1280).reshape(20, 8, 8) % 5, 0.0, np.nan)
+    np.save(folder / "holes.npy", holed)
     np.save(folder / "real.npy", generator.normal(size=(20, 3)).astype(np.float32))
     np.save(folder / "counts.npy", np.arange(60).reshape(20, 3) % 7)
     (folder / "torn.npy").write_bytes((folder / "flat.npy").read_bytes()[:50])

@@ -35,6 +35,7 @@ SMALL = {
     "export": "run --num_data 2 --num_draws 30",
     "sample": "run --num_samples 3",
     "reconstruct": "run --num_data 2",
+    "impute": "run holes.npy --num_particles 20",
     "interpolate": "run --num_data 2 --num_steps 2",
     "traverse": "run --num_data 3 --num_units 1 --num_steps 2",
     "manifold": "run --side 2",

@@ -56,6 +56,18 @@ LATENT = [
         seed=NO_SEED,
     ),
     use(
+        pv.impute,
+        {"model": MODEL, "guide": EXACT, "x": holed(NAN), "num_particles": 50},
+        model=NO_PROGRAM,
+        guide=NO_PROGRAM,
+        x=[*NO_FLOATS, X, X * NAN],
+        index=NO_ROWS,
+        num_particles=[1, *NO_COUNT],
+        num_draws=NO_COUNT,
+        level=[0, 1, -0.5, NAN, "0.95", None, True],
+        seed=NO_SEED,
+    ),
+    use(
         pv.interpolate,
         GIVEN,
         model=NO_PROGRAM,

@@ -57,7 +57,8 @@ def _tiled(images: Tensor, columns: int) -> Tensor:
 def _coordinates(data: Dataset, axes: Axes) -> None:
     """Mean and standard deviation of each coordinate over the train data."""
     values = data.train.x[:_MOST].reshape(min(_MOST, len(data.train)), -1).double().cpu()
-    mean, spread = array(values.mean(0)), array(values.std(0, correction=0))
+    middle = values.nanmean(0)
+    mean, spread = array(middle), array((values - middle).square().nanmean(0).sqrt())
     places = np.arange(len(mean))
 
     told = f"mean ± sd over {len(values):,} train data"

@@ -124,7 +124,8 @@ def _draw_pairs(result: Reconstructions, ax: Axes) -> None:
 def _draw_agreement(result: Reconstructions, ax: Axes) -> None:
     data, means = result.x.flatten().numpy(), result.means.flatten().numpy()
     ax.plot(data, means, ".", markersize=3, alpha=0.5)
-    ax.axline((float(data.mean()), float(data.mean())), slope=1, color="gray", linewidth=1)
+    middle = float(data[data == data].mean())  # of what is there
+    ax.axline((middle, middle), slope=1, color="gray", linewidth=1)
     ax.set(xlabel="value of the data", ylabel="its mean under p(x | z)")
     ax.set_title("data and their reconstructions, value by value", fontsize="medium")
 
