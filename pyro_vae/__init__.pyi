@@ -105,6 +105,7 @@ from pyro_vae.programs.pair import opened as opened
 from pyro_vae.programs.traces import Particles as Particles
 from pyro_vae.programs.traces import log_weights as log_weights
 from pyro_vae.programs.traces import particles as particles
+from pyro_vae.programs.whole import whole as whole
 from pyro_vae.progress import progress_bar as progress_bar
 from pyro_vae.report.export import draws_to_arviz as draws_to_arviz
 from pyro_vae.report.export import reference_to_arviz as reference_to_arviz

@@ -29,7 +29,7 @@ from pyro_vae.inference.settings import settings_of
 from pyro_vae.inference.steps import make_step, sizes_to_compile
 from pyro_vae.objectives import tempered, without_rate
 from pyro_vae.programs.calls import called
-from pyro_vae.programs.checks import check_programs, check_reach
+from pyro_vae.programs.checks import check_programs, check_reach, check_shared, shared_sites
 from pyro_vae.programs.evaluation import in_eval_mode, isolated_noise
 from pyro_vae.programs.inputs import check_data
 from pyro_vae.programs.parameters import Scaling, scaling, trainable_parameters
@@ -129,7 +129,7 @@ def prepare(
     with in_eval_mode(model, guide) as modules:
         for module in modules:
             module.to(device)
-        scaled, params = _check(model, guide, data)
+        scaled, params, shared = _check(model, guide, data, recipe)
         probe = probe_of(model, guide, data)
         beta = torch.tensor(recipe.beta, device=device)
         taken = _summed(model, guide, data, recipe)
@@ -164,6 +164,7 @@ def prepare(
         schedule=schedule,
         settings={"loss": settings, "schedule": settings_of(schedule)},
         plate_size=scaled.plate_size,
+        shared=shared,
         losses=torch.zeros(math.ceil(len(data.train) / recipe.batch_size), device=device),
         step=make_step(*programs, optim, recipe, data.train),
         noise=torch.Generator(device=device).manual_seed(noise_seed),
@@ -204,8 +205,12 @@ def _check_valid(guide: Program, data: Dataset, recipe: ResolvedRecipe) -> None:
         )
 
 
-def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict[str, Tensor]]:
-    """Whether the programs can be trained on the data, how they scale them, and the parameters."""
+def _check(
+    model: Program, guide: Program, data: Dataset, recipe: ResolvedRecipe
+) -> tuple[Scaling, dict[str, Tensor], bool]:
+    """Whether the programs can be trained on the data, how they scale them, the parameters, and
+    whether latents are one draw for all data.
+    """
     try:
         check_data(model, data.train.x)
     except ValueError as error:
@@ -221,15 +226,38 @@ def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict
             " that is read by `index`, such as Local(family, num_data)"
         )
 
-    for split in filter(None, (data.train, data.valid)):
-        _check_split(model, guide, split)
-
     some, index = data.train.x[:8], data.train.numbers()[:8]
+    shared = shared_sites(model, guide, some, index)
+    if shared and data.valid is not None:
+        raise ValueError(
+            f"data: the latents {shared} are one draw for all data, and validation data have no"
+            " ELBO each by which an epoch could be chosen: load the data with valid=0"
+        )
+    if shared:
+        check_shared(model, guide, data.train.x, data.train.numbers())
+    else:
+        for split in filter(None, (data.train, data.valid)):
+            _check_split(model, guide, split)
+
     check_reach(model, guide, some, index)
     # of all data a plate that subsamples has the same size
     few = slice(max(1, min(len(some), len(data.train) // 2)))
     scaled = scaling(model, guide, some[few], index[few])
-    return scaled, trainable_parameters(model, guide, some, index)
+    if shared:
+        _check_scale(shared, scaled.plate_size, len(data.train), recipe.batch_size)
+    return scaled, trainable_parameters(model, guide, some, index), bool(shared)
+
+
+def _check_scale(shared: list[str], plate_size: int | None, num_data: int, size: int) -> None:
+    """Raise a ValueError where latents of all data would count otherwise than once for the set."""
+    if plate_size == num_data or (plate_size is None and size >= num_data):
+        return
+    told = "the minibatch's own size" if plate_size is None else f"size {plate_size}"
+    raise ValueError(
+        f"site {shared[0]!r}: one draw for all {num_data} data, whose rate counts once; got a data"
+        f" plate of {told}, expected pyro.plate('data', {num_data}, subsample=index, dim=-1), by"
+        " which each datum of a minibatch stands for as many as it must"
+    )
 
 
 def _check_split(model: Program, guide: Program, split: Split) -> None:

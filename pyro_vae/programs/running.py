@@ -25,7 +25,7 @@ from pyro_vae.programs.enumeration import (
 )
 from pyro_vae.programs.evaluation import isolated_noise
 from pyro_vae.programs.parts import some
-from pyro_vae.programs.sites import is_line, sample_sites, support_name
+from pyro_vae.programs.sites import is_line, plates_of, sample_sites, support_name
 
 _ROOM = 4  # plates of a model that its guide has not
 
@@ -59,8 +59,7 @@ def num_states(
 
 def _depth(sites: list[Any]) -> int:
     """How deep the plates of sites are nested."""
-    stacks = [site.get("cond_indep_stack", ()) for site in sites]
-    frames = [frame for stack in stacks for frame in stack if frame.vectorized]
+    frames = [frame for site in sites for frame in plates_of(site) if frame.vectorized]
     return max([1, *(-frame.dim for frame in frames)])
 
 

@@ -138,6 +138,7 @@ ESTIMATES = [
         engine=NO_ENGINE,
     ),
     use(pv.log_weights, GIVEN, **PROGRAMS, num_particles=NO_COUNT),
+    use(pv.whole, {"model": MODEL}, model=[None, 3], index=[3, X, [0, 1]]),
     use(
         pv.particles,
         GIVEN,
