@@ -169,9 +169,8 @@ def by_hand(x: Tensor, index: Any = None) -> None:
     ],
 )
 def test_no_datum_has_an_evidence_of_its_own(asked: Any) -> None:
-    with pytest.raises(
-        ValueError, match=r"^site 'weights': one draw for all .* pv\.whole\(model\)"
-    ):
+    message = r"^site 'weights': not inside .* one draw for all data, .* pv\.whole\(model\)"
+    with pytest.raises(ValueError, match=message):
         asked(data(torch.float32))
 
 
