@@ -57,6 +57,20 @@ def num_states(
         return states_held(Substitute(values)(called(model)), known, x, index, _depth(sites))
 
 
+def above_choices(model: Program, x: Tensor, index: Tensor | None = None) -> list[str]:
+    """The model's latents that depend on its marked choices, which say nothing of these once they
+    are summed out.
+    """
+    sites = model_sites(model, x, index)
+    if not any(map(is_marked, sites)):
+        return []
+    values = {s["name"]: s["value"] for s in sites if not s["is_observed"] and not is_marked(s)}
+    with isolated_noise(x.device), torch.no_grad(), poutine.block():
+        given = Summed(model, (), _depth(sites))
+        ran = sample_sites(poutine.trace(Substitute(values)(given)).get_trace(x, index))
+    return [s["name"] for s in ran if not s["is_observed"] and hasattr(s["fn"], "of_states")]
+
+
 def _depth(sites: list[Any]) -> int:
     """How deep the plates of sites are nested."""
     frames = [frame for site in sites for frame in plates_of(site) if frame.vectorized]

@@ -272,8 +272,8 @@ def _misplaced(site: Any, num_data: int) -> str:
     if not site["is_observed"]:
         return (
             f"site {name!r}: not inside a plate of size {num_data} at dim -1, one draw for all"
-            " data, of which none has a log p(x) of its own; expected every choice of a datum inside"
-            " `with pyro.plate('data', x.shape[0], dim=-1)`, or the set as one datum:"
+            " data, of which none has a log p(x) of its own; expected every choice of a datum"
+            " inside `with pyro.plate('data', x.shape[0], dim=-1)`, or the set as one datum:"
             " pv.whole(model), pv.whole(guide) and x[None]"
         )
     return (

@@ -49,7 +49,7 @@ def whole(model: Program, index: Tensor | None = None) -> Program:
     """
     called(model, "model")
     if index is not None:
-        check_index("index", index, len(index))
+        check_index("index", index)
     return Whole(model, index)
 
 
