@@ -14,6 +14,7 @@ from pyro_vae.data import load as load
 from pyro_vae.diagnostics import Agreement as Agreement
 from pyro_vae.diagnostics import Calibration as Calibration
 from pyro_vae.diagnostics import CollapseWarning as CollapseWarning
+from pyro_vae.diagnostics import DiscretePosterior as DiscretePosterior
 from pyro_vae.diagnostics import Information as Information
 from pyro_vae.diagnostics import Ledger as Ledger
 from pyro_vae.diagnostics import PosteriorGrid as PosteriorGrid
@@ -23,6 +24,7 @@ from pyro_vae.diagnostics import Reference as Reference
 from pyro_vae.diagnostics import Units as Units
 from pyro_vae.diagnostics import agreement as agreement
 from pyro_vae.diagnostics import check_calibration as check_calibration
+from pyro_vae.diagnostics import discrete_posterior as discrete_posterior
 from pyro_vae.diagnostics import gap_ledger as gap_ledger
 from pyro_vae.diagnostics import information as information
 from pyro_vae.diagnostics import latent_units as latent_units
@@ -125,6 +127,7 @@ from pyro_vae.programs.pair import opened as opened
 from pyro_vae.programs.traces import Particles as Particles
 from pyro_vae.programs.traces import log_weights as log_weights
 from pyro_vae.programs.traces import particles as particles
+from pyro_vae.programs.whole import whole as whole
 from pyro_vae.progress import progress_bar as progress_bar
 from pyro_vae.report.export import draws_to_arviz as draws_to_arviz
 from pyro_vae.report.export import reference_to_arviz as reference_to_arviz

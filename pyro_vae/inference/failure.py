@@ -17,7 +17,7 @@ from pyro_vae.data import Split
 from pyro_vae.evidence import Importance, log_evidence
 from pyro_vae.inference.job import Job, Position
 from pyro_vae.programs.evaluation import evaluation
-from pyro_vae.programs.traces import particles
+from pyro_vae.programs.traces import particles, run_both
 
 _FEW = 64  # data on which a program that has broken shows it
 
@@ -88,6 +88,9 @@ def _has_finite_scores(job: Job, split: Split) -> bool:
     x, index = split.x[:_FEW], split.numbers()[:_FEW]
     with evaluation(job.model, job.guide, device=x.device, seed=job.recipe.seed):
         try:
+            if job.shared:
+                traces = run_both(job.model, job.guide, x, index)
+                return all(math.isfinite(trace.log_prob_sum()) for trace in traces)
             return bool(torch.isfinite(particles(job.model, job.guide, x, index).log_weights).all())
         except Exception:
             # a matrix of NaN that has no factors, say: the programs ran before the first step

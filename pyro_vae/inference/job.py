@@ -73,6 +73,7 @@ class Job:
     noise: torch.Generator
     # of a data plate that a minibatch is a subsample of: its loss is of so many data
     plate_size: int | None = None
+    shared: bool = False  # whether latents are one draw for all data
     # of loss and schedule, before the first step
     settings: dict[str, dict[str, str]] = field(default_factory=dict)
     # data and their numbers to follow the latent units on; or why not

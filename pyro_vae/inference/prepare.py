@@ -29,7 +29,7 @@ from pyro_vae.inference.settings import settings_of
 from pyro_vae.inference.steps import make_step, sizes_to_compile
 from pyro_vae.objectives import tempered, without_rate
 from pyro_vae.programs.calls import called
-from pyro_vae.programs.checks import check_programs, check_reach
+from pyro_vae.programs.checks import check_programs, check_reach, check_shared, shared_sites
 from pyro_vae.programs.evaluation import in_eval_mode, isolated_noise
 from pyro_vae.programs.given import takes_context
 from pyro_vae.programs.inputs import check_data
@@ -137,7 +137,7 @@ def prepare(
         _start(model, guide, data)
         held = None if data.valid is None else data.valid.x
         trained = observing(model, guide, data.train.x, held)
-        scaled, params = _check(*trained, data)
+        scaled, params, shared = _check(*trained, data, recipe)
         probe = probe_of(model, guide, data)
         beta = torch.tensor(recipe.beta, device=device)
         taken = _summed(*trained, data, recipe)
@@ -172,6 +172,7 @@ def prepare(
         schedule=schedule,
         settings={"loss": settings, "schedule": settings_of(schedule)},
         plate_size=scaled.plate_size,
+        shared=shared,
         losses=torch.zeros(math.ceil(len(data.train) / recipe.batch_size), device=device),
         step=make_step(*programs, optim, recipe, data.train),
         noise=torch.Generator(device=device).manual_seed(noise_seed),
@@ -224,8 +225,12 @@ def _start(model: Program, guide: Program, data: Dataset) -> None:
             program.start(data.train.x)
 
 
-def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict[str, Tensor]]:
-    """Whether the programs can be trained on the data, how they scale them, and the parameters."""
+def _check(
+    model: Program, guide: Program, data: Dataset, recipe: ResolvedRecipe
+) -> tuple[Scaling, dict[str, Tensor], bool]:
+    """Whether the programs can be trained on the data, how they scale them, the parameters, and
+    whether latents are one draw for all data.
+    """
     if not takes_parts(guide, data.train.x, data.train.numbers()):
         raise ValueError(
             "guide: it has parameters for just the data that it is run on, by their place, and"
@@ -233,15 +238,38 @@ def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict
             " that is read by `index`, such as Local(family, num_data)"
         )
 
-    for split in filter(None, (data.train, data.valid)):
-        _check_split(model, guide, split)
-
     some, index = data.train.x[:8], data.train.numbers()[:8]
+    shared = shared_sites(model, guide, some, index)
+    if shared and data.valid is not None:
+        raise ValueError(
+            f"data: the latents {shared} are one draw for all data, and validation data have no"
+            " ELBO each by which an epoch could be chosen: load the data with valid=0"
+        )
+    if shared:
+        check_shared(model, guide, data.train.x, data.train.numbers())
+    else:
+        for split in filter(None, (data.train, data.valid)):
+            _check_split(model, guide, split)
+
     check_reach(model, guide, some, index)
     # of all data a plate that subsamples has the same size
     few = slice(max(1, min(len(some), len(data.train) // 2)))
     scaled = scaling(model, guide, some[few], index[few])
-    return scaled, trainable_parameters(model, guide, some, index)
+    if shared:
+        _check_scale(shared, scaled.plate_size, len(data.train), recipe.batch_size)
+    return scaled, trainable_parameters(model, guide, some, index), bool(shared)
+
+
+def _check_scale(shared: list[str], plate_size: int | None, num_data: int, size: int) -> None:
+    """Raise a ValueError where latents of all data would count otherwise than once for the set."""
+    if plate_size == num_data or (plate_size is None and size >= num_data):
+        return
+    told = "the minibatch's own size" if plate_size is None else f"size {plate_size}"
+    raise ValueError(
+        f"site {shared[0]!r}: one draw for all {num_data} data, whose rate counts once; got a data"
+        f" plate of {told}, expected pyro.plate('data', {num_data}, subsample=index, dim=-1), by"
+        " which each datum of a minibatch stands for as many as it must"
+    )
 
 
 def _check_split(model: Program, guide: Program, split: Split) -> None:

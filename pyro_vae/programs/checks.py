@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pyro
 import torch
+from pyro import poutine
 from torch import Tensor
 
 from pyro_vae.programs.calls import first_line, in_one_line, is_told
 from pyro_vae.programs.evaluation import isolated_noise
 from pyro_vae.programs.parts import some, takes_parts
-from pyro_vae.programs.sites import escapes, is_point, support_name
+from pyro_vae.programs.sites import escapes, is_point, sample_sites, support_name
 from pyro_vae.programs.traces import (
     Program,
     draw_and_score,
@@ -24,6 +26,7 @@ from pyro_vae.programs.traces import (
     plate_depth,
     prior,
     refuse_points,
+    run_both,
 )
 
 
@@ -69,6 +72,52 @@ def check_programs(
             with pyro.validation_enabled(True):
                 draw_and_score(model, prior(model), x, index, 2)
     return None
+
+
+def shared_sites(
+    model: Program, guide: Program, x: Tensor, index: Tensor | None = None
+) -> list[str]:
+    """The model's latents that are one draw for all data, on a few; none where the programs fail,
+    as `check_programs` says.
+    """
+    x, index = some(x, index, 2, guide)
+    if len(x) == 1:
+        return []
+    try:
+        with isolated_noise(x.device), torch.no_grad(), poutine.block():
+            sites = sample_sites(run_both(model, guide, x, index)[1])
+    except Exception:  # whatever a user's program raises
+        return []
+    own = [site for site in sites if not site["is_observed"]]
+    return [site["name"] for site in own if not any(map(_at_data, site["cond_indep_stack"]))]
+
+
+def check_shared(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> None:
+    """What `check_programs` does, of programs that have no log-density of each datum."""
+    x, index = some(x, index, 8, guide, spread=True)
+    with (
+        in_one_line(x, 1),
+        isolated_noise(x.device),
+        torch.no_grad(),
+        pyro.validation_enabled(True),
+        poutine.block(),
+    ):
+        traces = run_both(model, guide, x, index)
+        for trace in traces:
+            trace.compute_log_prob()
+
+    theirs, mine = ([s for s in sample_sites(t) if not s["is_observed"]] for t in reversed(traces))
+    drawn = {site["name"] for site in mine if not site["infer"].get("is_auxiliary")}
+    names = {site["name"] for site in theirs}
+    if drawn != names:
+        raise ValueError(
+            f"guide: got latent sites {sorted(drawn)}, expected the model's {sorted(names)}: both"
+            " programs must use the same names"
+        )
+
+
+def _at_data(frame: Any) -> bool:
+    return bool(frame.vectorized and frame.dim == -1)
 
 
 @contextmanager

@@ -177,7 +177,8 @@ def _place(site: Any, num_data: int, depth: int) -> Place:
     if sizes.pop(-1, None) != num_data:
         raise ValueError(
             f"site {site['name']!r}: not inside a plate of size {num_data} at dim -1, expected"
-            " every latent of a datum inside `with pyro.plate('data', x.shape[0], dim=-1)`"
+            " every latent of a datum inside `with pyro.plate('data', x.shape[0], dim=-1)`, or the"
+            " set as one datum: pv.whole(model) and x[None]"
         )
 
     middle = tuple(sizes.get(dim, 1) for dim in range(-depth, -1))

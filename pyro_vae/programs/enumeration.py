@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_vae.programs.calls import Program, Refused, called
-from pyro_vae.programs.sums import Terms
+from pyro_vae.programs.sums import Terms, Tilt
 
 MAX_STATES = 2**16
 """Joint states of the choices that a program may hold at a time, for one particle of one datum."""
@@ -92,13 +92,24 @@ class Summed:
         model: Pyro program.
         known: names of the choices that are drawn elsewhere.
         depth: of its plates.
+        tilts: to be filled with a tensor of zeros for each choice, by name, which is added to its
+            log-density: the gradients of log p(x, z) there are the probabilities of its states
+            given all else.
     """
 
-    def __init__(self, model: Program, known: Collection[str], depth: int) -> None:
+    def __init__(
+        self,
+        model: Program,
+        known: Collection[str],
+        depth: int,
+        tilts: dict[str, Tilt] | None = None,
+    ) -> None:
         self.model, self.known, self.depth = model, tuple(sorted(known)), depth
+        self.tilts = tilts
 
     def __call__(self, x: Tensor, index: Tensor | None = None) -> Any:
-        with _Summing(self.known, self.depth, len(x)):
+        with _Summing(self.known, self.depth, len(x)) as run:
+            run.terms.tilts = self.tilts
             return called(self.model, "model")(x, index)
 
     def __getattr__(self, name: str) -> Any:
@@ -152,6 +163,7 @@ class _Summing(EnumMessenger):
         if mine:
             self._count(msg)
             infer["is_auxiliary"] = infer["_do_not_trace"] = True
+            infer["enumerate"] = None  # nothing that is left to others
             self.terms.add(msg, choice=True)
         elif self._depends(msg):
             told = infer.get("_deterministic")  # it has no density

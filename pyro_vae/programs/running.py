@@ -25,7 +25,7 @@ from pyro_vae.programs.enumeration import (
 )
 from pyro_vae.programs.evaluation import isolated_noise
 from pyro_vae.programs.parts import some
-from pyro_vae.programs.sites import is_line, sample_sites, support_name
+from pyro_vae.programs.sites import is_line, plates_of, sample_sites, support_name
 
 _ROOM = 4  # plates of a model that its guide has not
 
@@ -57,10 +57,23 @@ def num_states(
         return states_held(Substitute(values)(called(model)), known, x, index, _depth(sites))
 
 
+def above_choices(model: Program, x: Tensor, index: Tensor | None = None) -> list[str]:
+    """The model's latents that depend on its marked choices, which say nothing of these once they
+    are summed out.
+    """
+    sites = model_sites(model, x, index)
+    if not any(map(is_marked, sites)):
+        return []
+    values = {s["name"]: s["value"] for s in sites if not s["is_observed"] and not is_marked(s)}
+    with isolated_noise(x.device), torch.no_grad(), poutine.block():
+        given = Summed(model, (), _depth(sites))
+        ran = sample_sites(poutine.trace(Substitute(values)(given)).get_trace(x, index))
+    return [s["name"] for s in ran if not s["is_observed"] and hasattr(s["fn"], "of_states")]
+
+
 def _depth(sites: list[Any]) -> int:
     """How deep the plates of sites are nested."""
-    stacks = [site.get("cond_indep_stack", ()) for site in sites]
-    frames = [frame for stack in stacks for frame in stack if frame.vectorized]
+    frames = [frame for site in sites for frame in plates_of(site) if frame.vectorized]
     return max([1, *(-frame.dim for frame in frames)])
 
 

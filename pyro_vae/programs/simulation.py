@@ -16,6 +16,7 @@ from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.evaluation import device_of, evaluation
 from pyro_vae.programs.inputs import simulated_rows
 from pyro_vae.programs.missing import missing_as
+from pyro_vae.programs.running import above_choices
 from pyro_vae.programs.sites import mean_of, sample_sites
 from pyro_vae.programs.traces import Substitute, run_particles
 
@@ -99,6 +100,7 @@ def predict(
     """
     num_particles = next(iter(latents.values())).shape[0]
     program = Substitute(latents)(poutine.uncondition(model))
+    _refuse_above(model, like, index)
     sites = sample_sites(run_particles(program, like, index, num_particles, depth))
     observed = _observed(sites, num_particles * like.numel())
     return None if observed is None else _by_particle(observed, mean, num_particles, like)
@@ -121,12 +123,25 @@ def means_under(
     Raises:
         ValueError: none or several observed sites, or observations that have no mean.
     """
+    _refuse_above(model, like, index)
     program = poutine.uncondition(called(model, "model"))
     sites = sample_sites(run_particles(program, like, index, num_particles, depth, handler))
     observed = _observed(sites, num_particles * like.numel())
     if observed is None:
         raise ValueError(f"model: got observed sites {_shapes(sites)}, {_expected(like)}")
     return _by_particle(observed, True, num_particles, like)
+
+
+def _refuse_above(model: Program, like: Tensor, index: Tensor | None) -> None:
+    """Raise a ValueError for a model whose choices cannot be drawn after its latents."""
+    few = slice(2)
+    names = above_choices(model, like[few], None if index is None else index[few])
+    if names:
+        raise ValueError(
+            f"model: its latents {names} depend on discrete ones that are summed out, and data at"
+            " given latents would need those that belong to them: draw them in the guide, or use"
+            " sample, which draws all from the prior"
+        )
 
 
 def _observed(sites: list[Any], size: int) -> Any:

@@ -41,6 +41,11 @@ def sample_sites(trace: Any) -> list[Any]:
     return found
 
 
+def plates_of(site: Any) -> Any:
+    """The plates that a site is in; one that stands for a sum over states knows them itself."""
+    return getattr(site.get("fn"), "frames", site.get("cond_indep_stack", ()))
+
+
 def is_point(fn: Any) -> bool:
     """Whether a distribution is a Delta."""
     return isinstance(_base(fn), dist.Delta)
@@ -136,9 +141,7 @@ def check_value_shape(site: Any, num_particles: int, num_data: int, depth: int) 
         num_data: B.
         depth: dimensions of the plates.
     """
-    # a site that stands for a sum over states knows its plates itself
-    frames = getattr(site["fn"], "frames", site["cond_indep_stack"])
-    plates = {frame.dim: frame.size for frame in frames if frame.vectorized}
+    plates = {frame.dim: frame.size for frame in plates_of(site) if frame.vectorized}
     batch = [plates.get(dim, 1) for dim in range(-depth, 0)]
     batch[-1] = num_data
     expected, got = (num_particles, *batch, *site["fn"].event_shape), tuple(site["value"].shape)
@@ -161,7 +164,8 @@ def escapes(mine: Any, theirs: Any) -> bool:
 
 
 def _base(fn: Any) -> Any:
-    while isinstance(fn, torch.distributions.Independent | Present):
+    inner = torch.distributions.Independent | Present
+    while isinstance(fn, inner) or getattr(fn, "is_moved", False):
         fn = fn.base_dist
     return fn
 

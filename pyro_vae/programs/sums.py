@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pyro.ops import packed
@@ -26,11 +26,29 @@ from pyro_vae.programs.calls import Refused
 from pyro_vae.programs.sites import log_density
 
 
+class Tilt(NamedTuple):
+    """What is added to the log-density of a choice, the dimension of its states, and those of its
+    plates, the data's last.
+    """
+
+    zeros: Tensor
+    states: int
+    plates: tuple[int, ...]
+
+    def marginal(self, values: Tensor) -> Tensor:
+        """A gradient at the zeros, `(B, *rows, K)`, summed over what else the choice depends on."""
+        kept = sorted({self.states, *self.plates})
+        others = [dim for dim in range(-values.dim(), 0) if dim not in kept]
+        values = values.sum(others) if others else values
+        return values.movedim(0, -1).movedim(-2, 0)
+
+
 class Terms:
     """The log-densities of one run that depend on states, and their sums."""
 
     def __init__(self, around: dict[int, int]) -> None:
         self.around, self.states = around, 1
+        self.tilts: dict[str, Tilt] | None = None
         self.sites: dict[str, dict[str, Any]] = {}
         self._prior: Tensor | None = None
 
@@ -73,6 +91,14 @@ class Terms:
         impossible = prior == -math.inf
         return torch.where(impossible, -math.inf, joint - torch.where(impossible, 0.0, prior))
 
+    def _tilt(self, site: dict[str, Any], log_prob: Tensor) -> Tensor:
+        assert self.tilts is not None
+        if site["name"] not in self.tilts:
+            zeros = torch.zeros_like(log_prob, requires_grad=True)
+            dims = tuple(sorted(frame.dim for frame in site["frames"]))
+            self.tilts[site["name"]] = Tilt(zeros, site["infer"]["_enumerate_dim"], dims)
+        return self.tilts[site["name"]].zeros
+
     def _of(self, observed: bool) -> list[Any]:
         chosen = [s for s in self.sites.values() if not s["choice"]]
         return [s for s in chosen if s["is_observed"] == observed]
@@ -90,7 +116,10 @@ class Terms:
             inner = {f.dim: symbol((f.dim, f.name)) for f in site["frames"] if f.dim not in target}
             states = site["infer"]["_dim_to_id"]
             dims = {dim: symbol(number) for dim, number in states.items()}
-            term = packed.pack(_log_density(site), dims | inner | target)
+            log_prob = _log_density(site)
+            if site["choice"] and self.tilts is not None:
+                log_prob = log_prob + self._tilt(site, log_prob)
+            term = packed.pack(log_prob, dims | inner | target)
             # a site outside of the data's plate is of the one datum
             ordinal = frozenset([*inner.values(), *target.values()])
             tree.setdefault(ordinal, []).append(term)

@@ -271,6 +271,13 @@ def _misplaced(site: Any, num_data: int) -> str:
             " x) of each: use AutoNormal, or Local.of(model, x, FullRank) for units of a datum that"
             " are tied together; or a single datum"
         )
+    if not site["is_observed"]:
+        return (
+            f"site {name!r}: not inside a plate of size {num_data} at dim -1, one draw for all"
+            " data, of which none has a log p(x) of its own; expected every choice of a datum"
+            " inside `with pyro.plate('data', x.shape[0], dim=-1)`, or the set as one datum:"
+            " pv.whole(model), pv.whole(guide) and x[None]"
+        )
     return (
         f"site {name!r}: not inside a plate of size {num_data} at dim -1, expected every choice of"
         " a datum inside `with pyro.plate('data', x.shape[0], dim=-1)`, or a single datum"

@@ -28,6 +28,7 @@ from tests.misuse.values import (
     holed,
     use,
 )
+from tests.programs.mixed import alone, nothing
 
 NUMBERS: dict[str, list[Any]] = {"num_particles": NO_COUNT, "seed": NO_SEED}
 GIVEN = {"model": MODEL, "guide": GUIDE, "x": X}
@@ -139,6 +140,14 @@ ESTIMATES = [
     ),
     use(pv.observed_part, {"program": MODEL}, program=[None, 3, "model"]),
     use(pv.log_weights, GIVEN, **PROGRAMS, num_particles=NO_COUNT),
+    use(pv.whole, {"model": MODEL}, model=[None, 3], index=[3, X, [0, 1]]),
+    use(
+        pv.discrete_posterior,
+        {"model": alone, "guide": nothing, "x": X[:, :1]},
+        **PROGRAMS | {"x": [X.tolist(), X[:0], holed(NAN), None]},
+        num_particles=NO_COUNT,
+        seed=NO_SEED,
+    ),
     use(
         pv.particles,
         GIVEN,
