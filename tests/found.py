@@ -100,6 +100,7 @@ _MADE: dict[str, tuple[Callable[[], Result], int]] = {  # with the rows of its f
         lambda: pv.check_calibration(*parts(), num_simulations=30, num_draws=9),
         30,
     ),
+    "Coverage": (lambda: pv.check_coverage(*parts(), num_simulations=30, num_draws=9), 30),
     "Reference": (lambda: agreed()[0], 6),
     "PosteriorGrid": (grid, 51**2),
     "PosteriorPairs": (in_pairs, 16 + 20),

@@ -2,6 +2,7 @@
 
 from pyro_vae.diagnostics.calibration import check_calibration
 from pyro_vae.diagnostics.collapse import Alarm, CollapseWarning
+from pyro_vae.diagnostics.coverage import Coverage, check_coverage
 from pyro_vae.diagnostics.gaps import gap_ledger
 from pyro_vae.diagnostics.information import Information, information
 from pyro_vae.diagnostics.ledger import Entry, Gap, Ledger
@@ -17,6 +18,7 @@ __all__ = [
     "Alarm",
     "Calibration",
     "CollapseWarning",
+    "Coverage",
     "Entry",
     "Gap",
     "Information",
@@ -28,6 +30,7 @@ __all__ = [
     "Units",
     "agreement",
     "check_calibration",
+    "check_coverage",
     "gap_ledger",
     "information",
     "latent_units",
