@@ -18,12 +18,14 @@ from pyro_vae.diagnostics import Information as Information
 from pyro_vae.diagnostics import Ledger as Ledger
 from pyro_vae.diagnostics import PosteriorGrid as PosteriorGrid
 from pyro_vae.diagnostics import PosteriorPairs as PosteriorPairs
+from pyro_vae.diagnostics import Predictions as Predictions
 from pyro_vae.diagnostics import Ranking as Ranking
 from pyro_vae.diagnostics import Reference as Reference
 from pyro_vae.diagnostics import Units as Units
 from pyro_vae.diagnostics import agreement as agreement
 from pyro_vae.diagnostics import check_calibration as check_calibration
 from pyro_vae.diagnostics import check_coverage as check_coverage
+from pyro_vae.diagnostics import check_predictions as check_predictions
 from pyro_vae.diagnostics import gap_ledger as gap_ledger
 from pyro_vae.diagnostics import information as information
 from pyro_vae.diagnostics import latent_units as latent_units

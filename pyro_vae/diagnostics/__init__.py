@@ -8,6 +8,7 @@ from pyro_vae.diagnostics.information import Information, information
 from pyro_vae.diagnostics.ledger import Entry, Gap, Ledger
 from pyro_vae.diagnostics.pairs import PosteriorPairs, posterior_pairs
 from pyro_vae.diagnostics.posterior import PosteriorGrid, posterior_grid
+from pyro_vae.diagnostics.predictions import Predictions, check_predictions
 from pyro_vae.diagnostics.ranking import Ranking, rank
 from pyro_vae.diagnostics.ranks import Calibration
 from pyro_vae.diagnostics.reference import Agreement, Reference, agreement, reference_posterior
@@ -25,12 +26,14 @@ __all__ = [
     "Ledger",
     "PosteriorGrid",
     "PosteriorPairs",
+    "Predictions",
     "Ranking",
     "Reference",
     "Units",
     "agreement",
     "check_calibration",
     "check_coverage",
+    "check_predictions",
     "gap_ledger",
     "information",
     "latent_units",

@@ -10,6 +10,7 @@ from pyro_vae.report.plots import (
     latent,
     ledger,
     posterior,
+    predictions,
     ranking,
 )
 from pyro_vae.report.plots.evidence import interval_plot
@@ -32,6 +33,7 @@ __all__ = [
     "ledger",
     "plot",
     "posterior",
+    "predictions",
     "ranking",
     "rate_curve",
     "views",
