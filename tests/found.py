@@ -107,6 +107,11 @@ _MADE: dict[str, tuple[Callable[[], Result], int]] = {  # with the rows of its f
         lambda: pv.check_calibration(*parts(), num_simulations=30, num_draws=9),
         30,
     ),
+    "Coverage": (lambda: pv.check_coverage(*parts(), num_simulations=30, num_draws=9), 30),
+    "Predictions": (
+        lambda: pv.check_predictions(*parts(), num_draws=5, num_simulated=30),
+        40,
+    ),
     "Reference": (lambda: agreed()[0], 6),
     "PosteriorGrid": (grid, 51**2),
     "PosteriorPairs": (in_pairs, 16 + 20),

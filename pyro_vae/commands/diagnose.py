@@ -1,6 +1,8 @@
 """`pyro-vae diagnose`: can the guides of a run, and its figures, be believed?
 
-calibration   ranks and coverage on data that the model makes (amortized guides only)
+calibration   ranks and coverage, by regions of the highest density and by balls around random
+              points, on data that the model makes (amortized guides only)
+predictions   whether real data lie outside what the model simulates
 weights       k-hat of importance weights on real data
 sandwich      bounds from both sides on data that the model makes, and whether real data are alike
 NUTS          means and standard deviations against a reference posterior of a few real data
@@ -16,7 +18,15 @@ from jsonargparse import Namespace
 
 from pyro_vae.commands.options import add_data, choose, look_at_latent, run_parser
 from pyro_vae.data import Split
-from pyro_vae.diagnostics import Reference, Units, agreement, check_calibration, reference_posterior
+from pyro_vae.diagnostics import (
+    Reference,
+    Units,
+    agreement,
+    check_calibration,
+    check_coverage,
+    check_predictions,
+    reference_posterior,
+)
 from pyro_vae.evidence import Annealed, Importance, likeness, log_evidence, sandwich
 from pyro_vae.evidence.weights import MIN_PARTICLES
 from pyro_vae.files.atomic import check_replaceable, staged
@@ -34,6 +44,8 @@ from pyro_vae.runs.opening import Parts, open_from
 from pyro_vae.runs.usage import OneLineParser
 from pyro_vae.swap import check_names, swap_guides
 
+_ALPHA = 0.01  # chance of flagging the coverage of balls of a right guide
+_DRAWS, _SIMULATED = 20, 100  # of each datum, and data, to place real data among simulated ones
 _FEW_HIGH = 0.05  # share of the data with a high k-hat that is passed over
 _FAR = 0.2  # standard deviations of the posterior by which means may be off
 # a ratio of standard deviations below this, or above its inverse, is a guide too narrow or too wide
@@ -173,6 +185,9 @@ def _judge(
         found |= figures
         said += told
         right = right and calibrated
+        real, told = _predictions(model, guide, split, options)
+        found["predictions"] = real
+        said += told
     if reference is not None:
         against, near = _against(guide, reference, split, options)
         said.append(against)
@@ -192,17 +207,39 @@ def _calibration(
 ) -> tuple[dict[str, Any], list[str], bool]:
     """Figures, words, and whether the guide is calibrated."""
     numbers = {name: options[name] for name in ("num_simulations", "num_draws", "seed")}
-    ranks = check_calibration(model, guide, split.x, split.numbers(), progress=progress, **numbers)
+    given = (model, guide, split.x, split.numbers())
+    ranking, covering = shares(progress, 3, 1)
+    ranks = check_calibration(*given, progress=ranking, **numbers)
+    balls = check_coverage(*given, progress=covering, alpha=_ALPHA, **numbers)
     held, error = ranks.coverage()
     figures = {
         "coverage": dict(zip(("50%", "80%", "95%"), held.tolist(), strict=True)),
         "coverage_error": error.tolist(),
         "p_values": ranks.p_values,
         "calibration": pack(ranks),
+        "balls": balls.summary(),
     }
     covers = "/".join(f"{100 * value:.0f}" for value in held)
     told = [ranks.verdict, f"50/80/95% regions hold the truth in {covers}%"]
-    return figures, told, ranks.calibrated
+    if not balls.covers:
+        told.append(f"around random points it {balls.verdict}")
+    return figures, told, ranks.calibrated and balls.covers
+
+
+def _predictions(
+    model: Program, guide: Program, split: Split, options: Namespace
+) -> tuple[dict[str, Any], list[str]]:
+    """Figures, and a warning where real data are not such as the model simulates."""
+    found = check_predictions(
+        model,
+        guide,
+        split.x,
+        split.numbers(),
+        num_draws=_DRAWS,
+        num_simulated=max(_SIMULATED, options.num_simulations),
+        seed=options.seed,
+    )
+    return found.summary(), [found.verdict] if found.too_many else []
 
 
 def _verdict(use: str, units: Units | None, right: bool, said: list[str], caveat: str) -> str:

@@ -80,16 +80,7 @@ class Calibration(Result):
         Below c a guide is too sure of itself. The error is the binomial one of (k + 1) / (R + 2),
         never 0.
         """
-        listed = isinstance(levels, Sequence | Tensor)
-        numbers = listed and all(isinstance(c, int | float | Tensor) for c in levels)
-        asked = torch.as_tensor(levels if numbers else math.nan, dtype=torch.float64)
-        if asked.dim() != 1 or not ((asked >= 0) & (asked <= 1)).all():
-            refuse("levels", levels, "numbers between 0 and 1")
-
-        higher = self.num_draws - self.ranks["log_guide"]
-        held = (asked[:, None] * (self.num_draws + 1) - higher).clamp(0, 1).mean(1)
-        smooth = (held * self.num_simulations + 1) / (self.num_simulations + 2)
-        return held, (smooth * (1 - smooth) / self.num_simulations).sqrt()
+        return held_of(self.num_draws - self.ranks["log_guide"], self.num_draws, levels)
 
     def ecdf(self, name: str) -> Tensor:
         """Share of a quantity's ranks that are <= i, for i = 0..L, `(L + 1,)`: a straight line to 1
@@ -109,10 +100,7 @@ class Calibration(Result):
         """
         level = 1 - self.alpha / len(self.ranks) if level is None else level
         check_level("level", level)
-        num = self.num_simulations
-        bounds = limits(critical(num, self.num_draws, 1 - level), num, self.num_draws)
-        lower, upper = (torch.as_tensor(np.append(limit, num)) / num for limit in bounds)
-        return lower, upper
+        return band_of(self.num_simulations, self.num_draws, level)
 
     @property
     def verdict(self) -> str:
@@ -162,7 +150,7 @@ class Calibration(Result):
     def _cause(self, flagged: list[str]) -> str:
         """What the flagged ranks have in common; "" where they show no direction."""
         units = [name for name in self.ranks if name not in DENSITIES]
-        signs = {name: _lean_and_spread(self.ranks[name], self.num_draws) for name in flagged}
+        signs = {name: lean_and_spread(self.ranks[name], self.num_draws) for name in flagged}
         words = Counter(_word(*signs[name]) for name in flagged if name in units)
         if any(words):
             told = []
@@ -181,11 +169,33 @@ class Calibration(Result):
         return "ignores x, or a part of it" if explains_less and not words else ""
 
 
+def held_of(ranks: Tensor, num_draws: int, levels: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Share of the truths in regions of K levels, and its standard error, `(K,)` each, by the
+    number of draws `(R,)` that come into the region before the truth does.
+    """
+    listed = isinstance(levels, Sequence | Tensor)
+    numbers = listed and all(isinstance(c, int | float | Tensor) for c in levels)
+    asked = torch.as_tensor(levels if numbers else math.nan, dtype=torch.float64)
+    if asked.dim() != 1 or not ((asked >= 0) & (asked <= 1)).all():
+        refuse("levels", levels, "numbers between 0 and 1")
+
+    held = (asked[:, None] * (num_draws + 1) - ranks).clamp(0, 1).mean(1)
+    smooth = (held * len(ranks) + 1) / (len(ranks) + 2)
+    return held, (smooth * (1 - smooth) / len(ranks)).sqrt()
+
+
+def band_of(num: int, num_draws: int, level: float) -> tuple[Tensor, Tensor]:
+    """Lowest and highest ECDF `(L + 1,)` of so many uniform ranks, with this probability."""
+    bounds = limits(critical(num, num_draws, 1 - level), num, num_draws)
+    lower, upper = (torch.as_tensor(np.append(limit, num)) / num for limit in bounds)
+    return lower, upper
+
+
 def _told(p: float) -> str:
     return "p < 1e-4" if p < 1e-4 else f"p = {p:.1g}"
 
 
-def _lean_and_spread(ranks: Tensor, num_draws: int) -> tuple[float, float]:
+def lean_and_spread(ranks: Tensor, num_draws: int) -> tuple[float, float]:
     """Mean rank and mean square about the middle, less those of uniform ranks, in std. errors."""
     centred = (ranks.double() + 0.5) / (num_draws + 1) - 0.5
     square = centred.square().mean().item() - (1 - (num_draws + 1) ** -2) / 12

@@ -11,6 +11,7 @@ from pyro_vae.report.plots import (
     latent,
     ledger,
     posterior,
+    predictions,
     ranking,
 )
 from pyro_vae.report.plots.evidence import interval_plot
@@ -34,6 +35,7 @@ __all__ = [
     "ledger",
     "plot",
     "posterior",
+    "predictions",
     "ranking",
     "rate_curve",
     "views",

@@ -1,4 +1,6 @@
-"""Calibration: ranks of the truth against uniform ones, and coverage against what it should be."""
+"""Calibration: ranks of the truth against uniform ones, and coverage against what it should be, by
+regions of the highest density and by balls around random points.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pyro_vae.diagnostics.coverage import Coverage
 from pyro_vae.diagnostics.ranks import Calibration
 from pyro_vae.report.plots.marks import MAIN, REST, array, legend, looks, title
 from pyro_vae.report.plots.view import View, Views, views
@@ -24,6 +27,11 @@ def _(calibration: Calibration) -> Views:
         "ranks": View(partial(_ranks, calibration)),
         "coverage": View(partial(_coverage, calibration), (4.8, 4.4)),
     }
+
+
+@views.register(Coverage)
+def _(coverage: Coverage) -> Views:
+    return {"coverage": View(partial(_balls, coverage), (4.8, 4.4))}
 
 
 def _ranks(calibration: Calibration, axes: Axes) -> None:
@@ -66,6 +74,33 @@ def _chance(p: float) -> str:
 
 def _coverage(calibration: Calibration, axes: Axes) -> None:
     """Coverage of the highest-density regions against their level."""
+    _against(calibration, axes)
+    axes.set_xlabel("level of the guide's highest-density region")
+    axes.set_ylabel("share of the truths in it")
+    title(axes, f"Expected coverage, {calibration.num_simulations:,} simulations")
+    legend(axes, "upper left")
+
+
+def _balls(coverage: Coverage, axes: Axes) -> None:
+    """Coverage of balls around random points against the share of the guide in them, and the
+    band of a right guide.
+    """
+    places = np.arange(coverage.num_draws + 2) / (coverage.num_draws + 1)
+    lower, upper = (np.append(0.0, array(end)) for end in coverage.band())
+    told = f"{1 - coverage.alpha:.0%} band of a right guide"
+    axes.fill_between(places, lower, upper, color=REST, alpha=0.25, linewidth=0, label=told)
+
+    held = np.append(0.0, array(coverage.ecdf()))
+    axes.plot(places, held, color=MAIN, label="this guide")
+    axes.set_xlabel("share of the guide in a ball around a random point")
+    axes.set_ylabel("share of the truths in it")
+    state = "covers" if coverage.covers else "does not cover"
+    title(axes, f"Coverage, {coverage.num_simulations:,} simulations: {state}")
+    legend(axes, "upper left")
+
+
+def _against(calibration: Calibration, axes: Axes) -> None:
+    """Coverage at levels from 0 to 1, and its error."""
     levels = np.linspace(0.0, 1.0, 21)[1:-1]
     held, error = map(array, calibration.coverage(levels.tolist()))
     reach = _NORMAL * error
@@ -81,8 +116,3 @@ def _coverage(calibration: Calibration, axes: Axes) -> None:
         linewidth=0,
         label="95%, at each level by itself",
     )
-
-    axes.set_xlabel("level of the guide's highest-density region")
-    axes.set_ylabel("share of the truths in it")
-    title(axes, f"Expected coverage, {calibration.num_simulations:,} simulations")
-    legend(axes, "upper left")
