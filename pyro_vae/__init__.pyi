@@ -14,8 +14,8 @@ from pyro_vae.data import load as load
 from pyro_vae.diagnostics import Agreement as Agreement
 from pyro_vae.diagnostics import Calibration as Calibration
 from pyro_vae.diagnostics import CollapseWarning as CollapseWarning
-from pyro_vae.diagnostics import DiscretePosterior as DiscretePosterior
 from pyro_vae.diagnostics import Coverage as Coverage
+from pyro_vae.diagnostics import DiscretePosterior as DiscretePosterior
 from pyro_vae.diagnostics import Information as Information
 from pyro_vae.diagnostics import Ledger as Ledger
 from pyro_vae.diagnostics import PosteriorGrid as PosteriorGrid
@@ -26,9 +26,9 @@ from pyro_vae.diagnostics import Reference as Reference
 from pyro_vae.diagnostics import Units as Units
 from pyro_vae.diagnostics import agreement as agreement
 from pyro_vae.diagnostics import check_calibration as check_calibration
-from pyro_vae.diagnostics import discrete_posterior as discrete_posterior
 from pyro_vae.diagnostics import check_coverage as check_coverage
 from pyro_vae.diagnostics import check_predictions as check_predictions
+from pyro_vae.diagnostics import discrete_posterior as discrete_posterior
 from pyro_vae.diagnostics import gap_ledger as gap_ledger
 from pyro_vae.diagnostics import information as information
 from pyro_vae.diagnostics import latent_units as latent_units

@@ -2,8 +2,8 @@
 
 from pyro_vae.diagnostics.calibration import check_calibration
 from pyro_vae.diagnostics.collapse import Alarm, CollapseWarning
-from pyro_vae.diagnostics.discrete import DiscretePosterior, discrete_posterior
 from pyro_vae.diagnostics.coverage import Coverage, check_coverage
+from pyro_vae.diagnostics.discrete import DiscretePosterior, discrete_posterior
 from pyro_vae.diagnostics.gaps import gap_ledger
 from pyro_vae.diagnostics.information import Information, information
 from pyro_vae.diagnostics.ledger import Entry, Gap, Ledger
@@ -20,8 +20,8 @@ __all__ = [
     "Alarm",
     "Calibration",
     "CollapseWarning",
-    "DiscretePosterior",
     "Coverage",
+    "DiscretePosterior",
     "Entry",
     "Gap",
     "Information",
@@ -34,9 +34,9 @@ __all__ = [
     "Units",
     "agreement",
     "check_calibration",
-    "discrete_posterior",
     "check_coverage",
     "check_predictions",
+    "discrete_posterior",
     "gap_ledger",
     "information",
     "latent_units",
