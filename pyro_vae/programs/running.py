@@ -14,10 +14,11 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyro_vae.programs.calls import Program, called
+from pyro_vae.programs.calls import Program, called, in_one_line
 from pyro_vae.programs.evaluation import isolated_noise
-from pyro_vae.programs.parts import some
+from pyro_vae.programs.parts import default_index, some
 from pyro_vae.programs.sites import is_line, sample_sites, support_name
+from pyro_vae.programs.tracing import traced
 
 
 class Substitute(poutine.messenger.Messenger):
@@ -53,9 +54,14 @@ def latent_sites(model: Program, x: Tensor, index: Tensor | None = None) -> list
 
 
 def model_sites(model: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
-    """All sites of one run of the model; noise and parameters are left as they were."""
-    with isolated_noise(x.device), torch.no_grad(), poutine.block():
-        return sample_sites(poutine.trace(called(model, "model")).get_trace(x, index))
+    """All sites of one run of the model; noise and parameters are left as they were.
+
+    Args:
+        index: 0..N-1 unless given, as everywhere.
+    """
+    index = default_index(x) if index is None else index
+    with in_one_line(x), isolated_noise(x.device), torch.no_grad(), poutine.block():
+        return sample_sites(traced(called(model, "model"), x, index))
 
 
 def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> int:
@@ -75,7 +81,7 @@ def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None 
 def guide_sites(guide: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
     """The latent sites of one run of the guide, without particles."""
     with poutine.block():
-        return sample_sites(poutine.trace(called(guide, "guide")).get_trace(x, index))
+        return sample_sites(traced(called(guide, "guide"), x, index))
 
 
 def paired_sites(
@@ -122,7 +128,7 @@ def run_particles(
     """
     particles = pyro.plate("_particles", num_particles, dim=-1 - depth)
     with poutine.block(), under or nullcontext(), particles:
-        return poutine.trace(called(program)).get_trace(x, index)
+        return traced(called(program), x, index)
 
 
 def run_both(
@@ -130,8 +136,8 @@ def run_both(
 ) -> tuple[poutine.Trace, poutine.Trace]:
     """The traces of one run of the guide, and of the model on its latents."""
     theirs, mine = called(model, "model"), called(guide, "guide")
-    guide_trace = poutine.trace(mine).get_trace(x, index)
-    return guide_trace, poutine.trace(poutine.replay(theirs, trace=guide_trace)).get_trace(x, index)
+    guide_trace = traced(mine, x, index)
+    return guide_trace, traced(poutine.replay(theirs, trace=guide_trace), x, index)
 
 
 def _all_sites(model: Program, guide: Program, x: Tensor, index: Tensor | None) -> list[Any]:
