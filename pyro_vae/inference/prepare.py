@@ -210,7 +210,7 @@ def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict
         raise ValueError(
             "guide: it has parameters for just the data that it is run on, by their place, and"
             " minibatches take other places: use fit_local, which runs all data at once, or a table"
-            " that is read by `index`, such as Local(family, num_data)"
+            " that is read by `index`, such as Local(family, num_data), in a plate of size len(x)"
         )
 
     for split in filter(None, (data.train, data.valid)):
