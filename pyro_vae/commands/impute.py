@@ -13,7 +13,7 @@ from torch import Tensor
 from pyro_vae.commands.options import run_parser
 from pyro_vae.commands.showing import rows_of
 from pyro_vae.data import Split
-from pyro_vae.data.arrays import as_tensors
+from pyro_vae.data.arrays import judged
 from pyro_vae.data.binarise import BINARY, Binarise
 from pyro_vae.data.files import read_path
 from pyro_vae.files.atomic import check_replaceable, write_atomically
@@ -83,7 +83,7 @@ def _read(file: str, parts: Parts) -> Tensor:
     arrays = read_path(Path(file))
     if list(arrays) != ["all"]:
         raise ValueError(f"file: {file} has the arrays {sorted(arrays)}, expected one array")
-    rows = as_tensors(arrays, file)["all"]
+    rows = judged(arrays, file).parts["all"]
     if tuple(rows.shape[1:]) != tuple(parts.shape):
         raise ValueError(
             f"file: {file} has rows of shape {tuple(rows.shape[1:])}, expected {parts.shape},"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 
 def convergence(draws: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split R-hat and bulk effective sample size of every unit `(*site)`, from draws
     `(chains, draws, *site)` by name.
 
-    NaN where the chains do not move.
+    NaN, or infinite, where chains do not move.
 
     References:
         Vehtari, Gelman, Simpson, Carpenter, Buerkner (2021). Rank-normalization, folding, and
@@ -24,5 +26,6 @@ def convergence(draws: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
         dims = ("chain", "draw", *(f"{name}_{number}" for number in range(values.ndim - 2)))
         arrays[name] = xarray.DataArray(values, dims=dims)
     whole = xarray.Dataset(arrays)
-    r_hat, ess = arviz.rhat(whole), arviz.ess(whole)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of chains that do not move
+        r_hat, ess = arviz.rhat(whole), arviz.ess(whole)
     return {name: r_hat[name].values for name in draws}, {name: ess[name].values for name in draws}

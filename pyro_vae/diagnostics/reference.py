@@ -32,10 +32,11 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_kind, check_progress, refuse
 from pyro_vae.diagnostics.convergence import convergence
-from pyro_vae.programs.calls import Program, called
+from pyro_vae.programs.calls import Program, called, first_line
 from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.programs.pair import opened
-from pyro_vae.programs.parameters import without_parameters
+from pyro_vae.programs.parameters import as_density
+from pyro_vae.programs.traces import model_sites
 from pyro_vae.progress import Progress, counting, shares
 from pyro_vae.results import Result, counted
 
@@ -76,7 +77,8 @@ class Reference(Result):
     @property
     def verdict(self) -> str:
         """Whether the draws can be believed, in a sentence."""
-        told = f"R-hat at most {_worst(self.r_hat):.3f}, ESS at least {_least(self.ess):,.0f}"
+        worst, least = _joined(self.r_hat).max(), _joined(self.ess).min()
+        told = f"R-hat at most {worst:.3f}, ESS at least {least:,.0f}"
         state = "the chains have converged" if self.converged else "the chains have NOT converged"
         return f"{state}: {told}, {self.num_divergent} divergent transitions"
 
@@ -94,8 +96,8 @@ class Reference(Result):
     def summary(self) -> dict[str, Any]:
         """The worst R-hat and ESS, the divergent transitions, and whether the chains converged."""
         return {
-            "r_hat": _worst(self.r_hat),
-            "ess": _least(self.ess),
+            "r_hat": _joined(self.r_hat).max().item(),
+            "ess": _joined(self.ess).min().item(),
             "num_divergent": self.num_divergent,
             "converged": self.converged,
             "seconds": self.seconds,
@@ -170,14 +172,6 @@ class Agreement(Result):
         return _by_unit(parts)
 
 
-def _worst(values: dict[str, Tensor]) -> float:
-    return max(value.max().item() for value in values.values())
-
-
-def _least(values: dict[str, Tensor]) -> float:
-    return min(value.min().item() for value in values.values())
-
-
 def _joined(values: dict[str, Tensor]) -> Tensor:
     """All units of all sites in a row."""
     return torch.cat([value.flatten() for value in values.values()])
@@ -233,15 +227,17 @@ def reference_posterior(
 
     started, chains, divergent = time.monotonic(), [], 0
     with opened(model, None, x, index, seed=seed, check=False) as pair, torch.enable_grad():
+        model_sites(model, pair.x, pair.index)  # so that what is wrong is told in one line
         for told in shares(progress, *[1] * num_chains):
-            program = without_parameters(called(pair.model, "model"))
-            kernel = NUTS(program, init_strategy=init_to_sample)
+            kernel = NUTS(as_density(pair.model), init_strategy=init_to_sample)
             hook = counting(num_warmup + num_samples, told)
             mcmc = MCMC(kernel, num_samples, num_warmup, hook_fn=hook, disable_progbar=True)
             try:
                 mcmc.run(pair.x, pair.index)
             except (ValueError, RuntimeError, NotImplementedError) as error:
-                raise ValueError(f"model: NUTS cannot sample its posterior: {error}") from error
+                raise ValueError(
+                    f"model: NUTS cannot sample its posterior: {first_line(error)}"
+                ) from error
             chains.append(mcmc.get_samples())
             divergent += sum(len(steps) for steps in mcmc.diagnostics()["divergences"].values())
 

@@ -25,7 +25,7 @@ from torch.distributions import Independent
 
 from pyro_vae.arguments import check_integer, check_rows
 from pyro_vae.objectives import unit_rates
-from pyro_vae.programs.calls import Program, called
+from pyro_vae.programs.calls import Program, called, in_one_line
 from pyro_vae.programs.pair import Pair, opened
 from pyro_vae.programs.sites import is_point, shares_density
 from pyro_vae.programs.traces import guide_sites, paired_sites
@@ -115,7 +115,7 @@ def latent_units(
     check_rows("x", x, least=2)  # a variance over the data is asked for
     check_integer("batch_size", batch_size, 1)
     called(guide, "guide")
-    with opened(model, guide, x, index, seed=0, check=False) as pair:
+    with in_one_line(x), opened(model, guide, x, index, seed=0, check=False) as pair:
         found = [_batch(pair.take(rows)) for rows in pair.blocks(batch_size)]
     if not found[0]:
         return None
@@ -136,9 +136,11 @@ def _batch(pair: Pair) -> Found:
     found: Found = {}
     draws = None
     for name, (mine, prior) in paired_sites(pair.model, pair.guide, pair.x, pair.index).items():
-        if is_point(mine["fn"]):
-            continue
         moments = _moments(mine)
+        if is_point(mine["fn"]):
+            if not _is_drawn(pair):
+                continue
+            moments = None
 
         if moments is None and mine["fn"].support.is_discrete:
             log_ratio = mine["unscaled_log_prob"] - prior["unscaled_log_prob"]
@@ -157,6 +159,12 @@ def _batch(pair: Pair) -> Found:
     return _over_parents(pair, found) if len(found) > 1 else found
 
 
+def _is_drawn(pair: Pair) -> bool:
+    """Whether the guide's points come from draws at other sites, as those of autoguides do."""
+    sites = guide_sites(pair.guide, pair.x, pair.index)
+    return any(site["infer"].get("is_auxiliary") for site in sites)
+
+
 def _over_parents(pair: Pair, found: Found) -> Found:
     """The means of latents that follow others in the guide, averaged over draws of these, with the
     noise that is left.
@@ -164,7 +172,8 @@ def _over_parents(pair: Pair, found: Found) -> Found:
     means: dict[str, list[Tensor]] = {name: [] for name in found}
     for _ in range(PARENTS):
         for site in guide_sites(pair.guide, pair.x, pair.index):
-            moments = _moments(site) if site["name"] in found else None
+            known = site["name"] in found and not is_point(site["fn"])
+            moments = _moments(site) if known else None
             if moments is not None:
                 means[site["name"]].append(moments[0])
 

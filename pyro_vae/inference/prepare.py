@@ -235,7 +235,7 @@ def _check(
         raise ValueError(
             "guide: it has parameters for just the data that it is run on, by their place, and"
             " minibatches take other places: use fit_local, which runs all data at once, or a table"
-            " that is read by `index`, such as Local(family, num_data)"
+            " that is read by `index`, such as Local(family, num_data), in a plate of size len(x)"
         )
 
     some, index = data.train.x[:8], data.train.numbers()[:8]

@@ -181,8 +181,10 @@ class Refused(ValueError):
 
 
 @contextmanager
-def in_one_line(x: Tensor, num_particles: int) -> Iterator[None]:
-    """What programs run on `x` raise as a ValueError of one line, without Pyro's tables."""
+def in_one_line(x: Tensor, num_particles: int | None = None) -> Iterator[None]:
+    """What programs run on `x` raise as a ValueError of one line, without Pyro's tables; as many
+    particles as they are run with, if any.
+    """
     try:
         yield
     except Refused as error:
@@ -194,10 +196,16 @@ def in_one_line(x: Tensor, num_particles: int) -> Iterator[None]:
         reason = first_line(error)
         if "to be within the support" in reason:
             raise ValueError(f"x: the model cannot score it: {reason}") from error
+        many, hint = "", ""
+        if num_particles is not None:
+            many = f" with {num_particles} particles"
+            hint = (
+                f" (latents have shape ({num_particles}, B, ...) there; nets must take leading"
+                " dimensions)"
+            )
         raise ValueError(
-            f"model, guide: running them with {num_particles} particles on x of shape"
-            f" {tuple(x.shape)} ({x.dtype}) failed: {reason} (latents have shape ({num_particles},"
-            " B, ...) there; nets must take leading dimensions)"
+            f"model, guide: running them{many} on x of shape {tuple(x.shape)} ({x.dtype}) failed:"
+            f" {reason}{hint}"
         ) from error
 
 

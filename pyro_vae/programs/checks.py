@@ -45,9 +45,9 @@ def check_programs(
     """
     if not takes_parts(model, x, index):
         raise ValueError(
-            "model: it has parameters for just the data that it is run on, by their place: make"
-            " them a table of all data that is read by `index`, pyro.param('table',"
-            " torch.zeros(num_data, d))[index]"
+            "model: it has parameters for just the data that it is run on, by their place, or a"
+            " plate of their number: make them a table of all data that is read by `index`,"
+            " pyro.param('table', torch.zeros(num_data, d))[index], and the plate len(x) large"
         )
 
     x, index = some(x, index, 8, guide, spread=True)

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from pyro_vae.programs.calls import called, first_line
+from pyro_vae.programs.calls import called, first_line, in_one_line, is_told
 from pyro_vae.programs.evaluation import isolated_noise
 from pyro_vae.programs.sites import sample_sites
 from pyro_vae.programs.traces import Program, run_both
@@ -26,7 +27,8 @@ def trainable_parameters(
             one), or a module has parameters that were never registered (Pyro would silently train
             none of them).
     """
-    with isolated_noise(x.device), torch.no_grad(), poutine.trace(param_only=True) as capture:
+    quiet = isolated_noise(x.device), torch.no_grad()
+    with in_one_line(x), quiet[0], quiet[1], poutine.trace(param_only=True) as capture:
         run_both(model, guide, x, index)
 
     found: dict[str, Tensor] = {}
@@ -69,9 +71,9 @@ def guide_parameters(guide: Program, x: Tensor, index: Tensor | None = None) -> 
         program = called(guide, "guide")
         try:
             program(x, index)
-        except ValueError:
-            raise
         except Exception as error:  # whatever a user's program raises
+            if is_told(error):
+                raise
             reason = first_line(error)
             raise ValueError(
                 f"guide: running it on x of shape {tuple(x.shape)} failed: {reason}"
@@ -84,6 +86,22 @@ def without_parameters(program: Program) -> Program:
     trains none of them.
     """
     return poutine.block(program, hide_types=["param"])
+
+
+class _Unscaled(Messenger):
+    """Let each site count once, whatever `poutine.scale` and subsampling say."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        msg["scale"] = 1.0
+
+
+def as_density(model: Program) -> Program:
+    """The model as log p(x, z) of the data that it is run on: its parameters held, its sites
+    unscaled, as `log_weights` has them.
+
+    A scale belongs to an objective. What samples from a scaled density samples another posterior.
+    """
+    return _Unscaled()(without_parameters(called(model, "model")))
 
 
 class Scaling(NamedTuple):

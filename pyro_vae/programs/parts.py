@@ -32,6 +32,7 @@ from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.evaluation import isolated_noise
 from pyro_vae.programs.protocols import HasRows, offers
 from pyro_vae.programs.sites import sample_sites
+from pyro_vae.programs.tracing import traced
 
 Shapes = dict[str, torch.Size]
 
@@ -148,7 +149,7 @@ def _trial(program: Program, x: Tensor, index: Tensor | None, number: int) -> tu
         poutine.block(),
         _Afresh() as afresh,
     ):
-        trace = poutine.trace(called(program)).get_trace(x, index)
+        trace = traced(called(program), x, index)
         made = {name: shape for name, shape in _parameters(program).items() if name not in before}
 
     sizes = []

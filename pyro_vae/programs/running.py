@@ -15,7 +15,7 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyro_vae.programs.calls import Program, called
+from pyro_vae.programs.calls import Program, called, in_one_line
 from pyro_vae.programs.enumeration import (
     Alert,
     Summed,
@@ -24,8 +24,9 @@ from pyro_vae.programs.enumeration import (
     states_held,
 )
 from pyro_vae.programs.evaluation import isolated_noise
-from pyro_vae.programs.parts import some
+from pyro_vae.programs.parts import default_index, some
 from pyro_vae.programs.sites import is_line, plates_of, sample_sites, support_name
+from pyro_vae.programs.tracing import traced
 
 _ROOM = 4  # plates of a model that its guide has not
 
@@ -113,9 +114,14 @@ def latent_sites(model: Program, x: Tensor, index: Tensor | None = None) -> list
 
 
 def model_sites(model: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
-    """All sites of one run of the model; noise and parameters are left as they were."""
-    with isolated_noise(x.device), torch.no_grad(), poutine.block():
-        return sample_sites(poutine.trace(called(model, "model")).get_trace(x, index))
+    """All sites of one run of the model; noise and parameters are left as they were.
+
+    Args:
+        index: 0..N-1 unless given, as everywhere.
+    """
+    index = default_index(x) if index is None else index
+    with in_one_line(x), isolated_noise(x.device), torch.no_grad(), poutine.block():
+        return sample_sites(traced(called(model, "model"), x, index))
 
 
 def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None = None) -> int:
@@ -131,7 +137,7 @@ def plate_depth(model: Program, guide: Program, x: Tensor, index: Tensor | None 
 def guide_sites(guide: Program, x: Tensor, index: Tensor | None = None) -> list[Any]:
     """The latent sites of one run of the guide, without particles."""
     with poutine.block():
-        sites = sample_sites(poutine.trace(called(guide, "guide")).get_trace(x, index))
+        sites = sample_sites(traced(called(guide, "guide"), x, index))
     return [site for site in sites if not (site["infer"] or {}).get("_of_prior")]
 
 
@@ -179,7 +185,7 @@ def run_particles(
     """
     particles = pyro.plate("_particles", num_particles, dim=-1 - depth)
     with poutine.block(), under or nullcontext(), particles:
-        return poutine.trace(called(program)).get_trace(x, index)
+        return traced(called(program), x, index)
 
 
 def run_both(
@@ -189,7 +195,7 @@ def run_both(
     summed out where the guide has them not.
     """
     theirs, mine = called(model, "model"), called(guide, "guide")
-    guide_trace = poutine.trace(mine).get_trace(x, index)
+    guide_trace = traced(mine, x, index)
     return guide_trace, run_on(guide_trace, theirs, x, index)
 
 
@@ -200,7 +206,7 @@ def run_on(
     known = [name for name, site in guide_trace.nodes.items() if site["type"] == "sample"]
 
     def run(program: Program) -> poutine.Trace:
-        return poutine.trace(poutine.replay(program, trace=guide_trace)).get_trace(x, index)
+        return traced(poutine.replay(program, trace=guide_trace), x, index)
 
     try:
         return run(Alert(known)(model))

@@ -7,18 +7,21 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyro_vae.programs.calls import Program, called
+from pyro_vae.arguments import shown
+from pyro_vae.programs.calls import Program, called, in_one_line
 from pyro_vae.programs.evaluation import device_of, evaluation
 from pyro_vae.programs.inputs import simulated_rows
 from pyro_vae.programs.missing import missing_as
 from pyro_vae.programs.running import above_choices
 from pyro_vae.programs.sites import mean_of, sample_sites
 from pyro_vae.programs.traces import Substitute, run_particles
+from pyro_vae.programs.tracing import traced
 
 
 def simulate(
@@ -54,14 +57,16 @@ def simulate(
     if index is None:
         index = torch.arange(len(like), device=like.device)
 
-    with poutine.block(), under or nullcontext(), torch.no_grad():
-        sites = sample_sites(poutine.trace(poutine.uncondition(program)).get_trace(like, index))
+    with in_one_line(like), poutine.block(), under or nullcontext(), torch.no_grad():
+        sites = sample_sites(traced(poutine.uncondition(program), like, index))
 
     observed = _observed(sites, like.numel())
     if observed is None:
-        raise ValueError(f"model: got observed sites {_shapes(sites)}, {_expected(like)}")
+        raise ValueError(_not_one(sites, like))
     latents = {s["name"]: s["value"] for s in sites if s is not observed}
-    x = _value(observed, mean).movedim(-1 - observed["fn"].event_dim, 0)  # the data plate first
+    x, event = _value(observed, mean), observed["fn"].event_dim
+    if x.dim() > event:
+        x = x.movedim(-1 - event, 0)  # the data plate first; outside of it all data are an event
     return latents, x.reshape(like.shape)
 
 
@@ -128,7 +133,7 @@ def means_under(
     sites = sample_sites(run_particles(program, like, index, num_particles, depth, handler))
     observed = _observed(sites, num_particles * like.numel())
     if observed is None:
-        raise ValueError(f"model: got observed sites {_shapes(sites)}, {_expected(like)}")
+        raise ValueError(_not_one(sites, like))
     return _by_particle(observed, True, num_particles, like)
 
 
@@ -170,9 +175,17 @@ def _by_particle(site: Any, mean: bool, num_particles: int, like: Tensor) -> Ten
     return found.reshape(num_particles, *like.shape)
 
 
-def _shapes(sites: list[Any]) -> dict[str, tuple[int, ...]]:
-    return {s["name"]: tuple(s["value"].shape) for s in sites if s["infer"].get("was_observed")}
-
-
-def _expected(like: Tensor) -> str:
-    return f"expected one with the values of x {tuple(like.shape)}"
+def _not_one(sites: list[Any], like: Tensor) -> str:
+    """What is to be said of a model that has not one observed site of the size of the data."""
+    found = [site for site in sites if site["infer"].get("was_observed")]
+    factors = [site["name"] for site in found if isinstance(site["fn"], dist.Unit)]
+    if factors:
+        return (
+            f"model: its factors {factors} are weights, of which no data can be drawn, expected one"
+            f" observed site with the values of x {tuple(like.shape)} and no factors"
+        )
+    shapes = {site["name"]: tuple(site["value"].shape) for site in found}
+    return (
+        f"model: got observed sites {shown(shapes)}, expected one with the values of x"
+        f" {tuple(like.shape)}: put all of them into one site"
+    )

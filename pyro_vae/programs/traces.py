@@ -30,6 +30,7 @@ from pyro_vae.programs.running import Substitute as Substitute
 from pyro_vae.programs.running import constrained as constrained
 from pyro_vae.programs.running import guide_sites as guide_sites
 from pyro_vae.programs.running import in_data_plate
+from pyro_vae.programs.running import model_sites as model_sites
 from pyro_vae.programs.running import num_states as num_states
 from pyro_vae.programs.running import paired_sites as paired_sites
 from pyro_vae.programs.running import plate_depth as plate_depth

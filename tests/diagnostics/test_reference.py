@@ -97,3 +97,18 @@ def pair(x: torch.Tensor, index: object = None) -> None:
     with pyro.plate("data", len(x), dim=-1):
         for name in "ab":
             pyro.sample(name, dist.Normal(torch.zeros(2), 1.0).to_event(1))
+
+
+def test_scales_are_no_part_of_the_posterior() -> None:
+    """z ~ N(0, 1), x ~ N(z, 1): z | x ~ N(x / 2, 1 / 2), whatever a minibatch counts."""
+
+    def model(x: torch.Tensor, index: torch.Tensor) -> None:
+        with pyro.plate("data", 50, subsample=index), pyro.poutine.scale(scale=0.5):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("obs", dist.Normal(z, 1.0), obs=x)
+
+    x = torch.tensor([1.0, -1.0])
+    found = reference_posterior(model, x, num_chains=2, num_samples=100, num_warmup=60)
+    mean, std = found.moments("z")
+    assert ((mean - x / 2).abs() < 5 * 0.5**0.5 / found.ess["z"].sqrt()).all()
+    assert ((std / 0.5**0.5).log().abs() < 5 / (2 * found.ess["z"]).sqrt()).all(), std

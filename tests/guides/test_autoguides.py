@@ -10,7 +10,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
+from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal, AutoNormal
 from torch import Tensor
 
 from pyro_vae import (
@@ -71,6 +71,17 @@ def test_a_guide_by_hand_starts_annealing_and_tells_its_units() -> None:
     assert (found.log_px - model.log_px(x)).abs().max() < 0.3
     units = latent_units(model, guide, x, batch_size=16)
     assert units is not None and units.num_active == 2
+
+
+def test_the_units_of_an_autoguide() -> None:
+    model, x = make(9)
+    guide = fit_local(model, AutoNormal(model), x, num_steps=300).guide
+    units = latent_units(model, guide, x)
+    by_hand = log_evidence(model, guide, x, Importance(num_particles=2000, num_scouts=0))
+    assert units is not None and units.num_active == 2
+    assert abs(units.rates.sum() - by_hand.rate.mean()) < 0.2, (units.rates, by_hand.rate)
+    point = AutoDelta(model)
+    assert latent_units(model, point, x) is None
 
 
 def test_minibatches_are_refused() -> None:

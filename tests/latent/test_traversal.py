@@ -106,13 +106,14 @@ def test_latents_that_do_not_follow_stay() -> None:
 
 
 def test_a_guide_that_does_not_tell_its_rates() -> None:
-    from pyro.infer.autoguide import AutoNormal
+    def heavy(x: Tensor, index: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.StudentT(5.0, x.new_zeros(4)).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
 
-    model, x = linear_gaussian()
-    auto = AutoNormal(model)
-    auto(x, torch.arange(len(x)))
-    found = pv.traverse(model, auto, x)
-    assert found.rates.isnan().all() and len(found.units) == 2
+    table = pv.Local.of(heavy, X, pv.MeanField)
+    found = pv.traverse(heavy, table.double(), X, num_units=4)
+    assert found.rates.isnan().all() and len(found.units) == 4
 
 
 def test_latents_without_a_line_are_told() -> None:
