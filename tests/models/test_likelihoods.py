@@ -319,6 +319,20 @@ def test_training_begins_at_the_best_constant_model(row: Row) -> None:
         assert model.likelihood(moved[None]).log_prob(x).sum() < best + 0.002 * best.abs()
 
 
+def scaled(sigma: float | None, learn: Any) -> Row:
+    return Row(partial(pv.Gaussian, sigma, learn), lambda shape: 20 * torch.randn(shape) + 9, {})
+
+
+@pytest.mark.parametrize("row", [*ROWS.values(), scaled(0.3, "output"), scaled(None, "output")])
+def test_weights_that_are_loaded_say_the_same(row: Row) -> None:
+    x = row.data((100, SIZE))
+    model, again = started(row, x), pv.VAE((SIZE,), 2, (8,), row.make())
+    again.load_state_dict(model.state_dict())
+    z = torch.zeros(1, 2)
+    one, other = (each.likelihood(each.decoder(z)) for each in (model, again))
+    assert torch.equal(one.log_prob(x), other.log_prob(x))
+
+
 def test_categories_begin_at_their_frequencies_and_mixed_at_those_of_its_kinds() -> None:
     x = (torch.rand(4000, SIZE) < 0.3).float() + (torch.rand(4000, SIZE) < 0.2).float()
     model = started(ROWS["categorical"], x)

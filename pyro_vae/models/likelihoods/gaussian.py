@@ -66,15 +66,9 @@ class Gaussian(Likelihood):
 
     def bind(self, shape: Sequence[int]) -> None:
         self.shape = tuple(shape)
-        if self.learn == "none":
-            return
-
-        start = self._log_sigma(torch.ones(()))
-        if self.learn == "output":
-            self.register_buffer("log_sigma", start, persistent=False)
-        else:
+        if self.learn in ("shared", "pixel"):
             shape = self.shape if self.learn == "pixel" else ()
-            self.log_sigma = nn.Parameter(start.expand(shape).clone())
+            self.log_sigma = nn.Parameter(self._log_sigma(torch.ones(())).expand(shape).clone())
 
     def forward(self, outputs: Tensor) -> dist.TorchDistribution:
         mean, *rest = outputs.unbind(-len(self.shape) - 1)
@@ -86,7 +80,9 @@ class Gaussian(Likelihood):
         if self.learn == "none":
             assert self.sigma is not None
             return self.sigma
-        return self.units.scale * (self.floor + (self.log_sigma + offset).exp())
+        output = self.learn == "output"  # follows the scale, which is saved with the weights
+        log_sigma = self._log_sigma(self.units.scale) if output else self.log_sigma
+        return self.units.scale * (self.floor + (log_sigma + offset).exp())
 
     def center(self, bias: Tensor, mean: Tensor) -> None:
         with torch.no_grad():
@@ -96,7 +92,7 @@ class Gaussian(Likelihood):
     def start(self, x: Tensor) -> bool:
         """Take shift and scale from training data `(N, *shape)`, before anything is trained."""
         self.units.start(x)
-        if self.learn != "none":
+        if self.learn in ("shared", "pixel"):
             with torch.no_grad():
                 self.log_sigma.copy_(self._log_sigma(self.units.scale))
         return self.units.is_started
