@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_finite, check_rows
+from pyro_vae.arguments import check_finite, check_no_infinity, check_rows
 from pyro_vae.latent.centres import told_of
 from pyro_vae.results import Result, counted
 
@@ -66,10 +66,11 @@ def nearest(x: Tensor, train: Tensor) -> Nearest:
 
     Args:
         x: data `(N, *shape)`, such as `sample(...).x`.
-        train: training data `(M, *shape)`.
+        train: training data `(M, *shape)`; of those with missing values (NaN) the others count, as
+            much as if all were there.
 
     Raises:
-        ValueError: no data, data that are not finite, or of two shapes.
+        ValueError: no data, data that are infinite, `x` with missing values, or two shapes.
 
     Example:
         >>> nearest(torch.tensor([[0.0, 1.0]]), torch.eye(2)).index
@@ -79,8 +80,10 @@ def nearest(x: Tensor, train: Tensor) -> Nearest:
         check_rows(name, data)
         if data.is_complex():
             raise ValueError(f"{name}: got {data.dtype}, expected real numbers")
-        if data.is_floating_point():
-            check_finite(name, data)
+    if x.is_floating_point():
+        check_finite("x", x)
+    if train.is_floating_point():
+        check_no_infinity("train", train)
     if x.shape[1:] != train.shape[1:]:
         raise ValueError(
             f"train: got data of shape {tuple(train.shape[1:])}, expected"
@@ -95,10 +98,13 @@ def nearest(x: Tensor, train: Tensor) -> Nearest:
 
     found = train[index]
     difference = (x.double() - found.double()).reshape(len(x), -1)
+    # of a datum with missing values, as far as those that are there would have it
+    share = 1 - difference.isnan().double().mean(1)
+    difference = difference.nan_to_num()
     if binary:
-        distance, metric = (difference != 0).sum(1).double(), "values that differ"
+        distance, metric = (difference != 0).sum(1) / share, "values that differ"
     else:
-        distance, metric = difference.norm(dim=1), "Euclidean distance"
+        distance, metric = difference.norm(dim=1) / share.sqrt(), "Euclidean distance"
     return Nearest(x, found, index, distance, metric)
 
 
@@ -111,7 +117,10 @@ def _nearest(x: Tensor, train: Tensor, middle: Tensor | float) -> Tensor:
     least = torch.full((len(x),), torch.inf, dtype=torch.float64)
     for number, block in enumerate(train.split(_ROWS)):
         theirs = block.reshape(len(block), -1).double() - middle
-        square = theirs.square().sum(1) - 2 * mine @ theirs.T  # less what is the same for all
+        if theirs.isnan().any():
+            square = _of_what_is_there(mine, theirs)
+        else:
+            square = theirs.square().sum(1) - 2 * mine @ theirs.T  # less what is the same for all
         value, row = square.min(1)
         closer = value < least
         index[closer] = row[closer] + number * _ROWS
@@ -119,5 +128,16 @@ def _nearest(x: Tensor, train: Tensor, middle: Tensor | float) -> Tensor:
     return index
 
 
+def _of_what_is_there(mine: Tensor, theirs: Tensor) -> Tensor:
+    """Squared distances `(B, M)` by the values that are no NaN, as much for each that is as for one
+    that is there; less what is the same for all.
+    """
+    there = (~theirs.isnan()).to(mine)
+    filled = theirs.nan_to_num()
+    square = mine.square() @ there.T - 2 * mine @ filled.T + filled.square().sum(1)
+    square = square * theirs.shape[1] / there.sum(1)  # infinite, or NaN, where nothing is there
+    return square.nan_to_num(nan=torch.inf, posinf=torch.inf) - mine.square().sum(1, keepdim=True)
+
+
 def _is_binary(data: Tensor) -> bool:
-    return bool(((data == 0) | (data == 1)).all())
+    return bool(((data == 0) | (data == 1) | data.isnan()).all())

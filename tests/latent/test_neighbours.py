@@ -44,3 +44,17 @@ def test_a_grey_mean_is_compared_by_euclid_and_a_copy_is_told() -> None:
 def test_single_values_and_whole_numbers_will_do() -> None:
     found = pv.nearest(torch.tensor([3, 9]), torch.tensor([8, 2, 30]))
     assert found.index.tolist() == [1, 0] and found.distance.tolist() == [1.0, 1.0]
+
+
+def test_what_is_missing_of_the_training_data_does_not_count() -> None:
+    nan = torch.nan
+    train = torch.tensor([[0.0, 0.0, 0.0, 0.3], [1.0, nan, nan, 1.2], [nan, nan, nan, nan]])
+    found = pv.nearest(torch.tensor([[1.0, 5.0, 5.0, 1.0], [0.0, 0.0, 0.0, 0.0]]), train)
+    assert found.index.tolist() == [1, 0]
+    # two of four values are there
+    assert found.distance.tolist() == pytest.approx([0.2 * 2**0.5, 0.3])
+    ones = torch.tensor([[1.0, nan, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    found = pv.nearest(torch.ones(1, 4), ones)
+    assert found.metric == "values that differ" and found.distance.tolist() == pytest.approx(
+        [4 / 3]
+    )

@@ -44,7 +44,7 @@ LATENT = [
         pv.nearest,
         {"x": X, "train": X},
         x=[*NO_DATA, holed(NAN), X.to(torch.complex64)],
-        train=[*NO_DATA, holed(NAN), X[:, :3], X[..., None], X.to(torch.complex64)],
+        train=[*NO_DATA, holed(INF), X[:, :3], X[..., None], X.to(torch.complex64)],
     ),
     use(
         pv.reconstruct,

@@ -189,6 +189,18 @@ def test_the_loss_of_an_exact_guide_is_minus_the_evidence() -> None:
     assert loss == pytest.approx(-TRUTH.sum().item(), rel=1e-6)
 
 
+def test_fit_maximises_the_evidence_of_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The validation ELBO of an exact guide is log p(x_o), while the model is trained."""
+    eager(monkeypatch)
+    model = pv.LinearGaussian(SIZE, DIM, sigma=2.0).double()
+    options = {"epochs": 5, "valid": 3, "batch_size": 4, "warmup_epochs": 0, "quiet": True}
+    run = pv.fit(model, ExactGuide(model), X[:-1], engine="compiled", **options)  # type: ignore[arg-type]
+    assert run.data.valid is not None
+    want = marginal(model, run.data.valid.x).mean().item()
+    assert run.history[run.epoch - 1]["valid_elbo"] == pytest.approx(want, rel=1e-6)
+    assert run.history[-1]["train_loss"] < run.history[0]["train_loss"]
+
+
 def trainable() -> tuple[Any, Any]:
     torch.manual_seed(0)
     pyro.clear_param_store()
