@@ -33,7 +33,12 @@ LINKING = [
 
 # what takes long on each page, made small
 SMALLER = {
-    "programs": {"epochs=20": "epochs=1", "num_particles=1000": "num_particles=50"},
+    "programs": {
+        "epochs=20": "epochs=1",
+        "num_particles=1000": "num_particles=50",
+        "FullRank), x[None])": "FullRank), x[None], num_steps=2)",
+        "x[:100])": "x[:10])",
+    },
     "guides": {
         "epochs=100": "epochs=2",
         "[:100]": "[:5]",

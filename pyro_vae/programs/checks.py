@@ -25,6 +25,7 @@ from pyro_vae.programs.traces import (
     paired_sites,
     plate_depth,
     prior,
+    refuse_no_density,
     refuse_points,
     run_both,
 )
@@ -103,6 +104,7 @@ def check_shared(model: Program, guide: Program, x: Tensor, index: Tensor | None
         poutine.block(),
     ):
         traces = run_both(model, guide, x, index)
+        refuse_no_density(guide, sample_sites(traces[0]))
         for trace in traces:
             trace.compute_log_prob()
 

@@ -134,6 +134,18 @@ def sample_guide(
     trace = run_particles(guide, x, index, num_particles, depth)
     sites = sample_sites(trace)
 
+    refuse_no_density(guide, sites)
+    latents = {s["name"]: s["value"] for s in sites if not s["infer"].get("is_auxiliary")}
+    choices = {s["name"]: s["infer"]["_of_prior"] for s in sites if "_of_prior" in s["infer"]}
+    if choices:  # of a prior, and summed out of it
+        latents = {name: value for name, value in latents.items() if name not in choices}
+        model = next(iter(choices.values()))
+        return latents, log_joint(model, latents, x, index, depth, num_particles)[0]
+    return latents, _total(sites, x, num_particles, depth, drawn=True)[0]
+
+
+def refuse_no_density(guide: Program, sites: list[Any]) -> None:
+    """Raise a ValueError for a guide whose sites, of one run, are points, or observed ones."""
     # what autoguides make of these is a point
     drawn = [s for s in sites if s["infer"].get("is_auxiliary")] or sites
     refuse_points([s["name"] for s in drawn if is_point(s["fn"])])
@@ -146,14 +158,6 @@ def sample_guide(
         raise ValueError(
             f"guide: got observed sites {observed}, expected a guide to sample latents only{hint}"
         )
-
-    latents = {s["name"]: s["value"] for s in sites if not s["infer"].get("is_auxiliary")}
-    choices = {s["name"]: s["infer"]["_of_prior"] for s in sites if "_of_prior" in s["infer"]}
-    if choices:  # of a prior, and summed out of it
-        latents = {name: value for name, value in latents.items() if name not in choices}
-        model = next(iter(choices.values()))
-        return latents, log_joint(model, latents, x, index, depth, num_particles)[0]
-    return latents, _total(sites, x, num_particles, depth, drawn=True)[0]
 
 
 def refuse_points(names: list[str]) -> None:
