@@ -18,6 +18,7 @@ from pyro_vae.diagnostics import Coverage as Coverage
 from pyro_vae.diagnostics import DiscretePosterior as DiscretePosterior
 from pyro_vae.diagnostics import Information as Information
 from pyro_vae.diagnostics import Ledger as Ledger
+from pyro_vae.diagnostics import LocalTest as LocalTest
 from pyro_vae.diagnostics import PosteriorGrid as PosteriorGrid
 from pyro_vae.diagnostics import PosteriorPairs as PosteriorPairs
 from pyro_vae.diagnostics import Predictions as Predictions
@@ -32,6 +33,7 @@ from pyro_vae.diagnostics import discrete_posterior as discrete_posterior
 from pyro_vae.diagnostics import gap_ledger as gap_ledger
 from pyro_vae.diagnostics import information as information
 from pyro_vae.diagnostics import latent_units as latent_units
+from pyro_vae.diagnostics import local_c2st as local_c2st
 from pyro_vae.diagnostics import posterior_grid as posterior_grid
 from pyro_vae.diagnostics import posterior_pairs as posterior_pairs
 from pyro_vae.diagnostics import rank as rank

@@ -108,6 +108,10 @@ _MADE: dict[str, tuple[Callable[[], Result], int]] = {  # with the rows of its f
         30,
     ),
     "Coverage": (lambda: pv.check_coverage(*parts(), num_simulations=30, num_draws=9), 30),
+    "LocalTest": (
+        lambda: pv.local_c2st(*parts(), num_simulations=50, num_null=4),
+        40,
+    ),
     "Predictions": (
         lambda: pv.check_predictions(*parts(), num_draws=5, num_simulated=30),
         40,

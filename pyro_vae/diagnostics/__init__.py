@@ -7,6 +7,7 @@ from pyro_vae.diagnostics.discrete import DiscretePosterior, discrete_posterior
 from pyro_vae.diagnostics.gaps import gap_ledger
 from pyro_vae.diagnostics.information import Information, information
 from pyro_vae.diagnostics.ledger import Entry, Gap, Ledger
+from pyro_vae.diagnostics.local_c2st import LocalTest, local_c2st
 from pyro_vae.diagnostics.pairs import PosteriorPairs, posterior_pairs
 from pyro_vae.diagnostics.posterior import PosteriorGrid, posterior_grid
 from pyro_vae.diagnostics.predictions import Predictions, check_predictions
@@ -26,6 +27,7 @@ __all__ = [
     "Gap",
     "Information",
     "Ledger",
+    "LocalTest",
     "PosteriorGrid",
     "PosteriorPairs",
     "Predictions",
@@ -40,6 +42,7 @@ __all__ = [
     "gap_ledger",
     "information",
     "latent_units",
+    "local_c2st",
     "posterior_grid",
     "posterior_pairs",
     "rank",

@@ -1,4 +1,6 @@
-"""Chosen data among simulated ones, and among data of their own latents."""
+"""Chosen data: among simulated ones, among data of their own latents, and where a guide is told
+from the posterior.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pyro_vae.diagnostics.local_c2st import LocalTest
 from pyro_vae.diagnostics.predictions import Predictions
 from pyro_vae.report.plots.marks import MAIN, REST, SECOND, array, legend, title
 from pyro_vae.report.plots.view import View, Views, views
@@ -22,12 +25,49 @@ def _(found: Predictions) -> Views:
     return {"elbo": View(partial(_elbos, found)), "fit": View(partial(_fits, found))}
 
 
+@views.register(LocalTest)
+def _(found: LocalTest) -> Views:
+    return {"data": View(partial(_data, found))}
+
+
+def _data(found: LocalTest, axes: Axes) -> None:
+    """The statistic of each datum, the largest first, and those of classifiers that learned
+    nothing.
+    """
+    order = array(found.statistic).argsort()[::-1]
+    places, flagged = np.arange(len(order)), found.flagged.numpy()[order]
+    middle, high = np.quantile(array(found.null)[:, order], [0.5, 0.95], axis=0)
+    axes.fill_between(places, 0, high, color=REST, alpha=0.25, linewidth=0, step="mid")
+    axes.plot(places, middle, drawstyle="steps-mid", color=REST, label="by chance: median, 95%")
+
+    for chosen, colour, marker, word in (
+        (~flagged, MAIN, "o", "not told"),
+        (flagged, SECOND, "D", "told"),
+    ):
+        if chosen.any():
+            label = f"{int(chosen.sum())} {word} from the posterior"
+            axes.plot(
+                places[chosen],
+                array(found.statistic)[order][chosen],
+                marker,
+                color=colour,
+                ms=4,
+                label=label,
+            )
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("data, sorted")
+    axes.set_ylabel("t = mean of (d - 1/2)$^2$")
+    part = f"{100 * found.accuracy:.0f} +- {100 * found.accuracy_error:.0f}%"
+    title(axes, f"Right for this x? Accuracy over all x {part}")
+    legend(axes, "upper right", headroom=True)
+
+
 def _elbos(found: Predictions, axes: Axes) -> None:
     """ELBOs of the data and of simulated ones."""
     ours, theirs = array(found.elbo), array(found.simulated)
     edges = np.linspace(min(ours.min(), theirs.min()), max(ours.max(), theirs.max()), _BINS + 1)
-    for values, colour, name in ((theirs, REST, "simulated"), (ours, MAIN, "these")):
-        told = f"{len(values):,} {name} data"
+    names = (f"{len(theirs):,} simulated data", f"these {len(ours):,} data")
+    for values, colour, told in zip((theirs, ours), (REST, MAIN), names, strict=True):
         even = np.full(len(values), 1 / len(values))
         axes.hist(values, edges, weights=even, color=colour, alpha=0.55, label=told)
 
@@ -52,4 +92,4 @@ def _fits(found: Predictions, axes: Axes) -> None:
     axes.set_ylabel("number of data")
     part = 100 * found.misfits.double().mean().item()
     title(axes, f"Posterior-predictive checks: {part:.1f}% misfit")
-    legend(axes, "upper left", headroom=True)
+    legend(axes, "upper right", headroom=True)
