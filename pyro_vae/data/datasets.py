@@ -13,6 +13,7 @@ from torch import Tensor
 from pyro_vae.arguments import check_choice, check_kind, check_real
 from pyro_vae.data.binarise import BINARY, LEVELS, RULES, Binarise
 from pyro_vae.data.splits import Split
+from pyro_vae.data.streams import Stream
 from pyro_vae.results import Result, counted
 
 
@@ -28,27 +29,28 @@ class Dataset(Result):
     Attributes:
         name: of the set, for titles and run folders.
         train, valid, test: the splits; where one serves as another too, both are the same object.
+            Train and valid may be a `Stream`, whose rows are not in memory.
 
     Raises:
         ValueError: splits of different shapes or rules.
     """
 
     name: str
-    train: Split
-    valid: Split | None
+    train: Split | Stream
+    valid: Split | Stream | None
     test: Split
 
     def __post_init__(self) -> None:
         check_kind("name", self.name, str, "a name")
-        for part in ("train", "test"):
-            check_kind(part, getattr(self, part), Split, "a Split")
+        check_kind("train", self.train, (Split, Stream), "a Split")
+        check_kind("test", self.test, Split, "a Split")
         if self.valid is not None:
-            check_kind("valid", self.valid, Split, "a Split, or None")
+            check_kind("valid", self.valid, (Split, Stream), "a Split, or None")
 
         for part, split in (("valid", self.valid), ("test", self.test)):
             if split is None:
                 continue
-            got, expected = tuple(split.pixels.shape[1:]), self.shape
+            got, expected = split.shape, self.shape
             if got != expected:
                 raise ValueError(
                     f"{self.name}: a row of {part} has shape {got}, a row of train {expected}"
@@ -62,7 +64,8 @@ class Dataset(Result):
 
     def _number(self) -> None:
         """Give numbers to the splits that have none, after those of the splits before them."""
-        numbered: dict[int, Split] = {id(self.train): self.train}  # by the id of what was given
+        # by the id of what was given
+        numbered: dict[int, Split | Stream] = {id(self.train): self.train}
         for name in ("valid", "test"):
             split = getattr(self, name)
             if split is None:
@@ -71,7 +74,7 @@ class Dataset(Result):
             if id(split) not in numbered:
                 if split.origin is None:
                     taken = max(int(other.numbers().max()) for other in numbered.values()) + 1
-                    origin = torch.arange(taken, taken + len(split), device=split.pixels.device)
+                    origin = torch.arange(taken, taken + len(split), device=split.device)
                     numbered[id(split)] = split._numbered(origin)
                 else:
                     numbered[id(split)] = split
@@ -79,23 +82,24 @@ class Dataset(Result):
             object.__setattr__(self, name, numbered[id(split)])
 
     @property
-    def splits(self) -> dict[str, Split]:
+    def splits(self) -> dict[str, Split | Stream]:
         """The splits by their names; one that takes another's place is not named again."""
-        found = {"train": self.train, "valid": self.valid, "test": self.test}
-        present = {name: split for name, split in found.items() if split is not None}
+        present: dict[str, Split | Stream] = {"train": self.train}
+        present |= {} if self.valid is None else {"valid": self.valid}
+        present["test"] = self.test
         firsts = {id(split): name for name, split in reversed(present.items())}
         return {name: split for name, split in present.items() if firsts[id(split)] == name}
 
     def headline(self) -> str:
         shape = " x ".join(map(str, self.shape)) or "single"
-        kind = "real values" if self.train.pixels.is_floating_point() else "pixels"
+        kind = "real values" if self.train.is_real else "pixels"
         return f"{self.name}: data of {shape} {kind}, binarise {self.binarise!r}"
 
     def figures(self) -> Iterator[tuple[str, str]]:
         for name, split in self.splits.items():
             numbers = split.numbers()
             told = f"{counted(len(split), 'data')}, numbers {numbers.min()} to {numbers.max()}"
-            yield name, f"{told}, seed {split.seed}, on {split.pixels.device}"
+            yield name, f"{told}, seed {split.seed}, on {split.device}"
 
     def summary(self) -> dict[str, Any]:
         """Name, shape, rule, and the number of data in each split."""
@@ -124,7 +128,7 @@ class Dataset(Result):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one datum, such as (1, 28, 28) or (D,)."""
-        return tuple(self.train.pixels.shape[1:])
+        return self.train.shape
 
     @property
     def size(self) -> int:
@@ -144,7 +148,8 @@ class Dataset(Result):
     @property
     def is_binary(self) -> bool:
         """Whether the data are zeros and ones: by the rule, or as they came."""
-        return self.binarise in BINARY or bool(((self.train.x == 0) | (self.train.x == 1)).all())
+        x = self.train.sample.x
+        return self.binarise in BINARY or bool(((x == 0) | (x == 1)).all())
 
     def bits_per_dim(self, nats: float) -> float | None:
         """Bits per value, from the log-probability of a datum in nats (or its mean over the data).
@@ -167,15 +172,15 @@ class Dataset(Result):
     def under(self, binarise: Binarise) -> Dataset:
         """The same rows under another rule, with an evaluation draw of their own."""
         check_choice("binarise", binarise, RULES)
-        return self._changed(lambda split: replace(split, binarise=binarise, drawn=None))
+        return self._changed(lambda split: split.under(binarise))
 
     def to(self, device: str | torch.device) -> Dataset:
         """The same set on another device; fingerprints do not change."""
         return self._changed(lambda split: split.to(device))
 
-    def _changed(self, change: Callable[[Split], Split]) -> Dataset:
+    def _changed(self, change: Callable[[Any], Any]) -> Dataset:
         """The set with its splits changed; where one served as another too, it still does."""
-        changed = {}
+        changed: dict[int, Any] = {}
         for split in (self.train, self.valid, self.test):
             if split is not None and id(split) not in changed:
                 changed[id(split)] = change(split)

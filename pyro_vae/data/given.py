@@ -27,8 +27,11 @@ from pyro_vae.data.arrays import (
 )
 from pyro_vae.data.binarise import default_rule
 from pyro_vae.data.datasets import Dataset
-from pyro_vae.data.sources import MIN_ROWS, permutation
+from pyro_vae.data.mapped import Mapped
+from pyro_vae.data.order import MIN_ROWS, permutation
+from pyro_vae.data.readers import reader_of
 from pyro_vae.data.splits import Split
+from pyro_vae.data.streaming import stream_rows
 
 EXPECTED = (
     "a Dataset (pyro_vae.load), a tensor or a numpy array (N, *shape), a pandas frame of"
@@ -71,7 +74,13 @@ def as_dataset(
         return data
 
     name = type(data).__name__
-    rows = rows_of(data, values, dtype, None if shape is None else tuple(shape))
+    given_shape = None if shape is None else tuple(shape)
+    if isinstance(data, np.memmap):
+        mapped = Mapped(data, "data")
+        reader = reader_of(mapped, "data", values, dtype=dtype, shape=given_shape)
+        return stream_rows(reader, name, valid)
+
+    rows = rows_of(data, values, dtype, given_shape)
     total = len(rows)
     number = (total // 10 if total >= MIN_ROWS else 0) if valid is None else valid
     if not is_integer(number) or not 0 <= number < total:

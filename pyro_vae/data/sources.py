@@ -13,21 +13,19 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_kind, check_seed, is_integer
+from pyro_vae.arguments import check_flag, check_kind, check_seed, is_integer
 from pyro_vae.data.arrays import Values, as_tensors, check_values
 from pyro_vae.data.binarise import RULES, Binarise, default_rule
 from pyro_vae.data.datasets import Dataset
 from pyro_vae.data.files import is_there, read_labels, read_path
 from pyro_vae.data.labels import Names, as_labels, labels_of
 from pyro_vae.data.named import KNOWN, LABEL_NAMES, data_root, digits, idx_images, idx_labels
+from pyro_vae.data.order import MIN_ROWS, permutation
 from pyro_vae.data.splits import Split
-
-PERMUTATION_SEED = 20_131_220  # arbitrary, but fixed for good: the splits depend on it
-MIN_ROWS = 10
+from pyro_vae.data.streaming import stream_path
 
 
 def load(
@@ -38,8 +36,9 @@ def load(
     values: Values | None = None,
     valid: int | None = None,
     seed: int = 0,
+    memory_map: bool = False,
 ) -> Dataset:
-    """Load a data set into memory.
+    """Load a data set, into memory unless `memory_map` says otherwise.
 
     Splits (train / valid / test); `valid` moves the border between the first two, 0 means no
     validation:
@@ -69,6 +68,9 @@ def load(
             (`pyro_vae.data.arrays`) and asks where that does not tell.
         valid: number of validation rows; None means the default above.
         seed: of the evaluation draw.
+        memory_map: leave the training rows of a .npy file where they are and read them batch by
+            batch (`pyro_vae.data.streams`). Valid and test are read into memory, up to 10,000 rows
+            each.
 
     Returns:
         The set; images have the shape (C, H, W), rows of an (N, D) array the shape (D,), those of
@@ -86,6 +88,13 @@ def load(
         ((1, 8, 8), 1297, torch.Size([300, 1, 8, 8]))
     """
     check_options(source, root, binarise, valid, seed)
+    check_flag("memory_map", memory_map)
+    if memory_map:
+        check_values(values)
+        if source in KNOWN or not (isinstance(source, Path) or looks_like_path(source)):
+            raise ValueError(f"memory_map: got the source {source!r}, expected a path")
+        return stream_path(Path(source).expanduser(), binarise, values, valid, seed)
+
     found = read_source(source, root, values)
     rows = split_rows(found, valid)
     places = row_numbers(found.parts)
@@ -233,12 +242,6 @@ def cut_test(rows: Tensor, num_test: int, name: str) -> dict[str, Tensor]:
         )
     rows = rows[permutation(len(rows))]
     return {"train": rows[:-num_test], "test": rows[-num_test:]}
-
-
-def permutation(num_rows: int) -> Tensor:
-    """The fixed permutation of so many rows, (N,) int64."""
-    frozen = np.random.RandomState(PERMUTATION_SEED)  # numpy promises never to change its streams
-    return torch.from_numpy(frozen.permutation(num_rows))
 
 
 def hold_out(parts: dict[str, Tensor], num_valid: int, name: str) -> dict[str, Tensor]:

@@ -148,6 +148,26 @@ class Split:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one datum."""
+        return tuple(self.pixels.shape[1:])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows lie."""
+        return self.pixels.device
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the values are real, and no pixels."""
+        return self.pixels.is_floating_point()
+
+    @property
+    def sample(self) -> Split:
+        """The rows that stand for the split where some will do: all of them."""
+        return self
+
     def __repr__(self) -> str:
         kind = str(self.pixels.dtype).removeprefix("torch.")
         return (
@@ -242,6 +262,10 @@ class Split:
         labels = None if self.labels is None else self.labels.to(device)
         pixels = self.pixels.to(device)
         return replace(self, pixels=pixels, origin=origin, drawn=drawn, labels=labels)
+
+    def under(self, binarise: Binarise) -> Split:
+        """The same rows under another rule, with an evaluation draw of their own."""
+        return replace(self, binarise=binarise, drawn=None)
 
     def take(self, n: int) -> Split:
         """The first n rows; their evaluation draw is the first n rows of this one's.

@@ -18,9 +18,10 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from pyro_vae.arguments import check_choice, check_flag, refuse
-from pyro_vae.data import Dataset, Split, as_dataset
+from pyro_vae.data import Dataset, Split, Stream, as_dataset
 from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import check_rule, draw_seed, rule_for
+from pyro_vae.inference.feed import Feed
 from pyro_vae.inference.job import Job, read_checkpoint
 from pyro_vae.inference.optim import JointOptim, make_schedule
 from pyro_vae.inference.outcome import MIN_VALID, probe_of
@@ -97,14 +98,14 @@ def data_for(
     shape = getattr(model, "shape", None)
     found = as_dataset(data, valid, values=values, dtype=next(params, plain), shape=shape)
 
-    if not rules and found.train.pixels.dtype == torch.uint8 and not found.is_binary:
+    if not rules and not found.train.is_real and not found.is_binary:
         raise ValueError(
             f"data: got pixels for {type(model).__name__}, which does not say how it wants them:"
             " pass x.float() for the values as they are, or a Dataset with a rule"
             " (pyro_vae.load(..., binarise=))"
         )
 
-    rule = rule_for(rules, found.train.pixels)
+    rule = rule_for(rules, found.train.sample.pixels)
     return found if rule == found.binarise else found.under(rule)
 
 
@@ -123,7 +124,7 @@ def prepare(
 ) -> Job:
     """Check everything that can be checked before the first step, and build what a step needs."""
     _check_valid(guide, data, recipe)
-    device = data.train.pixels.device
+    device = data.train.device
 
     # the checks must leave no trace in the nets' statistics
     with in_eval_mode(model, guide) as modules:
@@ -134,7 +135,7 @@ def prepare(
         beta = torch.tensor(recipe.beta, device=device)
         programs = _weighted(model, recipe, beta), _weighted(guide, recipe, beta)
         settings = settings_of(recipe.loss)
-        _rehearse(recipe.loss, *programs, data)
+        _rehearse(recipe.loss, *programs, data.train.sample)
 
     for program in (model, guide):
         if isinstance(program, nn.Module):
@@ -165,6 +166,7 @@ def prepare(
         plate_size=scaled.plate_size,
         losses=torch.zeros(math.ceil(len(data.train) / recipe.batch_size), device=device),
         step=make_step(*programs, optim, recipe, data.train),
+        feed=Feed(data.train),
         noise=torch.Generator(device=device).manual_seed(noise_seed),
         probe=probe,
         to_compile=sizes_to_compile(len(data.train), recipe),
@@ -196,34 +198,38 @@ def _check_valid(guide: Program, data: Dataset, recipe: ResolvedRecipe) -> None:
 
 def _check(model: Program, guide: Program, data: Dataset) -> tuple[Scaling, dict[str, Tensor]]:
     """Whether the programs can be trained on the data, how they scale them, and the parameters."""
+    train = data.train.sample
     try:
-        check_data(model, data.train.x)
+        check_data(model, train.x)
     except ValueError as error:
         raise ValueError(f"data: {error}") from error
     for program in (model, guide):
         if offers(program, Starts):
-            program.start(data.train.x)
+            program.start(train.x)
 
-    if not takes_parts(guide, data.train.x, data.train.numbers()):
+    if not takes_parts(guide, train.x, train.numbers()):
         raise ValueError(
             "guide: it has parameters for just the data that it is run on, by their place, and"
             " minibatches take other places: use fit_local, which runs all data at once, or a table"
             " that is read by `index`, such as Local(family, num_data)"
         )
 
-    for split in filter(None, (data.train, data.valid)):
-        _check_split(model, guide, split)
+    splits = [data.train] if data.valid is None else [data.train, data.valid]
+    for split in splits:
+        _check_numbers(guide, split)
+    for split in splits:
+        _check_split(model, guide, split.sample)
 
-    some, index = data.train.x[:8], data.train.numbers()[:8]
+    some, index = train.x[:8], train.numbers()[:8]
     check_reach(model, guide, some, index)
     # of all data a plate that subsamples has the same size
-    few = slice(max(1, min(len(some), len(data.train) // 2)))
+    few = slice(max(1, min(len(some), len(train) // 2)))
     scaled = scaling(model, guide, some[few], index[few])
     return scaled, trainable_parameters(model, guide, some, index)
 
 
-def _check_split(model: Program, guide: Program, split: Split) -> None:
-    """Whether the programs run on data of a split, the datum of the largest number among them."""
+def _check_numbers(guide: Program, split: Split | Stream) -> None:
+    """Whether a guide with rows for certain data has one for each."""
     known, numbers = known_numbers(guide), split.numbers()
     if known is not None and not torch.isin(numbers, known.to(numbers)).all():
         raise ValueError(
@@ -232,15 +238,18 @@ def _check_split(model: Program, guide: Program, split: Split) -> None:
             f" data.{split.name}.numbers()) has"
         )
 
+
+def _check_split(model: Program, guide: Program, split: Split) -> None:
+    """Whether the programs run on data of a split, the datum of the largest number among them."""
     try:
-        check_programs(model, guide, split.x, numbers)
+        check_programs(model, guide, split.x, split.numbers())
     except ValueError as error:
         if split.name == "valid" and str(error).startswith("index: "):
             raise ValueError(f"{error}; or no validation data, valid=0") from error
         raise
 
 
-def _rehearse(loss: ELBO, model: Program, guide: Program, data: Dataset) -> None:
+def _rehearse(loss: ELBO, model: Program, guide: Program, train: Split) -> None:
     """Evaluate a loss that has still to guess how deep the plates are nested, which draws noise,
     outside of all steps.
 
@@ -252,8 +261,8 @@ def _rehearse(loss: ELBO, model: Program, guide: Program, data: Dataset) -> None
         return
 
     p, q = called(model, "model"), called(guide, "guide")
-    given = data.train.x[:8], data.train.numbers()[:8]
-    with isolated_noise(data.train.pixels.device), torch.no_grad(), pyro.validation_enabled(False):
+    given = train.x[:8], train.numbers()[:8]
+    with isolated_noise(train.device), torch.no_grad(), pyro.validation_enabled(False):
         try:
             loss.loss(p, q, *given)  # type: ignore[attr-defined]
         except NotImplementedError:  # Pyro's TraceTailAdaptive_ELBO has gradients alone

@@ -221,13 +221,14 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
     started = saved = time.monotonic()
     earlier = at.seconds
 
+    given = job.feed.batches(batches[at.step :])
     while at.step < len(batches):
-        index = batches[at.step]
+        index, rows = batches[at.step], next(given)
         if len(index) in job.to_compile:
             job.to_compile.remove(len(index))
             reporter.compiling()
         job.beta.fill_(_beta(job, at, at.step))
-        loss = job.step(index, job.train.bits(len(index), job.noise))
+        loss = job.step(rows, job.train.bits(len(index), job.noise))
         job.losses[at.step] = job.of_minibatch(loss, len(index))
         at.step += 1
 

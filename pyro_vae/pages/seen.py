@@ -68,7 +68,7 @@ def _samples(parts: Parts, seed: int) -> Picture:
 def _nearest(parts: Parts, seed: int) -> Picture:
     train = parts.data.train
     drawn = sample(parts.model, train.take(1).x, num_samples=_BESIDE, kind="draw", seed=seed)
-    found = nearest(drawn.x, train.x)
+    found = nearest(drawn.x, train.sample.x)
     alt = f"{_BESIDE} draws from the model, and below each the training datum nearest to it"
     caption = "Draws of x, and the training datum nearest to each: near copies are memories."
     return picture_of(found, alt, caption, numbers=_frame(found, ("index", "distance")))

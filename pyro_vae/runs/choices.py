@@ -44,7 +44,7 @@ def match_rule(config: Namespace, data: Dataset, model: nn.Module) -> Dataset:
     rules = model.rules if offers(model, HasRules) else ()
     if config.binarise is None:
         fits = not rules or data.binarise in rules
-        config.binarise = data.binarise if fits else rule_for(rules, data.train.pixels)
+        config.binarise = data.binarise if fits else rule_for(rules, data.train.sample.pixels)
     check_rule(rules, config.binarise, type(getattr(model, "likelihood", model)).__name__)
     return data if data.binarise == config.binarise else data.under(config.binarise)
 
@@ -53,7 +53,7 @@ def describe_choice(data: Dataset, model: nn.Module, recipe: Recipe) -> str:
     """The data, and what was chosen for them, in two lines."""
     splits = [split for split in (data.train, data.valid, data.test) if split is not None]
     sizes = " + ".join(f"{len(split):,} {split.name}" for split in splits)
-    kind = "real values" if data.train.pixels.is_floating_point() else "pixels"
+    kind = "real values" if data.train.is_real else "pixels"
     rule = "" if data.binarise == "none" else f", {RULE_WORDS[data.binarise]} ({data.binarise})"
     shape = " x ".join(map(str, data.shape))
 

@@ -1,0 +1,79 @@
+"""What each step of a training is given of the data, in the order of the epoch.
+
+Of rows in memory it is their places, and the step itself takes the rows. Rows of a `Stream` are
+read ahead: by a thread, while the steps before are taken, or by processes of its own. The order is
+the run's, and so a run that goes on reads on where it stood.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from pyro_vae.data import Split
+from pyro_vae.data.streams import Stream
+
+_AHEAD = 4  # batches that wait to be used
+
+
+class Feed:
+    """The rows of a part of the data, batch after batch."""
+
+    def __init__(self, train: Split | Stream) -> None:
+        self.train = train
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """For each batch of `order`, places of rows (B,), what a step takes: `(places,)` of rows in
+        memory, `(rows, numbers)` of a stream.
+        """
+        train = self.train
+        if isinstance(train, Split):
+            return ((index,) for index in order)
+        found = _by_processes(train, order) if train.workers else _by_thread(train, order)
+        return (_moved(rows, train.device) for rows in found)
+
+
+def _by_thread(train: Stream, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """Batches read by a thread, a few ahead."""
+    reader = ThreadPoolExecutor(1, "pyro_vae feed")
+    try:
+        waiting = deque(reader.submit(train.visit, index) for index in order[:_AHEAD])
+        for number in range(len(order)):
+            found = waiting.popleft().result()
+            for index in order[number + _AHEAD : number + _AHEAD + 1]:
+                waiting.append(reader.submit(train.visit, index))
+            yield found
+    finally:
+        reader.shutdown(cancel_futures=True)
+
+
+class _Visits(torch.utils.data.Dataset[tuple[Tensor, ...]]):
+    """Batches by the places of their rows, as a DataLoader asks for them."""
+
+    def __init__(self, train: Stream) -> None:
+        self.train = train
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
+        return self.train.visit(index)
+
+
+def _by_processes(train: Stream, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """Batches read by processes, a few ahead of each."""
+    visits = _Visits(train)
+    # with a generator of its own: the caller's noise is left alone
+    own = torch.Generator()
+    return iter(
+        DataLoader(visits, batch_size=None, sampler=order, num_workers=train.workers, generator=own)
+    )
+
+
+def _moved(rows: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
+    """The batch on the device of the programs."""
+    if device.type != "cuda":
+        return rows
+    return tuple(tensor.pin_memory().to(device, non_blocking=True) for tensor in rows)

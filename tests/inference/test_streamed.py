@@ -1,0 +1,160 @@
+"""A run on rows that stay in a file is the run on the same rows in memory, bit for bit; stopped in
+an epoch and resumed too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import pytest
+import torch
+
+import pyro_vae as pv
+from pyro_vae.inference import svi
+from pyro_vae.inference.feed import Feed
+from tests.inference.resumed import check_same, differences
+from tests.scenarios import eager
+
+GREY = np.random.RandomState(0).randint(0, 256, (90, 6)).astype(np.uint8)
+REAL = np.random.RandomState(1).randn(90, 6).astype(np.float32)
+
+
+def programs(data: pv.Dataset) -> tuple[Any, Any]:
+    torch.manual_seed(0)
+    likelihood = pv.likelihood_for(data)
+    model = pv.VAE(data.shape, latent_dim=2, hidden=(8,), likelihood=likelihood)
+    return model, pv.Amortized(pv.MeanField(2), pv.MLP(data.size, (8,)))
+
+
+def fitted(data: pv.Dataset, **options: Any) -> pv.Run:
+    pyro.clear_param_store()
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 32, "quiet": True, "engine": "pyro"}
+    return pv.fit(*programs(data), data, **(settings | options))
+
+
+def both(tmp_path: Path, array: Any, **options: Any) -> tuple[pv.Dataset, pv.Dataset]:
+    np.save(tmp_path / "x.npy", array)
+    there = pv.load(tmp_path / "x.npy", memory_map=True, **options)
+    return pv.load(tmp_path / "x.npy", **options), there
+
+
+def same(one: pv.Run, two: pv.Run) -> bool:
+    told = [
+        [{k: v for k, v in row.items() if "second" not in k} for row in run.history]
+        for run in (one, two)
+    ]
+    weights = [dict(run.model.named_parameters()) for run in (one, two)]
+    return differences(told[0], told[1], "") == [] == differences(weights[0], weights[1], "")
+
+
+@pytest.mark.parametrize("rule", ["dynamic", "threshold", "dequantise", "none"])
+def test_it_is_the_run_in_memory(rule: Any, tmp_path: Path) -> None:
+    array = REAL if rule == "none" else GREY
+    here, there = both(tmp_path, array, binarise=rule)
+    assert same(fitted(here), fitted(there))
+
+
+def test_it_is_the_run_in_memory_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    eager(monkeypatch)
+    here, there = both(tmp_path, GREY, binarise="dynamic")
+    assert same(fitted(here, engine="compiled"), fitted(there, engine="compiled"))
+
+
+def test_validation_rows_that_come_in_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyro_vae.data.readers.MOST_ROWS", 16)
+    here, there = both(tmp_path, GREY, valid=40)
+    monkeypatch.setattr("pyro_vae.data.streams._BLOCK", 7 * 6)
+    assert isinstance(there.valid, pv.Stream)
+    elbos = [fitted(data, epochs=1).history[0]["valid_elbo"] for data in (here, there)]
+    assert elbos[0] == pytest.approx(elbos[1], abs=0.5)  # other noise
+
+
+class Failure(Exception):
+    """Stands for anything that stops a run."""
+
+
+def stopped_and_resumed(
+    data: pv.Dataset, folder: Path, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is stopped after so many steps, each with a checkpoint, and goes on."""
+    left = iter(range(steps))
+    step = svi._beta
+
+    def limited(*arguments: Any) -> float:
+        if next(left, None) is None:
+            raise Failure
+        return step(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Failure):
+        patch.setattr(svi, "_SAVE_EVERY", -1.0)
+        patch.setattr(svi, "_beta", limited)
+        fitted(data, folder=folder)
+    fitted(data, folder=folder, resume=True)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_stopped_in_an_epoch_and_resumed(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = both(tmp_path, GREY, binarise="dynamic")[1]
+    object.__setattr__(data.train, "workers", workers)
+    fitted(data, folder=tmp_path / "whole")
+    stopped_and_resumed(data, tmp_path / "run", 5, monkeypatch)  # 3 steps an epoch, and a row
+    check_same(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_torn_row_stops_the_run_by_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyro_vae.data.readers.MOST_ROWS", 16)
+    array = REAL.copy()
+    array[17] = np.nan
+    there = both(tmp_path, np.where(np.isnan(array), 0, array))[1]
+    np.load(tmp_path / "x.npy", mmap_mode="r+")[17] = np.nan
+    with pytest.raises(ValueError, match="row 17 does not hold finite values"):
+        fitted(there)
+
+
+def test_a_row_of_parameters_for_each_datum(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", REAL)
+    array = np.load(tmp_path / "x.npy", mmap_mode="r")
+
+    def run(x: Any) -> pv.Run:
+        pyro.clear_param_store()
+        torch.manual_seed(0)
+        guide = pv.Local(pv.MeanField(2), 90)
+        return pv.fit(pv.LinearGaussian(6, 2), guide, x, epochs=2, quiet=True, engine="pyro")
+
+    assert same(run(REAL), run(array))
+    with pytest.raises(ValueError, match="has not a row for each of the train data"):
+        pv.fit(pv.LinearGaussian(6, 2), pv.Local(pv.MeanField(2), 80), array, epochs=1, quiet=True)
+
+
+CLEAR = Path("/proc/self/clear_refs")
+
+
+def peak() -> int:
+    """Bytes of memory that the process had at most, since it was last asked to forget."""
+    told = Path("/proc/self/status").read_text().split("VmHWM:")[1]
+    return int(told.split()[0]) * 1024
+
+
+@pytest.mark.skipif(not CLEAR.exists(), reason="asks Linux for the memory of the process")
+def test_an_epoch_holds_little_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = (4000, 98_304)  # 393 MB, of which a sparse file stores nothing
+    np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.uint8, shape)
+    monkeypatch.setattr("pyro_vae.data.readers.MOST_VALUES", 2**22)
+    data = pv.load(tmp_path / "x.npy", memory_map=True)
+    assert isinstance(data.train, pv.Stream)
+    assert len(data.train.sample) < 50 < 3900 < len(data.train)
+
+    CLEAR.write_text("5")
+    before = peak()
+    order = torch.randperm(len(data.train)).split(64)
+    read = sum(len(rows) for rows, _ in Feed(data.train).batches(order))
+    assert read == len(data.train) and peak() - before < 150e6
