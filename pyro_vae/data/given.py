@@ -1,5 +1,5 @@
 """From what a user hands to `fit` to a `Dataset`: a tensor, a numpy array, a pandas frame or a
-TensorDataset.
+TensorDataset, in memory; and a memory map, any other torch Dataset or a DataLoader as a `Stream`.
 
 A tenth of the rows, by the fixed permutation of `load`, is held out for validation, so that a run
 can say what it is worth on data that it has not seen. Each row keeps the number that it has in the
@@ -27,15 +27,14 @@ from pyro_vae.data.arrays import (
 )
 from pyro_vae.data.binarise import default_rule
 from pyro_vae.data.datasets import Dataset
-from pyro_vae.data.mapped import Mapped
 from pyro_vae.data.order import MIN_ROWS, permutation
 from pyro_vae.data.readers import reader_of
 from pyro_vae.data.splits import Split
-from pyro_vae.data.streaming import stream_rows
+from pyro_vae.data.streaming import is_streamed, rows_of_items, stream_rows
 
 EXPECTED = (
     "a Dataset (pyro_vae.load), a tensor or a numpy array (N, *shape), a pandas frame of"
-    " numbers, or a TensorDataset"
+    " numbers, a torch Dataset or a DataLoader"
 )
 
 
@@ -46,6 +45,7 @@ def as_dataset(
     values: Values | None = None,
     dtype: torch.dtype = torch.float32,
     shape: Sequence[int] | None = None,
+    workers: int = 0,
 ) -> Dataset:
     """Make a set of what was given; a `Dataset` is returned as it is.
 
@@ -59,6 +59,7 @@ def as_dataset(
         dtype: of real values.
         shape: of a datum as the model has it; images that come in it stay in it, others become
             (C, H, W).
+        workers: processes that read a map-style Dataset ahead; 0 for a thread.
 
     Raises:
         ValueError: another kind of thing, columns that are no numbers, no rows, NaN, whole numbers
@@ -75,26 +76,26 @@ def as_dataset(
 
     name = type(data).__name__
     given_shape = None if shape is None else tuple(shape)
-    if isinstance(data, np.memmap):
-        mapped = Mapped(data, "data")
-        reader = reader_of(mapped, "data", values, dtype=dtype, shape=given_shape)
-        return stream_rows(reader, name, valid)
+    if is_streamed(data):
+        rows, values = rows_of_items(data, values)
+        reader = reader_of(rows, "data", values, dtype=dtype, shape=given_shape)
+        return stream_rows(reader, name, valid, workers)
 
-    rows = rows_of(data, values, dtype, given_shape)
-    total = len(rows)
+    pixels = rows_of(data, values, dtype, given_shape)
+    total = len(pixels)
     number = (total // 10 if total >= MIN_ROWS else 0) if valid is None else valid
     if not is_integer(number) or not 0 <= number < total:
         raise ValueError(f"valid={valid!r}: expected 0 <= valid < {total}, the rows of data")
 
-    rule = default_rule(rows)
+    rule = default_rule(pixels)
     if number == 0:
-        train = Split("train", rows, rule)
+        train = Split("train", pixels, rule)
         return Dataset(name, train, None, train)
 
-    order = permutation(total).to(rows.device)
+    order = permutation(total).to(pixels.device)
     kept, held = order[:-number].sort().values, order[-number:].sort().values
-    train = Split("train", rows[kept], rule, origin=kept)
-    valid_split = Split("valid", rows[held], rule, origin=held)
+    train = Split("train", pixels[kept], rule, origin=kept)
+    valid_split = Split("valid", pixels[held], rule, origin=held)
     return Dataset(name, train, valid_split, valid_split)
 
 

@@ -24,6 +24,8 @@ _MOST = 2**25  # bytes of pages that are kept
 class Mapped:
     """The rows of a `numpy.memmap`."""
 
+    in_order = False
+
     def __init__(self, array: np.memmap[Any, Any], source: str) -> None:
         if array.dtype.kind not in KINDS or array.ndim == 0:
             raise ValueError(

@@ -27,7 +27,9 @@ MOST_VALUES = 2**26  # a quarter of a GiB in float32
 
 
 class Rows(Protocol):
-    """Rows that can be read by their places, 0 to N - 1, in any order."""
+    """Rows that can be read by their places, 0 to N - 1: in any order, unless `in_order`."""
+
+    in_order: bool
 
     def __len__(self) -> int: ...
 
@@ -43,6 +45,13 @@ def affordable(size: int) -> int:
         (10000, 341)
     """
     return max(16, min(MOST_ROWS, MOST_VALUES // max(size, 1)))
+
+
+def some_of(rows: Rows, total: int, number: int) -> Places:
+    """Up to `number` places of 0 to `total` - 1: evenly spread, or the first ones of rows that come
+    in order.
+    """
+    return np.arange(min(total, number)) if rows.in_order else spread_over(total, number)
 
 
 def spread_over(total: int, number: int) -> Places:
@@ -148,7 +157,7 @@ def reader_of(
         raise ValueError(f"{source} has no rows, expected at least one")
 
     size = math.prod(rows.read(np.zeros(1, np.int64)).shape)
-    some = rows.read(spread_over(len(rows), affordable(size)))
+    some = rows.read(some_of(rows, len(rows), affordable(size)))
     found = as_tensors({"all": some}, source, values)["all"]
 
     kind: Kind = "real" if found.dtype != torch.uint8 else "pixels"

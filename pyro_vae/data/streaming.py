@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from pyro_vae.arguments import is_integer
 from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import Binarise, default_rule
 from pyro_vae.data.datasets import Dataset
 from pyro_vae.data.files import is_there
-from pyro_vae.data.mapped import map_file
+from pyro_vae.data.items import Items, Passes, is_iterable
+from pyro_vae.data.mapped import Mapped, map_file
 from pyro_vae.data.order import MIN_ROWS, permutation
-from pyro_vae.data.readers import Reader, Rows, affordable, reader_of, spread_over
+from pyro_vae.data.readers import Reader, Rows, affordable, reader_of, some_of
 from pyro_vae.data.splits import Split
 from pyro_vae.data.streams import Stream
 
@@ -83,6 +87,11 @@ def stream_rows(reader: Reader, name: str, valid: int | None, workers: int = 0) 
         train = Stream("train", reader, torch.arange(total), rule, workers=workers)
         return Dataset(name, train, None, train.sample)
 
+    if isinstance(reader.rows, Passes) and not reader.rows.is_repeatable():
+        raise ValueError(
+            f"valid={number}: the rows come in another order at each pass, so that none can be held"
+            " out: say valid=0, or hand them over as a Dataset of your own"
+        )
     order = permutation(total)
     kept, held = order[:-number].sort().values, order[-number:].sort().values
     train = Stream("train", reader, kept, rule, workers=workers)
@@ -91,10 +100,32 @@ def stream_rows(reader: Reader, name: str, valid: int | None, workers: int = 0) 
     return Dataset(name, train, valid_split, test)
 
 
+def is_streamed(data: Any) -> bool:
+    """Whether data are left where they are: a memory map, any torch Dataset but one of tensors, and
+    a loader.
+    """
+    if isinstance(data, np.memmap) or is_iterable(data):
+        return True
+    return isinstance(data, torch.utils.data.Dataset) and not isinstance(data, TensorDataset)
+
+
+def rows_of_items(data: Any, values: Values | None) -> tuple[Rows, Values | None]:
+    """The rows of what `is_streamed`, and what their numbers are, where that is told by their
+    dtype: a tensor of floats is real.
+    """
+    if isinstance(data, np.memmap):
+        return Mapped(data, "data"), values
+    rows = Passes(data) if is_iterable(data) else Items(data)
+    if len(rows) == 0:
+        raise ValueError(f"data: {type(data).__name__} has no items, expected at least one")
+    rows.read(np.zeros(1, np.int64))
+    return rows, "real" if values is None and rows.is_real else values
+
+
 def rule_of(reader: Reader) -> Binarise:
     """The rule that the rows ask for, by some of them."""
     few = affordable(math.prod(reader.shape))
-    return default_rule(reader.tensor(spread_over(len(reader), few)))
+    return default_rule(reader.tensor(some_of(reader.rows, len(reader), few)))
 
 
 def part_of(name: str, train: Stream, places: Tensor) -> Split | Stream:

@@ -31,7 +31,7 @@ from pyro_vae.data.binarise import (
     fast_bernoulli_draw,
     fast_dequantised,
 )
-from pyro_vae.data.readers import Reader, affordable, spread_over
+from pyro_vae.data.readers import Reader, affordable, some_of
 from pyro_vae.data.splits import Split, check_integers, check_pixels
 
 _CPU = torch.device("cpu")
@@ -121,11 +121,15 @@ class Stream:
 
     @cached_property
     def sample(self) -> Split:
-        """Rows in memory, evenly spread, the one of the largest number among them: all where they
-        are few, up to 10,000, else with an evaluation draw of their own.
+        """Rows in memory, evenly spread, the one of the largest number among them, or the first of
+        an iterable: all where they are few, up to 10,000, else with an evaluation draw of their
+        own.
         """
-        few = spread_over(len(self), affordable(math.prod(self.shape)))
-        chosen = torch.from_numpy(np.union1d(few, [int(self.origin.argmax())]))
+        rows = self.reader.rows
+        few = some_of(rows, len(self), affordable(math.prod(self.shape)))
+        if not rows.in_order:
+            few = np.union1d(few, [int(self.origin.argmax())])
+        chosen = torch.from_numpy(few)
         pixels, numbers = self.pixels_at(chosen), self.origin[chosen]
         split = Split(self.name, pixels, self.binarise, self.seed, origin=numbers)
         return split.to(self.device)

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pyro_vae.data import Split
+from pyro_vae.data.items import Passes
 from pyro_vae.data.streams import Stream
 
 _AHEAD = 4  # batches that wait to be used
@@ -34,8 +36,35 @@ class Feed:
         train = self.train
         if isinstance(train, Split):
             return ((index,) for index in order)
-        found = _by_processes(train, order) if train.workers else _by_thread(train, order)
+        order = [index.cpu() for index in order]
+        found: Iterator[tuple[Tensor, ...]]
+        if train.reader.rows.in_order:  # by the thread that draws the noise, which it may share
+            found = (train.visit(index) for index in order)
+        else:
+            found = _by_processes(train, order) if train.workers else _by_thread(train, order)
         return (_moved(rows, train.device) for rows in found)
+
+    def order(self, noise: torch.Generator) -> Tensor:
+        """The rows of an epoch in their order, (N,): drawn, or as they come."""
+        train = self.train
+        if isinstance(train, Stream) and train.reader.rows.in_order:
+            return torch.arange(len(train), device=noise.device)
+        return torch.randperm(len(train), generator=noise, device=noise.device)
+
+    def state(self) -> dict[str, Any] | None:
+        """Where an iterable stands that says so, for a checkpoint."""
+        passes = self._passes
+        return None if passes is None else passes.state()
+
+    def load(self, state: dict[str, Any] | None) -> None:
+        """Put an iterable back where it stood."""
+        if self._passes is not None and state is not None:
+            self._passes.load(state)
+
+    @property
+    def _passes(self) -> Passes | None:
+        rows = self.train.reader.rows if isinstance(self.train, Stream) else None
+        return rows if isinstance(rows, Passes) else None
 
 
 def _by_thread(train: Stream, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:

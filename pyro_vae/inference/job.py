@@ -189,6 +189,7 @@ def keep(job: Job, at: Position) -> None:
         "optimizer": job.optim.get_state(),
         "schedule": None if job.schedule is None else job.schedule.state_dict(),
         "losses": job.losses[: at.step],
+        "feed": job.feed.state(),
         "noise": job.noise.get_state(),
         "torch_noise": _noise_state(job.noise.device),
         "same": _same(job),
@@ -245,6 +246,7 @@ def restore(job: Job) -> Position:
 
     try:
         job.losses[: len(state["losses"])] = state["losses"]
+        job.feed.load(state.get("feed"))
         _set_noise(job.noise, state)
         at = Position(**state["position"])
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:

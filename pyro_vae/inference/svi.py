@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import pyro
-import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pyro_vae.arguments import check_kind
@@ -76,7 +75,8 @@ def fit(
         model, guide: Pyro programs `program(x, index)` whose nets are registered by `pyro.module`.
         data: a `Dataset`, or data `(N, *shape)` as a tensor, a numpy array, a pandas frame or a
             TensorDataset (its first tensor); pixels are binarised or dequantised as the model's
-            likelihood needs them.
+            likelihood needs them. A memory-mapped array, any other torch Dataset and a DataLoader
+            are read batch by batch (`pyro_vae.data.streams`).
         recipe: how to train; `changes` replace single fields of it,
             `fit(model, guide, data, epochs=20)`. Batch size and KL warm-up follow the data where
             they are left out.
@@ -215,7 +215,7 @@ def _loop(
 def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Event) -> None:
     """The steps of one epoch, from the step that the position names."""
     if at.order is None:
-        at.order = torch.randperm(len(job.train), generator=job.noise, device=job.noise.device)
+        at.order = job.feed.order(job.noise)
 
     batches = at.order.split(job.recipe.batch_size)
     started = saved = time.monotonic()

@@ -4,6 +4,8 @@ an epoch and resumed too.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 
 import pyro_vae as pv
+from pyro_vae.data import as_dataset
 from pyro_vae.inference import svi
 from pyro_vae.inference.feed import Feed
 from tests.inference.resumed import check_same, differences
@@ -79,7 +82,7 @@ class Failure(Exception):
 
 
 def stopped_and_resumed(
-    data: pv.Dataset, folder: Path, steps: int, monkeypatch: pytest.MonkeyPatch
+    made: Callable[[], pv.Dataset], folder: Path, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that is stopped after so many steps, each with a checkpoint, and goes on."""
     left = iter(range(steps))
@@ -93,18 +96,16 @@ def stopped_and_resumed(
     with monkeypatch.context() as patch, pytest.raises(Failure):
         patch.setattr(svi, "_SAVE_EVERY", -1.0)
         patch.setattr(svi, "_beta", limited)
-        fitted(data, folder=folder)
-    fitted(data, folder=folder, resume=True)
+        fitted(made(), folder=folder)
+    fitted(made(), folder=folder, resume=True)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_stopped_in_an_epoch_and_resumed(
-    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_mapped_file_stopped_in_an_epoch_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = both(tmp_path, GREY, binarise="dynamic")[1]
-    object.__setattr__(data.train, "workers", workers)
     fitted(data, folder=tmp_path / "whole")
-    stopped_and_resumed(data, tmp_path / "run", 5, monkeypatch)  # 3 steps an epoch, and a row
+    stopped_and_resumed(lambda: data, tmp_path / "run", 5, monkeypatch)
     check_same(tmp_path / "run", tmp_path / "whole")
 
 
@@ -133,6 +134,97 @@ def test_a_row_of_parameters_for_each_datum(tmp_path: Path) -> None:
     assert same(run(REAL), run(array))
     with pytest.raises(ValueError, match="has not a row for each of the train data"):
         pv.fit(pv.LinearGaussian(6, 2), pv.Local(pv.MeanField(2), 80), array, epochs=1, quiet=True)
+
+
+class Pairs(torch.utils.data.Dataset[Any]):
+    """x and a label of each row, as torchvision's sets give them."""
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, place: int) -> Any:
+        return self.x[place], 0
+
+
+class Rows(torch.utils.data.IterableDataset[Any]):
+    """Rows one after another, without a length."""
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def __iter__(self) -> Any:
+        return iter(self.x)
+
+
+class Shuffled(Rows):
+    """Rows in another order at each pass, which knows where it stands."""
+
+    def __init__(self, x: Any) -> None:
+        super().__init__(x)
+        self.epoch, self.place = 0, 0
+
+    def __iter__(self) -> Any:
+        order = np.random.RandomState(self.epoch).permutation(len(self.x))
+        while self.place < len(order):
+            self.place += 1
+            yield self.x[order[self.place - 1]]
+        self.epoch, self.place = self.epoch + 1, 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.epoch, "place": self.place}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.epoch, self.place = state["epoch"], state["place"]
+
+
+@pytest.mark.parametrize("kind", [GREY, torch.from_numpy(REAL)], ids=["pixels", "real"])
+def test_a_torch_dataset_is_the_run_on_its_rows(kind: Any) -> None:
+    assert same(fitted(as_dataset(kind)), fitted(as_dataset(Pairs(kind))))
+
+
+def loader(x: Any) -> Any:
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="'set_vital' is deprecated")
+        return StatefulDataLoader(Pairs(torch.from_numpy(x)), batch_size=7, shuffle=True)
+
+
+SOURCES: dict[str, Callable[[], pv.Dataset]] = {
+    "map": lambda: as_dataset(Pairs(REAL)),
+    "map, a process": lambda: as_dataset(Pairs(REAL), workers=1),
+    "iterable": lambda: as_dataset(Rows(REAL)),
+    "iterable that shuffles": lambda: as_dataset(Shuffled(REAL), 0),
+    "StatefulDataLoader": lambda: as_dataset(loader(REAL), 0),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_stopped_in_an_epoch_and_resumed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made() -> pv.Dataset:
+        torch.manual_seed(7)
+        return SOURCES[name]()
+
+    fitted(made(), folder=tmp_path / "whole")
+    stopped_and_resumed(made, tmp_path / "run", 5, monkeypatch)
+    check_same(tmp_path / "run", tmp_path / "whole")
+
+
+def test_each_pass_of_an_iterable_that_shuffles_has_all_rows() -> None:
+    feed = Feed(as_dataset(Shuffled(REAL), 0).train)
+    noise = torch.Generator()
+    passes = []
+    for _ in range(2):
+        found = [rows for rows, _ in feed.batches(feed.order(noise).split(32))]
+        passes.append(torch.cat(found))
+    sums = [np.sort(rows.numpy().sum(1)) for rows in (*passes, torch.from_numpy(REAL))]
+    assert not torch.equal(*passes) and np.array_equal(sums[0], sums[1])
+    assert np.array_equal(sums[0], sums[2])
 
 
 CLEAR = Path("/proc/self/clear_refs")
