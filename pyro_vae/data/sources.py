@@ -68,9 +68,9 @@ def load(
             (`pyro_vae.data.arrays`) and asks where that does not tell.
         valid: number of validation rows; None means the default above.
         seed: of the evaluation draw.
-        memory_map: leave the training rows of a .npy file where they are and read them batch by
-            batch (`pyro_vae.data.streams`). Valid and test are read into memory, up to 10,000 rows
-            each.
+        memory_map: leave the training rows of a .npy file or a folder of images where they are and
+            read them batch by batch (`pyro_vae.data.streams`). Valid and test are read into memory,
+            up to 10,000 rows each.
 
     Returns:
         The set; images have the shape (C, H, W), rows of an (N, D) array the shape (D,), those of

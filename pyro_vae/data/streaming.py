@@ -24,6 +24,7 @@ from pyro_vae.data.files import is_there
 from pyro_vae.data.items import Items, Passes, is_iterable
 from pyro_vae.data.mapped import Mapped, map_file
 from pyro_vae.data.order import MIN_ROWS, permutation
+from pyro_vae.data.pictures import Pictures
 from pyro_vae.data.readers import Reader, Rows, affordable, reader_of, some_of
 from pyro_vae.data.splits import Split
 from pyro_vae.data.streams import Stream
@@ -32,14 +33,14 @@ from pyro_vae.data.streams import Stream
 def stream_path(
     path: Path, binarise: Binarise | None, values: Values | None, valid: int | None, seed: int
 ) -> Dataset:
-    """A .npy file as a set whose training rows stay in the file, cut into train, valid and test as
-    `load` cuts it.
+    """A .npy file or a folder of images as a set whose training rows stay there, cut into train,
+    valid and test as `load` cuts it.
     """
     if not is_there(path):
         raise FileNotFoundError(
             f"source: there is no file or folder {path}, looked for from {Path.cwd()}"
         )
-    rows, workers = rows_of_path(path)
+    rows: Rows = Pictures(path) if path.is_dir() else map_file(path)
     if len(rows) < MIN_ROWS:
         raise ValueError(
             f"{path}: {len(rows)} rows, expected at least {MIN_ROWS} to cut train, valid and test"
@@ -60,16 +61,11 @@ def stream_path(
     order = permutation(total)
     places = {"train": order[: total - held - number], "test": order[total - held :]}
     rule = binarise or rule_of(reader)
-    train = Stream("train", reader, places["train"], rule, seed, workers=workers)
+    train = Stream("train", reader, places["train"], rule, seed)
     held_out = order[total - held - number : total - held]
     valid_split = part_of("valid", train, held_out) if number else None
     test = Stream("test", reader, places["test"], rule, seed).take(held)
     return Dataset(name, train, valid_split, test)
-
-
-def rows_of_path(path: Path) -> tuple[Rows, int]:
-    """The rows of a file, and how many processes should read them."""
-    return map_file(path), 0
 
 
 def stream_rows(reader: Reader, name: str, valid: int | None, workers: int = 0) -> Dataset:

@@ -111,7 +111,7 @@ def _instantiated(parser: ArgumentParser, config: Namespace) -> Namespace:
 
 
 def _load(config: Namespace, data_root: str | None) -> Dataset:
-    options = {name: config[name] for name in ("binarise", "values", "valid")}
+    options = {name: config[name] for name in ("binarise", "values", "valid", "memory_map")}
     try:
         return load(config.data, root=data_root or config.data_root, **options)
     except TypeError as error:

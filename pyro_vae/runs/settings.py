@@ -41,6 +41,8 @@ class Settings:
         binarise: how pixels become data; by the likelihood unless given, dynamic for Bernoulli,
             dequantise for Gaussian
         values: what the numbers of a file are, pixels or real; by their look unless given
+        memory_map: leave the train data in the file, or the folder of images, and read them batch
+            by batch
         valid: number of validation data, 0 for none
         model: class of the model, called as Model(shape, ...)
         guide: class of the guide, called as Guide(shape, latent_dim, ...)
@@ -51,6 +53,7 @@ class Settings:
     data_root: str | None = None
     binarise: Binarise | None = None
     values: Values | None = None
+    memory_map: bool = False
     valid: int | None = None
     model: ModelClass = VAE
     guide: GuideClass = EncoderGuide

@@ -13,7 +13,7 @@ import torch
 
 from pyro_vae.data import Binarise, Dataset, Split, Stream, as_dataset, load
 from pyro_vae.data.readers import spread_over
-from tests.data.arrays import npy, npz
+from tests.data.arrays import images, npy, npz
 
 GREY = np.random.RandomState(0).randint(0, 256, (60, 4, 5)).astype(np.uint8)
 REAL = np.random.RandomState(1).randn(60, 6).astype(np.float32)
@@ -147,3 +147,18 @@ def test_what_cannot_be_mapped_is_told(tmp_path: Path) -> None:
         streamed(GREY[:9], tmp_path)
     with pytest.raises(ValueError, match=r"x: the 48 rows of 'train' are not in memory"):
         streamed(GREY, tmp_path).train.x  # noqa: B018
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_folder_of_images_is_read_picture_by_picture(tmp_path: Path) -> None:
+    images(tmp_path, GREY)
+    there, here = load(tmp_path, memory_map=True), load(tmp_path)
+    train = stream_of(there)
+    assert (there.name, there.shape, there.binarise) == (here.name, (1, 4, 5), here.binarise)
+    assert train.fingerprint == here.train.fingerprint
+    assert there.test.fingerprint == here.test.fingerprint
+    assert torch.equal(train.pixels_at(torch.arange(9)), here.train.pixels[:9])
+
+    images(tmp_path, [GREY[0, :3]])  # 000.png, the first of them, has another size now
+    with pytest.raises(ValueError, match=r"is 5 x 4 grey, 000\.png is 5 x 3 grey, expected all"):
+        load(tmp_path, memory_map=True)
