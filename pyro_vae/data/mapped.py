@@ -18,7 +18,7 @@ from pyro_vae.data.files import torn_is_told
 from pyro_vae.data.readers import Places
 
 _PAGES = 2**16  # bytes that the system maps around a row that is read
-_MOST = 2**25  # bytes of pages that are kept
+_MOST = 2**26  # bytes of pages that are kept
 
 
 class Mapped:
@@ -38,7 +38,8 @@ class Mapped:
         self._read = 0
         # what is written to a copy-on-write map would be lost with its pages
         shared = getattr(array, "mode", "c") != "c" and hasattr(mmap, "MADV_DONTNEED")
-        self._pages: mmap.mmap | None = getattr(array, "_mmap", None) if shared else None
+        large = self.array.nbytes > _MOST
+        self._pages: mmap.mmap | None = getattr(array, "_mmap", None) if shared and large else None
 
     def __len__(self) -> int:
         return len(self.array)

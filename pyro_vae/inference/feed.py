@@ -7,6 +7,7 @@ the run's, and so a run that goes on reads on where it stood.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,9 @@ from pyro_vae.data import Split
 from pyro_vae.data.items import Passes
 from pyro_vae.data.streams import Stream
 
-_AHEAD = 4  # batches that wait to be used
+_AHEAD = 3  # readings that wait to be used
+_AT_ONCE = 2**21  # values of a reading
+_MOST_AT_ONCE = 16  # batches of a reading
 
 
 class Feed:
@@ -68,17 +71,30 @@ class Feed:
 
 
 def _by_thread(train: Stream, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-    """Batches read by a thread, a few ahead."""
+    """Batches read by a thread, a few ahead, some at once: two threads that wait for each other
+    at every batch lose more time than a batch takes to be read.
+    """
+    each = max(1, _AT_ONCE // max(1, len(order[0]) * math.prod(train.shape))) if order else 1
+    each = min(each, _MOST_AT_ONCE)
+    parts = [order[start : start + each] for start in range(0, len(order), each)]
+
     reader = ThreadPoolExecutor(1, "pyro_vae feed")
     try:
-        waiting = deque(reader.submit(train.visit, index) for index in order[:_AHEAD])
-        for number in range(len(order)):
-            found = waiting.popleft().result()
-            for index in order[number + _AHEAD : number + _AHEAD + 1]:
-                waiting.append(reader.submit(train.visit, index))
-            yield found
+        waiting = deque(reader.submit(_visits, train, part) for part in parts[:_AHEAD])
+        for part in parts[_AHEAD:]:
+            yield from waiting.popleft().result()
+            waiting.append(reader.submit(_visits, train, part))
+        while waiting:
+            yield from waiting.popleft().result()
     finally:
         reader.shutdown(cancel_futures=True)
+
+
+def _visits(train: Stream, batches: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """Batches that are read at once."""
+    rows, numbers = train.visit(torch.cat(list(batches)))
+    sizes = [len(batch) for batch in batches]
+    return list(zip(rows.split(sizes), numbers.split(sizes), strict=True))
 
 
 class _Visits(torch.utils.data.Dataset[tuple[Tensor, ...]]):
