@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from pyro_vae.arguments import check_dense, check_finite, check_rows, is_integer
+from pyro_vae.arguments import check_dense, check_finite, check_integer, check_rows, is_integer
 from pyro_vae.data.arrays import (
     Values,
     as_tensors,
@@ -66,6 +66,7 @@ def as_dataset(
             that may be counts, or as many validation rows as there are data.
     """
     check_values(values)
+    check_integer("workers", workers, 0)
     if isinstance(data, Dataset):
         if valid is not None:
             raise ValueError(

@@ -21,7 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_index, check_integer, check_kind, check_seed, refuse
+from pyro_vae.arguments import (
+    check_index,
+    check_integer,
+    check_kind,
+    check_seed,
+    is_integer,
+    refuse,
+)
 from pyro_vae.data.binarise import (
     LEVELS,
     REDRAWN,
@@ -158,8 +165,13 @@ class Stream:
 
     def blocks(self, size: int | None = None) -> Iterator[Split]:
         """All rows in blocks of `size`, each in memory, with the whole's evaluation draw."""
+        if size is not None:
+            check_integer("size", size, 1)
+        return self._blocks(size or self._rows_of_a_block)
+
+    def _blocks(self, size: int) -> Iterator[Split]:
         generator = torch.Generator().manual_seed(draw_seed(self.seed, self.name))
-        for places in torch.arange(len(self)).split(size or self._rows_of_a_block):
+        for places in torch.arange(len(self)).split(size):
             pixels = self.pixels_at(places)
             drawn = evaluation_block(pixels, self.binarise, generator)
             numbers = self.origin[places]
@@ -224,7 +236,7 @@ class Stream:
 
     def take(self, n: int) -> Split:
         """The first n rows, in memory, with their evaluation draw."""
-        if not 1 <= n <= len(self):
+        if not is_integer(n) or not 1 <= n <= len(self):
             raise ValueError(
                 f"n={n!r}: expected 1 <= n <= {len(self)}, the number of rows in {self.name!r}"
             )
