@@ -78,9 +78,10 @@ def as_dataset(
     name = type(data).__name__
     given_shape = None if shape is None else tuple(shape)
     if is_streamed(data):
-        rows, values = rows_of_items(data, values)
-        reader = reader_of(rows, "data", values, dtype=dtype, shape=given_shape)
-        return stream_rows(reader, name, valid, workers)
+        with torch.random.fork_rng([]):  # items may be drawn
+            rows, values = rows_of_items(data, values)
+            reader = reader_of(rows, "data", values, dtype=dtype, shape=given_shape)
+            return stream_rows(reader, name, valid, workers)
 
     pixels = rows_of(data, values, dtype, given_shape)
     total = len(pixels)

@@ -95,8 +95,8 @@ def _has_finite_scores(job: Job, split: Split | Stream) -> bool:
     """Whether the programs, as they are now, give finite densities to a few data; nothing of it is
     left behind.
     """
-    some = split.take(min(_FEW, len(split)))
-    x, index = some.x, some.numbers()
+    some = split.sample
+    x, index = some.x[:_FEW], some.numbers()[:_FEW]
     with evaluation(job.model, job.guide, device=x.device, seed=job.recipe.seed):
         try:
             return bool(torch.isfinite(particles(job.model, job.guide, x, index).log_weights).all())

@@ -13,6 +13,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 import pyro_vae as pv
 from pyro_vae.data import as_dataset
@@ -225,6 +226,39 @@ def test_each_pass_of_an_iterable_that_shuffles_has_all_rows() -> None:
     sums = [np.sort(rows.numpy().sum(1)) for rows in (*passes, torch.from_numpy(REAL))]
     assert not torch.equal(*passes) and np.array_equal(sums[0], sums[1])
     assert np.array_equal(sums[0], sums[2])
+
+
+@pytest.mark.parametrize("source", [Shuffled(REAL), DataLoader(Pairs(REAL), 7, shuffle=True)])
+def test_no_rows_are_held_out_of_passes_that_differ(source: Any) -> None:
+    with pytest.raises(ValueError, match="valid=9: the rows come in another order at each pass"):
+        as_dataset(source)
+
+
+@pytest.mark.parametrize("batch_size", [7, None])
+def test_a_loader_in_order_is_the_run_on_its_rows(batch_size: Any) -> None:
+    state = torch.get_rng_state()
+    data = as_dataset(DataLoader(Pairs(REAL), batch_size))
+    assert torch.equal(state, torch.get_rng_state())
+    whole = as_dataset(REAL)
+    assert data.train.fingerprint == whole.train.fingerprint
+    assert data.test.fingerprint == whole.test.fingerprint
+
+
+def test_an_iterable_whose_passes_end_early_is_told() -> None:
+    source = Rows(list(REAL))
+    data = as_dataset(source, 0)
+    source.x = source.x[:70]
+    with pytest.raises(ValueError, match="a pass gave 70 rows, expected 90"):
+        fitted(data, epochs=1)
+
+
+def test_items_that_cannot_be_rows_are_told() -> None:
+    with pytest.raises(ValueError, match="got an item of dict, expected x, or a tuple"):
+        as_dataset(Rows([{"x": 1}] * 20))
+    with pytest.raises(ValueError, match=r"item 3 has shape \(5,\), item 0 \(6,\)"):
+        as_dataset(Pairs([REAL[0]] * 3 + [REAL[0, :5]] * 20))
+    with pytest.raises(ValueError, match="Rows has no items"):
+        as_dataset(Rows([]))
 
 
 CLEAR = Path("/proc/self/clear_refs")
