@@ -164,9 +164,8 @@ class Passes:
 
     def _new_pass(self, place: int = 0) -> None:
         """Begin to iterate, at the first row unless the source was put back at another."""
-        with torch.random.fork_rng(
-            []
-        ):  # a loader draws a seed, which is no part of the run's noise
+        # a loader draws a seed, which is no part of the run's noise
+        with torch.random.fork_rng([]):
             self._rows = iter(self.source)
         self._next, self._left, self._resumed = place, [], False
 

@@ -23,7 +23,7 @@ Places = NDArray[np.int64]
 Kind = Literal["binary", "pixels", "real"]
 
 MOST_ROWS = 10_000
-MOST_VALUES = 2**26  # a quarter of a GiB in float32
+MOST_VALUES = 2**25  # 128 MiB in float32
 
 
 class Rows(Protocol):
@@ -42,7 +42,7 @@ def affordable(size: int) -> int:
 
     Example:
         >>> affordable(784), affordable(3 * 256 * 256)
-        (10000, 341)
+        (10000, 170)
     """
     return max(16, min(MOST_ROWS, MOST_VALUES // max(size, 1)))
 
