@@ -8,6 +8,7 @@ from pyro_vae.coding import decompress as decompress
 from pyro_vae.data import Binarise as Binarise
 from pyro_vae.data import Dataset as Dataset
 from pyro_vae.data import Split as Split
+from pyro_vae.data import Stream as Stream
 from pyro_vae.data import as_dataset as as_dataset
 from pyro_vae.data import fingerprint as fingerprint
 from pyro_vae.data import load as load

@@ -47,6 +47,7 @@ SMALLER = {
         "epochs=20,": "epochs=2,",
     },
     "first_run": {"fit(model, guide, data)": "fit(model, guide, data, epochs=2)"},
+    "beyond_memory": {"epochs=20": "epochs=1", "[:100]": "[:2]", "5000, 64": "300, 64"},
     "evidence": {
         "epochs=100": "epochs=2",
         "[:100]": "[:2]",
@@ -71,6 +72,7 @@ PRINTED = {
     "programs": ["log p(x) of 100 data by importance"],
     "guides": ["classical VI of a Local, MeanField(8)", "semi-amortized  ELBO", "amortization"],
     "first_run": ["5 latent units, rates in nats"],
+    "beyond_memory": ["log p(x) of 2 data", "Squares: data of 6 real values"],
     "evidence": ["nats per datum", "on simulated data", "calibration of 11 quantities"],
     "compiled": [],
     "seeing": ["4 draws of p(x | z)", "copies of a training datum", "KL(q || p(z | x))", "leads"],

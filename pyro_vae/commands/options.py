@@ -6,7 +6,7 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
-from pyro_vae.data import Split
+from pyro_vae.data import Split, Stream
 from pyro_vae.diagnostics import Units, latent_units
 from pyro_vae.diagnostics.collapse import use_of_latent, warn_unused
 from pyro_vae.programs.calls import Program, first_line
@@ -60,6 +60,10 @@ def choose(parts: Parts, name: str, num_data: int | None, usual: int | None = No
     if split is None:
         raise ValueError(f"split: the data have no {name!r} split, expected one of the others")
 
+    if num_data is None and usual is None and isinstance(split, Stream):
+        raise ValueError(
+            f"num_data: got none, expected a number: the {name} data are not in memory"
+        )
     if num_data is None:
         return split if usual is None else split.take(min(usual, len(split)))
     if not 1 <= num_data <= len(split):

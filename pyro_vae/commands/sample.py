@@ -62,7 +62,8 @@ def run(options: Namespace) -> None:
         print(f"to be seen: {found.headline()}")
         return
 
-    close = nearest(found.x, parts.data.train.x)
+    known = parts.data.train.sample
+    close = nearest(found.x, known.x)
     show(close, found.x, path, {"sample": close.x, "nearest": close.found})
-    told = f"the nearest of {len(parts.data.train):,} training data, by {close.metric}"
+    told = f"the nearest of {len(known):,} training data, by {close.metric}"
     print(f"to be seen: {found.headline()}, beside each {told}")

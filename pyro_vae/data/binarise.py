@@ -150,15 +150,20 @@ def draw_seed(seed: int, name: str) -> int:
 
 def evaluation_draw(pixels: Tensor, binarise: Binarise, seed: int, name: str) -> Tensor:
     """A split's fixed draw, made on the CPU and returned there: float32, shaped as `pixels`."""
-    pixels = pixels.cpu()
+    generator = torch.Generator().manual_seed(draw_seed(seed, name))
+    return evaluation_block(pixels.cpu(), binarise, generator)
+
+
+def evaluation_block(pixels: Tensor, binarise: Binarise, generator: torch.Generator) -> Tensor:
+    """The next rows of a fixed draw: the generators of torch's CPU go from value to value, so that
+    blocks drawn one after another are those of the whole.
+    """
     whole = pixels.dtype == torch.uint8
     if binarise == "threshold":
         # v / 255 > 1/2 means v >= 128
         return _as_missing(pixels, (pixels > (127 if whole else 0.5)).to(torch.float32))
     if binarise == "none":
         return pixels.to(torch.float32) / 255 if whole else pixels
-
-    generator = torch.Generator().manual_seed(draw_seed(seed, name))
     if binarise == "dequantise":
         return dequantised(pixels, torch.rand(pixels.shape, generator=generator))
     return bernoulli_draw(pixels, generator)

@@ -16,6 +16,7 @@ from pyro_vae.data.binarise import BINARY, LEVELS, RULES, Binarise
 from pyro_vae.data.context import by_number, check_context_names
 from pyro_vae.data.kinds import Columns, Kinds, check_columns, listed, told_columns, told_kinds
 from pyro_vae.data.splits import Split
+from pyro_vae.data.streams import Stream
 from pyro_vae.data.whole import Levels
 from pyro_vae.results import Result, counted, share
 
@@ -38,6 +39,7 @@ class Dataset(Result):
     Attributes:
         name: of the set, for titles and run folders.
         train, valid, test: the splits; where one serves as another too, both are the same object.
+            Train and valid may be a `Stream`, whose rows are not in memory.
         column_names: what the columns of a table are called.
         levels: for each column what the codes 0, 1, ... of its categories stand for, None where it
             holds no categories.
@@ -50,8 +52,8 @@ class Dataset(Result):
     """
 
     name: str
-    train: Split
-    valid: Split | None
+    train: Split | Stream
+    valid: Split | Stream | None
     test: Split
     column_names: tuple[str, ...] | None = field(default=None, kw_only=True)
     levels: tuple[Levels, ...] | None = field(default=None, kw_only=True)
@@ -60,10 +62,10 @@ class Dataset(Result):
 
     def __post_init__(self) -> None:
         check_kind("name", self.name, str, "a name")
-        for part in ("train", "test"):
-            check_kind(part, getattr(self, part), Split, "a Split")
+        check_kind("train", self.train, (Split, Stream), "a Split")
+        check_kind("test", self.test, Split, "a Split")
         if self.valid is not None:
-            check_kind("valid", self.valid, Split, "a Split, or None")
+            check_kind("valid", self.valid, (Split, Stream), "a Split, or None")
 
         for part, split in (("valid", self.valid), ("test", self.test)):
             if split is not None:
@@ -72,9 +74,9 @@ class Dataset(Result):
         check_context_names(self.context_names, self.train.context)
         self._number()
 
-    def _check_alike(self, part: str, split: Split) -> None:
+    def _check_alike(self, part: str, split: Split | Stream) -> None:
         """Raise a ValueError where a split has other data than train."""
-        got, expected = tuple(split.pixels.shape[1:]), self.shape
+        got, expected = split.shape, self.shape
         if got != expected:
             raise ValueError(
                 f"{self.name}: a row of {part} has shape {got}, a row of train {expected}"
@@ -102,7 +104,8 @@ class Dataset(Result):
 
     def _number(self) -> None:
         """Give numbers to the splits that have none, after those of the splits before them."""
-        numbered: dict[int, Split] = {id(self.train): self.train}  # by the id of what was given
+        # by the id of what was given
+        numbered: dict[int, Split | Stream] = {id(self.train): self.train}
         for name in ("valid", "test"):
             split = getattr(self, name)
             if split is None:
@@ -111,7 +114,7 @@ class Dataset(Result):
             if id(split) not in numbered:
                 if split.origin is None:
                     taken = max(int(other.numbers().max()) for other in numbered.values()) + 1
-                    origin = torch.arange(taken, taken + len(split), device=split.pixels.device)
+                    origin = torch.arange(taken, taken + len(split), device=split.device)
                     numbered[id(split)] = split._numbered(origin)
                 else:
                     numbered[id(split)] = split
@@ -119,10 +122,11 @@ class Dataset(Result):
             object.__setattr__(self, name, numbered[id(split)])
 
     @property
-    def splits(self) -> dict[str, Split]:
+    def splits(self) -> dict[str, Split | Stream]:
         """The splits by their names; one that takes another's place is not named again."""
-        found = {"train": self.train, "valid": self.valid, "test": self.test}
-        present = {name: split for name, split in found.items() if split is not None}
+        present: dict[str, Split | Stream] = {"train": self.train}
+        present |= {} if self.valid is None else {"valid": self.valid}
+        present["test"] = self.test
         firsts = {id(split): name for name, split in reversed(present.items())}
         return {name: split for name, split in present.items() if firsts[id(split)] == name}
 
@@ -132,7 +136,7 @@ class Dataset(Result):
     def told_values(self) -> str:
         """What a datum holds, in a few words: `28 x 28 pixels`, `3 columns (2 real, 1 counts)`."""
         shape = " x ".join(map(str, self.shape)) or "single"
-        if not self.train.pixels.is_floating_point():
+        if not self.train.is_real:
             return f"{shape} pixels"
         if self.kinds is None or set(self.kinds) == {"real"}:
             return f"{shape} real values"
@@ -143,7 +147,7 @@ class Dataset(Result):
             numbers = split.numbers()
             told = f"{counted(len(split), 'data')}, numbers {numbers.min()} to {numbers.max()}"
             told += f", {share(split.missing)} of the values missing" if split.missing else ""
-            yield name, f"{told}, seed {split.seed}, on {split.pixels.device}"
+            yield name, f"{told}, seed {split.seed}, on {split.device}"
 
         if self.kinds is not None and (self.column_names or self.levels):
             yield "columns", told_columns(self._columns())
@@ -206,7 +210,7 @@ class Dataset(Result):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one datum, such as (1, 28, 28) or (D,)."""
-        return tuple(self.train.pixels.shape[1:])
+        return self.train.shape
 
     @property
     def size(self) -> int:
@@ -231,15 +235,14 @@ class Dataset(Result):
     @property
     def is_binary(self) -> bool:
         """Whether the data are zeros and ones: by the rule, or as they came."""
-        x = self.train.x
+        x = self.train.sample.x
         return self.binarise in BINARY or bool(((x == 0) | (x == 1) | x.isnan()).all())
 
     @property
     def missing(self) -> float:
         """The share of the values of all splits that is missing (NaN)."""
         splits = self.splits.values()
-        total = sum(split.pixels.numel() for split in splits)
-        return sum(split.missing * split.pixels.numel() for split in splits) / total
+        return sum(split.missing * len(split) for split in splits) / sum(map(len, splits))
 
     def bits_per_dim(self, nats: float, *, discrete: bool | None = None) -> float | None:
         """Bits per value, from the log-probability of a datum in nats (or its mean over the data).
@@ -277,9 +280,9 @@ class Dataset(Result):
         """The same set on another device; fingerprints do not change."""
         return self._changed(lambda split: split.to(device))
 
-    def _changed(self, change: Callable[[Split], Split]) -> Dataset:
+    def _changed(self, change: Callable[[Any], Any]) -> Dataset:
         """The set with its splits changed; where one served as another too, it still does."""
-        changed = {}
+        changed: dict[int, Any] = {}
         for split in (self.train, self.valid, self.test):
             if split is not None and id(split) not in changed:
                 changed[id(split)] = change(split)

@@ -235,22 +235,32 @@ def choose_arrays(keys: list[str], path: Path) -> dict[str, str]:
 
 def read_images(folder: Path) -> Array:
     """Read the images directly in a folder, in the order of their names: (N, C, H, W) uint8."""
+    paths = image_paths(folder)
+    images: list[Array] = []
+    for path in paths:
+        images.append(read_image(path))
+        check_same_picture(images[-1], path, images[0], paths[0])
+    return np.stack(images)
+
+
+def image_paths(folder: Path) -> list[Path]:
+    """The images directly in a folder, in the order of their names."""
     paths = sorted(path for path in folder.iterdir() if is_image(path))
     if not paths:
         raise FileNotFoundError(
             f"{folder} holds no images, expected {', '.join(IMAGES)} files directly in it"
             " (folders in it are not read)"
         )
+    return paths
 
-    images: list[Array] = []
-    for path in paths:
-        images.append(read_image(path))
-        if images[-1].shape != images[0].shape:
-            raise ValueError(
-                f"{path} is {_described(images[-1])}, {paths[0].name} is {_described(images[0])}, "
-                "expected all of one size and all grey or all RGB; resize or convert them first"
-            )
-    return np.stack(images)
+
+def check_same_picture(image: Array, path: Path, first: Array, first_path: Path) -> None:
+    """A ValueError unless an image has the size and the colours of the first one."""
+    if image.shape != first.shape:
+        raise ValueError(
+            f"{path} is {_described(image)}, {first_path.name} is {_described(first)}, "
+            "expected all of one size and all grey or all RGB; resize or convert them first"
+        )
 
 
 def is_image(path: Path) -> bool:

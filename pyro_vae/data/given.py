@@ -1,5 +1,5 @@
 """From what a user hands to `fit` to a `Dataset`: a tensor, a numpy array, a pandas frame or a
-TensorDataset.
+TensorDataset, in memory; and a memory map, any other torch Dataset or a DataLoader as a `Stream`.
 
 A tenth of the rows, by the fixed permutation of `load`, is held out for validation, so that a run
 can say what it is worth on data that it has not seen. Each row keeps the number that it has in the
@@ -17,7 +17,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from pyro_vae.arguments import check_dense, check_no_infinity, check_rows, is_integer, refuse
+from pyro_vae.arguments import (
+    check_dense,
+    check_integer,
+    check_no_infinity,
+    check_rows,
+    is_integer,
+    refuse,
+)
 from pyro_vae.data.arrays import (
     Judged,
     Values,
@@ -39,12 +46,14 @@ from pyro_vae.data.frames import (
 )
 from pyro_vae.data.kinds import Columns, kept_under
 from pyro_vae.data.labels import Names
-from pyro_vae.data.sources import MIN_ROWS, permutation
+from pyro_vae.data.order import MIN_ROWS, permutation
+from pyro_vae.data.readers import reader_of
 from pyro_vae.data.splits import Split
+from pyro_vae.data.streaming import is_streamed, rows_of_items, stream_rows
 
 EXPECTED = (
     "a Dataset (pyro_vae.load), a tensor or a numpy array (N, *shape), a pandas frame,"
-    " or a TensorDataset"
+    " a torch Dataset or a DataLoader"
 )
 
 
@@ -61,6 +70,7 @@ def as_dataset(
     shape: Sequence[int] | None = None,
     kinds: ColumnKinds = None,
     context: Any = None,
+    workers: int = 0,
 ) -> Dataset:
     """Make a set of what was given; a `Dataset` is returned as it is.
 
@@ -78,6 +88,7 @@ def as_dataset(
             "binary", "counts", "categories" or "drop" (`pyro_vae.data.columns`).
         context: what programs are given of each datum besides: floats `(N, C)` or integers `(N,)`;
             of a frame the names of columns, which are no data then (`pyro_vae.data.context`).
+        workers: processes that read a map-style Dataset ahead; 0 for a thread.
 
     Raises:
         ValueError: another kind of thing, columns that are no numbers, no rows, infinite values,
@@ -85,6 +96,7 @@ def as_dataset(
     """
     check_values(values)
     check_column_kinds(kinds)
+    check_integer("workers", workers, 0)
     if isinstance(data, Dataset):
         for argument, value in (("valid", valid), ("kinds", kinds), ("context", context)):
             if value is not None:
@@ -93,6 +105,12 @@ def as_dataset(
                     f" with {argument}={value!r} instead"
                 )
         return data
+
+    if is_streamed(data):
+        for argument, value in (("kinds", kinds), ("context", context)):
+            if value is not None:
+                refuse(argument, value, "None, where rows stay where they are")
+        return _streamed(data, values, dtype, shape, valid, workers)
 
     if is_frame(data):
         columns = () if context is None else column_names("context", context)
@@ -106,6 +124,22 @@ def as_dataset(
         if context is not None:
             given = as_context(context, len(made.parts["all"]), "context")
     return _held_out(type(data).__name__, made, given, names, valid)
+
+
+def _streamed(
+    data: Any,
+    values: Values | None,
+    dtype: torch.dtype,
+    shape: Sequence[int] | None,
+    valid: int | None,
+    workers: int,
+) -> Dataset:
+    """A set whose rows stay where they are."""
+    with torch.random.fork_rng([]):  # items may be drawn
+        rows, values = rows_of_items(data, values)
+        given_shape = None if shape is None else tuple(shape)
+        reader = reader_of(rows, "data", values, dtype=dtype, shape=given_shape)
+        return stream_rows(reader, type(data).__name__, valid, workers)
 
 
 def _held_out(

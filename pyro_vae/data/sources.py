@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.arguments import check_kind, check_seed, is_integer
-from pyro_vae.data.arrays import Values
+from pyro_vae.arguments import check_flag, check_kind, check_seed, is_integer, refuse
+from pyro_vae.data.arrays import Values, check_values
 from pyro_vae.data.binarise import RULES, Binarise, default_rule
 from pyro_vae.data.context import by_number
 from pyro_vae.data.datasets import Dataset, known_columns
@@ -24,11 +23,10 @@ from pyro_vae.data.frames import ColumnKinds, check_column_kinds
 from pyro_vae.data.kinds import kept_under
 from pyro_vae.data.labels import labels_of
 from pyro_vae.data.named import KNOWN
-from pyro_vae.data.reading import Source, read_source
+from pyro_vae.data.order import MIN_ROWS, permutation
+from pyro_vae.data.reading import Source, looks_like_path, read_source
 from pyro_vae.data.splits import Split
-
-PERMUTATION_SEED = 20_131_220  # arbitrary, but fixed for good: the splits depend on it
-MIN_ROWS = 10
+from pyro_vae.data.streaming import stream_path
 
 
 def load(
@@ -41,8 +39,9 @@ def load(
     context: str | Sequence[str] | None = None,
     valid: int | None = None,
     seed: int = 0,
+    memory_map: bool = False,
 ) -> Dataset:
-    """Load a data set into memory.
+    """Load a data set, into memory unless `memory_map` says otherwise.
 
     Splits (train / valid / test); `valid` moves the border between the first two, 0 means no
     validation:
@@ -77,6 +76,9 @@ def load(
             for the labels, one-hot; of a table the names of columns, which are no data then.
         valid: number of validation rows; None means the default above.
         seed: of the evaluation draw.
+        memory_map: leave the training rows of a .npy file or a folder of images where they are and
+            read them batch by batch (`pyro_vae.data.streams`). Valid and test are read into memory,
+            up to 10,000 rows each.
 
     Returns:
         The set; images have the shape (C, H, W), rows of an (N, D) array the shape (D,), those of
@@ -95,6 +97,16 @@ def load(
     """
     check_options(source, root, binarise, valid, seed)
     check_column_kinds(kinds)
+    check_flag("memory_map", memory_map)
+    if memory_map:
+        check_values(values)
+        if source in KNOWN or not (isinstance(source, Path) or looks_like_path(source)):
+            raise ValueError(f"memory_map: got the source {source!r}, expected a path")
+        for name, value in (("kinds", kinds), ("context", context)):
+            if value is not None:
+                refuse(name, value, "None, where rows stay in their file")
+        return stream_path(Path(source).expanduser(), binarise, values, valid, seed)
+
     found = read_source(source, root, values, kinds, context)
     rows = split_rows(found, valid)
     numbers = split_rows(found._replace(parts=row_numbers(found.parts)), valid)
@@ -204,12 +216,6 @@ def cut_test(rows: Tensor, num_test: int, name: str) -> dict[str, Tensor]:
         )
     rows = rows[permutation(len(rows))]
     return {"train": rows[:-num_test], "test": rows[-num_test:]}
-
-
-def permutation(num_rows: int) -> Tensor:
-    """The fixed permutation of so many rows, (N,) int64."""
-    frozen = np.random.RandomState(PERMUTATION_SEED)  # numpy promises never to change its streams
-    return torch.from_numpy(frozen.permutation(num_rows))
 
 
 def hold_out(parts: dict[str, Tensor], num_valid: int, name: str) -> dict[str, Tensor]:

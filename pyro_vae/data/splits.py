@@ -150,6 +150,26 @@ class Split:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one datum."""
+        return tuple(self.pixels.shape[1:])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows lie."""
+        return self.pixels.device
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the values are real, and no pixels."""
+        return self.pixels.is_floating_point()
+
+    @property
+    def sample(self) -> Split:
+        """The rows that stand for the split where some will do: all of them."""
+        return self
+
     def __repr__(self) -> str:
         kind = str(self.pixels.dtype).removeprefix("torch.")
         if self.kinds is not None:

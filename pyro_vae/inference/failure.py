@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pyro_vae.data import Split
+from pyro_vae.data import Split, Stream
 from pyro_vae.evidence import Importance, log_evidence
 from pyro_vae.inference.job import Job, Position
 from pyro_vae.programs.evaluation import evaluation
@@ -65,27 +65,38 @@ def validation_scores(job: Job, at: Position) -> dict[str, float]:
             raise NonFiniteLoss(_explain_scores(job, at, "train"))
         return {}
 
-    numbers = job.valid.numbers()
     try:
-        one = Importance(num_particles=1, seed=job.recipe.seed)
-        score = log_evidence(job.model, job.guide, job.valid.x, one, index=numbers)
+        found = _mean_scores(job, job.valid)
     except ValueError as error:
         if _has_finite_scores(job, job.valid):
             raise  # something else is wrong
         raise NonFiniteLoss(_explain_scores(job, at, "validation")) from error
 
-    found = {name: getattr(score, name).mean().item() for name in ("elbo", "rate", "distortion")}
     allowed = found["elbo"] > -math.inf or _has_finite_scores(job, job.train)
     if not found["elbo"] < math.inf or not allowed:
         raise NonFiniteLoss(_explain_scores(job, at, "validation"))
     return found
 
 
-def _has_finite_scores(job: Job, split: Split) -> bool:
+def _mean_scores(job: Job, valid: Split | Stream) -> dict[str, float]:
+    """ELBO, rate and distortion, means over data that are in memory or come in blocks."""
+    one = Importance(num_particles=1, seed=job.recipe.seed)
+    names = ("elbo", "rate", "distortion")
+    sums = dict.fromkeys(names, 0.0)
+
+    for part in [valid] if isinstance(valid, Split) else valid.blocks():
+        score = log_evidence(job.model, job.guide, part.x, one, index=part.numbers())
+        for name in names:
+            sums[name] += getattr(score, name).mean().item() * (len(part) / len(valid))
+    return sums
+
+
+def _has_finite_scores(job: Job, split: Split | Stream) -> bool:
     """Whether the programs, as they are now, give finite densities to a few data; nothing of it is
     left behind.
     """
-    x, index = split.x[:_FEW], split.numbers()[:_FEW]
+    some = split.sample
+    x, index = some.x[:_FEW], some.numbers()[:_FEW]
     with evaluation(job.model, job.guide, device=x.device, seed=job.recipe.seed):
         try:
             if job.shared:
@@ -114,7 +125,8 @@ def _explain(job: Job, at: Position, step: int, loss: float) -> str:
     rows = at.order.split(job.recipe.batch_size)[step]
     bad = _non_finite(job)
 
-    if torch.isinf(job.train.x[rows]).any():
+    # rows of a stream are looked at when they are read
+    if isinstance(job.train, Split) and torch.isinf(job.train.x[rows]).any():
         cause = "the minibatch has infinite values: clean the data"
     elif bad:
         cause = f"the parameters {bad[:3]} became non-finite: {_advice(job)}"

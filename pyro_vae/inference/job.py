@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.data import Split
+from pyro_vae.data import Split, Stream
 from pyro_vae.inference.checkpoint import load, load_weights, save
+from pyro_vae.inference.feed import Feed
 from pyro_vae.inference.folder import CHECKPOINT, check_identity
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import ResolvedRecipe
@@ -28,9 +29,9 @@ from pyro_vae.inference.weights import write_weights
 from pyro_vae.programs.evaluation import modules_of
 from pyro_vae.programs.traces import Program
 
-Step = Callable[[Tensor, Tensor | None], Tensor]
-"""One step of training: from the rows of the minibatch, and the random bits of their binarisation,
-to the loss.
+Step = Callable[[tuple[Tensor, ...], Tensor | None], Tensor]
+"""One step of training: from what the feed gives of the minibatch, and the random bits of its
+binarisation, to the loss.
 """
 
 
@@ -58,8 +59,8 @@ class Job:
 
     model: Program
     guide: Program
-    train: Split
-    valid: Split | None
+    train: Split | Stream
+    valid: Split | Stream | None
     recipe: ResolvedRecipe
     folder: Path | None
     params: dict[str, Tensor]
@@ -68,6 +69,7 @@ class Job:
     optim: JointOptim
     schedule: Any
     step: Step
+    feed: Feed
     # of the steps of this epoch, on the device; in the checkpoint as far as the epoch has come
     losses: Tensor
     noise: torch.Generator
@@ -188,6 +190,7 @@ def keep(job: Job, at: Position) -> None:
         "optimizer": job.optim.get_state(),
         "schedule": None if job.schedule is None else job.schedule.state_dict(),
         "losses": job.losses[: at.step],
+        "feed": job.feed.state(),
         "noise": job.noise.get_state(),
         "torch_noise": _noise_state(job.noise.device),
         "same": _same(job),
@@ -244,6 +247,7 @@ def restore(job: Job) -> Position:
 
     try:
         job.losses[: len(state["losses"])] = state["losses"]
+        job.feed.load(state.get("feed"))
         _set_noise(job.noise, state)
         at = Position(**state["position"])
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -260,6 +264,7 @@ def restore(job: Job) -> Position:
 
 def _same(job: Job) -> dict[str, Any]:
     """What must not differ between a run and its continuation."""
+    train = job.train
     optimizer, names = job.optim.optimizer, ("beta", "warmup_epochs", "clip_norm", "keep")
     return {name: getattr(job.recipe, name) for name in names} | {
         "optimizer": f"{type(optimizer).__name__} {optimizer.defaults}",
@@ -267,8 +272,8 @@ def _same(job: Job) -> dict[str, Any]:
         "loss": type(job.recipe.loss).__name__,
         "seed": job.recipe.seed,
         "batch_size": job.recipe.batch_size,
-        "num_data": len(job.train),
-        "data fingerprint": job.train.fingerprint,
+        "num_data": len(train),
+        "data fingerprint": train.fingerprint if isinstance(train, Split) else train.identity,
     }
 
 

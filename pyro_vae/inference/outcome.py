@@ -154,7 +154,8 @@ def probe_of(model: Program, guide: Program, data: Dataset) -> tuple[Tensor, Ten
     """The data on which units are followed; None where there are no units, a reason where they
     cannot be followed.
     """
-    split = data.train if data.valid is None or len(data.valid) < MIN_VALID else data.valid
+    chosen = data.train if data.valid is None or len(data.valid) < MIN_VALID else data.valid
+    split = chosen.sample
     x, index = split.x[:PROBE], split.numbers()[:PROBE]
     if len(x) < 2:
         return "two data are needed for a variance over the data"

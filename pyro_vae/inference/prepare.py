@@ -18,9 +18,10 @@ from pyro.infer import ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
 
 from pyro_vae.arguments import check_choice, check_flag, refuse
-from pyro_vae.data import Dataset, Split, as_dataset
+from pyro_vae.data import Dataset, Split, Stream, as_dataset
 from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import check_rule, draw_seed, rule_for
+from pyro_vae.inference.feed import Feed
 from pyro_vae.inference.job import Job, read_checkpoint
 from pyro_vae.inference.optim import JointOptim, make_schedule
 from pyro_vae.inference.outcome import MIN_VALID, probe_of
@@ -100,14 +101,14 @@ def data_for(
     shape = getattr(model, "shape", None)
     found = as_dataset(data, valid, values=values, dtype=next(params, plain), shape=shape)
 
-    if not rules and found.train.pixels.dtype == torch.uint8 and not found.is_binary:
+    if not rules and not found.train.is_real and not found.is_binary:
         raise ValueError(
             f"data: got pixels for {type(model).__name__}, which does not say how it wants them:"
             " pass x.float() for the values as they are, or a Dataset with a rule"
             " (pyro_vae.load(..., binarise=))"
         )
 
-    rule = rule_for(rules, found.train.pixels)
+    rule = rule_for(rules, found.train.sample.pixels)
     return found if rule == found.binarise else found.under(rule)
 
 
@@ -126,7 +127,7 @@ def prepare(
 ) -> Job:
     """Check everything that can be checked before the first step, and build what a step needs."""
     _check_valid(guide, data, recipe)
-    device = data.train.pixels.device
+    device = data.train.device
     if offers(model, TakesGuide):
         model.take_guide(guide)
 
@@ -135,15 +136,15 @@ def prepare(
         for module in modules:
             module.to(device)
         _start(model, guide, data)
-        held = None if data.valid is None else data.valid.x
-        trained = observing(model, guide, data.train.x, held)
+        held = None if data.valid is None else data.valid.sample.x
+        trained = observing(model, guide, data.train.sample.x, held)
         scaled, params, shared = _check(*trained, data, recipe)
         probe = probe_of(model, guide, data)
         beta = torch.tensor(recipe.beta, device=device)
         taken = _summed(*trained, data, recipe)
         programs = _weighted(taken, recipe, beta), _weighted(trained[1], recipe, beta)
         settings = settings_of(recipe.loss)
-        _rehearse(recipe.loss, *programs, data)
+        _rehearse(recipe.loss, *programs, data.train.sample)
 
     for program in (model, guide):
         if isinstance(program, nn.Module):
@@ -175,6 +176,7 @@ def prepare(
         shared=shared,
         losses=torch.zeros(math.ceil(len(data.train) / recipe.batch_size), device=device),
         step=make_step(*programs, optim, recipe, data.train),
+        feed=Feed(data.train),
         noise=torch.Generator(device=device).manual_seed(noise_seed),
         probe=probe,
         to_compile=sizes_to_compile(len(data.train), recipe),
@@ -187,7 +189,8 @@ def _summed(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecip
     """
     if isinstance(recipe.loss, TraceEnum_ELBO):
         return model
-    return without_choices(model, guide, data.train.x[:8], data.train.numbers()[:8])
+    some = data.train.sample
+    return without_choices(model, guide, some.x[:8], some.numbers()[:8])
 
 
 def _weighted(program: Program, recipe: ResolvedRecipe, beta: Tensor) -> Program:
@@ -215,14 +218,15 @@ def _check_valid(guide: Program, data: Dataset, recipe: ResolvedRecipe) -> None:
 
 def _start(model: Program, guide: Program, data: Dataset) -> None:
     """Let the programs take the units of the data, which the model must be able to score."""
+    train = data.train.sample
     try:
-        check_data(model, data.train.x)
-        check_columns("x", data.train.x)
+        check_data(model, train.x)
+        check_columns("x", train.x)
     except ValueError as error:
         raise ValueError(f"data: {error}") from error
     for program in (model, guide):
         if offers(program, Starts):
-            program.start(data.train.x)
+            program.start(train.x)
 
 
 def _check(
@@ -231,14 +235,19 @@ def _check(
     """Whether the programs can be trained on the data, how they scale them, the parameters, and
     whether latents are one draw for all data.
     """
-    if not takes_parts(guide, data.train.x, data.train.numbers()):
+    train = data.train.sample
+    if not takes_parts(guide, train.x, train.numbers()):
         raise ValueError(
             "guide: it has parameters for just the data that it is run on, by their place, and"
             " minibatches take other places: use fit_local, which runs all data at once, or a table"
             " that is read by `index`, such as Local(family, num_data), in a plate of size len(x)"
         )
 
-    some, index = data.train.x[:8], data.train.numbers()[:8]
+    splits = [data.train] if data.valid is None else [data.train, data.valid]
+    for split in splits:
+        _check_numbers(guide, split)
+
+    some, index = train.x[:8], train.numbers()[:8]
     shared = shared_sites(model, guide, some, index)
     if shared and data.valid is not None:
         raise ValueError(
@@ -246,14 +255,14 @@ def _check(
             " ELBO each by which an epoch could be chosen: load the data with valid=0"
         )
     if shared:
-        check_shared(model, guide, data.train.x, data.train.numbers())
+        check_shared(model, guide, train.x, train.numbers())
     else:
-        for split in filter(None, (data.train, data.valid)):
-            _check_split(model, guide, split)
+        for split in splits:
+            _check_split(model, guide, split.sample)
 
     check_reach(model, guide, some, index)
     # of all data a plate that subsamples has the same size
-    few = slice(max(1, min(len(some), len(data.train) // 2)))
+    few = slice(max(1, min(len(some), len(train) // 2)))
     scaled = scaling(model, guide, some[few], index[few])
     if shared:
         _check_scale(shared, scaled.plate_size, len(data.train), recipe.batch_size)
@@ -272,8 +281,8 @@ def _check_scale(shared: list[str], plate_size: int | None, num_data: int, size:
     )
 
 
-def _check_split(model: Program, guide: Program, split: Split) -> None:
-    """Whether the programs run on data of a split, the datum of the largest number among them."""
+def _check_numbers(guide: Program, split: Split | Stream) -> None:
+    """Whether a guide with rows for certain data has one for each."""
     known, numbers = known_numbers(guide), split.numbers()
     if known is not None and not torch.isin(numbers, known.to(numbers)).all():
         raise ValueError(
@@ -282,16 +291,19 @@ def _check_split(model: Program, guide: Program, split: Split) -> None:
             f" data.{split.name}.numbers()) has"
         )
 
+
+def _check_split(model: Program, guide: Program, split: Split) -> None:
+    """Whether the programs run on data of a split, the datum of the largest number among them."""
     try:
-        check_missing(model, guide, split.x, numbers)
-        check_programs(model, guide, split.x, numbers)
+        check_missing(model, guide, split.x, split.numbers())
+        check_programs(model, guide, split.x, split.numbers())
     except ValueError as error:
         if split.name == "valid" and str(error).startswith("index: "):
             raise ValueError(f"{error}; or no validation data, valid=0") from error
         raise
 
 
-def _rehearse(loss: ELBO, model: Program, guide: Program, data: Dataset) -> None:
+def _rehearse(loss: ELBO, model: Program, guide: Program, train: Split) -> None:
     """Evaluate a loss that has still to guess how deep the plates are nested, which draws noise,
     outside of all steps.
 
@@ -303,8 +315,8 @@ def _rehearse(loss: ELBO, model: Program, guide: Program, data: Dataset) -> None
         return
 
     p, q = called(model, "model"), called(guide, "guide")
-    given = data.train.x[:8], data.train.numbers()[:8]
-    with isolated_noise(data.train.pixels.device), torch.no_grad(), pyro.validation_enabled(False):
+    given = train.x[:8], train.numbers()[:8]
+    with isolated_noise(train.device), torch.no_grad(), pyro.validation_enabled(False):
         try:
             loss.loss(p, q, *given)  # type: ignore[attr-defined]
         except NotImplementedError:  # Pyro's TraceTailAdaptive_ELBO has gradients alone

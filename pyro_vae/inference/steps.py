@@ -8,14 +8,15 @@ a clock, so that a run can be repeated bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from pyro.infer import SVI
 from torch import Tensor
 
-from pyro_vae.data import Split
+from pyro_vae.data import Binarise, Split, Stream
+from pyro_vae.data.streams import drawn
 from pyro_vae.graphs import is_worth_it
 from pyro_vae.inference.compiled_svi import CompiledSVI
 from pyro_vae.inference.cuda import Replayed
@@ -27,13 +28,11 @@ from pyro_vae.programs.traces import Program
 
 
 def make_step(
-    model: Program, guide: Program, optim: JointOptim, recipe: ResolvedRecipe, train: Split
+    model: Program, guide: Program, optim: JointOptim, recipe: ResolvedRecipe, train: Split | Stream
 ) -> Step:
     """The function that takes one step of training on rows of `train`."""
 
-    def prepare(index: Tensor, bits: Tensor | None = None) -> Sequence[Any]:
-        return train.rows(index, bits), train.numbers(index)
-
+    prepare = _of_stream(train.binarise) if isinstance(train, Stream) else _in_memory(train)
     model, guide = called(model, "model"), called(guide, "guide")
     stock = SVI(model, guide, optim, recipe.loss)
     fallback = recipe.engine != "compiled"
@@ -45,13 +44,32 @@ def make_step(
 
     replayed = Replayed(compiled.step, compiled.plain_step, granted, optim.refresh)
 
-    def step(index: Tensor, bits: Tensor | None) -> Tensor:
-        if len(index) in sizes and compiled.reason is None:
-            given = (index,) if bits is None else (index, bits)
-            return replayed(*given) if index.is_cuda else compiled.step(*given)
-        return torch.as_tensor(stock.step(*prepare(index, bits)), device=index.device)
+    def step(rows: tuple[Tensor, ...], bits: Tensor | None) -> Tensor:
+        first = rows[0]
+        given = rows if bits is None else (*rows, bits)
+        if len(first) in sizes and compiled.reason is None:
+            return replayed(*given) if first.is_cuda else compiled.step(*given)
+        return torch.as_tensor(stock.step(*prepare(*given)), device=first.device)
 
     return step
+
+
+def _in_memory(train: Split) -> Callable[..., Sequence[Any]]:
+    """From the places of rows in memory to what programs are called with."""
+
+    def prepare(index: Tensor, bits: Tensor | None = None) -> Sequence[Any]:
+        return train.rows(index, bits), train.numbers(index)
+
+    return prepare
+
+
+def _of_stream(rule: Binarise) -> Callable[..., Sequence[Any]]:
+    """From rows of a stream and their numbers to what programs are called with."""
+
+    def prepare(rows: Tensor, numbers: Tensor, bits: Tensor | None = None) -> Sequence[Any]:
+        return drawn(rule, rows, bits), numbers
+
+    return prepare
 
 
 def sizes_to_compile(num_data: int, recipe: ResolvedRecipe) -> set[int]:

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import pyro
-import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pyro_vae.arguments import check_kind
@@ -78,7 +77,8 @@ def fit(
         model, guide: Pyro programs `program(x, index)` whose nets are registered by `pyro.module`.
         data: a `Dataset`, or data `(N, *shape)` as a tensor, a numpy array, a pandas frame or a
             TensorDataset (its first tensor); pixels are binarised or dequantised as the model's
-            likelihood needs them.
+            likelihood needs them. A memory-mapped array, any other torch Dataset and a DataLoader
+            are read batch by batch (`pyro_vae.data.streams`).
         recipe: how to train; `changes` replace single fields of it,
             `fit(model, guide, data, epochs=20)`. Batch size and KL warm-up follow the data where
             they are left out.
@@ -227,19 +227,20 @@ def _loop(
 def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Event) -> None:
     """The steps of one epoch, from the step that the position names."""
     if at.order is None:
-        at.order = torch.randperm(len(job.train), generator=job.noise, device=job.noise.device)
+        at.order = job.feed.order(job.noise)
 
     batches = at.order.split(job.recipe.batch_size)
     started = saved = time.monotonic()
     earlier = at.seconds
 
+    given = job.feed.batches(batches[at.step :])
     while at.step < len(batches):
-        index = batches[at.step]
+        index, rows = batches[at.step], next(given)
         if len(index) in job.to_compile:
             job.to_compile.remove(len(index))
             reporter.compiling()
         job.beta.fill_(_beta(job, at, at.step))
-        loss = job.step(index, job.train.bits(len(index), job.noise))
+        loss = job.step(rows, job.train.bits(len(index), job.noise))
         job.losses[at.step] = job.of_minibatch(loss, len(index))
         at.step += 1
 

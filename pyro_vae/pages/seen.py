@@ -71,7 +71,7 @@ def _nearest(parts: Parts, seed: int) -> Picture:
     like = train.take(min(_BESIDE, len(train)))
     options: dict[str, Any] = {"num_samples": _BESIDE, "kind": "draw", "seed": seed}
     drawn = sample(parts.model, like.x, like.numbers(), **options)
-    found = nearest(drawn.x, train.x)
+    found = nearest(drawn.x, train.sample.x)
     alt = f"{_BESIDE} draws from the model, and below each the training datum nearest to it"
     caption = "Draws of x, and the training datum nearest to each: near copies are memories."
     return picture_of(found, alt, caption, numbers=_frame(found, ("index", "distance")))

@@ -118,7 +118,8 @@ def _instantiated(parser: ArgumentParser, config: Namespace) -> Namespace:
 
 
 def _load(config: Namespace, data_root: str | None) -> Dataset:
-    options = {name: config[name] for name in ("binarise", "values", "kinds", "context", "valid")}
+    names = ("binarise", "values", "kinds", "context", "memory_map", "valid")
+    options = {name: config[name] for name in names}
     try:
         return load(config.data, root=data_root or config.data_root, **options)
     except TypeError as error:

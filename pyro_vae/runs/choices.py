@@ -61,7 +61,7 @@ def match_rule(config: Namespace, data: Dataset, model: nn.Module) -> Dataset:
     rules = model.rules if offers(model, HasRules) else ()
     if config.binarise is None:
         fits = not rules or data.binarise in rules
-        config.binarise = data.binarise if fits else rule_for(rules, data.train.pixels)
+        config.binarise = data.binarise if fits else rule_for(rules, data.train.sample.pixels)
     check_rule(rules, config.binarise, type(getattr(model, "likelihood", model)).__name__)
     return data if data.binarise == config.binarise else data.under(config.binarise)
 

@@ -201,9 +201,8 @@ def open_run(
     # two rows that both programs know; they are drawn alone, since a draw of all rows takes a while
     if parts.loaded is not None:
         split = parts.data.train
-        few = Split(
-            split.name, split.pixels[:2], split.binarise, split.seed, origin=split.numbers()[:2]
-        )
+        few = split.sample
+        few = Split(few.name, few.pixels[:2], few.binarise, few.seed, origin=few.numbers()[:2])
         x, index = few.x, few.numbers()
     params = trainable_parameters(parts.model, parts.guide, x, index)
     set_weights(parts.model, parts.guide, params, state)

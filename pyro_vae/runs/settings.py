@@ -46,6 +46,8 @@ class Settings:
         kinds: what columns of a table hold, each real, binary, counts, categories or drop; by their
             look unless given
         context: what model and guide are given besides: labels, or columns of a table
+        memory_map: leave the train data in the file, or the folder of images, and read them batch
+            by batch
         valid: number of validation data, 0 for none
         model: class of the model, called as Model(shape, ...)
         guide: class of the guide, called as Guide(shape, latent_dim, ...)
@@ -58,6 +60,7 @@ class Settings:
     values: Values | None = None
     kinds: dict[str, str] | None = None
     context: list[str] | str | None = None
+    memory_map: bool = False
     valid: int | None = None
     model: ModelClass = VAE
     guide: GuideClass = EncoderGuide

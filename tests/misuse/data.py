@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch.utils.data import TensorDataset
 
 import pyro_vae as pv
 from pyro_vae.data import as_dataset
+from pyro_vae.data.items import Items
+from pyro_vae.data.readers import reader_of
 from tests.misuse.values import BINARY, INF, NO_SEED, ROWS, SET, SPLIT, WHOLE, X, holed, use
+
+READER = reader_of(Items(TensorDataset(X)), "some", "real")
+STREAM = pv.Stream("train", READER, ROWS, "none")
 
 DATA = [
     use(
@@ -92,6 +98,7 @@ DATA = [
         valid=[-1, 99999, 0.1, True, "3"],
         seed=NO_SEED,
         root=[3, b"here"],
+        memory_map=[1, None, "yes", True],
     ),
     use(
         as_dataset,
@@ -110,5 +117,24 @@ DATA = [
         values=["grey", 3],
         kinds=["real", {"a": "ordinal"}, {"a": "real"}],
         context=["labels", 3, X[:3], holed(float("nan")), X.numpy().astype(str), X[:, :, None]],
+        workers=[-1, 0.5, None, True],
+    ),
+    use(
+        pv.Stream,
+        {"name": "train", "reader": READER, "origin": ROWS, "binarise": "none"},
+        name=[None, 3, ""],
+        reader=[BINARY, None, SPLIT],
+        origin=[ROWS.float(), ROWS + 1, ROWS - 1, ROWS.tolist(), ROWS[:0]],
+        binarise=["sometimes", None, "static", "dequantise"],
+        seed=NO_SEED,
+        workers=[-1, 0.5, None],
+    ),
+    use(STREAM.take, {"n": 3}, n=[0, -1, 13, 1.5, True, "3", None]),
+    use(STREAM.blocks, {"size": 3}, size=[0, -1, 1.5, "3", True]),
+    use(STREAM.numbers, {"index": ROWS[:3]}, index=[ROWS.float(), [0, 1], 3]),
+    use(
+        STREAM.batch,
+        {"index": ROWS[:3], "generator": torch.Generator()},
+        index=[-ROWS[:3] - 1, ROWS + 1, ROWS.float(), [0, 1], 3, ROWS.int()],
     ),
 ]

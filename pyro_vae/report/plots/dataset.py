@@ -29,7 +29,7 @@ def _(data: Dataset) -> Views:
 
 def _few(data: Dataset) -> Tensor:
     """The first train data, as many as are drawn beside their mean."""
-    return data.train.x[: _COLUMNS * _ROWS - 1].to(torch.float32).cpu()
+    return data.train.sample.x[: _COLUMNS * _ROWS - 1].to(torch.float32).cpu()
 
 
 def _pictures(data: Dataset, axes: Axes) -> None:
@@ -56,7 +56,8 @@ def _tiled(images: Tensor, columns: int) -> Tensor:
 
 def _coordinates(data: Dataset, axes: Axes) -> None:
     """Mean and standard deviation of each coordinate over the train data."""
-    values = data.train.x[:_MOST].reshape(min(_MOST, len(data.train)), -1).double().cpu()
+    some = data.train.sample.x[:_MOST]
+    values = some.reshape(len(some), -1).double().cpu()
     middle = values.nanmean(0)
     mean, spread = array(middle), array((values - middle).square().nanmean(0).sqrt())
     places = np.arange(len(mean))
