@@ -18,7 +18,7 @@ else does.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -207,7 +207,9 @@ def _undone(program: Program) -> Iterator[None]:
         for table, entries in tables:
             _put_back(table, entries)
         for name in set(store.keys()) - known:
-            del store[name]
+            with suppress(KeyError):  # one parameter may have two names, as AutoIAFNormal's have
+                del store[name]
+            store._constraints.pop(name, None)
 
 
 def _put_back(table: dict[Any, Any], entries: dict[Any, Any]) -> None:
