@@ -54,6 +54,9 @@ SMALLER = {
         "pv.Best()": "pv.Best(num_particles=200, num_temperatures=5)",
         "num_data=100": "num_data=2, method=pv.Annealed(5)",
         "calibration(model, guide, x)": "calibration(model, guide, x, num_simulations=30)",
+        "coverage(model, guide, x, num_simulations=200)": "coverage(model, guide, x[:2])",
+        "c2st(model, guide, x, num_simulations=200)": "c2st(model, guide, x, num_null=3)",
+        "x, num_simulated=200": "x, num_draws=5, num_simulated=20",
     },
     "compiled": {},
     "seeing": {
@@ -73,7 +76,7 @@ PRINTED = {
     "guides": ["classical VI of a Local, MeanField(8)", "semi-amortized  ELBO", "amortization"],
     "first_run": ["5 latent units, rates in nats"],
     "beyond_memory": ["log p(x) of 2 data", "Squares: data of 6 real values"],
-    "evidence": ["nats per datum", "on simulated data", "calibration of 11 quantities"],
+    "evidence": ["nats per datum", "on simulated data", "calibration of 11 quantities", "outside"],
     "compiled": [],
     "seeing": ["4 draws of p(x | z)", "copies of a training datum", "KL(q || p(z | x))", "leads"],
     "missing": ["9,", "missing values of 300 data", "RMSE 0."],

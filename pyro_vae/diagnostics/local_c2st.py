@@ -29,13 +29,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_level, check_progress, check_rows, check_sizes
+from pyro_vae.diagnostics.seen import Seeing
 from pyro_vae.diagnostics.simulations import drawn_of, vectors_of
 from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.inputs import check_any_x, check_inputs, check_numbers
@@ -45,10 +46,7 @@ from pyro_vae.results import Result, counted
 
 _MOMENTS = 50  # draws of the guide for its mean and standard deviation
 _PLACES = 200  # draws at which a classifier is asked about a datum
-_COMPONENTS = 4  # of x, and of the guide's means
 _LOOSE = 1.0  # inverse of the penalty of a regression
-_BENDS = 8  # curved functions of them
-_TIED = 8  # units up to which products of two are looked at
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,27 +139,6 @@ class LocalTest(Result):
         return found | {"flagged": self.flagged}
 
 
-class _Seen(NamedTuple):
-    """What a classifier sees of R latents `(R, ...)`: in units of the guide, and of their data."""
-
-    u: Tensor
-    about: Tensor
-
-    def features(self, is_network: bool) -> np.ndarray[Any, Any]:
-        """Of a network u and the components; of a regression all their products."""
-        if is_network:
-            return torch.cat([self.u, self.about], 1).numpy()
-        dim = self.u.shape[1]
-        first, second = (
-            torch.triu_indices(dim, dim) if dim <= _TIED else torch.arange(dim).repeat(2, 1)
-        )
-        products = self.u[:, first] * self.u[:, second] - (first == second).double()
-        of_z = torch.cat([self.u, products], 1)
-        bends = torch.tanh(self.about @ _turn(self.about.shape[1]))
-        with_one = torch.cat([torch.ones_like(self.u[:, :1]), self.about, bends], 1)
-        return (of_z[:, :, None] * with_one[:, None]).flatten(1).clamp(-50, 50).numpy()
-
-
 def local_c2st(
     model: Program,
     guide: Program,
@@ -218,7 +195,7 @@ def local_c2st(
             ],
             1,
         )
-    seen = _Seeing(draws[1:], made)
+    seen = Seeing(draws[1:], made)
     known = [seen(z[None], draws[1:], made) for z in (truth, draws[0])]
     here = seen(chosen[_MOMENTS:], chosen[:_MOMENTS], x.flatten(1).double().cpu())
 
@@ -237,41 +214,6 @@ def local_c2st(
     return LocalTest(
         statistic, torch.stack(null), accuracy, error, num_simulations, seed, float(alpha)
     )
-
-
-def _turn(size: int) -> Tensor:
-    """Random directions among so many components, always the same, `(size, 8)`."""
-    generator = torch.Generator().manual_seed(0)
-    return 2 * torch.randn(size, _BENDS, generator=generator, dtype=torch.float64) / size**0.5
-
-
-class _Seeing:
-    """From latents and data to what a classifier sees, in the units of the simulations."""
-
-    def __init__(self, draws: Tensor, x: Tensor) -> None:
-        self.of_means, self.of_data = _Components(draws.mean(0)), _Components(x)
-
-    def __call__(self, z: Tensor, draws: Tensor, x: Tensor) -> _Seen:
-        """Of latents `(S, R, d)`, a guide's draws `(L, R, d)` and data `(R, D)`: S R rows, those of
-        a draw of all data together.
-        """
-        mean, sd = draws.mean(0), draws.std(0).clamp(min=1e-12)
-        about = torch.cat([self.of_means(mean), self.of_data(x)], 1)
-        return _Seen(((z - mean) / sd).flatten(0, 1), about.repeat(len(z), 1))
-
-
-class _Components:
-    """The first principal components of some rows, of variance 1."""
-
-    def __init__(self, rows: Tensor) -> None:
-        self.mean, self.sd = rows.mean(0), rows.std(0).clamp(min=1e-12)
-        _, values, axes = torch.linalg.svd((rows - self.mean) / self.sd, full_matrices=False)
-        kept = (values > 1e-8 * values[0].clamp(min=1e-12))[:_COMPONENTS]
-        scale = values[:_COMPONENTS][kept] / len(rows) ** 0.5
-        self.turn = axes[:_COMPONENTS][kept].T / scale
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        return ((rows - self.mean) / self.sd) @ self.turn
 
 
 def _classifier(layers: Sequence[int], seed: int) -> Any:

@@ -15,7 +15,8 @@ from torch import nn
 from pyro_vae.data import Dataset
 from pyro_vae.data.binarise import check_rule, rule_for
 from pyro_vae.inference import Recipe
-from pyro_vae.models import Likelihood, likelihood_for
+from pyro_vae.models import Likelihood, Prior, likelihood_for
+from pyro_vae.models.priors import StandardNormal
 from pyro_vae.programs.given import inside
 from pyro_vae.programs.protocols import HasRules, offers
 
@@ -78,10 +79,14 @@ def describe_choice(data: Dataset, model: nn.Module, recipe: Recipe) -> str:
     likelihood = getattr(model, "likelihood", None)
     told = f"{likelihood.describe()}; " if isinstance(likelihood, Likelihood) else ""
     units = getattr(model, "latent_dim", None)
+    prior = getattr(model, "latent_prior", None)
+    whence = ""
+    if isinstance(prior, Prior) and not isinstance(prior, StandardNormal):
+        whence = f" from {prior.describe()}"
 
     return (
         f"data   {data.name}: {sizes} data of {data.told_values()}{rule}\n"
-        f"model  {type(inside(model)).__name__}, {told}{units} latent units; batches"
+        f"model  {type(inside(model)).__name__}, {told}{units} latent units{whence}; batches"
         f" of {recipe.batch_size}, KL warm-up over {recipe.warmup_epochs:.3g}"
         f" of {recipe.epochs} epochs"
     )

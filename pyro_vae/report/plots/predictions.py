@@ -65,16 +65,17 @@ def _data(found: LocalTest, axes: Axes) -> None:
 def _elbos(found: Predictions, axes: Axes) -> None:
     """ELBOs of the data and of simulated ones."""
     ours, theirs = array(found.elbo), array(found.simulated)
-    edges = np.linspace(min(ours.min(), theirs.min()), max(ours.max(), theirs.max()), _BINS + 1)
+    ends = min(ours.min(), theirs.min()), max(ours.max(), theirs.max())
+    edges = np.linspace(*ends, _BINS + 1).tolist()
     names = (f"{len(theirs):,} simulated data", f"these {len(ours):,} data")
     for values, colour, told in zip((theirs, ours), (REST, MAIN), names, strict=True):
         even = np.full(len(values), 1 / len(values))
         axes.hist(values, edges, weights=even, color=colour, alpha=0.55, label=told)
 
-    ends = np.quantile(theirs, [found.alpha / 2, 1 - found.alpha / 2])
-    for place, end in enumerate(ends):
-        told = None if place else f"{1 - found.alpha:.0%} of the simulated data"
-        axes.axvline(end, color=SECOND, linestyle="--", label=told)
+    label: str | None = f"{1 - found.alpha:.0%} of the simulated data"
+    for end in np.quantile(theirs, [found.alpha / 2, 1 - found.alpha / 2]):
+        axes.axvline(end, color=SECOND, linestyle="--", label=label)
+        label = None
     axes.set_xlabel("ELBO, nats per datum")
     axes.set_ylabel("share of the data")
     part = 100 * found.outside.double().mean().item()
@@ -84,7 +85,7 @@ def _elbos(found: Predictions, axes: Axes) -> None:
 
 def _fits(found: Predictions, axes: Axes) -> None:
     """How strange each datum is among data of its own latents."""
-    edges = np.linspace(0, 1, 21)
+    edges = np.linspace(0, 1, 21).tolist()
     axes.hist(array(found.fit), edges, color=MAIN, label=f"{len(found.fit):,} data")
     told = f"p = {found.alpha:g}"
     axes.axvline(found.alpha, color=SECOND, linestyle="--", label=told)
