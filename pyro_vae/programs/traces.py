@@ -27,7 +27,7 @@ from pyro_vae.programs.running import Substitute as Substitute
 from pyro_vae.programs.running import constrained as constrained
 from pyro_vae.programs.running import guide_sites as guide_sites
 from pyro_vae.programs.running import in_data_plate
-from pyro_vae.programs.running import model_sites as model_sites
+from pyro_vae.programs.running import latent_sites as latent_sites
 from pyro_vae.programs.running import paired_sites as paired_sites
 from pyro_vae.programs.running import plate_depth as plate_depth
 from pyro_vae.programs.running import prior as prior
@@ -134,8 +134,23 @@ def sample_guide(
             f"guide: got observed sites {observed}, expected a guide to sample latents only{hint}"
         )
 
+    _refuse_noise(sites)
     latents = {s["name"]: s["value"] for s in sites if not s["infer"].get("is_auxiliary")}
     return latents, _total(sites, x, num_particles, depth, drawn=True)[0]
+
+
+def _refuse_noise(sites: list[Any]) -> None:
+    """Raise a ValueError for auxiliary sites of a guide that are more than what its points, as
+    those of autoguides, are made of.
+    """
+    auxiliary = [s for s in sites if s["infer"].get("is_auxiliary")]
+    points = [s for s in sites if s not in auxiliary and is_point(s["fn"])]
+    if sum(s["value"].numel() for s in auxiliary) > sum(s["value"].numel() for s in points):
+        raise ValueError(
+            f"guide: its auxiliary sites {[s['name'] for s in auxiliary]} are drawn beside its"
+            " latents, and log q(z | x) is an integral over them, expected the model's latents"
+            " alone: give the model these sites too, or draw the noise outside of pyro.sample"
+        )
 
 
 def refuse_points(names: list[str]) -> None:
@@ -169,7 +184,7 @@ def log_joint(
     if unobserved != latents.keys():
         raise ValueError(
             f"guide: got latent sites {sorted(latents)}, expected the model's {sorted(unobserved)}:"
-            " both programs must use the same names"
+            f" both programs must use the same names{_of_points(sites, latents)}"
         )
 
     own = [s for s in sites if not s["is_observed"]]
@@ -181,6 +196,13 @@ def log_joint(
     if inside is None:
         return log_prior, log_likelihood
     return torch.where(inside, log_prior, -math.inf), torch.where(inside, log_likelihood, -math.inf)
+
+
+def _of_points(sites: list[Any], latents: dict[str, Tensor]) -> str:
+    """What helps where the guide lacks sites of the model that are points."""
+    own = [s for s in sites if not s["is_observed"] and s["name"] not in latents]
+    names = [s["name"] for s in own if is_point(s["fn"])]
+    return f" ({names} are Delta: pyro.deterministic needs no answer)" if names else ""
 
 
 def _total(
