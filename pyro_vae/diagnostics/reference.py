@@ -33,10 +33,11 @@ from torch import Tensor
 from pyro_vae.arguments import check_kind, check_progress, refuse
 from pyro_vae.diagnostics.convergence import convergence
 from pyro_vae.programs.calls import Program, called, first_line
+from pyro_vae.programs.coordinates import refuse_masked
 from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.programs.pair import opened
 from pyro_vae.programs.parameters import as_density
-from pyro_vae.programs.traces import model_sites
+from pyro_vae.programs.traces import latent_sites
 from pyro_vae.progress import Progress, counting, shares
 from pyro_vae.results import Result, counted
 
@@ -227,7 +228,7 @@ def reference_posterior(
 
     started, chains, divergent = time.monotonic(), [], 0
     with opened(model, None, x, index, seed=seed, check=False) as pair, torch.enable_grad():
-        model_sites(model, pair.x, pair.index)  # so that what is wrong is told in one line
+        refuse_masked(latent_sites(model, pair.x, pair.index))
         for told in shares(progress, *[1] * num_chains):
             kernel = NUTS(as_density(pair.model), init_strategy=init_to_sample)
             hook = counting(num_warmup + num_samples, told)

@@ -30,6 +30,7 @@ from pyro_vae.programs.pair import Pair, opened
 from pyro_vae.programs.simulation import means_under, simulated
 from pyro_vae.programs.sites import is_discrete, sample_sites
 from pyro_vae.programs.traces import run_particles
+from pyro_vae.programs.tracing import Refusal
 from pyro_vae.results import Result
 
 _MOST = 50  # of a side
@@ -117,7 +118,7 @@ def _quantile(site: Any, levels: Tensor) -> Tensor:
         own = getattr(fn, "quantiles", None)  # of a learned prior
         return fn.icdf(levels) if own is None else own(levels)
     except NotImplementedError as error:
-        raise ValueError(
+        raise Refusal(
             f"model: the prior of {site['name']!r}, a {type(fn).__name__}, does not know its"
             " quantiles: use traverse or embed"
         ) from error

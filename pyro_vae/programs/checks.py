@@ -17,6 +17,7 @@ from torch import Tensor
 from pyro_vae.programs.calls import first_line, in_one_line, is_told
 from pyro_vae.programs.evaluation import isolated_noise
 from pyro_vae.programs.parts import some, takes_parts
+from pyro_vae.programs.refusals import refuse_no_density
 from pyro_vae.programs.sites import escapes, is_point, sample_sites, support_name
 from pyro_vae.programs.traces import (
     Program,
@@ -25,7 +26,6 @@ from pyro_vae.programs.traces import (
     paired_sites,
     plate_depth,
     prior,
-    refuse_no_density,
     refuse_points,
     run_both,
 )

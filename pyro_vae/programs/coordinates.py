@@ -28,7 +28,14 @@ from torch.distributions import biject_to
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.evaluation import isolated_noise
 from pyro_vae.programs.running import latent_sites
-from pyro_vae.programs.sites import is_circle, is_discrete, is_line, support_name, support_of
+from pyro_vae.programs.sites import (
+    is_circle,
+    is_discrete,
+    is_line,
+    is_point,
+    support_name,
+    support_of,
+)
 
 Latents = dict[str, Tensor]
 
@@ -194,10 +201,31 @@ def _inner(support: Any, event: Sequence[int]) -> tuple[int, ...]:
     return tuple(biject_to(support).inverse_shape(torch.Size(event)))
 
 
+def refuse_masked(sites: Sequence[Any]) -> None:
+    """Raise a ValueError for latents that a mask takes from some data: what is left of them is
+    flat, and has no density.
+    """
+    for site in sites:
+        mask = site["mask"]
+        if mask is False or (isinstance(mask, Tensor) and not mask.all()):
+            raise ValueError(
+                f"model: its latent {site['name']!r} is masked for some data, where it has no"
+                " density, expected latents that all data have (obs_mask makes such a latent:"
+                " use a mask of the observed distribution, .mask(seen), in its place; or a guide of"
+                " your own with the same mask)"
+            )
+
+
 def _refuse(sites: Sequence[Any]) -> None:
     """Raise a ValueError for latents that no vector of real numbers holds."""
+    refuse_masked(sites)
     for site in sites:
         told = f"model: its latent {site['name']!r} ({support_name(site)})"
+        if is_point(site["fn"]):
+            raise ValueError(
+                f"{told} is Delta, a point, expected real numbers: use pyro.deterministic in its"
+                " place"
+            )
         if is_discrete(site):
             raise ValueError(
                 f"{told} is discrete, expected real numbers, or any that a bijection makes of them;"

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import torch
 from pyro import poutine
-from pyro.poutine.guide import GuideMessenger
 from torch import Tensor
 
 from pyro_vae.arguments import MAX_PARTICLES, check_index, check_integer, check_rows
@@ -26,10 +25,13 @@ from pyro_vae.programs.calls import called, in_one_line
 from pyro_vae.programs.enumeration import summing
 from pyro_vae.programs.missing import observing
 from pyro_vae.programs.parts import default_index
+from pyro_vae.programs.refusals import check_names, refuse_no_density
+from pyro_vae.programs.refusals import refuse_points as refuse_points
 from pyro_vae.programs.running import Substitute as Substitute
 from pyro_vae.programs.running import constrained as constrained
 from pyro_vae.programs.running import guide_sites as guide_sites
 from pyro_vae.programs.running import in_data_plate
+from pyro_vae.programs.running import latent_sites as latent_sites
 from pyro_vae.programs.running import model_sites as model_sites
 from pyro_vae.programs.running import num_states as num_states
 from pyro_vae.programs.running import paired_sites as paired_sites
@@ -40,8 +42,6 @@ from pyro_vae.programs.running import run_particles as run_particles
 from pyro_vae.programs.running import without_choices as without_choices
 from pyro_vae.programs.sites import (
     check_value_shape,
-    is_discrete,
-    is_point,
     log_density,
     sample_sites,
 )
@@ -144,32 +144,6 @@ def sample_guide(
     return latents, _total(sites, x, num_particles, depth, drawn=True)[0]
 
 
-def refuse_no_density(guide: Program, sites: list[Any]) -> None:
-    """Raise a ValueError for a guide whose sites, of one run, are points, or observed ones."""
-    # what autoguides make of these is a point
-    drawn = [s for s in sites if s["infer"].get("is_auxiliary")] or sites
-    refuse_points([s["name"] for s in drawn if is_point(s["fn"])])
-
-    observed = [site["name"] for site in sites if site["is_observed"]]
-    if observed:
-        hint = ""
-        if isinstance(guide, GuideMessenger):
-            hint = " (Pyro's AutoMessengers run the model: use AutoNormal)"
-        raise ValueError(
-            f"guide: got observed sites {observed}, expected a guide to sample latents only{hint}"
-        )
-
-
-def refuse_points(names: list[str]) -> None:
-    """Raise a ValueError where the guide's sites of these names are points."""
-    if names:
-        raise ValueError(
-            f"guide: the sites {names} are Delta, a point has no density to weigh: use a"
-            " distribution, such as AutoNormal (of an AutoLaplaceApproximation what its"
-            " laplace_approximation(x) returns)"
-        )
-
-
 def log_joint(
     model: Program,
     latents: dict[str, Tensor],
@@ -199,7 +173,7 @@ def log_joint(
 
     sites = sample_sites(summing(model, latents, depth, run))
     own = [s for s in sites if not s["is_observed"]]
-    _check_names(sites, latents)
+    check_names(sites, latents)
     for site in own:
         check_value_shape(site, num_particles, len(x), depth)
     log_prior, inside = _total(own, x, num_particles, depth)
@@ -210,29 +184,6 @@ def log_joint(
     if inside is None:
         return log_prior, log_likelihood
     return torch.where(inside, log_prior, -math.inf), torch.where(inside, log_likelihood, -math.inf)
-
-
-def _check_names(sites: list[Any], latents: dict[str, Tensor]) -> None:
-    """Raise a ValueError where a model has other latents than those that were given."""
-    unobserved = {site["name"] for site in sites if not site["is_observed"]}
-    summed = any(hasattr(site["fn"], "of_states") for site in sites)
-    if unobserved == latents.keys() and (latents or summed):
-        return
-
-    left = [s for s in sites if s["name"] in unobserved - latents.keys()]
-    discrete = [site["name"] for site in left if is_discrete(site)]
-    if discrete:
-        raise ValueError(
-            f"guide: got no latent sites {discrete}, which are discrete in the model: mark them"
-            ' infer={"enumerate": "parallel"} there, and they are summed out; or draw them in the'
-            " guide"
-        )
-    if not latents:
-        raise ValueError("guide: got no latent site, expected one for each latent of the model")
-    raise ValueError(
-        f"guide: got latent sites {sorted(latents)}, expected the model's {sorted(unobserved)}:"
-        " both programs must use the same names"
-    )
 
 
 def _total(

@@ -16,24 +16,25 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyro_vae.programs.calls import Program
+from pyro_vae.programs.calls import Program, first_line
 
 
-class _Choices(Messenger):
-    """Note a plate that draws its rows, and stop there."""
+class Refusal(ValueError):
+    """What this package has to say inside of a run, in one line."""
 
-    told = ""
+
+class _NoChoice(Messenger):
+    """Refuse a plate that draws its rows."""
 
     def _pyro_sample(self, msg: Any) -> None:
         fn = msg["fn"]
         if type(fn).__name__ != "_Subsample" or fn.subsample_size in (None, fn.size):
             return
-        self.told = (
+        raise Refusal(
             f"plate {msg['name']!r}: got subsample_size={fn.subsample_size}, rows of its own"
             " choice, expected a plate of all data that the program is run on: leave it out (fit"
             " makes minibatches, by its batch_size)"
         )
-        raise ValueError(self.told)
 
 
 def traced(program: Program, x: Tensor, index: Tensor | None) -> poutine.Trace:
@@ -42,11 +43,8 @@ def traced(program: Program, x: Tensor, index: Tensor | None) -> poutine.Trace:
     Raises:
         ValueError: a plate with a `subsample_size`; what the program raises is its own.
     """
-    choices = _Choices()
     try:
-        with choices:
+        with _NoChoice():
             return poutine.trace(program).get_trace(x, index)
-    except ValueError:
-        if choices.told:  # without the tables that Pyro has put under it
-            raise ValueError(choices.told) from None
-        raise
+    except Refusal as error:  # Pyro has put tables under it
+        raise ValueError(first_line(error)) from None
