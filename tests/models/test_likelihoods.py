@@ -480,7 +480,12 @@ def test_is_calibrated_under_its_own_model(row: Row) -> None:
     with torch.no_grad():
         model.decoder.head.weight.mul_(3)
     found = pv.check_calibration(
-        model, GridPosterior(model), torch.zeros(1, SIZE), num_simulations=100, num_draws=19
+        model,
+        GridPosterior(model),
+        torch.zeros(1, SIZE),
+        num_simulations=200,
+        num_draws=19,
+        alpha=1e-3,
     )
     assert found.verdict.startswith("calibrated"), found.verdict
 
