@@ -36,7 +36,8 @@ def test_sweeps_that_ran_out_are_told() -> None:
     [
         ({"model": GaussianMixture(4, 2)}, "model: got GaussianMixture.*expected a LinearGaussian"),
         ({"x": torch.ones(2, 3)}, r"x: got shape \(2, 3\)"),
-        ({"x": torch.full((2, 4), torch.nan)}, "finite"),
+        ({"x": torch.full((2, 4), torch.nan)}, "NaN alone"),
+        ({"x": torch.eye(2, 4) / 0}, "finite"),
         ({"max_sweeps": 0}, "max_sweeps"),
     ],
 )
