@@ -111,6 +111,11 @@ def rows_of_items(data: Any, values: Values | None) -> tuple[Rows, Values | None
     """
     if isinstance(data, np.memmap):
         return Mapped(data, "data"), values
+    if not is_iterable(data) and not hasattr(data, "__len__"):
+        raise ValueError(
+            f"data: {type(data).__name__} has no __len__, expected the number of its items; or make"
+            " it an IterableDataset"
+        )
     rows = Passes(data) if is_iterable(data) else Items(data)
     if len(rows) == 0:
         raise ValueError(f"data: {type(data).__name__} has no items, expected at least one")

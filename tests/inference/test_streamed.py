@@ -257,6 +257,8 @@ def test_items_that_cannot_be_rows_are_told() -> None:
         as_dataset(Rows([{"x": 1}] * 20))
     with pytest.raises(ValueError, match=r"item 3 has shape \(5,\), item 0 \(6,\)"):
         as_dataset(Pairs([REAL[0]] * 3 + [REAL[0, :5]] * 20))
+    with pytest.raises(ValueError, match="Dataset has no __len__"):
+        as_dataset(torch.utils.data.Dataset())
     with pytest.raises(ValueError, match="Rows has no items"):
         as_dataset(Rows([]))
 
