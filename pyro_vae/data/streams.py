@@ -38,8 +38,9 @@ from pyro_vae.data.binarise import (
     fast_bernoulli_draw,
     fast_dequantised,
 )
+from pyro_vae.data.pixels import check_integers, check_pixels
 from pyro_vae.data.readers import Reader, affordable, some_of
-from pyro_vae.data.splits import Split, check_integers, check_pixels
+from pyro_vae.data.splits import Split
 
 _CPU = torch.device("cpu")
 _BLOCK = 2**22  # values of a block

@@ -18,7 +18,7 @@ from pyro.infer import ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
 
 from pyro_vae.arguments import check_choice, check_flag, refuse
-from pyro_vae.data import Dataset, Split, Stream, as_dataset
+from pyro_vae.data import Dataset, Split, as_dataset
 from pyro_vae.data.arrays import Values
 from pyro_vae.data.binarise import check_rule, draw_seed, rule_for
 from pyro_vae.inference.feed import Feed
@@ -28,15 +28,13 @@ from pyro_vae.inference.outcome import MIN_VALID, probe_of
 from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
 from pyro_vae.inference.settings import settings_of
 from pyro_vae.inference.steps import make_step, sizes_to_compile
+from pyro_vae.inference.trainable import check_trainable, check_valid
 from pyro_vae.objectives import tempered, without_rate
 from pyro_vae.programs.calls import called
-from pyro_vae.programs.checks import check_programs, check_reach, check_shared, shared_sites
 from pyro_vae.programs.evaluation import in_eval_mode, isolated_noise
 from pyro_vae.programs.given import takes_context
 from pyro_vae.programs.inputs import check_data
-from pyro_vae.programs.missing import check_columns, check_missing, observing
-from pyro_vae.programs.parameters import Scaling, scaling, trainable_parameters
-from pyro_vae.programs.parts import known_numbers, takes_parts
+from pyro_vae.programs.missing import check_columns, observing
 from pyro_vae.programs.protocols import HasRows, HasRules, Starts, TakesGuide, offers
 from pyro_vae.programs.traces import Program, without_choices
 
@@ -126,7 +124,7 @@ def prepare(
     model: Program, guide: Program, data: Dataset, recipe: ResolvedRecipe, folder: Path | None
 ) -> Job:
     """Check everything that can be checked before the first step, and build what a step needs."""
-    _check_valid(guide, data, recipe)
+    check_valid(guide, data, recipe)
     device = data.train.device
     if offers(model, TakesGuide):
         model.take_guide(guide)
@@ -138,7 +136,7 @@ def prepare(
         _start(model, guide, data)
         held = None if data.valid is None else data.valid.sample.x
         trained = observing(model, guide, data.train.sample.x, held)
-        scaled, params, shared = _check(*trained, data, recipe)
+        scaled, params, shared = check_trainable(*trained, data, recipe)
         probe = probe_of(model, guide, data)
         beta = torch.tensor(recipe.beta, device=device)
         taken = _summed(*trained, data, recipe)
@@ -200,22 +198,6 @@ def _weighted(program: Program, recipe: ResolvedRecipe, beta: Tensor) -> Program
     return program if recipe.beta == 1 and recipe.warmup_epochs == 0 else tempered(program, beta)
 
 
-def _check_valid(guide: Program, data: Dataset, recipe: ResolvedRecipe) -> None:
-    """Whether there are validation data where the recipe needs them, and none where the guide
-    knows nothing of them.
-    """
-    if recipe.keep == "best" and data.valid is None:
-        name, what = "keep", "the best epoch"
-        if recipe.patience is not None:
-            name, what = "patience", "early stopping"
-        raise ValueError(f"{name}: {what} needs a validation split, but the data has none")
-    if data.valid is not None and offers(guide, HasRows):
-        raise ValueError(
-            f"data: {type(guide).__name__} has parameters for {guide.num_rows} data and knows"
-            " nothing of validation data: load the data with valid=0"
-        )
-
-
 def _start(model: Program, guide: Program, data: Dataset) -> None:
     """Let the programs take the units of the data, which the model must be able to score."""
     train = data.train.sample
@@ -227,80 +209,6 @@ def _start(model: Program, guide: Program, data: Dataset) -> None:
     for program in (model, guide):
         if offers(program, Starts):
             program.start(train.x)
-
-
-def _check(
-    model: Program, guide: Program, data: Dataset, recipe: ResolvedRecipe
-) -> tuple[Scaling, dict[str, Tensor], bool]:
-    """Whether the programs can be trained on the data, how they scale them, the parameters, and
-    whether latents are one draw for all data.
-    """
-    train = data.train.sample
-    if not takes_parts(guide, train.x, train.numbers()):
-        raise ValueError(
-            "guide: it has parameters for just the data that it is run on, by their place, and"
-            " minibatches take other places: use fit_local, which runs all data at once, or a table"
-            " that is read by `index`, such as Local(family, num_data), in a plate of size len(x)"
-        )
-
-    splits = [data.train] if data.valid is None else [data.train, data.valid]
-    for split in splits:
-        _check_numbers(guide, split)
-
-    some, index = train.x[:8], train.numbers()[:8]
-    shared = shared_sites(model, guide, some, index)
-    if shared and data.valid is not None:
-        raise ValueError(
-            f"data: the latents {shared} are one draw for all data, and validation data have no"
-            " ELBO each by which an epoch could be chosen: load the data with valid=0"
-        )
-    if shared:
-        check_shared(model, guide, train.x, train.numbers())
-    else:
-        for split in splits:
-            _check_split(model, guide, split.sample)
-
-    check_reach(model, guide, some, index)
-    # of all data a plate that subsamples has the same size
-    few = slice(max(1, min(len(some), len(train) // 2)))
-    scaled = scaling(model, guide, some[few], index[few])
-    if shared:
-        _check_scale(shared, scaled.plate_size, len(data.train), recipe.batch_size)
-    return scaled, trainable_parameters(model, guide, some, index), bool(shared)
-
-
-def _check_scale(shared: list[str], plate_size: int | None, num_data: int, size: int) -> None:
-    """Raise a ValueError where latents of all data would count otherwise than once for the set."""
-    if plate_size == num_data or (plate_size is None and size >= num_data):
-        return
-    told = "the minibatch's own size" if plate_size is None else f"size {plate_size}"
-    raise ValueError(
-        f"site {shared[0]!r}: one draw for all {num_data} data, whose rate counts once; got a data"
-        f" plate of {told}, expected pyro.plate('data', {num_data}, subsample=index, dim=-1), by"
-        " which each datum of a minibatch stands for as many as it must"
-    )
-
-
-def _check_numbers(guide: Program, split: Split | Stream) -> None:
-    """Whether a guide with rows for certain data has one for each."""
-    known, numbers = known_numbers(guide), split.numbers()
-    if known is not None and not torch.isin(numbers, known.to(numbers)).all():
-        raise ValueError(
-            f"guide: {type(guide).__name__} has not a row for each of the {split.name} data, whose"
-            f" numbers go from {numbers.min()} to {numbers.max()}: Local(family, num_data,"
-            f" data.{split.name}.numbers()) has"
-        )
-
-
-def _check_split(model: Program, guide: Program, split: Split) -> None:
-    """Whether the programs run on data of a split, the datum of the largest number among them."""
-    try:
-        check_missing(model, guide, split.x, split.numbers())
-        check_programs(model, guide, split.x, split.numbers())
-    except ValueError as error:
-        if split.name == "valid" and str(error).startswith("index: "):
-            raise ValueError(f"{error}; or no validation data, valid=0") from error
-        raise
 
 
 def _rehearse(loss: ELBO, model: Program, guide: Program, train: Split) -> None:

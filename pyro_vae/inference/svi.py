@@ -22,21 +22,14 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import pyro
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pyro_vae.arguments import check_kind
-from pyro_vae.data import Dataset
 from pyro_vae.data.arrays import Values
-from pyro_vae.diagnostics.units import Units
-from pyro_vae.inference.failure import (
-    check_losses,
-    check_parameters,
-    deferred_interrupt,
-    validation_scores,
-)
+from pyro_vae.inference.closing import beta_at, close_epoch, end_run
+from pyro_vae.inference.failure import check_losses, check_parameters, deferred_interrupt
 from pyro_vae.inference.folder import CHECKPOINT, claim, new_identity
-from pyro_vae.inference.job import Job, Position, finish, keep, restore, weights
-from pyro_vae.inference.outcome import Run, follow, look_for_collapse
+from pyro_vae.inference.job import Job, Position, keep, restore
+from pyro_vae.inference.outcome import Run, look_for_collapse
 from pyro_vae.inference.prepare import (
     as_begun,
     check_arguments,
@@ -47,9 +40,8 @@ from pyro_vae.inference.prepare import (
     resolve_device,
 )
 from pyro_vae.inference.recipe import Changes, Recipe, changed
-from pyro_vae.inference.record import Reporter, Row, tensorboard_writer, write_scalars
+from pyro_vae.inference.record import Reporter, tensorboard_writer, write_scalars
 from pyro_vae.inference.weights import NAME as WEIGHTS
-from pyro_vae.objectives import warmup
 from pyro_vae.programs.given import with_context
 from pyro_vae.programs.traces import Program
 from pyro_vae.results import share
@@ -138,7 +130,7 @@ def fit(
         reporter, writer = _reporting(stack, job, position, quiet)
         with _refusable(job, position):
             _loop(job, position, reporter, writer, interrupted)
-        return _end(job, position, data, reporter)
+        return end_run(job, position, data, reporter)
 
 
 def _begin(job: Job, resume: bool) -> Position:
@@ -186,22 +178,6 @@ def _refusable(job: Job, at: Position) -> Iterator[None]:
         raise
 
 
-def _end(job: Job, at: Position, data: Dataset, reporter: Reporter) -> Run:
-    """Write the weights that are kept, and say what became of the run."""
-    reporter.end()
-    finish(job, at)
-    epoch = at.best_epoch or at.epoch
-    units = follow(job, at, epoch)
-    alarm = look_for_collapse(job, at, units, last=True)
-    loss_is_elbo = job.loss_is_elbo and epoch - 1 >= job.recipe.warmup_epochs
-
-    folder = job.folder
-    run = Run(job.model, job.guide, at.history, epoch, folder, units, alarm, data, loss_is_elbo)
-    if folder is None or not (folder / "config.yaml").is_file():  # else the command line says it
-        reporter.say(str(run))
-    return run
-
-
 def _loop(
     job: Job, at: Position, reporter: Reporter, writer: Any, interrupted: threading.Event
 ) -> None:
@@ -211,7 +187,7 @@ def _loop(
             break
 
         _epoch(job, at, reporter, interrupted)
-        units = _close_epoch(job, at)
+        units = close_epoch(job, at)
         row = at.history[-1]
         loss_is_elbo = job.loss_is_elbo and at.epoch - 1 >= job.recipe.warmup_epochs
         reporter.epoch(row, loss_is_elbo)
@@ -239,7 +215,7 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
         if len(index) in job.to_compile:
             job.to_compile.remove(len(index))
             reporter.compiling()
-        job.beta.fill_(_beta(job, at, at.step))
+        job.beta.fill_(beta_at(job, at, at.step))
         loss = job.step(rows, job.train.bits(len(index), job.noise))
         job.losses[at.step] = job.of_minibatch(loss, len(index))
         at.step += 1
@@ -257,50 +233,3 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
             keep(job, at)
         if interrupted.is_set():
             raise KeyboardInterrupt
-
-
-def _beta(job: Job, at: Position, step: int) -> float:
-    """The KL weight at a step of this epoch."""
-    return warmup(job.recipe.beta, at.epoch + step / job.steps_per_epoch, job.recipe.warmup_epochs)
-
-
-def _close_epoch(job: Job, at: Position) -> Units | None:
-    """Score the validation data, look at the units, add the epoch's row, step the schedule, note
-    the best parameters.
-    """
-    check_losses(job, at)
-    check_parameters(job, at)
-    scores = validation_scores(job, at)
-
-    row: Row = {
-        "epoch": at.epoch + 1,
-        "train_loss": job.losses.double().sum().item() / len(job.train),
-        "valid_elbo": math.nan,
-        "valid_rate": math.nan,
-        "valid_distortion": math.nan,
-        "active_units": math.nan,
-        "learning_rate": job.optim.optimizer.param_groups[0]["lr"],
-        "beta": _beta(job, at, at.step - 1),
-        "seconds": at.seconds,
-        "data_per_second": len(job.train) * (at.epoch + 1) / max(at.seconds, 1e-9),
-    }
-    row |= {f"valid_{name}": value for name, value in scores.items()}
-
-    units = follow(job, at, at.epoch + 1)
-    if units is not None:
-        row["active_units"] = units.num_active
-    at.history.append(row)
-
-    if isinstance(job.schedule, ReduceLROnPlateau):
-        job.schedule.step(row["train_loss"] if job.valid is None else -row["valid_elbo"])
-    elif job.schedule is not None:
-        job.schedule.step()
-
-    if job.recipe.keep == "best" and at.epoch + 1 > job.recipe.warmup_epochs:
-        at.stale += 1
-        if row["valid_elbo"] > at.best:
-            at.best, at.stale, at.best_epoch = row["valid_elbo"], 0, at.epoch + 1
-            at.best_weights = weights(job.model, job.guide, job.params)
-
-    at.epoch, at.step, at.order = at.epoch + 1, 0, None
-    return units
