@@ -79,7 +79,7 @@ def test_stopped_after_the_last_step_of_an_epoch(
     whole = train(tmp_path / "whole", options)
     with monkeypatch.context() as patch, pytest.raises(Failure):
         patch.setattr(svi, "_SAVE_EVERY", -1.0)
-        patch.setattr(svi, "_close_epoch", fail)
+        patch.setattr(svi, "close_epoch", fail)
         train(tmp_path / "run", options)
     assert (position(tmp_path / "run")["epoch"], position(tmp_path / "run")["step"]) == (0, 7)
     assert call(f"resume {tmp_path / 'run'} --quiet true") == 0

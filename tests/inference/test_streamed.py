@@ -87,7 +87,7 @@ def stopped_and_resumed(
 ) -> None:
     """A run that is stopped after so many steps, each with a checkpoint, and goes on."""
     left = iter(range(steps))
-    step = svi._beta
+    step = svi.beta_at
 
     def limited(*arguments: Any) -> float:
         if next(left, None) is None:
@@ -96,7 +96,7 @@ def stopped_and_resumed(
 
     with monkeypatch.context() as patch, pytest.raises(Failure):
         patch.setattr(svi, "_SAVE_EVERY", -1.0)
-        patch.setattr(svi, "_beta", limited)
+        patch.setattr(svi, "beta_at", limited)
         fitted(made(), folder=folder)
     fitted(made(), folder=folder, resume=True)
 
