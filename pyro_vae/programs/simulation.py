@@ -19,7 +19,7 @@ from pyro_vae.programs.evaluation import device_of, evaluation
 from pyro_vae.programs.inputs import simulated_rows
 from pyro_vae.programs.missing import missing_as
 from pyro_vae.programs.running import above_choices
-from pyro_vae.programs.sites import mean_of, sample_sites
+from pyro_vae.programs.sites import is_point, mean_of, sample_sites
 from pyro_vae.programs.traces import Substitute, run_particles
 from pyro_vae.programs.tracing import traced
 
@@ -151,7 +151,7 @@ def _refuse_above(model: Program, like: Tensor, index: Tensor | None) -> None:
 
 def _observed(sites: list[Any], size: int) -> Any:
     """The one site that was observed, with so many values; None where that is not how it is."""
-    found = [s for s in sites if s["infer"].get("was_observed")]
+    found = _all_observed(sites)
     return found[0] if len(found) == 1 and found[0]["value"].numel() == size else None
 
 
@@ -175,9 +175,19 @@ def _by_particle(site: Any, mean: bool, num_particles: int, like: Tensor) -> Ten
     return found.reshape(num_particles, *like.shape)
 
 
+def _all_observed(sites: list[Any]) -> list[Any]:
+    """The sites that were observed, without the points that `poutine.reparam` makes of latents."""
+    found = []
+    for site in sites:
+        inner = getattr(site["fn"], "base_dist", site["fn"])  # reparam masks its points
+        if site["infer"].get("was_observed") and not is_point(inner):
+            found.append(site)
+    return found
+
+
 def _not_one(sites: list[Any], like: Tensor) -> str:
     """What is to be said of a model that has not one observed site of the size of the data."""
-    found = [site for site in sites if site["infer"].get("was_observed")]
+    found = _all_observed(sites)
     factors = [site["name"] for site in found if isinstance(site["fn"], dist.Unit)]
     if factors:
         return (

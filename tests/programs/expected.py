@@ -58,11 +58,6 @@ REFUSED: dict[str, dict[str, str]] = {
             "sandwich check_calibration sample reconstruct traverse interpolate manifold"
         ),
     },
-    "reparam": {
-        "not one site": (
-            "sandwich check_calibration sample reconstruct traverse interpolate manifold"
-        ),
-    },
     "condition": {
         "not one site": (
             "sandwich check_calibration sample reconstruct traverse interpolate manifold"
