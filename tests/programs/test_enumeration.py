@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -299,3 +300,21 @@ def test_states_make_blocks_smaller() -> None:
         assert pair.states == 9 and pair.take(torch.arange(1)).states == 9
     with opened(alone, nothing, X) as pair:
         assert pair.states == 3
+
+
+def test_a_run_is_resumed_to_the_last_bit(tmp_path: Path) -> None:
+    x = X.float().repeat(4, 1)
+    ends = []
+    for parts in ((4,), (2, 4)):
+        pyro.clear_param_store()
+        torch.manual_seed(0)
+        folder = tmp_path / str(len(parts))
+        for epochs in parts:
+            torch.manual_seed(0)
+            guide = pv.Amortized.of(clusters, x, pv.FullRank, pv.MLP(1, (4,)))
+            options: dict[str, Any] = {"folder": folder, "resume": epochs == 4 and len(parts) == 2}
+            pv.fit(
+                clusters, guide, x, valid=0, epochs=epochs, warmup_epochs=0, quiet=True, **options
+            )
+        ends.append(torch.cat([p.detach().flatten() for p in guide.parameters()]))
+    assert torch.equal(*ends)
