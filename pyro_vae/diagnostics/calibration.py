@@ -37,6 +37,7 @@ from pyro_vae.programs.inputs import check_any_x, check_like, check_numbers, sim
 from pyro_vae.programs.missing import check_missing, missing_as, observing
 from pyro_vae.programs.pair import Latents, Pair
 from pyro_vae.programs.simulation import simulate
+from pyro_vae.programs.traces import num_states
 from pyro_vae.progress import Progress, over
 
 _ROWS = 20_000  # latents drawn and scored in one run
@@ -88,7 +89,9 @@ def check_calibration(
 
     counts: list[dict[str, Tensor]] = []
     with evaluation(model, guide, device=like.device):
-        size = max(1, _ROWS // (num_draws + 1))
+        two = torch.arange(2, device=like.device)
+        states = num_states(model, *simulated_rows(like, index, two))
+        size = max(1, _ROWS // (states * (num_draws + 1)))
         places = torch.arange(num_simulations, device=like.device).split(size)
         for number, rows in enumerate(over(places, len(places), progress)):
             seed_noise(seed, number)

@@ -20,19 +20,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import torch
-from pyro.distributions import TorchDistribution
 from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.indep_messenger import IndepMessenger
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import _PYRO_STACK
 from torch import Tensor
-from torch.distributions import constraints
 
 from pyro_vae.programs.calls import Program, Refused, called
-from pyro_vae.programs.sums import Terms, Tilt
+from pyro_vae.programs.sums import Stand, Terms, Tilt
 
 MAX_STATES = 2**16
 """Joint states of the choices that a program may hold at a time, for one particle of one datum."""
@@ -175,7 +173,7 @@ class _Summing(EnumMessenger):
             total = self._total(msg["is_observed"]) if first else None
 
             msg["mask"] = None
-            msg["fn"] = _Stand(msg["fn"], shape, frames, inner, total)
+            msg["fn"] = Stand(msg["fn"], shape, frames, inner, total)
             msg["cond_indep_stack"] = tuple(f for f in frames if f.dim not in inner)
 
     def _pyro_post_sample(self, msg: Any) -> None:
@@ -254,56 +252,3 @@ def _trimmed(shape: torch.Size, deepest: int, own: int) -> torch.Size:
     while len(kept) > own and kept[0] == 1:
         kept.pop(0)
     return torch.Size(kept)
-
-
-class _Stand(TorchDistribution):
-    """What stands at a site that depends on states: the sum of all such sites in the first, 0 in
-    the others, at the values of the run.
-
-    Attributes:
-        of_states: the distribution given each state.
-        frames: the plates that the site is in.
-    """
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-    has_rsample = True
-    knows_support = True  # its log_prob is -inf outside
-    shares_density = True
-
-    def __init__(
-        self,
-        of_states: Any,
-        batch: torch.Size,
-        frames: Any,
-        inner: tuple[int, ...],
-        total: Callable[[], Tensor] | None,
-    ) -> None:
-        self.of_states, self.frames, self.inner, self.total = of_states, frames, inner, total
-        super().__init__(batch, of_states.event_shape, validate_args=False)
-
-    @constraints.dependent_property
-    def support(self) -> Any:
-        """Of the distributions given the states."""
-        return self.of_states.support
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> _Stand:
-        batch = torch.Size(batch_shape)
-        return _Stand(self.of_states, batch, self.frames, self.inner, self.total)
-
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """A value that may be, of no meaning: nobody has given it one."""
-        value = self.of_states.sample()
-        size = len(self.batch_shape) + len(self.event_shape)
-        while value.dim() > size:
-            value = value[0]
-        return value.expand(*self.batch_shape, *self.event_shape)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        given = value.shape[: value.dim() - len(self.event_shape)]
-        shape = list(torch.broadcast_shapes(self.batch_shape, given))
-        for dim in self.inner:
-            shape[dim] = 1
-        if self.total is None:
-            kind = value if value.is_floating_point() else torch.empty((), device=value.device)
-            return kind.new_zeros(()).expand(shape)
-        return self.total().expand(shape)

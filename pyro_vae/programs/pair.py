@@ -86,6 +86,8 @@ class Pair:
         if self.parent is not None:
             return self.parent.states
         few = self.few(2)
+        if num_states(self.model, few.x, few.index) == 1:
+            return 1
         known = [site["name"] for site in guide_sites(self.guide, few.x, few.index)]
         return num_states(self.model, few.x, few.index, known)
 

@@ -59,8 +59,8 @@ def num_states(
 
 
 def above_choices(model: Program, x: Tensor, index: Tensor | None = None) -> list[str]:
-    """The model's latents that depend on its marked choices, which say nothing of these once they
-    are summed out.
+    """The model's latents that depend on its marked choices, where its observations do, too: of
+    such latents alone data cannot be drawn.
     """
     sites = model_sites(model, x, index)
     if not any(map(is_marked, sites)):
@@ -69,7 +69,10 @@ def above_choices(model: Program, x: Tensor, index: Tensor | None = None) -> lis
     with isolated_noise(x.device), torch.no_grad(), poutine.block():
         given = Summed(model, (), _depth(sites))
         ran = sample_sites(poutine.trace(Substitute(values)(given)).get_trace(x, index))
-    return [s["name"] for s in ran if not s["is_observed"] and hasattr(s["fn"], "of_states")]
+    hanging = [site for site in ran if hasattr(site["fn"], "of_states")]
+    if not any(site["is_observed"] for site in hanging):
+        return []
+    return [site["name"] for site in hanging if not site["is_observed"]]
 
 
 def _depth(sites: list[Any]) -> int:

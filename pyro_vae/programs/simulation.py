@@ -143,9 +143,9 @@ def _refuse_above(model: Program, like: Tensor, index: Tensor | None) -> None:
     names = above_choices(model, like[few], None if index is None else index[few])
     if names:
         raise ValueError(
-            f"model: its latents {names} depend on discrete ones that are summed out, and data at"
-            " given latents would need those that belong to them: draw them in the guide, or use"
-            " sample, which draws all from the prior"
+            f"model: its latents {names} depend on discrete ones that are summed out, and so do its"
+            " data, which cannot be drawn at those latents alone: draw the discrete ones in the"
+            " guide, or use sample, which draws all from the prior"
         )
 
 

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import torch
+from pyro.distributions import TorchDistribution
 from pyro.ops import packed
 from pyro.ops.contract import contract_to_tensor
 from pyro.ops.rings import LogRing
 from torch import Tensor
+from torch.distributions import constraints
 
 from pyro_vae.programs.calls import Refused
 from pyro_vae.programs.sites import log_density
@@ -191,3 +194,56 @@ def _log_density(site: dict[str, Any]) -> Tensor:
     size = site["value"].shape[site["infer"]["_enumerate_dim"] - fn.event_dim]
     mask = torch.as_tensor(mask, device=log_prob.device)
     return torch.where(mask, log_prob, -math.log(size))
+
+
+class Stand(TorchDistribution):
+    """What stands at a site that depends on states: the sum of all such sites in the first, 0 in
+    the others, at the values of the run.
+
+    Attributes:
+        of_states: the distribution given each state.
+        frames: the plates that the site is in.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    has_rsample = True
+    knows_support = True  # its log_prob is -inf outside
+    shares_density = True
+
+    def __init__(
+        self,
+        of_states: Any,
+        batch: torch.Size,
+        frames: Any,
+        inner: tuple[int, ...],
+        total: Callable[[], Tensor] | None,
+    ) -> None:
+        self.of_states, self.frames, self.inner, self.total = of_states, frames, inner, total
+        super().__init__(batch, of_states.event_shape, validate_args=False)
+
+    @constraints.dependent_property
+    def support(self) -> Any:
+        """Of the distributions given the states."""
+        return self.of_states.support
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Stand:
+        batch = torch.Size(batch_shape)
+        return Stand(self.of_states, batch, self.frames, self.inner, self.total)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """A value that may be, of no meaning: nobody has given it one."""
+        value = self.of_states.sample()
+        size = len(self.batch_shape) + len(self.event_shape)
+        while value.dim() > size:
+            value = value[0]
+        return value.expand(*self.batch_shape, *self.event_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        given = value.shape[: value.dim() - len(self.event_shape)]
+        shape = list(torch.broadcast_shapes(self.batch_shape, given))
+        for dim in self.inner:
+            shape[dim] = 1
+        if self.total is None:
+            kind = value if value.is_floating_point() else torch.empty((), device=value.device)
+            return kind.new_zeros(()).expand(shape)
+        return self.total().expand(shape)

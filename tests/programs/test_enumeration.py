@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -17,7 +18,6 @@ from pyro_vae.programs.pair import opened
 from pyro_vae.programs.traces import log_joint, prior, without_choices
 from tests.programs.mixed import (
     MARK,
-    Model,
     alone,
     answer,
     chain,
@@ -240,62 +240,26 @@ def test_all_of_the_package_takes_it() -> None:
     assert pv.latent_units(clusters, guide, x) is not None
 
 
-def unmarked(x: Tensor, index: Any = None) -> None:
-    with plate(x):
-        z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        k = pyro.sample("k", dist.Bernoulli(0.5))
-        pyro.sample("obs", dist.Normal(z + k, 0.5), obs=x[:, 0])
-
-
-def many(x: Tensor, index: Any = None) -> None:
-    with plate(x):
-        total = pyro.sample("z", dist.Normal(0.0, 1.0))
-        for number in range(30):
-            total = total + pyro.sample(f"b_{number}", dist.Bernoulli(0.5), infer=MARK)
-        pyro.sample("obs", dist.Normal(total, 0.5), obs=x[:, 0])
-
-
-def for_all(x: Tensor, index: Any = None) -> None:
-    k = pyro.sample("k", dist.Bernoulli(0.5), infer=MARK)
-    with plate(x):
-        z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        pyro.sample("obs", dist.Normal(z + k, 0.5), obs=x[:, 0])
-
-
-def endless(x: Tensor, index: Any = None) -> None:
-    with plate(x):
-        z = pyro.sample("z", dist.Normal(0.0, 1.0))
-        k = pyro.sample("k", dist.Poisson(1.0), infer=MARK)
-        pyro.sample("obs", dist.Normal(z + k, 0.5), obs=x[:, 0])
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (unmarked, r"^guide: got no latent sites \['k'\], which are discrete .* mark them infer="),
-        (many, r"^site 'b_16': 131,072 joint states .* at most 65,536"),
-        (for_all, r"^site 'k': a discrete choice for all [25] data together"),
-        (endless, r"^site 'k': marked to be enumerated, but a Poisson has no finite"),
-    ],
-)
-def test_what_cannot_be_summed_out(model: Model, message: str) -> None:
-    for refused in (
-        lambda: pv.log_weights(model, answer, X),
-        lambda: pv.log_evidence(model, answer, X, pv.Importance(10)),
-        lambda: pv.fit(model, answer, X, quiet=True),
-    ):
-        with pytest.raises(ValueError, match=message):
-            refused()
-
-
-def test_too_many_terms_at_once() -> None:
-    message = "150,000,000 terms, of 3 joint states .* at most 134,217,728"
-    with pytest.raises(ValueError, match=message):
-        log_joint(clusters, {"z": X.T.repeat(1, 10).expand(10**6, 50)}, X.repeat(10, 1), None, 1)
-
-
 def test_states_make_blocks_smaller() -> None:
     with opened(chain, None, numbers(3, 5)) as pair:
         assert pair.states == 9 and pair.take(torch.arange(1)).states == 9
     with opened(alone, nothing, X) as pair:
         assert pair.states == 3
+
+
+def test_a_run_is_resumed_to_the_last_bit(tmp_path: Path) -> None:
+    x = X.float().repeat(4, 1)
+    ends = []
+    for parts in ((4,), (2, 4)):
+        pyro.clear_param_store()
+        torch.manual_seed(0)
+        folder = tmp_path / str(len(parts))
+        for epochs in parts:
+            torch.manual_seed(0)
+            guide = pv.Amortized.of(clusters, x, pv.FullRank, pv.MLP(1, (4,)))
+            options: dict[str, Any] = {"folder": folder, "resume": epochs == 4 and len(parts) == 2}
+            pv.fit(
+                clusters, guide, x, valid=0, epochs=epochs, warmup_epochs=0, quiet=True, **options
+            )
+        ends.append(torch.cat([p.detach().flatten() for p in guide.parameters()]))
+    assert torch.equal(*ends)
