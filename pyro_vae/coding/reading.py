@@ -31,7 +31,7 @@ from pyro_vae.coding.products import NotExact
 from pyro_vae.coding.symbols import MOST_SYMBOLS, Symbols, binary_symbols, table_symbols
 from pyro_vae.programs.calls import Program, called, in_one_line
 from pyro_vae.programs.evaluation import device_of, evaluation, modules_of
-from pyro_vae.programs.running import Substitute, guide_sites, run_particles
+from pyro_vae.programs.running import Substitute, guide_sites, model_sites, run_particles
 from pyro_vae.programs.sites import sample_sites
 
 _AT_ONCE = 2**14  # masses that are computed together
@@ -207,15 +207,16 @@ def _latent(model: Program, guide: Program, like: Tensor) -> tuple[str, int, Ten
     where the programs have another.
     """
     index = torch.arange(len(like))
-    sites = sample_sites(run_particles(model, like, index, 1, 1))
-    latents = [s for s in sites if not s["is_observed"]]
-    observed = [s for s in sites if s["is_observed"]]
+    latents = [s for s in model_sites(model, like, index) if not s["is_observed"]]
     if len(latents) != 1 or latents[0]["fn"].event_dim != 1:
         names = [s["name"] for s in latents]
         raise ValueError(
             f"model: got the latents {names}, expected one vector (B, d) of each datum"
         )
 
+    sites = sample_sites(run_particles(model, like, index, 1, 1))
+    latents = [s for s in sites if not s["is_observed"]]
+    observed = [s for s in sites if s["is_observed"]]
     prior = latents[0]["fn"]
     base = _base(prior)
     if not isinstance(base, Normal):

@@ -7,7 +7,7 @@ named; else words, and the functions that say them, or that work, "works".
 
 from __future__ import annotations
 
-EVERYWHERE = {"compress": "not binary"}
+EVERYWHERE = {"compress": "not a code"}
 """Expected of a function unless the kind says otherwise."""
 
 REFUSED: dict[str, dict[str, str]] = {
@@ -146,9 +146,8 @@ REFUSED: dict[str, dict[str, str]] = {
         "size of latent": "manifold",
     },
     "enumerated": {
-        "*": "other latents",
-        "works": "CompiledSVI reference_posterior latent_units",
-        "discrete": "Local.of swap_guides Laplace Quadrature posterior_grid rate_distortion_curve",
+        "choices above": "reconstruct traverse interpolate draws_to_arviz",
+        "size of latent": "posterior_grid",
         "not one site": "sandwich check_calibration sample manifold",
     },
     "discrete": {
@@ -159,9 +158,7 @@ REFUSED: dict[str, dict[str, str]] = {
         "not one site": "sandwich check_calibration sample reconstruct traverse manifold",
     },
     "missing": {
-        "*": "NaN",
         "as stock SVI": "CompiledSVI",
-        "works": "sandwich check_calibration reference_posterior posterior_grid sample manifold",
     },
     "semi_amortized": {
         "differs": "defensive Annealed sandwich posterior_grid information",
@@ -232,18 +229,22 @@ REFUSED: dict[str, dict[str, str]] = {
     },
     "AutoIAFNormal": {
         "*": "one draw for all",
+        "by place": "fit compiled",
         "works": (
             "CompiledSVI Local.of swap_guides Laplace Quadrature reference_posterior "
             "rate_distortion_curve sample manifold"
         ),
+        "rows of the data": "sandwich check_calibration",
         "auxiliary": "posterior_grid",
     },
     "AutoNormalizingFlow": {
         "*": "one draw for all",
+        "by place": "fit compiled",
         "works": (
             "CompiledSVI Local.of swap_guides Laplace Quadrature reference_posterior "
             "rate_distortion_curve sample manifold"
         ),
+        "rows of the data": "sandwich check_calibration",
         "auxiliary": "posterior_grid",
     },
     "AutoStructured": {

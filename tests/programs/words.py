@@ -13,16 +13,27 @@ class Words(NamedTuple):
 
 
 WORDS = {
-    "not binary": Words(
-        (r"^x: got .*expected binary data"),
-        ("`compress` takes binary data alone."),
+    "not a code": Words(
+        (
+            r"^x: got .*expected binary data|^model: got (the latents|a prior|a likelihood) |"
+            r"^model: its argument 'y' is filled by nobody|^plate 'data': got subsample_size|"
+            r"^model, guide: running them with 1 particles"
+        ),
+        (
+            "`compress` takes one latent vector from N(0, I), and data of a few values: zeros and "
+            "ones, grey levels, categories."
+        ),
     ),
     "as stock SVI": Words(
         (r"^as stock SVI: "),
         ("`CompiledSVI` raises what Pyro's own `SVI` raises."),
     ),
     "not in the plate": Words(
-        (r"^site '\w+': not inside a plate of size \d+ at dim -1, expected"),
+        (
+            r"^site '\w+': (not inside a plate of size \d+ at dim -1, (one draw for all data|"
+            r"expected every latent)|"
+            r"one draw for all \d+ data)"
+        ),
         (
             "a site outside the plate of the data at dim -1 (global weights, no plate, a "
             "loop, another dim): every choice of a datum goes inside."
@@ -118,6 +129,10 @@ WORDS = {
             r"k discrete"
         ),
         ("a discrete latent has no gradient, and no vector of real numbers: importance sampling."),
+    ),
+    "choices above": Words(
+        (r"^model: its latents \['z'\] depend on discrete ones that are summed out"),
+        ("data at given latents, where these depend on discrete ones that are summed out."),
     ),
     "angle": Words(
         (r"^model: its latent 'z' \(VonMises, circular\) is an angle|VonMises"),

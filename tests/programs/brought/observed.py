@@ -62,11 +62,23 @@ def whole_numbers() -> Brought:
     return Brought(found.model, found.guide, found.x.long(), found.exact, None, found.arguments)
 
 
+def present_px(x: Tensor, index: Any = None) -> Tensor:
+    """log p of the values that are there."""
+    covariance = (torch.eye(3) + UP.T @ UP).double()
+    found = []
+    for row in x.double():
+        there = ~row.isnan()
+        normal = dist.MultivariateNormal(torch.zeros(int(there.sum())), covariance[there][:, there])
+        found.append(normal.log_prob(row[there]))
+    return torch.stack(found)
+
+
 def missing() -> Brought:
-    """NaN in x."""
+    """NaN in x, which the guide's net does not see."""
     x = data()
     x[1, 2] = torch.nan
-    return Brought(model, guide_by(answers()), x, None)
+    own = guide_by(answers())
+    return Brought(model, lambda x: own(x.nan_to_num()), x, present_px)
 
 
 def images() -> Brought:
