@@ -36,7 +36,7 @@ def importance(num_particles: int = 5) -> pv.Importance:
 
 
 MADE = {
-    "AutoIAFNormal": lambda model: autoguide.AutoIAFNormal(model, hidden_dim=[16]),
+    "AutoIAFNormal": lambda model: autoguide.AutoIAFNormal(model, hidden_dim=[64]),
     "AutoStructured": lambda model: autoguide.AutoStructured(
         model, conditionals="normal", dependencies={}
     ),
