@@ -9,6 +9,7 @@ import torch
 
 import pyro_vae as pv
 from pyro_vae.results import Result
+from tests.programs.mixed import alone
 
 QUICK = pv.Annealed(6, num_chains=4)
 
@@ -36,6 +37,12 @@ def agreed() -> tuple[pv.Reference, pv.Agreement]:
     model, guide, x = parts()
     found = pv.reference_posterior(model, x[:2], num_chains=2, num_samples=8, num_warmup=8)
     return found, pv.agreement(guide, found, x[:2])
+
+
+def states() -> pv.DiscretePosterior:
+    torch.manual_seed(0)
+    x = 2 * torch.randn(20, 1)
+    return pv.discrete_posterior(alone, lambda x: None, x, num_particles=1)
 
 
 def in_pairs() -> pv.PosteriorPairs:
@@ -125,6 +132,7 @@ _MADE: dict[str, tuple[Callable[[], Result], int]] = {  # with the rows of its f
     "Dataset": (lambda: pv.load("digits"), 3),
     "Optimum": (optimum, 4),
     "Units": (lambda: pv.latent_units(*parts()), 3),  # type: ignore[dict-item,return-value]
+    "DiscretePosterior": (states, 20),
     "Information": (lambda: pv.information(*parts(), batch_size=10, num_draws=3), 40),
     "Ranking": (ranking, 2),
     "Samples": (lambda: pv.sample(parts()[0], parts()[2], num_samples=5), 5),

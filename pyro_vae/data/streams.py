@@ -81,7 +81,7 @@ class Stream:
         check_seed("seed", self.seed)
         check_integer("workers", self.workers, 0)
         if len(self.origin) == 0:
-            raise ValueError(f"{self.name}: got no rows, expected at least one")
+            raise ValueError(f"origin: got no rows for {self.name!r}, expected at least one")
         if self.binarise == "static":
             raise ValueError(
                 f"{self.name}: binarise='static' keeps one draw of all rows, and these are not in"

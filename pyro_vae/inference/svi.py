@@ -95,6 +95,7 @@ def fit(
         KeyboardInterrupt: Ctrl-C, after the step in progress and a checkpoint.
 
     Example:
+        >>> import torch
         >>> from pyro_vae import Amortized, LinearGaussian, MeanField, MLP
         >>> x, guide = torch.randn(64, 5), Amortized(MeanField(2), MLP(5, ()))
         >>> run = fit(LinearGaussian(5, 2), guide, x, epochs=2, quiet=True)

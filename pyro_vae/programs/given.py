@@ -102,6 +102,7 @@ def given(program: Program, context: Tensor, numbers: Tensor | None = None) -> G
             for each row.
 
     Example:
+        >>> import torch
         >>> import pyro_vae as pv
         >>> model = pv.ConditionalVAE((1, 8, 8), latent_dim=2, context_dim=10, hidden=(16,))
         >>> digits = torch.eye(10)

@@ -5,7 +5,7 @@
 chooses other rows in each run. The data of a run are a minibatch already, and the densities of a
 datum come from several runs, which must be about the same data: so such a plate is refused by its
 name, wherever programs are run. `plate("data", N, subsample=index)` says which rows are there, and
-is fine.
+is fine, and so is a plate of as many rows as there are data, `subsample_size=len(x)`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,17 @@ class Refusal(ValueError):
 
 
 class _NoChoice(Messenger):
-    """Refuse a plate that draws its rows."""
+    """Refuse a plate that draws other rows than the data of the run, `num_data` of them."""
+
+    def __init__(self, num_data: int) -> None:
+        super().__init__()
+        self.num_data = num_data
 
     def _pyro_sample(self, msg: Any) -> None:
         fn = msg["fn"]
-        if type(fn).__name__ != "_Subsample" or fn.subsample_size in (None, fn.size):
+        if type(fn).__name__ != "_Subsample":
+            return
+        if fn.subsample_size in (None, fn.size, self.num_data):
             return
         raise Refusal(
             f"plate {msg['name']!r}: got subsample_size={fn.subsample_size}, rows of its own"
@@ -44,7 +50,7 @@ def traced(program: Program, x: Tensor, index: Tensor | None) -> poutine.Trace:
         ValueError: a plate with a `subsample_size`; what the program raises is its own.
     """
     try:
-        with _NoChoice():
+        with _NoChoice(len(x)):
             return poutine.trace(program).get_trace(x, index)
     except Refusal as error:  # Pyro has put tables under it
         raise ValueError(first_line(error)) from None

@@ -144,7 +144,7 @@ ESTIMATES = [
     use(
         pv.discrete_posterior,
         {"model": alone, "guide": nothing, "x": X[:, :1]},
-        **PROGRAMS | {"x": [X.tolist(), X[:0], holed(NAN), None]},
+        **PROGRAMS | {"x": [X.tolist(), X[:0], holed(INF), None]},
         num_particles=NO_COUNT,
         seed=NO_SEED,
     ),

@@ -507,10 +507,9 @@ def test_is_calibrated_under_its_own_model(row: Row) -> None:
 def test_the_likelihood_goes_with_the_kinds_of_the_columns(
     kinds: tuple[str, ...] | None, told: str
 ) -> None:
-    x = torch.randn(20, 3)
-    data = pv.Dataset("own", pv.Split("train", x, "none"), None, pv.Split("test", x, "none"))
-    if kinds is not None:
-        object.__setattr__(data, "kinds", kinds)
+    x = torch.randn(20, 3) if kinds is None else torch.randint(0, 2, (20, 3)).float()
+    train, test = (pv.Split(name, x, "none", kinds=kinds) for name in ("train", "test"))
+    data = pv.Dataset("own", train, None, test)
     found = pv.likelihood_for(data)
     assert found.describe() == told
     found.bind((3,))

@@ -146,9 +146,10 @@ REFUSED: dict[str, dict[str, str]] = {
         "size of latent": "manifold",
     },
     "enumerated": {
-        "choices above": "reconstruct traverse interpolate draws_to_arviz",
         "size of latent": "posterior_grid",
-        "not one site": "sandwich check_calibration sample manifold",
+        "not one site": (
+            "sandwich check_calibration sample reconstruct traverse interpolate manifold"
+        ),
     },
     "discrete": {
         "discrete": (

@@ -17,7 +17,7 @@ WORDS = {
         (
             r"^x: got .*expected binary data|^model: got (the latents|a prior|a likelihood) |"
             r"^model: its argument 'y' is filled by nobody|^plate 'data': got subsample_size|"
-            r"^model, guide: running them with 1 particles"
+            r"^model, guide: running them "
         ),
         (
             "`compress` takes one latent vector from N(0, I), and data of a few values: zeros and "
@@ -129,10 +129,6 @@ WORDS = {
             r"k discrete"
         ),
         ("a discrete latent has no gradient, and no vector of real numbers: importance sampling."),
-    ),
-    "choices above": Words(
-        (r"^model: its latents \['z'\] depend on discrete ones that are summed out"),
-        ("data at given latents, where these depend on discrete ones that are summed out."),
     ),
     "angle": Words(
         (r"^model: its latent 'z' \(VonMises, circular\) is an angle|VonMises"),
