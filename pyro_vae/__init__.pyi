@@ -66,6 +66,7 @@ from pyro_vae.guides import EncoderGuide as EncoderGuide
 from pyro_vae.guides import Family as Family
 from pyro_vae.guides import FullRank as FullRank
 from pyro_vae.guides import HierarchicalGuide as HierarchicalGuide
+from pyro_vae.guides import JointGuide as JointGuide
 from pyro_vae.guides import Local as Local
 from pyro_vae.guides import LowRank as LowRank
 from pyro_vae.guides import MeanField as MeanField

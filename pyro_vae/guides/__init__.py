@@ -4,7 +4,7 @@ Most combine a family of distributions with a source of its parameters: a networ
 or both.
 """
 
-from pyro_vae.guides.amortized import Amortized, EncoderGuide
+from pyro_vae.guides.amortized import Amortized, EncoderGuide, JointGuide
 from pyro_vae.guides.autoregressive import AutoregressiveFlow
 from pyro_vae.guides.conditional import ConditionalGuide
 from pyro_vae.guides.families import Family, FullRank, LowRank, MeanField
@@ -22,6 +22,7 @@ __all__ = [
     "Family",
     "FullRank",
     "HierarchicalGuide",
+    "JointGuide",
     "Local",
     "LowRank",
     "MeanField",

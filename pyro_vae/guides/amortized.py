@@ -166,3 +166,60 @@ class EncoderGuide(Amortized):
         else:
             net = made("encoder", encoder, shape, hidden)
         super().__init__(family(latent_dim), net)
+
+
+class JointGuide(EncoderGuide):
+    """A guide of all continuous latents of whatever model it is trained with: `Amortized.of`, as a
+    command line or a config file can name it.
+
+    It is whole once it has been told the model (`take_model`), which `fit` and run folders do.
+
+    Args:
+        shape: shape of one datum.
+        latent_dim: not used: the model's latents say how many numbers there are.
+        hidden, family, encoder, mask: as for `EncoderGuide`.
+
+    Example:
+        >>> from pyro_vae import HierarchicalVAE
+        >>> guide = JointGuide((1, 8, 8), hidden=(16,))
+        >>> guide.take_model(HierarchicalVAE((1, 8, 8), 2, 4), torch.zeros(2, 1, 8, 8))
+        >>> guide.family.name
+        'MeanField(6) over latent, middle'
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        latent_dim: int | None = None,
+        hidden: Sequence[int] = (200, 200),
+        family: Callable[[int], Family] = MeanField,
+        encoder: Trunk = MLP,
+        mask: bool = False,
+    ) -> None:
+        super().__init__(shape, 1, hidden, family, encoder, mask)
+        self._made, self._is_whole = family, False
+
+    def take_model(self, model: Program, x: Tensor, index: Tensor | None = None) -> None:
+        """Take the latents of a model, by a run of it on data `(N, *shape)`, and begin at the start
+        of the family; a guide that has a model already keeps it.
+
+        Raises:
+            ValueError: latents that are discrete, or of no fixed support.
+        """
+        if self._is_whole:
+            return
+        self.family = over_all(model, x, self._made, index)
+        before = self.head
+        self.head = nn.Linear(before.in_features, self.family.num_params).to(before.weight)
+        with torch.no_grad():
+            self.head.bias.copy_(self.family.standard())
+        self._is_whole = True
+
+    def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
+        """Run the guide on a minibatch `(B, *shape)`."""
+        if not self._is_whole:
+            raise ValueError(
+                "guide: got a JointGuide that has not been told its model, expected"
+                " guide.take_model(model, x) before the first run"
+            )
+        return super().forward(x, index)

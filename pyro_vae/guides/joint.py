@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_vae.arguments import check_callable, check_kind, check_rows, refuse
+from pyro_vae.arguments import check_callable, check_index, check_kind, check_rows, refuse
 from pyro_vae.guides.families import Family
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.coordinates import Coordinates, Latents, Place
@@ -38,6 +38,8 @@ def over_all(
     real numbers called "latent".
     """
     check_rows("x", x)
+    if index is not None:
+        check_index("index", index, len(x))
     check_callable("family", family, "a class of families, such as FullRank")
     if isinstance(family, Family):
         refuse("family", family, "a class of families, such as FullRank, and not one of them")

@@ -35,7 +35,7 @@ from pyro_vae.programs.evaluation import in_eval_mode, isolated_noise
 from pyro_vae.programs.given import takes_context
 from pyro_vae.programs.inputs import check_data
 from pyro_vae.programs.missing import check_columns, observing
-from pyro_vae.programs.protocols import HasRows, HasRules, Starts, TakesGuide, offers
+from pyro_vae.programs.protocols import HasRows, HasRules, Starts, TakesGuide, TakesModel, offers
 from pyro_vae.programs.traces import Program, without_choices
 
 
@@ -128,6 +128,9 @@ def prepare(
     device = data.train.device
     if offers(model, TakesGuide):
         model.take_guide(guide)
+    if offers(guide, TakesModel):
+        few = data.train.sample
+        guide.take_model(model, few.x[:2], few.numbers()[:2])
 
     # the checks must leave no trace in the nets' statistics
     with in_eval_mode(model, guide) as modules:

@@ -63,6 +63,13 @@ class TakesGuide(Protocol):
         """Be told the guide, before the first run; a ValueError where it cannot be this one."""
 
 
+class TakesModel(Protocol):
+    """A guide that asks for the model whose latents it answers, as `JointGuide` does."""
+
+    def take_model(self, model: Any, x: Tensor, index: Tensor | None = None) -> None:
+        """Be told the model, and some data `(N, *shape)` to run it on, before the first run."""
+
+
 class HasCaveat(Protocol):
     """A model whose figures need a word beside them; so may its `likelihood`."""
 

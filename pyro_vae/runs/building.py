@@ -16,7 +16,7 @@ from pyro_vae.inference import Recipe
 from pyro_vae.inference.prepare import is_enough
 from pyro_vae.programs.given import inside, with_context
 from pyro_vae.programs.inputs import latent_dim_of
-from pyro_vae.programs.protocols import TakesGuide, offers
+from pyro_vae.programs.protocols import TakesGuide, TakesModel, offers
 from pyro_vae.runs.choices import choose_context, choose_likelihood, match_rule
 from pyro_vae.runs.usage import explain
 
@@ -84,7 +84,7 @@ def build(
 
     torch.manual_seed(recipe.seed)
     model = _call("model", objects.model, shape)
-    latent_dim = latent_dim_of(model)
+    latent_dim = None if _takes_model(objects.guide) else latent_dim_of(model)
     guide = _call("guide", objects.guide, shape, latent_dim)
     if offers(model, TakesGuide):
         model.take_guide(guide)
@@ -96,7 +96,7 @@ def build(
             config[name] = getattr(recipe, name)
 
     options = config.model.get("init_args", {})
-    if "latent_dim" in options:
+    if "latent_dim" in options and latent_dim is not None:
         options["latent_dim"] = latent_dim
 
     center = getattr(model, "center", None)
@@ -104,6 +104,9 @@ def build(
         center(data.mean)
     if data is not None:
         model, guide = with_context(model, data.context), with_context(guide, data.context)
+    if offers(guide, TakesModel):
+        index = None if data is None else data.train.numbers()[:2]
+        guide.take_model(model, torch.zeros(2, *shape), index)
     return Parts(data, model, guide, recipe, shape=shape)
 
 
@@ -124,6 +127,14 @@ def _load(config: Namespace, data_root: str | None) -> Dataset:
         return load(config.data, root=data_root or config.data_root, **options)
     except TypeError as error:
         raise ValueError(str(error)) from error
+
+
+def _takes_model(factory: Callable[..., nn.Module]) -> bool:
+    """Whether what a factory makes, a class or one with some of its arguments bound, looks at the
+    model for its latents.
+    """
+    held = (factory, *getattr(factory, "args", ()))
+    return any(isinstance(each, type) and offers(each, TakesModel) for each in held)
 
 
 def _call(name: str, factory: Callable[..., nn.Module], *arguments: Any) -> nn.Module:

@@ -168,6 +168,22 @@ CONSTRUCTORS = [
         mask=[1, "yes", None],
     ),
     use(
+        pv.JointGuide,
+        {"shape": (4,), "hidden": (3,)},
+        shape=[(0,), None, "4"],
+        hidden=NO_SIZES[:6],
+        family=["full-rank", pv.MeanField(2)],
+        encoder=["mlp", pv.MLP(4, (3,)), lambda shape, hidden: nn.ReLU()],
+        mask=[1, "yes", None],
+    ),
+    use(
+        pv.JointGuide((4,), hidden=(3,)).take_model,
+        {"model": MODEL, "x": X},
+        model=[None, 3],
+        x=[X.tolist(), X[:0], None],
+        index=[3, X, [0, 1]],
+    ),
+    use(
         pv.WithMask,
         {"shape": 4, "hidden": (3,)},
         shape=[0, (2, 0), 2.5, "4", None],
