@@ -215,7 +215,7 @@ def _fitted(
             part = pair.take(rows)
             latents, log_guide = part.sample(num_draws)
             log_prior, log_likelihood = part.score(latents)
-            drawn = predict(part.model, latents, part.x, part.index, part.depth)
+            drawn = predict(part, latents)
             if drawn is None:
                 raise ValueError("model: got several observed sites, expected one")
 

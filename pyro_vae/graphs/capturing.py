@@ -266,6 +266,10 @@ def _lift(module: fx.GraphModule) -> list[Tensor]:
     targets = {node.target for node in held}
     for node in held:
         value = getattr(module, node.target)
+        if isinstance(value, torch.Generator):
+            raise CaptureError(
+                "it draws from a torch.Generator of its own, which no graph moves on"
+            )
         if value.dim() == 0 and all(user.target is _COPIED for user in node.users):
             for user in list(node.users):
                 _replace_by_literal(graph, user, value)

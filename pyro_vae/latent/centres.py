@@ -45,7 +45,7 @@ def decoded(pair: Pair, latents: Latents) -> Tensor:
     found = []
     for rows in torch.arange(number).split(max(1, _ROWS // len(pair))):
         handler = Substitute({name: value[rows] for name, value in latents.items()})
-        means = means_under(handler, pair.model, pair.x, pair.index, len(rows), pair.depth)
+        means = means_under(handler, pair, len(rows), tuple(latents))
         found.append(means.cpu())
     return torch.cat(found)
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from pyro_vae.arguments import check_level, check_progress, check_rows
 from pyro_vae.evidence.weights import ess, pareto_k, pareto_threshold
 from pyro_vae.programs.calls import Program, called
+from pyro_vae.programs.choosing import with_choices
 from pyro_vae.programs.evaluation import seed_noise
 from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.programs.missing import has_missing
@@ -224,6 +225,7 @@ def _imputed(part: Pair, num_particles: int, num_draws: int, level: float) -> tu
     shares = torch.softmax(log_w, 0)
     shares = torch.where(shares.isnan().any(0), 1 / num_particles, shares)
 
+    latents = with_choices(part, latents)
     drawn = _predicted(part, latents, missing)
     weights = shares[:, missing.nonzero()[:, 0]]  # (S, M)
     centres = _predicted(part, latents, missing, mean=True)
@@ -242,7 +244,7 @@ def _imputed(part: Pair, num_particles: int, num_draws: int, level: float) -> tu
 def _predicted(part: Pair, latents: Latents, missing: Tensor, mean: bool = False) -> Any:
     """Draws, or means, of what is missing `(S, M)` at latents; None without means."""
     try:
-        found = predict(part.model, latents, part.x, part.index, part.depth, mean=mean)
+        found = predict(part, latents, mean)
     except ValueError:
         if mean:
             return None

@@ -152,7 +152,7 @@ def manifold(
         units = _units(pair)
         levels = (torch.arange(side, dtype=torch.float64) + 0.5) / side
         handler = _Quantiles(torch.cartesian_prod(levels, levels).to(x.device))
-        means = means_under(handler, model, pair.x, pair.index, side**2, pair.depth)[:, 0].cpu()
+        means = means_under(handler, pair, side**2)[:, 0].cpu()
 
     z = torch.cat(handler.values, -1).cpu()
     return Manifold(

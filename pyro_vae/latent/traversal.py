@@ -248,7 +248,7 @@ def _moved(pair: Pair, latents: Latents, units: list[_Unit], positions: Tensor) 
         moves[site] = (rows, which, positions.repeat(len(own)))
 
     number, moved = len(units) * steps, _Moved(places, moves)
-    means = means_under(moved, pair.model, pair.x, pair.index, number, pair.depth)[:, 0].cpu()
+    means = means_under(moved, pair, number, tuple(latents))[:, 0].cpu()
     return means.reshape(len(units), steps, *means.shape[1:])
 
 

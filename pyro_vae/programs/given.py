@@ -67,6 +67,14 @@ class Given(nn.Module):
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         return self._saved().load_state_dict(*args, **kwargs)
 
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Within a module that holds it: what was saved is the program's."""
+        for name in [name for name in state_dict if name.startswith(prefix)]:
+            state_dict[f"{prefix}program.{name.removeprefix(prefix)}"] = state_dict.pop(name)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
     def _saved(self) -> nn.Module:
         return self.program if isinstance(self.program, nn.Module) else nn.Module()
 

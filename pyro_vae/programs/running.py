@@ -58,16 +58,20 @@ def num_states(
         return states_held(Substitute(values)(called(model)), known, x, index, _depth(sites))
 
 
-def above_choices(model: Program, x: Tensor, index: Tensor | None = None) -> list[str]:
+def above_choices(
+    model: Program, x: Tensor, index: Tensor | None = None, known: Collection[str] = ()
+) -> list[str]:
     """The model's latents that depend on its marked choices, where its observations do, too: of
-    such latents alone data cannot be drawn.
+    such latents alone data cannot be drawn. Of choices that are known nothing hangs.
     """
     sites = model_sites(model, x, index)
-    if not any(map(is_marked, sites)):
+    chosen = [s["name"] for s in sites if is_marked(s) and s["name"] not in known]
+    if not chosen:
         return []
-    values = {s["name"]: s["value"] for s in sites if not s["is_observed"] and not is_marked(s)}
+    values = {s["name"]: s["value"] for s in sites if not s["is_observed"]}
+    values = {name: value for name, value in values.items() if name not in chosen}
     with isolated_noise(x.device), torch.no_grad(), poutine.block():
-        given = Summed(model, (), _depth(sites))
+        given = Summed(model, known, _depth(sites))
         ran = sample_sites(poutine.trace(Substitute(values)(given)).get_trace(x, index))
     hanging = [site for site in ran if hasattr(site["fn"], "of_states")]
     if not any(site["is_observed"] for site in hanging):

@@ -15,9 +15,12 @@ from torch import Tensor
 
 from pyro_vae.arguments import shown
 from pyro_vae.programs.calls import Program, called, in_one_line
+from pyro_vae.programs.choosing import mean_over_choices
+from pyro_vae.programs.enumeration import is_marked
 from pyro_vae.programs.evaluation import device_of, evaluation
 from pyro_vae.programs.inputs import simulated_rows
 from pyro_vae.programs.missing import missing_as
+from pyro_vae.programs.pair import Latents, Pair
 from pyro_vae.programs.running import above_choices
 from pyro_vae.programs.sites import is_point, mean_of, sample_sites
 from pyro_vae.programs.traces import Substitute, run_particles
@@ -87,60 +90,66 @@ def simulated(
     return latents, missing_as(like, x), index
 
 
-def predict(
-    model: Program,
-    latents: dict[str, Tensor],
-    like: Tensor,
-    index: Tensor | None,
-    depth: int,
-    mean: bool = False,
-) -> Tensor | None:
+def predict(pair: Pair, latents: Latents, mean: bool = False) -> Tensor | None:
     """Draw data from p(x | z) `(S, N, *shape)` at latents `(S, ..., N, *event)`; None for several
     observed sites.
 
     Args:
-        like: data `(N, *shape)` of the kind that the model scores, whose values do not matter.
-        depth: as `plate_depth` returns it.
+        pair: the model, and data of the kind that it scores, whose values do not matter.
+        latents: a choice that is not among them is drawn from its prior.
         mean: give the means in place of draws; a ValueError where there are none.
     """
     num_particles = next(iter(latents.values())).shape[0]
-    program = Substitute(latents)(poutine.uncondition(model))
-    _refuse_above(model, like, index)
-    sites = sample_sites(run_particles(program, like, index, num_particles, depth))
-    observed = _observed(sites, num_particles * like.numel())
-    return None if observed is None else _by_particle(observed, mean, num_particles, like)
+    return _predicted(Substitute(latents), pair, num_particles, tuple(latents), mean)
 
 
 def means_under(
-    handler: Messenger,
-    model: Program,
-    like: Tensor,
-    index: Tensor | None,
-    num_particles: int,
-    depth: int,
+    handler: Messenger, pair: Pair, num_particles: int, known: tuple[str, ...] = ()
 ) -> Tensor:
-    """Means of p(x | z) `(S, N, *shape)` at the latents that a handler gives to the model's sites.
+    """Means of p(x | z) `(S, N, *shape)` at the latents that a handler gives to the model's sites,
+    over the choices that are summed out.
 
     Args:
         handler: such as a `Substitute`; it is put around the run, its S particles included.
-        like, index, depth: as for `predict`.
+        pair: as for `predict`.
+        known: names of the latents that it gives.
 
     Raises:
         ValueError: none or several observed sites, or observations that have no mean.
     """
-    _refuse_above(model, like, index)
-    program = poutine.uncondition(called(model, "model"))
-    sites = sample_sites(run_particles(program, like, index, num_particles, depth, handler))
-    observed = _observed(sites, num_particles * like.numel())
-    if observed is None:
-        raise ValueError(_not_one(sites, like))
-    return _by_particle(observed, True, num_particles, like)
+    found = _predicted(handler, pair, num_particles, known, mean=True)
+    if found is None:
+        program = poutine.uncondition(called(pair.model, "model"))
+        run = run_particles(program, pair.x, pair.index, num_particles, pair.depth, handler)
+        raise ValueError(_not_one(sample_sites(run), pair.x))
+    return found
 
 
-def _refuse_above(model: Program, like: Tensor, index: Tensor | None) -> None:
+def _predicted(
+    handler: Messenger, pair: Pair, num_particles: int, known: tuple[str, ...], mean: bool
+) -> Tensor | None:
+    """Draws or means `(S, N, *shape)` at the latents that a handler gives; None for none or several
+    observed sites.
+    """
+    _refuse_above(pair, known)
+    program = poutine.uncondition(called(pair.model, "model"))
+    run = run_particles(program, pair.x, pair.index, num_particles, pair.depth, handler)
+    sites = sample_sites(run)
+    site = _observed(sites, num_particles * pair.x.numel())
+    if site is None:
+        return None
+
+    found = _value(site, mean)
+    if mean and any(is_marked(s) and s["name"] not in known for s in sites):
+        found = mean_over_choices(site["name"], handler, pair, num_particles, known)
+    found = found.movedim(-1 - site["fn"].event_dim, 1)  # the data plate behind the particles
+    return found.reshape(num_particles, *pair.x.shape)
+
+
+def _refuse_above(pair: Pair, known: tuple[str, ...]) -> None:
     """Raise a ValueError for a model whose choices cannot be drawn after its latents."""
     few = slice(2)
-    names = above_choices(model, like[few], None if index is None else index[few])
+    names = above_choices(pair.model, pair.x[few], pair.index[few], known)
     if names:
         raise ValueError(
             f"model: its latents {names} depend on discrete ones that are summed out, and so do its"
@@ -167,12 +176,6 @@ def _value(site: Any, mean: bool) -> Tensor:
             " sample(..., kind='draw'))"
         )
     return found.expand(site["value"].shape)
-
-
-def _by_particle(site: Any, mean: bool, num_particles: int, like: Tensor) -> Tensor:
-    # the data plate behind the particles
-    found = _value(site, mean).movedim(-1 - site["fn"].event_dim, 1)
-    return found.reshape(num_particles, *like.shape)
 
 
 def _all_observed(sites: list[Any]) -> list[Any]:

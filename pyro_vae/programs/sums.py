@@ -30,13 +30,14 @@ from pyro_vae.programs.sites import log_density
 
 
 class Tilt(NamedTuple):
-    """What is added to the log-density of a choice, the dimension of its states, and those of its
-    plates, the data's last.
+    """What is added to the log-density of a choice, the dimension of its states, those of its
+    plates, the data's last, and what its states are, `(K, *event)`.
     """
 
     zeros: Tensor
     states: int
     plates: tuple[int, ...]
+    values: Tensor
 
     def marginal(self, values: Tensor) -> Tensor:
         """A gradient at the zeros, `(B, *rows, K)`, summed over what else the choice depends on."""
@@ -97,9 +98,12 @@ class Terms:
     def _tilt(self, site: dict[str, Any], log_prob: Tensor) -> Tensor:
         assert self.tilts is not None
         if site["name"] not in self.tilts:
-            zeros = torch.zeros_like(log_prob, requires_grad=True)
+            around = [self.around.get(dim, 1) for dim in range(min(self.around, default=0), 0)]
+            shape = torch.broadcast_shapes(log_prob.shape, around)  # each particle has its own
+            zeros = log_prob.new_zeros(shape, requires_grad=True)
             dims = tuple(sorted(frame.dim for frame in site["frames"]))
-            self.tilts[site["name"]] = Tilt(zeros, site["infer"]["_enumerate_dim"], dims)
+            states = site["infer"]["_enumerate_dim"]
+            self.tilts[site["name"]] = Tilt(zeros, states, dims, _states(site, states))
         return self.tilts[site["name"]].zeros
 
     def _of(self, observed: bool) -> list[Any]:
@@ -180,6 +184,15 @@ def _without(term: Any, dim: str) -> Any:
     total = term.logsumexp(term._pyro_dims.index(dim))
     total._pyro_dims = term._pyro_dims.replace(dim, "")
     return total
+
+
+def _states(site: dict[str, Any], dim: int) -> Tensor:
+    """The states of a choice, `(K, *event)`, which are in this dimension of its value."""
+    event_dim = site["fn"].event_dim
+    values: Tensor = site["value"].movedim(dim - event_dim, 0)
+    while values.dim() > 1 + event_dim:
+        values = values[:, 0]
+    return values
 
 
 def _log_density(site: dict[str, Any]) -> Tensor:

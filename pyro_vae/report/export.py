@@ -225,7 +225,7 @@ def _draw(pair: Pair, num_draws: int, noise: torch.Generator) -> dict[str, dict[
 
     with isolated_noise(device):
         torch.manual_seed(int(torch.randint(2**62, (), generator=noise)))
-        predicted = predict(pair.model, again, pair.x, pair.index, depth)
+        predicted = predict(pair, again)
     found = {"guide": sites, "guide_stats": stats, "posterior": chosen}
     return found if predicted is None else found | {"posterior_predictive": {"x": predicted.cpu()}}
 

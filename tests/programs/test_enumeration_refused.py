@@ -80,8 +80,11 @@ def test_too_many_terms_at_once() -> None:
 
 def test_data_at_latents_that_hang_on_a_choice() -> None:
     x = X.float()
-    at = {"z": torch.zeros(2, 5)}
     # given z the data of `clusters` know nothing of k, those of `rows` do
-    assert predict(clusters, at, x, None, 1).shape == (2, 5, 1)  # type: ignore[union-attr]
-    with pytest.raises(ValueError, match=r"its latents \['z'\] depend on discrete ones"):
-        predict(rows, {"z": torch.zeros(2, 1, 5)}, numbers(5, 4).float(), None, 2)
+    with pv.opened(clusters, answer, x) as pair:
+        assert predict(pair, {"z": torch.zeros(2, 5)}).shape == (2, 5, 1)  # type: ignore[union-attr]
+    with (
+        pv.opened(rows, answer, numbers(5, 4).float()) as pair,
+        pytest.raises(ValueError, match=r"its latents \['z'\] depend on discrete ones"),
+    ):
+        predict(pair, {"z": torch.zeros(2, 1, 5)})

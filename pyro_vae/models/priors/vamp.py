@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from pyro_vae.arguments import check_integer, refuse
 from pyro_vae.models.priors.components import Mixture
 from pyro_vae.models.priors.prior import Prior
+from pyro_vae.programs.given import inside, takes_context
 from pyro_vae.programs.naming import unique_name
 from pyro_vae.programs.protocols import HasRows, offers
 
@@ -31,9 +32,9 @@ from pyro_vae.programs.protocols import HasRows, offers
 class VampPrior(Prior):
     """p(z) = 1 / K sum_k q(z | u_k), with q by the guide and the u_k learned.
 
-    The pseudo-inputs start as K of the training data (`fit` calls `start`) and are any real numbers
-    later. `fit` tells the prior which guide it goes through, and so does `open_run`; elsewhere call
-    `model.take_guide(guide)` first.
+    The pseudo-inputs start as K of the training data (`fit` calls `start`), with the mean in the
+    place of what is missing, and are any real numbers later. `fit` tells the prior which guide it
+    goes through, and so does `open_run`; elsewhere call `model.take_guide(guide)` first.
 
     Args:
         num_components: K, pseudo-inputs.
@@ -69,8 +70,9 @@ class VampPrior(Prior):
         if len(x) < self.num_components:
             refuse("num_components", self.num_components, f"at most the {len(x)} training data")
         rows = torch.linspace(0, len(x) - 1, self.num_components).round().long()
+        chosen = x[rows.to(x.device)]
         with torch.no_grad():
-            self.inputs.copy_(x[rows.to(x.device)])
+            self.inputs.copy_(torch.where(chosen.isnan(), x.nanmean(0), chosen))
 
     def take_guide(self, guide: Any) -> None:
         """Go through this guide; a ValueError where the prior goes through another one."""
@@ -129,10 +131,17 @@ class VampPrior(Prior):
         return self
 
 
-def _check_guide(guide: object) -> None:
+def _check_guide(guide: Any) -> None:
     answers = isinstance(guide, nn.Module) and callable(getattr(guide, "q", None))
     if not answers or offers(guide, HasRows):
         raise ValueError(
             f"guide: got {type(guide).__name__}, which has no q(x) of any data, expected a guide"
             " with an encoder, such as Amortized, for a model with a VampPrior"
+        )
+    program: Any = inside(guide)
+    if takes_context(program.q):
+        raise ValueError(
+            f"guide: got {type(program).__name__}, whose q(z | x, c) asks for a context, and"
+            " the pseudo-inputs of a VampPrior have none: expected a guide of x alone, such as"
+            " Amortized, or another prior"
         )
