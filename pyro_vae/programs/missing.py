@@ -47,10 +47,9 @@ class ObservedPart(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            known = self.__dict__.get("_modules", {}) | self.__dict__
-            if name.startswith("__") or "program" not in known:
+            if name == "program" or name.startswith("__"):
                 raise
-            return getattr(known["program"], name)
+        return getattr(self.program, name)
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Any:
         """Run the program on a minibatch `(B, *shape)`, NaN where a value is missing."""

@@ -118,6 +118,10 @@ def present(fn: Any, value: Tensor) -> tuple[Any, Tensor]:
     """
     if getattr(fn, "takes_missing", False):
         return fn, value
+    if getattr(fn, "is_moved", False):  # of a whole set (`whole.py`)
+        dim = -1 - fn.event_dim
+        inner, filled = present(fn.base_dist, value.squeeze(dim))
+        return type(fn)(inner), filled.unsqueeze(dim)
 
     missing = value.isnan()
     if offers(fn, ScoresEach):
@@ -143,8 +147,8 @@ def is_joint(fn: Any) -> bool:
 
 
 def base_of(fn: Any) -> Any:
-    """What is inside of a distribution's `to_event`."""
-    while isinstance(fn, torch.distributions.Independent):
+    """What is inside of a distribution's `to_event`, and of one that `whole` has moved."""
+    while isinstance(fn, torch.distributions.Independent) or getattr(fn, "is_moved", False):
         fn = fn.base_dist
     return fn
 

@@ -17,6 +17,8 @@ from pyro_vae.graphs import CaptureError, Compiled, capture
 from pyro_vae.graphs.capturing import _COMPILED
 from pyro_vae.graphs.notes import Noted
 
+OWN = torch.Generator()
+
 
 def test_live_tensors_become_inputs_once_each() -> None:
     weight, bias = torch.randn(3), torch.randn(3)
@@ -79,6 +81,7 @@ def test_noise_is_that_of_the_function() -> None:
         (lambda x: [x if x.sum().item() > 0 else -x], "the value of a tensor"),
         (lambda x: [x * float(x[0])], "the value of a tensor"),
         (lambda x: [x[x > 0]], "nonzero|value of a tensor|index"),
+        (lambda x: [x * torch.rand(3, generator=OWN)], r"from a torch\.Generator of its own"),
     ],
 )
 def test_refused(function: Callable[[torch.Tensor], list[torch.Tensor]], reason: str) -> None:
