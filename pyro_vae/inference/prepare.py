@@ -126,11 +126,7 @@ def prepare(
     """Check everything that can be checked before the first step, and build what a step needs."""
     check_valid(guide, data, recipe)
     device = data.train.device
-    if offers(model, TakesGuide):
-        model.take_guide(guide)
-    if offers(guide, TakesModel):
-        few = data.train.sample
-        guide.take_model(model, few.x[:2], few.numbers()[:2])
+    _introduce(model, guide, data)
 
     # the checks must leave no trace in the nets' statistics
     with in_eval_mode(model, guide) as modules:
@@ -182,6 +178,15 @@ def prepare(
         probe=probe,
         to_compile=sizes_to_compile(len(data.train), recipe),
     )
+
+
+def _introduce(model: Program, guide: Program, data: Dataset) -> None:
+    """Tell model and guide of each other, where they ask."""
+    if offers(model, TakesGuide):
+        model.take_guide(guide)
+    if offers(guide, TakesModel):
+        few = data.train.sample
+        guide.take_model(model, few.x[:2], few.numbers()[:2])
 
 
 def _summed(model: Program, guide: Program, data: Dataset, recipe: ResolvedRecipe) -> Program:

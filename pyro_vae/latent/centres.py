@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyro_vae.programs.moving import Tempered
 from pyro_vae.programs.pair import Latents, Pair
-from pyro_vae.programs.simulation import means_under
+from pyro_vae.programs.simulation import check_latents, means_under
 from pyro_vae.programs.sites import sample_sites
 from pyro_vae.programs.traces import Substitute, run_both, run_particles
 
@@ -35,6 +35,7 @@ def centres(pair: Pair) -> tuple[Latents, Centre]:
         parts.append({site["name"]: site["value"] for site in own})
         left |= handler.left
 
+    check_latents(parts[0])
     found = {name: torch.cat([part[name] for part in parts], pair.depth) for name in parts[0]}
     return found, "draw" if left else "mean"
 

@@ -221,11 +221,11 @@ def _imputed(part: Pair, num_particles: int, num_draws: int, level: float) -> tu
     missing = part.x.isnan().reshape(len(part), -1)
     latents, log_guide = part.sample(num_particles)
     log_prior, log_likelihood = part.score(latents)
-    log_w = (log_prior + log_likelihood - log_guide).double()
+    log_w = (log_prior + log_likelihood - log_guide).double().expand(num_particles, -1)
     shares = torch.softmax(log_w, 0)
     shares = torch.where(shares.isnan().any(0), 1 / num_particles, shares)
 
-    latents = with_choices(part, latents)
+    latents = with_choices(part, latents, num_particles)
     drawn = _predicted(part, latents, missing)
     weights = shares[:, missing.nonzero()[:, 0]]  # (S, M)
     centres = _predicted(part, latents, missing, mean=True)

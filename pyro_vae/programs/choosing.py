@@ -26,9 +26,9 @@ from pyro_vae.programs.sums import Tilt
 from pyro_vae.programs.traces import log_joint
 
 
-def with_choices(pair: Pair, latents: Latents) -> Latents:
+def with_choices(pair: Pair, latents: Latents, num_particles: int) -> Latents:
     """Latents `(S, ..., B, *event)`, and a draw of p(k | x, z) of each choice of the model that is
-    not among them.
+    not among them; S tells how many where there are no latents.
     """
     found = dict(latents)
     if pair.states == 1:
@@ -37,7 +37,7 @@ def with_choices(pair: Pair, latents: Latents) -> Latents:
         tilts: dict[str, Tilt] = {}
         tilted = Summed(pair.model, tuple(found), pair.depth, tilts)
         with torch.enable_grad():
-            log_p = sum(log_joint(tilted, found, pair.x, pair.index, pair.depth))
+            log_p = sum(log_joint(tilted, found, pair.x, pair.index, pair.depth, num_particles))
             if not tilts:
                 return found
             assert isinstance(log_p, Tensor)

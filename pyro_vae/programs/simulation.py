@@ -99,8 +99,18 @@ def predict(pair: Pair, latents: Latents, mean: bool = False) -> Tensor | None:
         latents: a choice that is not among them is drawn from its prior.
         mean: give the means in place of draws; a ValueError where there are none.
     """
+    check_latents(latents)
     num_particles = next(iter(latents.values())).shape[0]
     return _predicted(Substitute(latents), pair, num_particles, tuple(latents), mean)
+
+
+def check_latents(latents: Latents) -> None:
+    """Raise a ValueError where there are none, at which data could be had."""
+    if not latents:
+        raise ValueError(
+            "model: got no latents at which data could be drawn, or their means be had, since all"
+            " are summed out: use discrete_posterior, impute or sample"
+        )
 
 
 def means_under(

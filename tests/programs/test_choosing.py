@@ -6,6 +6,7 @@ from typing import Any
 
 import pyro
 import pyro.distributions as dist
+import pytest
 import torch
 from torch import Tensor
 
@@ -80,7 +81,7 @@ def test_choices_are_drawn_given_the_data() -> None:
     x = torch.tensor([[0.2, 0.9, 1.4, 0.1], [2.0, 1.5, 0.8, 1.9]])
     torch.manual_seed(0)
     with pv.opened(tree, prior_of_z, x) as pair:
-        drawn = with_choices(pair, {"z": torch.zeros(S, 1, 2)})
+        drawn = with_choices(pair, {"z": torch.zeros(S, 1, 2)}, S)
     up, far = drawn["up"][:, 0], drawn["far"]  # (S, 2), (S, 4, 2)
     assert drawn["k"].shape == (S, 1, 2)
 
@@ -112,7 +113,7 @@ def test_a_chain_is_drawn_as_a_whole() -> None:
 
     torch.manual_seed(0)
     with pv.opened(chain, still, x) as pair:
-        drawn = with_choices(pair, {"shift": torch.zeros(S, 1)})
+        drawn = with_choices(pair, {"shift": torch.zeros(S, 1)}, S)
 
     states = torch.cartesian_prod(*[torch.arange(3)] * 3)
     log_p = torch.tensor(SHARES).log()[states[:, 0]]
@@ -152,3 +153,24 @@ def test_missing_values_where_a_latent_hangs_on_the_choice() -> None:
 
     found = pv.impute(above, guide, x, num_particles=4000)
     assert ((found.mean - expected).abs() < 5 * found.error).all() and found.error.max() < 0.1
+
+
+def test_a_model_of_choices_alone() -> None:
+    def alone(x: Tensor, index: Any = None) -> None:
+        with plate(x):
+            k = pyro.sample("k", dist.Categorical(x.new_tensor(SHARES)), infer=MARK)
+            mean = x.new_tensor(PLACES)[k][..., None]
+            pyro.sample("obs", dist.Normal(mean, x.new_tensor([1.0, 0.1])).to_event(1), obs=x)
+
+    def nothing(x: Tensor, index: Any = None) -> None:
+        """A guide where all latents are summed out."""
+
+    x = torch.tensor([[-1.0, NAN], [1.5, NAN]])
+    places, known = torch.tensor(PLACES), x[:, :1]
+    each = torch.tensor(SHARES).log() + dist.Normal(places, 1.0).log_prob(known)
+    expected = (torch.softmax(each, 1) * places).sum(1)
+    found = pv.impute(alone, nothing, x, num_particles=4000)
+    assert ((found.mean - expected).abs() < 5 * found.error).all() and found.error.max() < 0.1
+    for refused in (pv.reconstruct, pv.interpolate, pv.check_predictions):
+        with pytest.raises(ValueError, match=r"^model: got no latents at which data could be"):
+            refused(alone, nothing, x.nan_to_num())
