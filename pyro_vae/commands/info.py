@@ -57,11 +57,14 @@ def _listed(facts: dict[str, Any]) -> str:
 
 
 def _told(value: Any) -> str:
-    """A fact in a few words; the columns of a table by their kinds."""
+    """A fact in a few words; the columns of a table by their kinds and levels."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, dict) and all(isinstance(kind, str) for kind in value.values()):
         return f"({listed([f'{name} {kind}' for name, kind in value.items()], 12)})"
+    if isinstance(value, dict) and all(isinstance(some, list) for some in value.values()):
+        told = [f"{name}: {listed(list(map(str, some)), 12)}" for name, some in value.items()]
+        return f"({'; '.join(told[:12])}{'; ...' if len(told) > 12 else ''})"
     return str(value)
 
 

@@ -50,5 +50,5 @@ def run(options: Namespace) -> None:
         path=options.path,
         seed=options.seed,
     )
-    show(found, found.data, path)
+    show(found, found.data, path, parts.columns)
     print(f"to be seen: {found.headline()}; where the model has learned the data, all look like it")

@@ -27,6 +27,6 @@ def run(options: Namespace) -> None:
     path = place_of(options, "manifold")
     parts = open_from(options, need_data=False)
     found = manifold(parts.model, *like_of(parts, options.given), side=options.side)
-    show(found, found.x.flatten(0, 1), path)
+    show(found, found.x.flatten(0, 1), path, parts.columns)
     first, second = found.units
     print(f"to be seen: {found.headline()}, {first} to the right and {second} upwards")

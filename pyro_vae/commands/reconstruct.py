@@ -28,5 +28,5 @@ def run(options: Namespace) -> None:
     parts = open_from(options)
     split = choose(parts, options.split, options.num_data, usual=32)
     found = reconstruct(parts.model, parts.guide, split.x, split.numbers(), seed=options.seed)
-    show(found, found.x, path, {"data": found.x, "mean": found.means})
+    show(found, found.x, path, parts.columns, {"data": found.x, "mean": found.means})
     print(f"to be seen: {found.headline()}")

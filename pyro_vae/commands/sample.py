@@ -58,12 +58,12 @@ def run(options: Namespace) -> None:
         seed=options.seed,
     )
     if not options.nearest:
-        show(found, found.x, path, {"sample": found.x})
+        show(found, found.x, path, parts.columns, {"sample": found.x})
         print(f"to be seen: {found.headline()}")
         return
 
     known = parts.data.train.sample
     close = nearest(found.x, known.x)
-    show(close, found.x, path, {"sample": close.x, "nearest": close.found})
+    show(close, found.x, path, parts.columns, {"sample": close.x, "nearest": close.found})
     told = f"the nearest of {len(known):,} training data, by {close.metric}"
     print(f"to be seen: {found.headline()}, beside each {told}")

@@ -11,8 +11,11 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from pyro_vae.data import Split
+from pyro_vae.data.cells import with_cells
+from pyro_vae.data.kinds import Columns
 from pyro_vae.files.atomic import check_replaceable
 from pyro_vae.files.texts import by_row
+from pyro_vae.latent.centres import value_columns
 from pyro_vae.programs.evaluation import device_of
 from pyro_vae.programs.given import Given
 from pyro_vae.report.images import are_images, check_picture, save_figure, save_rows, save_table
@@ -73,19 +76,37 @@ def check_two(split: Split) -> None:
         raise ValueError(f"num_data: got {len(split)}, expected at least 2 data")
 
 
-def show(result: Result, x: Tensor, path: Path, sets: Mapping[str, Tensor] | None = None) -> None:
+def show(
+    result: Result,
+    x: Tensor,
+    path: Path,
+    columns: Columns,
+    sets: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write a result as a picture where its data `x` `(N, *shape)` are pictures, else as a table,
     and print where.
 
     Args:
+        columns: what is known of the columns of data that are a table.
         sets: the data of the table by what they are; the result's own columns unless given.
     """
-    if are_images(x):
+    if are_images(x) and columns.names is None:
         print(save_figure(plot(result), path))
-    elif sets is not None:
+    elif sets is None:
+        print(save_rows(by_row(with_cells(result.columns(), columns)), path), _TABLE)
+    elif columns.names is None:
         print(save_table(sets, path), _TABLE)
     else:
-        print(save_rows(rows_of(result), path), _TABLE)
+        print(save_rows(_cells_in_turns(sets, columns), path), _TABLE)
+
+
+def _cells_in_turns(sets: Mapping[str, Tensor], columns: Columns) -> list[dict[str, Any]]:
+    """A row for each datum of each set, `(N, D)`, the sets in turns."""
+    found = []
+    for name, values in sets.items():
+        told = {"datum": torch.arange(len(values)), "what": [name] * len(values)}
+        found.append(by_row(with_cells(told | value_columns(values), columns)))
+    return [row for together in zip(*found, strict=True) for row in together]
 
 
 def rows_of(result: Result) -> list[dict[str, Any]]:

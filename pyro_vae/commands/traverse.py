@@ -55,5 +55,5 @@ def run(options: Namespace) -> None:
         span=options.span,
         seed=options.seed,
     )
-    show(found, found.start[None], path)
+    show(found, found.start[None], path, parts.columns)
     print(f"to be seen: {found.headline()}; rates in nats per datum, the largest first")

@@ -56,12 +56,12 @@ def column_of(name: str, series: Any, asked: str | None, source: str) -> Column 
     if series.isna().all():
         raise ValueError(f"{where} holds no values, {_answer(name, 'drop')}")
 
-    texts = _texts_of(series, where, name)
+    texts = texts_of(series, where, name)
     if asked is None and _UNNAMED.fullmatch(name):
         _check_index(series, where)
         return None
     if texts is None:
-        return _of_numbers(name, *_numbers_of(series, where), asked, where)
+        return _of_numbers(name, *numbers_of(series, where), asked, where)
     if asked in PLAIN:
         raise ValueError(f"{where} holds texts, expected numbers that are {asked}")
     return _of_texts(name, series, texts, asked, where)
@@ -82,7 +82,7 @@ def _check_index(series: Any, where: str) -> None:
         raise ValueError(f"{where} has no name of its own, expected one, or that it is taken out")
 
 
-def _texts_of(series: Any, where: str, name: str) -> Array | None:
+def texts_of(series: Any, where: str, name: str) -> Array | None:
     """The values that are not missing of a column of texts or categories; None of one of
     numbers.
     """
@@ -111,7 +111,7 @@ def _texts_of(series: Any, where: str, name: str) -> Array | None:
     )
 
 
-def _numbers_of(series: Any, where: str) -> tuple[Array, bool]:
+def numbers_of(series: Any, where: str) -> tuple[Array, bool]:
     """The values as float64, and whether they come as whole numbers."""
     import pandas as pd
 

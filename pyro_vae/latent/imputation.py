@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 import torch
@@ -30,12 +31,12 @@ from pyro_vae.programs.evaluation import seed_noise
 from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.programs.missing import has_missing
 from pyro_vae.programs.pair import Latents, Pair, opened
-from pyro_vae.programs.simulation import predict
+from pyro_vae.programs.simulation import code_values, predict
 from pyro_vae.progress import Progress, over
 from pyro_vae.results import Result, counted, share
 
 _VALUES = 4_000_000  # drawn in one run
-_FIGURES = 5  # of each missing value, beside its draws
+_FIGURES = 6  # of each missing value, beside its draws
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,10 +47,12 @@ class Imputation(Result):
         x: the data `(N, *shape)`, NaN where a value is missing.
         datum, value: of each missing one, the row of its datum and its place among the values of a
             datum, `(M,)` each.
-        mean: `(M,)`.
-        error: standard error of the mean, from the weighted particles, `(M,)`.
+        mean: `(M,)`; of a category, which has no mean, its most likely code.
+        error: standard error of the mean, from the weighted particles, `(M,)`; NaN of a category,
+            as are `sd`, `low` and `high`.
         sd: standard deviation of what may stand there, `(M,)`.
         low, high: ends of the interval that holds it with probability `level`, `(M,)`.
+        chance: the probability of a category's most likely code, `(M,)`; NaN of a number.
         draws: `(num_draws, M)`; those of a datum belong together.
         ess: effective sample size of each datum's weights `(N,)`, out of `num_particles`; NaN where
             nothing is missing.
@@ -67,6 +70,7 @@ class Imputation(Result):
     sd: Tensor
     low: Tensor
     high: Tensor
+    chance: Tensor
     draws: Tensor
     ess: Tensor
     pareto_k: Tensor
@@ -116,7 +120,12 @@ class Imputation(Result):
 
     def figures(self) -> Iterator[tuple[str, str]]:
         told = self.summary()
-        yield "spread", f"sd {told['sd']:.3g} of a value, half {told['median_sd']:.3g} or less"
+        codes = ~self.chance.isnan()
+        if not codes.all():
+            yield "spread", f"sd {told['sd']:.3g} of a value, half {told['median_sd']:.3g} or less"
+        if codes.any():
+            sure = f"the most likely code of one has probability {told['chance']:.2f} on average"
+            yield "categories", f"{counted(int(codes.sum()), 'values')}, {sure}"
         effective = f"median ESS {told['median_ess']:,.0f} of {self.num_particles:,}"
         yield "weights", f"{effective}, at least {told['least_ess']:,.0f}"
         yield "draws", f"{len(self.draws):,} of each value, seed {self.seed}"
@@ -128,8 +137,9 @@ class Imputation(Result):
         return {
             "num_missing": len(self.mean),
             "num_data": int(self.asked.sum()),
-            "sd": self.sd.double().square().mean().sqrt().item(),
-            "median_sd": self.sd.double().median().item(),
+            "sd": self.sd.double().square().nanmean().sqrt().item(),
+            "median_sd": self.sd.double().nanmedian().item(),
+            "chance": self.chance.double().nanmean().item(),
             "median_ess": size.median().item(),
             "least_ess": size.min().item(),
             "share_reliable": self.reliable[self.asked].double().mean().item(),
@@ -139,7 +149,9 @@ class Imputation(Result):
 
     def columns(self) -> dict[str, Any]:
         """A row for each missing value."""
-        names = ("datum", "value", "mean", "error", "sd", "low", "high")
+        names = ["datum", "value", "mean", "error", "sd", "low", "high"]
+        if not self.chance.isnan().all():
+            names.append("chance")
         found = {name: getattr(self, name) for name in names}
         return found | {"ess": self.ess[self.datum], "pareto_k": self.pareto_k[self.datum]}
 
@@ -192,6 +204,8 @@ def impute(
         raise ValueError("x: got data of which nothing is missing, expected NaN where it is")
 
     with opened(model, guide, x, index) as pair:
+        few = pair.few(2)
+        codes = code_values(few.model, few.x, few.index)
         missing = pair.x.isnan().reshape(len(pair), -1)
         rows = missing.any(1).nonzero().flatten()
         blocks = rows.split(max(1, _VALUES // (num_particles * missing.shape[1])))
@@ -201,7 +215,8 @@ def impute(
         parts, health = [], pair.x.new_full((2, len(pair)), torch.nan, dtype=torch.double)
         for number, block in enumerate(over(blocks, len(blocks), progress)):
             seed_noise(seed, number)
-            values, weights = _imputed(pair.take(block), num_particles, num_draws, level)
+            part = pair.take(block)
+            values, weights = _imputed(part, num_particles, num_draws, level, codes)
             parts.append(values)
             health[:, block] = torch.stack([ess(weights), pareto_k(weights)]).to(health)
 
@@ -214,9 +229,11 @@ def impute(
         return Imputation(*given, *figures, *told)  # type: ignore[call-arg]
 
 
-def _imputed(part: Pair, num_particles: int, num_draws: int, level: float) -> tuple[Tensor, Tensor]:
-    """Of some data: mean, error, sd, both ends and draws of what is missing, `(5 + num_draws, M)`,
-    and the log-weights `(S, B)`.
+def _imputed(
+    part: Pair, num_particles: int, num_draws: int, level: float, are_codes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of some data: mean, error, sd, both ends, chance and draws of what is missing,
+    `(6 + num_draws, M)`, and the log-weights `(S, B)`.
     """
     missing = part.x.isnan().reshape(len(part), -1)
     latents, log_guide = part.sample(num_particles)
@@ -235,10 +252,25 @@ def _imputed(part: Pair, num_particles: int, num_draws: int, level: float) -> tu
     sd = (weights * (drawn - mean).square()).sum(0).sqrt()
     ends = _quantiles(drawn, weights, ((1 - level) / 2, (1 + level) / 2))
 
+    figures = torch.cat([torch.stack([mean, error, sd]), ends, torch.full_like(ends[:1], nan)])
+    codes = are_codes[missing.nonzero()[:, 1]]
+    if codes.any():
+        figures[:, codes] = nan
+        figures[0, codes], figures[-1, codes] = _likeliest(drawn[:, codes], weights[:, codes])
+
     rows = torch.multinomial(shares.T, num_draws, replacement=True).T  # (num_draws, B)
     chosen = {name: _chosen(z, rows, part.depth) for name, z in latents.items()}
     draws = _predicted(part, chosen, missing)
-    return torch.cat([torch.stack([mean, error, sd]), ends, draws]), log_w
+    return torch.cat([figures, draws]), log_w
+
+
+def _likeliest(codes: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The code of the largest weight among weighted draws `(S, M)`, and its weight, `(M,)` each."""
+    best, most = codes[0].clone(), torch.zeros_like(codes[0])
+    for code in codes.unique():
+        weight = (weights * (codes == code)).sum(0)
+        best, most = torch.where(weight > most, code, best), torch.maximum(weight, most)
+    return best, most
 
 
 def _predicted(part: Pair, latents: Latents, missing: Tensor, mean: bool = False) -> Any:

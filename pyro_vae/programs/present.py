@@ -66,6 +66,10 @@ class _Scored(dist.TorchDistribution):
         return bool(self.fn.has_rsample)
 
     @property
+    def are_codes(self) -> Any:
+        return getattr(self.fn, "are_codes", False)
+
+    @property
     def support(self) -> Any:
         return self.fn.support
 

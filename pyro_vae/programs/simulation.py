@@ -22,7 +22,7 @@ from pyro_vae.programs.inputs import simulated_rows
 from pyro_vae.programs.missing import missing_as
 from pyro_vae.programs.pair import Latents, Pair
 from pyro_vae.programs.running import above_choices
-from pyro_vae.programs.sites import is_point, mean_of, sample_sites
+from pyro_vae.programs.sites import are_codes, is_point, mean_of, sample_sites
 from pyro_vae.programs.traces import Substitute, run_particles
 from pyro_vae.programs.tracing import traced
 
@@ -111,6 +111,20 @@ def check_latents(latents: Latents) -> None:
             "model: got no latents at which data could be drawn, or their means be had, since all"
             " are summed out: use discrete_posterior, impute or sample"
         )
+
+
+def code_values(model: Program, like: Tensor, index: Tensor | None) -> Tensor:
+    """Which values of a datum are codes of categories, bools `(D,)`, at latents of the prior.
+
+    Args:
+        like, index: data `(N, *shape)` of the kind that the model scores, and their numbers.
+    """
+    program = poutine.uncondition(called(model, "model"))
+    sites = sample_sites(poutine.trace(program).get_trace(like, index))
+    observed, size = _observed(sites, like.numel()), like[0].numel()
+    found = torch.as_tensor(False if observed is None else are_codes(observed["fn"]))
+    shape = like.shape[1:] if found.dim() <= like.dim() - 1 else (size,)
+    return found.to(like.device).expand(shape).reshape(size)
 
 
 def means_under(

@@ -65,6 +65,14 @@ def mean_of(fn: Any) -> Tensor | None:
     return None if mean.isnan().any() else mean
 
 
+def are_codes(fn: Any) -> Tensor | bool:
+    """Whether a distribution's values are codes of categories, which have no mean and no order; for
+    each value `(*event)` where they differ.
+    """
+    base = _base(fn)
+    return getattr(base, "are_codes", isinstance(base, torch.distributions.Categorical))
+
+
 def is_line(site: Any) -> bool:
     """Whether a site's values are any real numbers, by its support, and its density dies out on
     both sides.

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 from torch import nn
 
 from pyro_vae.data import Dataset, load
+from pyro_vae.data.kinds import Columns
 from pyro_vae.inference import Recipe
 from pyro_vae.inference.prepare import is_enough
 from pyro_vae.programs.given import inside, with_context
@@ -31,6 +32,7 @@ class Parts:
         recipe: of the training.
         weights: the checksum of the trained weights.
         shape: of a datum.
+        columns: what is known of a table's columns.
     """
 
     loaded: Dataset | None
@@ -39,6 +41,7 @@ class Parts:
     recipe: Recipe
     weights: str = ""
     shape: tuple[int, ...] = ()
+    columns: Columns = Columns()  # noqa: RUF009 - read only
 
     @property
     def data(self) -> Dataset:

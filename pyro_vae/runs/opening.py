@@ -27,6 +27,8 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 
 from pyro_vae.data import Binarise, Dataset, Split
+from pyro_vae.data.cells import columns_from, described
+from pyro_vae.data.kinds import Columns
 from pyro_vae.files.texts import read_json, write_json, write_text
 from pyro_vae.inference.folder import check_identity, new_identity
 from pyro_vae.inference.job import read_checkpoint, set_weights
@@ -91,18 +93,31 @@ def describe_data(data: Dataset) -> dict[str, Any]:
         "binarise": data.binarise,
         **sizes,
         "test_fingerprint": data.test.fingerprint,
-        **_describe_columns(data),
+        **described(columns_of(data)),
+        **_describe_context(data),
     }
 
 
-def _describe_columns(data: Dataset) -> dict[str, Any]:
-    """What data.json holds of a table's columns and of a context, where there are any."""
-    found: dict[str, Any] = {}
-    if data.kinds is not None and data.column_names is not None:
-        found["columns"] = dict(zip(data.column_names, data.kinds, strict=True))
-    if data.train.context is not None:
-        found["context"] = list(data.context_names or data.train.context.shape[1:])
-    return found
+def _describe_context(data: Dataset) -> dict[str, Any]:
+    """What data.json holds of a context, where there is one."""
+    if data.train.context is None:
+        return {}
+    return {"context": list(data.context_names or data.train.context.shape[1:])}
+
+
+def columns_of(data: Dataset) -> Columns:
+    """What is known of the columns of a table."""
+    return Columns(data.kinds, data.levels, data.column_names, data.left_out)
+
+
+def _known_columns(path: Path, shape: Sequence[int]) -> Columns:
+    """The columns of a table, from data.json."""
+    if len(shape) != 1:
+        return Columns()
+    try:
+        return columns_from(read_json(path), shape[0])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def read_settings(
@@ -191,6 +206,9 @@ def open_run(
 
     if parts.loaded is not None:
         parts.loaded = parts.loaded.to(where)
+        parts.columns = columns_of(parts.loaded)
+    else:
+        parts.columns = _known_columns(known, parts.shape)
     for module in (parts.model, parts.guide):
         module.to(where).eval()
 

@@ -23,6 +23,10 @@ def prior_guide() -> pv.Amortized:
     return pv.Amortized(pv.MeanField(DIM), pv.MLP(SIZE, ())).double()
 
 
+def prior_guide_of(size: int) -> pv.Amortized:
+    return pv.Amortized(pv.MeanField(1), pv.MLP(size, ()))
+
+
 @pytest.mark.parametrize("guide", [pv.ExactGuide(MODEL), prior_guide()], ids=["exact", "prior"])
 def test_means_and_deviations_are_those_of_the_conditional(guide: Any) -> None:
     found = pv.impute(MODEL, guide, X, num_particles=3000, num_draws=200)
@@ -92,7 +96,23 @@ def test_a_program_without_means() -> None:
     guide = pv.Amortized(pv.MeanField(1), pv.MLP(3, ()))
     x = torch.tensor([[1.0, 1.0, torch.nan], [0.0, 0.0, torch.nan]])
     found = pv.impute(model, guide, x, num_particles=500)
-    assert found.mean[0] > found.mean[1] + 0.2  # the share of ones
+    assert found.mean.tolist() == [1.0, 0.0] and found.error.isnan().all()
+    assert (found.chance > 0.55).all() and "2 values, the most likely" in str(found)
+
+
+def test_a_category_has_a_likeliest_code_and_no_mean() -> None:
+    model = pv.VAE((3,), 1, (), pv.Mixed(["real", "categories:3", "counts"]))
+    with torch.no_grad():
+        model.decoder.head.weight.zero_()
+        model.decoder.head.bias.view(3, 3)[:, 1] = torch.tensor([0.4, 0.2, 0.4]).log()
+    x = torch.tensor([[0.0, torch.nan, 1.0], [torch.nan, 2.0, torch.nan]])
+    found = pv.impute(model, prior_guide_of(3), x, num_particles=4000)
+
+    assert found.mean[0] in (0.0, 2.0)  # their mean would be 1, the rarest
+    assert abs(found.chance[0] - 0.4) < 5 * 0.5 / 4000**0.5
+    assert found.error[0].isnan() and found.sd[1:].isfinite().all()
+    assert found.chance[1:].isnan().all() and found.columns()["chance"].shape == (3,)
+    assert found.summary()["sd"] > 0
 
 
 def test_complete_data_are_refused() -> None:

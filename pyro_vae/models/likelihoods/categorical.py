@@ -31,6 +31,7 @@ class Codes(dist.TorchDistribution):
     arg_constraints: ClassVar[dict[str, Any]] = {}
     support = constraints.nonnegative
     has_enumerate_support = True
+    are_codes = True
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits

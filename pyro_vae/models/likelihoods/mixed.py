@@ -63,6 +63,12 @@ class Columns(dist.TorchDistribution):
     def mean(self) -> Tensor:
         return self._joined([fn.mean for _, fn in self.parts])
 
+    @property
+    def are_codes(self) -> Tensor:
+        """Which columns hold codes of categories, `(D,)`."""
+        parts = ((columns, getattr(fn.base_dist, "are_codes", False)) for columns, fn in self.parts)
+        return self._joined([torch.full_like(columns, found) for columns, found in parts]).bool()
+
     def expand(self, batch_shape: Any, _instance: Any = None) -> Columns:
         return Columns([(columns, fn.expand(batch_shape)) for columns, fn in self.parts])
 
