@@ -326,3 +326,11 @@ def test_a_guide_of_all_latents_beside_a_choice_and_missing_values() -> None:
     assert guide.family.dim == 1
     found = pv.log_evidence(model, guide, x[:8], pv.Importance(4000))
     assert abs(found.mean - exact(x, context)[:8].mean().item()) < 5 * method_error(found)
+
+
+def test_a_local_test_of_data_with_missing_values() -> None:
+    x, context = data()
+    model, guide = pv.given(in_context, context), pv.given(Encoder(), context)
+    found = pv.local_c2st(model, guide, x[:2], num_simulations=200)
+    assert x[0].isnan().any()
+    assert "nan" not in str(found.summary())
