@@ -207,7 +207,7 @@ def test_a_missing_value_of_an_event_of_a_whole_set() -> None:
     def shared(x: Tensor, index: Any = None) -> None:
         w = pyro.sample("w", dist.Normal(x.new_zeros(()), 1.0))
         twice = pyro.deterministic("twice", 2 * w)
-        with plate(x):
+        with pyro.plate("data", len(x), dim=-1):
             mean = twice[..., None].expand(*twice.shape, 2)
             pyro.sample("obs", dist.Normal(mean, 1.0).to_event(1), obs=x)
 
