@@ -58,14 +58,21 @@ class Seeing:
 
 
 class _Components:
-    """The first principal components of some rows, of variance 1."""
+    """The first principal components of some rows, of variance 1; the mean stands in the place of
+    what is missing (NaN).
+    """
 
     def __init__(self, rows: Tensor) -> None:
-        self.mean, self.sd = rows.mean(0), rows.std(0).clamp(min=1e-12)
+        self.mean = rows.nanmean(0).nan_to_num()
+        rows = self._filled(rows)
+        self.sd = rows.std(0).clamp(min=1e-12)
         _, values, axes = torch.linalg.svd((rows - self.mean) / self.sd, full_matrices=False)
         kept = (values > 1e-8 * values[0].clamp(min=1e-12))[:_COMPONENTS]
         scale = values[:_COMPONENTS][kept] / len(rows) ** 0.5
         self.turn = axes[:_COMPONENTS][kept].T / scale
 
     def __call__(self, rows: Tensor) -> Tensor:
-        return ((rows - self.mean) / self.sd) @ self.turn
+        return ((self._filled(rows) - self.mean) / self.sd) @ self.turn
+
+    def _filled(self, rows: Tensor) -> Tensor:
+        return torch.where(rows.isnan(), self.mean, rows)

@@ -208,7 +208,8 @@ def impute(
         codes = code_values(few.model, few.x, few.index)
         missing = pair.x.isnan().reshape(len(pair), -1)
         rows = missing.any(1).nonzero().flatten()
-        blocks = rows.split(max(1, _VALUES // (num_particles * missing.shape[1])))
+        each = num_particles * missing.shape[1] * pair.states
+        blocks = rows.split(max(1, _VALUES // each))
         if pair.is_whole:
             blocks = pair.blocks(len(pair))
 

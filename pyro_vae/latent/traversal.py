@@ -207,7 +207,15 @@ def _ranked(pair: Pair, latents: Latents, num_units: int | None) -> tuple[list[_
     """Units that are real numbers, by their rates; by how much their means vary where the guide
     does not tell its rates.
     """
-    real = [site["name"] for site in latent_sites(pair) if is_line(site)]
+    sites = latent_sites(pair)
+    hanging = [site["name"] for site in sites if hasattr(site["fn"], "of_states")]
+    if hanging:
+        raise ValueError(
+            f"model: its latents {hanging} depend on discrete ones that are summed out, and their"
+            " prior has another mean and deviation for each state, to be moved by: use"
+            " interpolate, or draw the discrete ones in the guide"
+        )
+    real = [site["name"] for site in sites if is_line(site)]
     units: dict[str, _Unit] = {}
     spread = {}
     for site in real:

@@ -147,9 +147,8 @@ REFUSED: dict[str, dict[str, str]] = {
     },
     "enumerated": {
         "size of latent": "posterior_grid",
-        "not one site": (
-            "sandwich check_calibration sample reconstruct traverse interpolate manifold"
-        ),
+        "not one site": "sandwich check_calibration sample reconstruct interpolate manifold",
+        "of a choice": "traverse",
     },
     "discrete": {
         "discrete": (

@@ -38,6 +38,14 @@ def above(x: Tensor, index: Any = None) -> None:
         pyro.sample("obs", noise, obs=x)
 
 
+def clusters_of_two(x: Tensor, index: Any = None) -> None:
+    """A choice that z depends on, and the data through z alone."""
+    with plate(x):
+        k = pyro.sample("k", dist.Categorical(x.new_tensor(SHARES)), infer=MARK)
+        z = pyro.sample("z", dist.Normal(x.new_tensor(PLACES)[k], 1.0))
+        pyro.sample("obs", dist.Normal(z[..., None], x.new_ones(2)).to_event(1), obs=x)
+
+
 def tree(x: Tensor, index: Any = None) -> None:
     """Two choices of a datum, the second of which bends the choices of its values."""
     with plate(x):
@@ -174,3 +182,12 @@ def test_a_model_of_choices_alone() -> None:
     for refused in (pv.reconstruct, pv.interpolate, pv.check_predictions):
         with pytest.raises(ValueError, match=r"^model: got no latents at which data could be"):
             refused(alone, nothing, x.nan_to_num())
+
+
+def test_a_latent_is_not_moved_by_the_prior_of_one_drawn_state() -> None:
+    x = torch.tensor([[0.3, 0.1], [-9.0, -9.1]])
+    with pytest.raises(ValueError, match=r"^model: its latents \['z'\] depend on discrete ones"):
+        pv.traverse(clusters_of_two, prior_of_z, x)
+    moved = pv.traverse(apart, prior_of_z, x, num_steps=3, span=1.0)
+    offset = 5 * sum(s * p for s, p in zip(SHARES, PLACES, strict=True))
+    assert torch.allclose(moved.x[0, :, 0], offset + torch.tensor([-1.0, 0.0, 1.0]), atol=1e-4)

@@ -4,8 +4,6 @@ objectives, together: each pair on a model whose log p(x) is known.
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -223,23 +221,6 @@ def test_a_whole_set_with_choices_context_and_missing_values() -> None:
     assert found.log_px.item() == pytest.approx(truth.item(), abs=1e-4)
 
 
-def test_a_missing_value_of_an_event_of_a_whole_set() -> None:
-    def shared(x: Tensor, index: Any = None) -> None:
-        w = pyro.sample("w", dist.Normal(x.new_zeros(()), 1.0))
-        twice = pyro.deterministic("twice", 2 * w)
-        with plate(x):
-            mean = twice[..., None].expand(*twice.shape, 2)
-            pyro.sample("obs", dist.Normal(mean, 1.0).to_event(1), obs=x)
-
-    x = data()[0][:5]
-    known = x[~x.isnan()].double()
-    cov = torch.eye(len(known)) + 4 * torch.ones(len(known), len(known))
-    truth = dist.MultivariateNormal(torch.zeros(len(known)).double(), cov.double()).log_prob(known)
-    found = pv.log_evidence(pv.whole(shared), None, x[None], pv.Quadrature())
-    assert len(known) < x.numel()
-    assert found.log_px.item() == pytest.approx(truth.item(), abs=1e-4)
-
-
 GENERATOR = torch.Generator().manual_seed(0)
 
 
@@ -293,32 +274,6 @@ def test_a_vamp_prior_refuses_a_guide_that_needs_a_context() -> None:
     pv.fit(model, pv.EncoderGuide((2,), 2, (8,)), pv.as_dataset(x, context=context), recipe())
 
 
-WRAPPED: dict[str, Callable[[Tensor], Any]] = {
-    "given": lambda c: pv.given(pv.ConditionalVAE((2,), 2, 1, (8,), pv.Gaussian()), c),
-    "guide": lambda c: pv.given(pv.ConditionalGuide((2,), 2, 1, (8,)), c),
-    "both": lambda c: pv.observed_part(
-        pv.given(pv.ConditionalVAE((2,), 2, 1, (8,), pv.Gaussian()), c)
-    ),
-    "held": lambda c: nn.ModuleDict({"one": WRAPPED["given"](c), "two": WRAPPED["both"](c)}),
-}
-
-
-@pytest.mark.parametrize("name", WRAPPED)
-def test_a_wrapper_is_copied_pickled_and_loaded(name: str) -> None:
-    x, context = data()
-    made = WRAPPED[name](context)
-    other = WRAPPED[name](context)
-    other.load_state_dict(made.state_dict())
-    for again in (other, deepcopy(made), pickle.loads(pickle.dumps(made))):
-        pairs = list(zip(made.parameters(), again.parameters(), strict=True))
-        assert pairs and all(torch.equal(a, b) and a is not b for a, b in pairs)
-    assert all(p.dtype == torch.float64 for p in made.double().parameters())
-    if name == "both":
-        assert made.latent_dim == 2 and made.program.context.dtype == torch.float64
-        guide = WRAPPED["guide"](context).double()
-        assert pv.log_weights(made, guide, x.double()).isfinite().all()
-
-
 def test_a_guide_of_all_latents_beside_a_choice_and_missing_values() -> None:
     x, context = data()
     model, guide = pv.given(in_context, context), pv.JointGuide((2,), hidden=(4,))
@@ -326,3 +281,11 @@ def test_a_guide_of_all_latents_beside_a_choice_and_missing_values() -> None:
     assert guide.family.dim == 1
     found = pv.log_evidence(model, guide, x[:8], pv.Importance(4000))
     assert abs(found.mean - exact(x, context)[:8].mean().item()) < 5 * method_error(found)
+
+
+def test_a_local_test_of_data_with_missing_values() -> None:
+    x, context = data()
+    model, guide = pv.given(in_context, context), pv.given(Encoder(), context)
+    found = pv.local_c2st(model, guide, x[:2], num_simulations=100)
+    assert x[0].isnan().any()
+    assert "nan" not in str(found.summary())

@@ -201,3 +201,20 @@ def test_what_training_asks_of_them(model: Any, options: dict[str, Any], message
 def test_a_set_is_one_datum() -> None:
     with pytest.raises(ValueError, match=r"x\[None\]"):
         pv.log_weights(pv.whole(regression), pv.whole(by_hand), data())
+
+
+def test_a_missing_value_of_an_event_of_a_whole_set() -> None:
+    def shared(x: Tensor, index: Any = None) -> None:
+        w = pyro.sample("w", dist.Normal(x.new_zeros(()), 1.0))
+        twice = pyro.deterministic("twice", 2 * w)
+        with pyro.plate("data", len(x), dim=-1):
+            mean = twice[..., None].expand(*twice.shape, 2)
+            pyro.sample("obs", dist.Normal(mean, 1.0).to_event(1), obs=x)
+
+    x = torch.tensor([[0.3, torch.nan], [torch.nan, -1.0], [0.5, 2.0], [torch.nan, torch.nan]])
+    known = x[~x.isnan()].double()
+    cov = torch.eye(len(known)) + 4 * torch.ones(len(known), len(known))
+    truth = dist.MultivariateNormal(torch.zeros(len(known)).double(), cov.double()).log_prob(known)
+    found = pv.log_evidence(pv.whole(shared), None, x[None], pv.Quadrature())
+    assert len(known) < x.numel()
+    assert found.log_px.item() == pytest.approx(truth.item(), abs=1e-4)

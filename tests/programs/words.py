@@ -179,6 +179,10 @@ WORDS = {
         (r"has no parameter to optimise|neither the model nor the guide has a parameter"),
         ("a guide without parameters of its own."),
     ),
+    "of a choice": Words(
+        (r"^model: its latents \['z'\] depend on discrete ones that are summed out"),
+        ("a prior that is another one for each state has no one deviation to move a latent by."),
+    ),
     "one vector": Words(
         (r"^model: got the latents \['p'\], expected one vector"),
         ("`compress` takes one latent vector of a normal prior."),

@@ -151,8 +151,9 @@ def test_data_are_scored_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("pyro_vae.report.export._ROWS", 90)
     data = draws_to_arviz(watched, ExactGuide(model), x, num_draws=30)
-    # scored, looked at for choices, and drawn from
-    assert rows[-9:] == [3, 2, 3, 3, 2, 3, 1, 1, 1]
+    ran = [number for number in rows if number != 2]  # on two it is looked at, once
+    assert ran[-6:] == [3, 3, 3, 3, 1, 1]  # scored, and drawn from
+    assert rows[-5:] == ran[-5:]
     np.testing.assert_allclose(
         log_weights_of(data), model.log_px(x).detach().expand(30, 7), atol=1e-9
     )
