@@ -133,3 +133,17 @@ def test_a_file_is_imputed_by_its_own_context(capsys: pytest.CaptureFixture[str]
     capsys.readouterr()
     assert call("impute given x.npy") == 2
     assert "is given a context, and x.npy has none" in capsys.readouterr().err
+
+
+def test_a_file_of_arrays_is_read_as_the_data_of_the_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    x = np.random.default_rng(0).poisson(3.0, (60, 4))
+    np.save("counts.npy", x)
+    train("counts", "--data counts.npy --values counts", OPTIONS)
+    np.save("holes.npy", np.where(np.eye(8, 4) == 1, np.nan, x[:8]))
+    assert call("impute counts holes.npy --num_particles 30") == 0
+    with np.load("counts/imputed.npz") as saved:
+        assert (saved["draws"] == saved["draws"].round()).all()
+    capsys.readouterr()
+    assert call("impute counts holes.npy --values pixels") == 2
