@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+import torch
 
+from pyro_vae import Samples, plot
+from pyro_vae.report.plots.latent import NUMBERED, name_values
 from tests.commands.calls import TINY, call, train
 
 CITIES = ("Bern", "Paris", "Rome")
@@ -100,6 +103,21 @@ def test_a_table_is_filled_in_its_own_terms(
     ):
         assert call(f"impute table {options}") == 2
         assert told in capsys.readouterr().err
+
+
+def test_a_page_names_the_columns(table: Path) -> None:
+    result = Samples({}, torch.rand(5, 3), "mean", 1.0, 0)
+    assert plot(result).axes[0].get_xlabel() == NUMBERED
+    axis = name_values(plot(result), ["height", "w" * 30, "city"]).axes[0].xaxis
+    told = [label.get_text() for label in axis.get_ticklabels()]
+    assert told == ["height", "w" * 23 + "…", "city"] and not axis.get_label_text()
+    many = torch.rand(5, 60)
+    figure = name_values(plot(Samples({}, many, "mean", 1.0, 0)), ["a"] * 60)
+    assert figure.axes[0].get_xlabel() == NUMBERED
+
+    options = "--out page.html --num_data 4 --num_particles 30"
+    assert call(f"report {table} {options}") == 0
+    assert Path("page.html").read_text().count("smokes") >= 3  # samples, ways and units
 
 
 def test_levels_of_a_torn_run_are_refused(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
