@@ -287,8 +287,8 @@ def name_values(figure: Figure, names: Sequence[str]) -> Figure:
     for ax in figure.axes:
         if ax.get_xlabel() == NUMBERED and len(names) <= _NAMED:
             told = [name if len(name) <= _LONG else f"{name[: _LONG - 1]}…" for name in names]
-            slanted = {"rotation": 90} if sum(map(len, told)) > 2 * _LONG else {}
-            ax.set_xticks(range(len(names)), told, fontsize="small", **slanted)
+            slant = 90 if sum(map(len, told)) > 2 * _LONG else 0
+            ax.set_xticks(range(len(names)), told, fontsize="small", rotation=slant)
             ax.set_xlabel("")
     return figure
 
