@@ -58,9 +58,16 @@ class Seeing:
 
 
 class _Components:
-    """The first principal components of some rows, of variance 1."""
+    """The first principal components of some rows `(R, D)`, of variance 1. What is missing is put
+    at its mean, and whether it is missing is a value beside the others.
+    """
 
     def __init__(self, rows: Tensor) -> None:
+        holes = rows.isnan()
+        self.usual = rows.nanmean(0).nan_to_num()
+        self.asked = holes.any(0) & ~holes.all(0)
+        rows = self._whole(rows)
+
         self.mean, self.sd = rows.mean(0), rows.std(0).clamp(min=1e-12)
         _, values, axes = torch.linalg.svd((rows - self.mean) / self.sd, full_matrices=False)
         kept = (values > 1e-8 * values[0].clamp(min=1e-12))[:_COMPONENTS]
@@ -68,4 +75,8 @@ class _Components:
         self.turn = axes[:_COMPONENTS][kept].T / scale
 
     def __call__(self, rows: Tensor) -> Tensor:
-        return ((rows - self.mean) / self.sd) @ self.turn
+        return ((self._whole(rows) - self.mean) / self.sd) @ self.turn
+
+    def _whole(self, rows: Tensor) -> Tensor:
+        holes = rows.isnan()
+        return torch.cat([torch.where(holes, self.usual, rows), holes[:, self.asked].to(rows)], 1)
