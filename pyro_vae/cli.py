@@ -34,7 +34,7 @@ COMMANDS = {
     "evidence": "estimate log p(x) of held-out data",
     "compare": "what each guide costs, in nats and in seconds",
     "diagnose": "whether guides and figures can be believed",
-    "compress": "binary data in about -ELBO / log 2 bits each, by bits-back coding",
+    "compress": "discrete data in about -ELBO / log 2 bits each, by bits-back coding",
     "decompress": "the data again, bit for bit",
     "export": "draws, weights and data for ArviZ",
     "sample": "draw from the model, as a picture",

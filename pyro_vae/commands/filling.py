@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from pyro_vae.data import Split
-from pyro_vae.data.arrays import judged
+from pyro_vae.data.arrays import Values, judged
 from pyro_vae.data.binarise import BINARY, Binarise
 from pyro_vae.data.cells import cells_of, context_like, values_like
 from pyro_vae.data.context import as_context
@@ -39,8 +39,13 @@ class Holed(NamedTuple):
     frame: Any = None
 
 
-def read_holed(file: str, parts: Parts) -> Holed:
+def read_holed(file: str, parts: Parts, values: Values | None = None) -> Holed:
     """The data of a file for a run, whose programs are given the context that the file has.
+
+    Args:
+        file: a path.
+        parts: the run.
+        values: what the numbers of arrays are; what was said of the run's data unless given.
 
     Raises:
         ValueError: a file of other data than the run's, or without the context that they need.
@@ -55,19 +60,19 @@ def read_holed(file: str, parts: Parts) -> Holed:
         _give(parts, file, frame)
         return Holed(x, parts.columns, frame)
 
-    x = _read_arrays(path, parts).to(parameter)
+    x = _read_arrays(path, parts, values or parts.values).to(parameter)
     _give(parts, file, None)
     return Holed(x, parts.columns)
 
 
-def _read_arrays(path: Path, parts: Parts) -> Tensor:
+def _read_arrays(path: Path, parts: Parts, values: Values | None) -> Tensor:
     """The data of a file `(N, *shape)`, drawn by the rule of the model's likelihood where they are
     grey.
     """
     arrays = read_path(path)
     if list(arrays) != ["all"]:
         raise ValueError(f"file: {path} has the arrays {sorted(arrays)}, expected one array")
-    rows = judged(arrays, str(path)).parts["all"]
+    rows = judged(arrays, str(path), values).parts["all"]
     if tuple(rows.shape[1:]) != tuple(parts.shape):
         raise ValueError(
             f"file: {path} has rows of shape {tuple(rows.shape[1:])}, expected {parts.shape},"

@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 from pyro_vae.commands.filling import Holed, completed, read_holed, with_draws, with_names
 from pyro_vae.commands.options import run_parser
 from pyro_vae.commands.showing import rows_of
+from pyro_vae.data.arrays import Values
 from pyro_vae.files.atomic import check_replaceable, write_atomically
 from pyro_vae.files.folders import making
 from pyro_vae.files.texts import write_text
@@ -35,6 +36,12 @@ def parser(trust: Sequence[str]) -> OneLineParser:
         type=str,
         help="data of the run's kind, NaN where one is missing, or empty cells of a table",
     )
+    made.add_argument(
+        "--values",
+        type=Values | None,
+        default=None,
+        help="what the numbers of arrays are; what was said of the run's data unless given",
+    )
     made.add_argument("--num_particles", type=int, default=1000, help="weighed for each datum")
     made.add_argument("--num_draws", type=int, default=10, help="of each missing value")
     made.add_argument("--level", type=float, default=0.95, help="of the intervals")
@@ -53,7 +60,7 @@ def parser(trust: Sequence[str]) -> OneLineParser:
 def run(options: Namespace) -> None:
     """Impute, and write."""
     parts = open_from(options, need_data=False)
-    holed = read_holed(options.file, parts)
+    holed = read_holed(options.file, parts, options["values"])
     paths = _places(options, holed)
 
     with progress_bar("imputing") as progress:

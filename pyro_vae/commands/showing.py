@@ -59,8 +59,12 @@ def like_of(parts: Parts, named: str | None = None) -> tuple[Tensor, Tensor | No
     assert test.context is not None
     if named is None:
         return test.x, test.numbers()
+    if not names:
+        raise ValueError(
+            f"given: got {named!r}, but the classes of the run's context have no names"
+        )
     if named not in names:
-        raise ValueError(f"given: got {named!r}, expected one of {', '.join(names) or 'no names'}")
+        raise ValueError(f"given: got {named!r}, expected one of {', '.join(names)}")
 
     code, context = names.index(named), test.context
     here = context == code if context.dim() == 1 else context[:, code] == context.amax(1)

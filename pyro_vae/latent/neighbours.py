@@ -1,8 +1,14 @@
 """The training datum that each of some data is closest to: did the model copy what it has seen?
 
 The distance is the data's own: the number of values that differ where all values, on both sides,
-are 0 or 1, else the Euclidean distance. Blocks of both sides are compared at a time, by one product
-of matrices each, so that 64 samples against 50,000 images take a second and little memory.
+are 0 or 1, else the Euclidean distance. A value that is missing of a training datum counts as one
+drawn from that value of the others, by the mean of its squared distance:
+
+    E (x_j - t_j)^2 = (x_j - m_j)^2 + v_j,   m_j, v_j the mean and variance of t_j over these data
+
+so that a datum of which little is known is near to nothing, and no copy of it. Blocks of both sides
+are compared at a time, by one product of matrices each, so that 64 samples against 50,000 images
+take a second and little memory.
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_finite, check_no_infinity, check_rows
 from pyro_vae.latent.centres import told_of
+from pyro_vae.programs.missing import has_missing
 from pyro_vae.results import Result, counted
 
 _ROWS = 2048  # of each side at a time
@@ -66,8 +73,7 @@ def nearest(x: Tensor, train: Tensor) -> Nearest:
 
     Args:
         x: data `(N, *shape)`, such as `sample(...).x`.
-        train: training data `(M, *shape)`; of those with missing values (NaN) the others count, as
-            much as if all were there.
+        train: training data `(M, *shape)`; what is missing (NaN) counts by its expectation.
 
     Raises:
         ValueError: no data, data that are infinite, `x` with missing values, or two shapes.
@@ -92,51 +98,60 @@ def nearest(x: Tensor, train: Tensor) -> Nearest:
 
     x, train = x.detach().cpu(), train.detach().cpu()
     binary = _is_binary(x) and _is_binary(train)
+    flat, known = x.reshape(len(x), -1).double(), train.reshape(len(train), -1)
     # squares far from 0 would lose the differences; those of zeros and ones are exact as they are
-    middle = 0.0 if binary else x.reshape(len(x), -1).double().mean(0)
-    index = torch.cat([_nearest(part, train, middle) for part in x.split(_ROWS)])
+    middle = torch.zeros(()) if binary else flat.mean(0)
+    moments = _moments(known) if has_missing(train) else None
+    index = torch.cat([_nearest(part, known, middle, moments) for part in flat.split(_ROWS)])
 
-    found = train[index]
-    difference = (x.double() - found.double()).reshape(len(x), -1)
-    # of a datum with missing values, as far as those that are there would have it
-    share = 1 - difference.isnan().double().mean(1)
-    difference = difference.nan_to_num()
+    filled, more = _filled(known[index], moments)
+    square = (flat - filled).square().sum(1) + more
     if binary:
-        distance, metric = (difference != 0).sum(1) / share, "values that differ"
-    else:
-        distance, metric = difference.norm(dim=1) / share.sqrt(), "Euclidean distance"
-    return Nearest(x, found, index, distance, metric)
+        return Nearest(x, train[index], index, square, "values that differ")
+    return Nearest(x, train[index], index, square.sqrt(), "Euclidean distance")
 
 
-def _nearest(x: Tensor, train: Tensor, middle: Tensor | float) -> Tensor:
-    """Rows of `train` `(B,)` at the least squared distance, which of zeros and ones is the number
-    of values that differ.
+def _moments(train: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each value of training data `(M, D)` over those that have it, float64
+    `(D,)`; 0 and infinity where none has.
     """
-    mine = x.reshape(len(x), -1).double() - middle
-    index = torch.zeros(len(x), dtype=torch.int64)
-    least = torch.full((len(x),), torch.inf, dtype=torch.float64)
+    there = ~train.isnan()
+    number = there.sum(0).double()
+    mean = train.nansum(0, dtype=torch.float64) / number
+    square = sum((part.double() - mean).square().nan_to_num().sum(0) for part in train.split(_ROWS))
+    return mean.nan_to_num(), torch.where(number > 0, square / number, torch.inf)
+
+
+def _filled(train: Tensor, moments: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+    """Training data `(M, D)` as float64 with the mean of what is missing, and what this adds to
+    their squared distances, `(M,)`.
+    """
+    if moments is None:
+        return train.double(), torch.zeros(len(train), dtype=torch.float64)
+    mean, variance = moments
+    filled = torch.where(train.isnan(), mean, train.double())
+    return filled, torch.where(train.isnan(), variance, 0.0).sum(1)
+
+
+def _nearest(
+    mine: Tensor, train: Tensor, middle: Tensor, moments: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """Rows of `train` `(B,)` at the least squared distance, which of zeros and ones is the number
+    of values that differ; data and training data `(B, D)` and `(M, D)`.
+    """
+    mine = mine - middle
+    index = torch.zeros(len(mine), dtype=torch.int64)
+    least = torch.full((len(mine),), torch.inf, dtype=torch.float64)
     for number, block in enumerate(train.split(_ROWS)):
-        theirs = block.reshape(len(block), -1).double() - middle
-        if theirs.isnan().any():
-            square = _of_what_is_there(mine, theirs)
-        else:
-            square = theirs.square().sum(1) - 2 * mine @ theirs.T  # less what is the same for all
+        theirs, more = _filled(block, moments)
+        theirs = theirs - middle
+        # less what is the same for all
+        square = theirs.square().sum(1) + more - 2 * mine @ theirs.T
         value, row = square.min(1)
         closer = value < least
         index[closer] = row[closer] + number * _ROWS
         least[closer] = value[closer]
     return index
-
-
-def _of_what_is_there(mine: Tensor, theirs: Tensor) -> Tensor:
-    """Squared distances `(B, M)` by the values that are no NaN, as much for each that is as for one
-    that is there; less what is the same for all.
-    """
-    there = (~theirs.isnan()).to(mine)
-    filled = theirs.nan_to_num()
-    square = mine.square() @ there.T - 2 * mine @ filled.T + filled.square().sum(1)
-    square = square * theirs.shape[1] / there.sum(1)  # infinite, or NaN, where nothing is there
-    return square.nan_to_num(nan=torch.inf, posinf=torch.inf) - mine.square().sum(1, keepdim=True)
 
 
 def _is_binary(data: Tensor) -> bool:

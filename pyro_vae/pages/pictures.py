@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyro_vae.report.page import Picture, Table
 from pyro_vae.report.plots import plot
+from pyro_vae.report.plots.latent import name_values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +32,8 @@ def picture_of(
     caption: str = "",
     view: str | None = None,
     numbers: Table | None = None,
+    names: Sequence[str] | None = None,
 ) -> Picture:
-    """A picture of a view of a result."""
-    return Picture(plot(result, view), alt, caption, numbers)
+    """A picture of a view of a result; `names` of the columns of data that are a table."""
+    figure = plot(result, view)
+    return Picture(name_values(figure, names) if names else figure, alt, caption, numbers)

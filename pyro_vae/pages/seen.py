@@ -63,7 +63,8 @@ def _samples(parts: Parts, seed: int) -> Picture:
     like = parts.data.train.take(min(_SAMPLES, len(parts.data.train)))
     found = sample(parts.model, like.x, like.numbers(), num_samples=_SAMPLES, seed=seed)
     alt = f"{_SAMPLES} means of x at latents drawn from the prior"
-    return picture_of(found, alt, "Means of p(x | z), each at a latent drawn from the prior.")
+    caption = "Means of p(x | z), each at a latent drawn from the prior."
+    return picture_of(found, alt, caption, names=parts.columns.names)
 
 
 def _nearest(parts: Parts, seed: int) -> Picture:
@@ -91,7 +92,8 @@ def _interpolations(parts: Parts, split: Split, seed: int) -> Picture:
         parts.model, parts.guide, some.x, some.numbers(), num_steps=_STEPS, seed=seed
     )
     alt = "means of x on straight ways through the latent space between given data"
-    return picture_of(found, alt, "Straight ways through the latent space, from datum to datum.")
+    caption = "Straight ways through the latent space, from datum to datum."
+    return picture_of(found, alt, caption, names=parts.columns.names)
 
 
 def _plane(parts: Parts) -> Picture:
@@ -110,7 +112,7 @@ def _units(parts: Parts, split: Split, seed: int) -> Picture:
     caption = "One unit at a time is moved, the others stay; the units that say most come first."
     rates = zip(found.units, found.rates.tolist(), strict=True)
     numbers_of = Table.of([{"unit": unit, "rate, nats": rate} for unit, rate in rates])
-    return picture_of(found, alt, caption, numbers=numbers_of)
+    return picture_of(found, alt, caption, numbers=numbers_of, names=parts.columns.names)
 
 
 def _embedding(parts: Parts, split: Split, seed: int) -> Picture:

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 from torch import nn
 
 from pyro_vae.data import Dataset, load
+from pyro_vae.data.arrays import Values
 from pyro_vae.data.kinds import Columns
 from pyro_vae.inference import Recipe
 from pyro_vae.inference.prepare import is_enough
@@ -33,6 +34,7 @@ class Parts:
         weights: the checksum of the trained weights.
         shape: of a datum.
         columns: what is known of a table's columns.
+        values: what the numbers of its file were said to be.
     """
 
     loaded: Dataset | None
@@ -42,6 +44,7 @@ class Parts:
     weights: str = ""
     shape: tuple[int, ...] = ()
     columns: Columns = Columns()  # noqa: RUF009 - read only
+    values: Values | None = None
 
     @property
     def data(self) -> Dataset:
@@ -110,7 +113,7 @@ def build(
     if offers(guide, TakesModel):
         index = None if data is None else data.train.numbers()[:2]
         guide.take_model(model, torch.zeros(2, *shape), index)
-    return Parts(data, model, guide, recipe, shape=shape)
+    return Parts(data, model, guide, recipe, shape=shape, values=config["values"])
 
 
 def _instantiated(parser: ArgumentParser, config: Namespace) -> Namespace:

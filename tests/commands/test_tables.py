@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+import torch
 
+from pyro_vae import Samples, plot
+from pyro_vae.report.plots.latent import NUMBERED, name_values
 from tests.commands.calls import TINY, call, train
 
 CITIES = ("Bern", "Paris", "Rome")
@@ -102,6 +105,21 @@ def test_a_table_is_filled_in_its_own_terms(
         assert told in capsys.readouterr().err
 
 
+def test_a_page_names_the_columns(table: Path) -> None:
+    result = Samples({}, torch.rand(5, 3), "mean", 1.0, 0)
+    assert plot(result).axes[0].get_xlabel() == NUMBERED
+    axis = name_values(plot(result), ["height", "w" * 30, "city"]).axes[0].xaxis
+    told = [label.get_text() for label in axis.get_ticklabels()]
+    assert told == ["height", "w" * 23 + "…", "city"] and not axis.get_label_text()
+    many = torch.rand(5, 60)
+    figure = name_values(plot(Samples({}, many, "mean", 1.0, 0)), ["a"] * 60)
+    assert figure.axes[0].get_xlabel() == NUMBERED
+
+    options = "--out page.html --num_data 4 --num_particles 30"
+    assert call(f"report {table} {options}") == 0
+    assert Path("page.html").read_text().count("smokes") >= 3  # samples, ways and units
+
+
 def test_levels_of_a_torn_run_are_refused(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = json.loads((table / "data.json").read_text())
     facts["levels"] = {"city": ["Bern"]}
@@ -133,3 +151,17 @@ def test_a_file_is_imputed_by_its_own_context(capsys: pytest.CaptureFixture[str]
     capsys.readouterr()
     assert call("impute given x.npy") == 2
     assert "is given a context, and x.npy has none" in capsys.readouterr().err
+
+
+def test_a_file_of_arrays_is_read_as_the_data_of_the_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    x = np.random.default_rng(0).poisson(3.0, (60, 4))
+    np.save("counts.npy", x)
+    train("counts", "--data counts.npy --values counts", OPTIONS)
+    np.save("holes.npy", np.where(np.eye(8, 4) == 1, np.nan, x[:8]))
+    assert call("impute counts holes.npy --num_particles 30") == 0
+    with np.load("counts/imputed.npz") as saved:
+        assert (saved["draws"] == saved["draws"].round()).all()
+    capsys.readouterr()
+    assert call("impute counts holes.npy --values pixels") == 2

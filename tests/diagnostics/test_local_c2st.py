@@ -29,6 +29,20 @@ def test_the_exact_posterior_is_not_told_from_itself() -> None:
     assert sum(chance <= 0.05 for chance in chances) < 3
 
 
+class Missing(Distorted):
+    runs_model = True
+
+
+def test_data_with_missing_values() -> None:
+    holed = X.clone()
+    holed[::2, 0] = holed[1::2, 2] = torch.nan
+    numbers = {"num_simulations": 200, "num_null": 19}
+    found = pv.local_c2st(MODEL, pv.ExactGuide(MODEL), holed, **numbers)  # type: ignore[arg-type]
+    assert abs(found.accuracy - 0.5) < 5 * found.accuracy_error
+    wrong = pv.local_c2st(MODEL, Missing(MODEL, 0.5, 0.0), holed, **numbers)  # type: ignore[arg-type]
+    assert wrong.accuracy > 0.5 + 3 * wrong.accuracy_error and wrong.p_values.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("width", "shift", "hidden"),
     [(1.6, 0.0, ()), (0.6, 0.0, ()), (1.0, 0.7, ()), (0.5, 0.0, (6,))],

@@ -46,15 +46,27 @@ def test_single_values_and_whole_numbers_will_do() -> None:
     assert found.index.tolist() == [1, 0] and found.distance.tolist() == [1.0, 1.0]
 
 
-def test_what_is_missing_of_the_training_data_does_not_count() -> None:
+@pytest.mark.usefixtures("_blocks")
+@pytest.mark.parametrize("binary", [True, False])
+def test_what_is_missing_of_the_training_data_counts_by_its_expectation(binary: bool) -> None:
+    train, x = torch.randn(9, 4) + 5, torch.randn(6, 4) + 5
+    if binary:
+        train, x = (train > 5).float(), (x > 5).float()
+    train[torch.rand(train.shape) < 0.4] = torch.nan
+    train[:2, :] = torch.tensor([[1.0], [0.0]])  # each value is known of some
+
+    square = (x.double()[:, None] - train.double()[None]).square()  # (6, 9, 4)
+    square = torch.where(square.isnan(), square.nanmean(1, keepdim=True), square).sum(2)
+    found = pv.nearest(x, train)
+    least = square.min(1).values
+    assert torch.allclose(found.distance, least if binary else least.sqrt())
+    assert torch.allclose(square[torch.arange(6), found.index], least)
+
+
+def test_a_datum_of_which_little_is_known_is_no_copy() -> None:
     nan = torch.nan
-    train = torch.tensor([[0.0, 0.0, 0.0, 0.3], [1.0, nan, nan, 1.2], [nan, nan, nan, nan]])
-    found = pv.nearest(torch.tensor([[1.0, 5.0, 5.0, 1.0], [0.0, 0.0, 0.0, 0.0]]), train)
-    assert found.index.tolist() == [1, 0]
-    # two of four values are there
-    assert found.distance.tolist() == pytest.approx([0.2 * 2**0.5, 0.3])
-    ones = torch.tensor([[1.0, nan, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
-    found = pv.nearest(torch.ones(1, 4), ones)
-    assert found.metric == "values that differ" and found.distance.tolist() == pytest.approx(
-        [4 / 3]
-    )
+    train = torch.tensor([[nan, 1.0], [3.0, 1.1], [9.0, 4.0]])
+    found = pv.nearest(torch.tensor([[3.0, 1.0]]), train)
+    assert found.index.tolist() == [1] and found.summary()["num_copies"] == 0
+    unknown = torch.tensor([[nan, 1.0], [nan, 1.0]])  # its first value could be anything
+    assert pv.nearest(torch.ones(1, 2), unknown).distance.isinf().all()

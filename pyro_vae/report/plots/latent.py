@@ -26,6 +26,8 @@ from pyro_vae.report.plots.pictures import Layout, mosaic, size_of, striped, tit
 from pyro_vae.report.plots.view import View, Views, views
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -33,6 +35,9 @@ _ACROSS = 16  # pictures in a row of pairs
 _LINES = 64  # data that are drawn as lines
 _PANELS = 6  # of a figure of several axes
 _CLOSE = Layout(gap=0.03)
+_NAMED = 40  # values whose names find room
+_LONG = 24  # letters of a name; twice as many of all find room side by side
+NUMBERED = "number of the value"
 
 
 @views.register(Samples)
@@ -188,6 +193,7 @@ def _draw_moved_values(result: Traversals, figure: Figure) -> None:
         ax.set_title(told.replace("\n", ", "), fontsize="medium")
         if number < panels - 1:
             ax.set_xlabel("")
+            ax.tick_params(labelbottom=False)
 
 
 def _with_rate(unit: str, rate: float) -> str:
@@ -273,7 +279,18 @@ def _number_values(ax: Axes, number: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set(xlabel="number of the value", ylabel="value", xlim=(-0.5, number - 0.5))
+    ax.set(xlabel=NUMBERED, ylabel="value", xlim=(-0.5, number - 0.5))
+
+
+def name_values(figure: Figure, names: Sequence[str]) -> Figure:
+    """Names in the place of the values' numbers, where a figure shows a table of not too many."""
+    for ax in figure.axes:
+        if ax.get_xlabel() == NUMBERED and len(names) <= _NAMED:
+            told = [name if len(name) <= _LONG else f"{name[: _LONG - 1]}…" for name in names]
+            slant = 90 if sum(map(len, told)) > 2 * _LONG else 0
+            ax.set_xticks(range(len(names)), told, fontsize="small", rotation=slant)
+            ax.set_xlabel("")
+    return figure
 
 
 def _repeated(names: tuple[str, ...], number: int) -> list[str]:
