@@ -58,16 +58,6 @@ class Seeing:
 
 
 class _Components:
-<<<<<<< HEAD
-    """The first principal components of some rows, of variance 1; the mean stands in the place of
-    what is missing (NaN).
-    """
-
-    def __init__(self, rows: Tensor) -> None:
-        self.mean = rows.nanmean(0).nan_to_num()
-        rows = self._filled(rows)
-        self.sd = rows.std(0).clamp(min=1e-12)
-=======
     """The first principal components of some rows `(R, D)`, of variance 1. What is missing is put
     at its mean, and whether it is missing is a value beside the others.
     """
@@ -79,22 +69,14 @@ class _Components:
         rows = self._whole(rows)
 
         self.mean, self.sd = rows.mean(0), rows.std(0).clamp(min=1e-12)
->>>>>>> stranger
         _, values, axes = torch.linalg.svd((rows - self.mean) / self.sd, full_matrices=False)
         kept = (values > 1e-8 * values[0].clamp(min=1e-12))[:_COMPONENTS]
         scale = values[:_COMPONENTS][kept] / len(rows) ** 0.5
         self.turn = axes[:_COMPONENTS][kept].T / scale
 
     def __call__(self, rows: Tensor) -> Tensor:
-<<<<<<< HEAD
-        return ((self._filled(rows) - self.mean) / self.sd) @ self.turn
-
-    def _filled(self, rows: Tensor) -> Tensor:
-        return torch.where(rows.isnan(), self.mean, rows)
-=======
         return ((self._whole(rows) - self.mean) / self.sd) @ self.turn
 
     def _whole(self, rows: Tensor) -> Tensor:
         holes = rows.isnan()
         return torch.cat([torch.where(holes, self.usual, rows), holes[:, self.asked].to(rows)], 1)
->>>>>>> stranger
