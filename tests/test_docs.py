@@ -37,6 +37,10 @@ SMALLER = {
         "epochs=20": "epochs=1",
         "num_particles=1000": "num_particles=50",
         "FullRank), x[None])": "FullRank), x[None], num_steps=2)",
+        "epochs=100)": "epochs=2)",
+        "x[:100], pv": "x[:10], pv",
+        "data.test.x[:100], data.test.context[:100]": "data.test.x[:10], data.test.context[:10]",
+        "Importance(num_particles=500)": "Importance(num_particles=50)",
         "x[:100])": "x[:10])",
     },
     "guides": {
@@ -72,7 +76,7 @@ SMALLER = {
     "extending": {},
 }
 PRINTED = {
-    "programs": ["log p(x) of 100 data by importance"],
+    "programs": ["log p(x) of 10 data by importance"],
     "guides": ["classical VI of a Local, MeanField(8)", "semi-amortized  ELBO", "amortization"],
     "first_run": ["5 latent units, rates in nats"],
     "beyond_memory": ["log p(x) of 2 data", "Squares: data of 6 real values"],
