@@ -1,15 +1,46 @@
-"""One torch thread (the nets of the tests are small, and the machine may be busy), and a clean
-parameter store.
+"""One torch thread (the nets of the tests are small, and the machine may be busy), a clean
+parameter store, and the longest files first.
 """
 
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Iterator
 
 import pyro
 import pytest
 import torch
+
+# Workers take whole files: what is left when they come to an end should be short.
+LONGEST = (
+    "test_tutorial.py",
+    "test_inductor.py",
+    "test_experiments.py",
+    "test_local.py",
+    "test_gaps.py",
+    "test_stopped.py",
+    "test_kills.py",
+    "test_report.py",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-xdist take files in our order, not those of most tests first."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, and then those of most tests, as pytest-xdist would."""
+    numbers = Counter(item.path for item in items)
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        name = item.path.name
+        first = LONGEST.index(name) if name in LONGEST else len(LONGEST)
+        return first, -numbers[item.path]
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True, scope="session")
