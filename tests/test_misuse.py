@@ -27,6 +27,7 @@ from tests.misuse.data import DATA
 from tests.misuse.diagnoses import DIAGNOSES
 from tests.misuse.estimates import ESTIMATES
 from tests.misuse.latent import LATENT
+from tests.misuse.likelihoods import LIKELIHOODS
 from tests.misuse.methods import METHODS
 from tests.misuse.pictures import PICTURES
 from tests.misuse.training import TRAINING
@@ -34,6 +35,7 @@ from tests.misuse.values import GUIDE, MODEL, Use, X
 
 USES = [
     *CONSTRUCTORS,
+    *LIKELIHOODS,
     *DATA,
     *ESTIMATES,
     *DIAGNOSES,

@@ -132,6 +132,15 @@ def resampled(log_w: Tensor, generator: torch.Generator) -> Tensor:
     return rows.T[torch.randperm(num_particles, generator=generator)]
 
 
+def weighted_quantiles(values: Tensor, weights: Tensor, levels: tuple[float, float]) -> Tensor:
+    """Quantiles of these two levels, `(2, M)`, of values `(S, M)` with weights `(S, M)`."""
+    ordered, places = values.sort(0)
+    below = weights.gather(0, places).cumsum(0)
+    asked = below.new_tensor(levels)[:, None] * below[-1]
+    at = torch.searchsorted(below.T.contiguous(), asked.T.contiguous()).T
+    return ordered.gather(0, at.clamp(max=len(values) - 1))
+
+
 def pareto_threshold(num_particles: int) -> float:
     """k-hat above which an estimate from S weights is unreliable, min(1 - 1 / log10 S, 0.7)
     (Vehtari et al., 2024).

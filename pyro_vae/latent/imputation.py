@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_level, check_progress, check_rows
-from pyro_vae.evidence.weights import ess, pareto_k, pareto_threshold
+from pyro_vae.evidence.weights import ess, pareto_k, pareto_threshold, weighted_quantiles
 from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.choosing import with_choices
 from pyro_vae.programs.evaluation import seed_noise
@@ -251,7 +251,7 @@ def _imputed(
     mean = (weights * centres).sum(0)
     error = (weights * (centres - mean)).square().sum(0).sqrt()
     sd = (weights * (drawn - mean).square()).sum(0).sqrt()
-    ends = _quantiles(drawn, weights, ((1 - level) / 2, (1 + level) / 2))
+    ends = weighted_quantiles(drawn, weights, ((1 - level) / 2, (1 + level) / 2))
 
     figures = torch.cat([torch.stack([mean, error, sd]), ends, torch.full_like(ends[:1], nan)])
     codes = are_codes[missing.nonzero()[:, 1]]
@@ -291,12 +291,3 @@ def _chosen(z: Tensor, rows: Tensor, depth: int) -> Tensor:
     """Latents `(S, ..., B, *event)` of the particles in these rows `(R, B)`, for each datum."""
     each = torch.arange(rows.shape[1], device=rows.device)
     return z.movedim(depth, 1)[rows, each].movedim(1, depth)
-
-
-def _quantiles(values: Tensor, weights: Tensor, levels: tuple[float, float]) -> Tensor:
-    """Quantiles `(2, M)` of weighted values `(S, M)`."""
-    ordered, places = values.sort(0)
-    below = weights.gather(0, places).cumsum(0)
-    asked = below.new_tensor(levels)[:, None] * below[-1]
-    at = torch.searchsorted(below.T.contiguous(), asked.T.contiguous()).T
-    return ordered.gather(0, at.clamp(max=len(values) - 1))
