@@ -73,7 +73,7 @@ class PosteriorGrid(Result):
 
     @property
     def kl(self) -> dict[str, float]:
-        """KL(q || p(z | x)) of each guide, nats: log p(x) less its ELBO."""
+        """KL(q || p(z | x)) of each guide in nats, which is log p(x) less its ELBO."""
         found = {}
         for name, log_q in self.guides.items():
             held = log_q > -torch.inf

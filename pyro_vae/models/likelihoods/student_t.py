@@ -34,7 +34,7 @@ class StudentT(Likelihood):
 
     Shift and scale are mean and standard deviation of the training data (`start`, which `fit`
     calls), as they are for `Gaussian`; a few values far out cost it little. Its tails fall like
-    |x|^-(df + 1).
+    `|x|^-(df + 1)`.
 
     Args:
         df: degrees of freedom, more than 1; None learns one number for all values, from 5 on.
