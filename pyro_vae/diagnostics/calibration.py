@@ -30,17 +30,12 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_level, check_progress
 from pyro_vae.diagnostics.ranks import DENSITIES, Calibration
+from pyro_vae.diagnostics.simulations import before, of_simulations, ranked
 from pyro_vae.programs.calls import Program
-from pyro_vae.programs.checks import check_programs
-from pyro_vae.programs.evaluation import device_of, evaluation, isolated_noise, seed_noise
-from pyro_vae.programs.inputs import check_any_x, check_like, check_numbers, simulated_rows
-from pyro_vae.programs.missing import check_missing, missing_as, observing
+from pyro_vae.programs.evaluation import isolated_noise
+from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.programs.pair import Latents, Pair
-from pyro_vae.programs.simulation import simulate
-from pyro_vae.programs.traces import num_states
-from pyro_vae.progress import Progress, over
-
-_ROWS = 20_000  # latents drawn and scored in one run
+from pyro_vae.progress import Progress
 
 
 def check_calibration(
@@ -83,41 +78,26 @@ def check_calibration(
     check_numbers(least | {"seed": (seed, 0)})
     check_level("alpha", alpha)
     check_progress(progress)
-    check_like(model, like)
-    check_any_x(guide, like)
-    like = like.to(device_of(model, guide) or like.device)
 
-    counts: list[dict[str, Tensor]] = []
-    with evaluation(model, guide, device=like.device):
-        two = torch.arange(2, device=like.device)
-        states = num_states(model, *simulated_rows(like, index, two))
-        size = max(1, _ROWS // (states * (num_draws + 1)))
-        places = torch.arange(num_simulations, device=like.device).split(size)
-        for number, rows in enumerate(over(places, len(places), progress)):
-            seed_noise(seed, number)
-            truth, pair = _simulated(model, guide, *simulated_rows(like, index, rows))
-            if number == 0:
-                check_missing(pair.model, pair.guide, pair.x, pair.index)
-                check_programs(pair.model, pair.guide, pair.x, pair.index)
-                pair.check_sites()
-            values = _quantities(pair, truth, num_draws)
-            found = {name: _below_and_equal(name, value).cpu() for name, value in values.items()}
-            counts.append(found)
+    asked = False
+
+    def measure(truth: Latents, pair: Pair) -> dict[str, Tensor]:
+        nonlocal asked
+        if not asked:
+            pair.check_sites()
+            asked = True
+        values = _quantities(pair, truth, num_draws)
+        return {name: _below_and_equal(name, value).cpu() for name, value in values.items()}
+
+    sizes = num_simulations, num_draws
+    counts = of_simulations(model, guide, like, index, sizes, seed, progress, measure)
 
     ties = torch.Generator().manual_seed(seed)
     ranks = {}
     for name in counts[0]:
         below, equal = torch.cat([part[name] for part in counts], -1)
-        chance = torch.rand(len(below), generator=ties, dtype=torch.float64)
-        ranks[name] = below + (chance * (equal + 1)).long()
+        ranks[name] = ranked(below, equal, ties)
     return Calibration(ranks, num_draws, seed, alpha)
-
-
-def _simulated(model: Program, guide: Program, like: Tensor, index: Tensor) -> tuple[Latents, Pair]:
-    """Latents drawn from the prior, and the programs on the data that they made."""
-    truth, made = simulate(model, like, index)
-    x = missing_as(like, made)
-    return truth, Pair(*observing(model, guide, x), x, index)
 
 
 def _quantities(pair: Pair, truth: Latents, num_draws: int) -> dict[str, Tensor]:
@@ -130,7 +110,7 @@ def _quantities(pair: Pair, truth: Latents, num_draws: int) -> dict[str, Tensor]
     depth = pair.depth
     with isolated_noise(pair.x.device):
         draws, _ = pair.sample(num_draws)
-    latents = {name: _joined(truth[name], draw) for name, draw in draws.items()}
+    latents = {name: before(truth[name], draw) for name, draw in draws.items()}
     log_guide = pair.log_guide(latents)
     log_prior, log_likelihood = pair.score(latents)
 
@@ -140,12 +120,6 @@ def _quantities(pair: Pair, truth: Latents, num_draws: int) -> dict[str, Tensor]
         values |= {f"{name}[{number}]": unit for number, unit in enumerate(units.unbind(-1))}
     densities = (log_prior + log_likelihood, log_likelihood, log_guide)
     return values | dict(zip(DENSITIES, densities, strict=True))
-
-
-def _joined(truth: Tensor, draws: Tensor) -> Tensor:
-    """The truth `(..., B, *event)` before the draws `(L, ..., B, *event)`."""
-    truth = truth.reshape((1,) * (draws.dim() - truth.dim()) + truth.shape)
-    return torch.cat([truth.to(draws.dtype), draws])
 
 
 def _below_and_equal(name: str, values: Tensor) -> Tensor:

@@ -30,8 +30,8 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_level, check_progress
-from pyro_vae.diagnostics.ranks import band_of, held_of, lean_and_spread
-from pyro_vae.diagnostics.simulations import drawn_of
+from pyro_vae.diagnostics.ranks import band_of, held_of, lean_and_spread, told_p
+from pyro_vae.diagnostics.simulations import drawn_of, ranked
 from pyro_vae.diagnostics.uniformity import p_value
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.inputs import check_numbers
@@ -95,7 +95,7 @@ class Coverage(Result):
         if self.covers:
             return f"covers: no deviation at the {100 * self.alpha:g}% level ({made})"
 
-        chance = "p < 1e-4" if self.p_value < 1e-4 else f"p = {self.p_value:.1g}"
+        chance = told_p(self.p_value)
         lean, spread = lean_and_spread(self.ranks, self.num_draws)
         word = ""
         if spread < -_CLEAR:
@@ -176,7 +176,8 @@ def check_coverage(
     check_level("alpha", alpha)
     check_progress(progress)
 
-    found = drawn_of(model, guide, like, index, num_simulations, num_draws, seed, progress)
+    sizes = num_simulations, num_draws
+    found = drawn_of(model, guide, like, index, sizes, seed, progress)
     generator = torch.Generator().manual_seed(seed)
     return Coverage(_ranks(*found, generator), num_draws, seed, alpha)
 
@@ -186,7 +187,8 @@ def _ranks(truth: Tensor, draws: Tensor, x: Tensor, generator: torch.Generator) 
     mean, sd = truth.mean(0), truth.std(0).clamp(min=1e-12)
     truth, draws = (truth - mean) / sd, (draws - mean) / sd
 
-    seen = (x - x.mean(0)) / x.std(0).clamp(min=1e-12)
+    about = (x - x.nanmean(0)).nan_to_num()  # what is missing is at its mean
+    seen = about / about.std(0).clamp(min=1e-12)
     turn = torch.randn(x.shape[1], truth.shape[1], generator=generator, dtype=x.dtype)
     projected = seen @ turn
     projected = projected / projected.std(0).clamp(min=1e-12)
@@ -195,6 +197,4 @@ def _ranks(truth: Tensor, draws: Tensor, x: Tensor, generator: torch.Generator) 
 
     far = (truth - points).norm(dim=-1)
     each = (draws - points).norm(dim=-1)
-    below, equal = (each < far).sum(0), (each == far).sum(0)
-    chance = torch.rand(len(far), generator=generator, dtype=torch.float64)
-    return below + (chance * (equal + 1)).long()
+    return ranked((each < far).sum(0), (each == far).sum(0), generator)

@@ -186,7 +186,7 @@ def local_c2st(
 
     drawing, learning = shares(progress, 1, 4)
     number = num_simulations, _MOMENTS + 1
-    truth, draws, made = drawn_of(model, guide, x, index, *number, seed, drawing)
+    truth, draws, made = drawn_of(model, guide, x, index, number, seed, drawing)
     with opened(model, guide, x, index, seed=seed + 1) as pair:
         chosen = torch.cat(
             [

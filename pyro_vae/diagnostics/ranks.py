@@ -110,7 +110,7 @@ class Calibration(Result):
             level = f"{100 * self.alpha:g}% level ({self.num_simulations} simulations)"
             return f"calibrated: no deviation of {num} quantities at the {level}"
 
-        shown = ", ".join(f"{name} ({_told(self.p_values[name])})" for name in flagged[:4])
+        shown = ", ".join(f"{name} ({told_p(self.p_values[name])})" for name in flagged[:4])
         more = f" and {len(flagged) - 4} more of {num}" if len(flagged) > 4 else ""
         cause = self._cause(flagged)
         return f"miscalibrated: {shown}{more}" + (f": the guide {cause}" if cause else "")
@@ -126,7 +126,7 @@ class Calibration(Result):
             yield f"{100 * level:.0f}% regions", told
 
         worst = sorted(self.p_values.items(), key=lambda item: item[1])[:4]
-        yield "least p", ", ".join(f"{name} {_told(p)}" for name, p in worst)
+        yield "least p", ", ".join(f"{name} {told_p(p)}" for name, p in worst)
         yield "verdict", self.verdict
 
     def summary(self) -> dict[str, Any]:
@@ -191,7 +191,8 @@ def band_of(num: int, num_draws: int, level: float) -> tuple[Tensor, Tensor]:
     return lower, upper
 
 
-def _told(p: float) -> str:
+def told_p(p: float) -> str:
+    """A p-value in words."""
     return "p < 1e-4" if p < 1e-4 else f"p = {p:.1g}"
 
 

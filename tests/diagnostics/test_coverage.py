@@ -55,6 +55,19 @@ def test_a_guide_that_ignores_x_is_found_out() -> None:
     assert not found.covers and found.p_value < 1e-3
 
 
+def test_simulated_data_miss_what_the_given_ones_miss() -> None:
+    like, exact = X.clone(), pv.ExactGuide(MODEL)
+    like[:, :3] = torch.nan
+
+    def filled(x: Tensor, index: Tensor | None = None) -> None:
+        exact(x.nan_to_num())  # as if 0 had been seen
+
+    assert pv.check_coverage(MODEL, exact, like, **NUMBERS).covers  # type: ignore[arg-type]
+    found = pv.check_coverage(MODEL, filled, like, **NUMBERS)  # type: ignore[arg-type]
+    assert not found.covers and "too narrow" in found.verdict, found.verdict
+    assert pv.check_coverage(MODEL, filled, X, **NUMBERS).covers  # type: ignore[arg-type]
+
+
 def test_a_guide_without_a_density_is_judged_by_its_draws() -> None:
     guide = pv.SemiAmortized(pv.Amortized(pv.MeanField(2), pv.MLP((5,), ())).double(), MODEL, 2)
     found = pv.check_coverage(MODEL, guide, X, num_simulations=40, num_draws=9)
