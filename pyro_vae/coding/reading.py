@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Distribution, Independent, Normal
+from torch.distributions import Bernoulli, Distribution, Normal
 
 from pyro_vae.coding import elementary
 from pyro_vae.coding.buckets import Buckets, Integers, fixed
@@ -31,6 +31,7 @@ from pyro_vae.coding.products import NotExact
 from pyro_vae.coding.symbols import MOST_SYMBOLS, Symbols, binary_symbols, table_symbols
 from pyro_vae.programs.calls import Program, called, in_one_line
 from pyro_vae.programs.evaluation import device_of, evaluation, modules_of
+from pyro_vae.programs.present import base_of
 from pyro_vae.programs.running import Substitute, guide_sites, model_sites, run_particles
 from pyro_vae.programs.sites import sample_sites
 
@@ -71,7 +72,7 @@ class Reader:
         """
         with self.mode:
             (site,) = guide_sites(self.guide, x.to(self.dtype), index)
-            q = _base(site["fn"])
+            q = base_of(site["fn"])
             mean, scale = (v.expand(len(x), self.dim) for v in (q.loc, q.scale))
 
         if not (torch.isfinite(mean).all() and torch.isfinite(scale).all()):
@@ -89,7 +90,7 @@ class Reader:
         with self.mode:
             program = Substitute({self.site: z})(self.model)
             sites = sample_sites(run_particles(program, x, index, num_particles, 1))
-            (likelihood,) = (_base(s["fn"]) for s in sites if s["is_observed"])
+            (likelihood,) = (base_of(s["fn"]) for s in sites if s["is_observed"])
             if not isinstance(likelihood, Bernoulli):
                 values = self.values.reshape(-1, *[1] * len(likelihood.batch_shape))
                 few = max(1, _AT_ONCE // math.prod(size))  # tensors that a cache holds
@@ -218,7 +219,7 @@ def _latent(model: Program, guide: Program, like: Tensor) -> tuple[str, int, Ten
     latents = [s for s in sites if not s["is_observed"]]
     observed = [s for s in sites if s["is_observed"]]
     prior = latents[0]["fn"]
-    base = _base(prior)
+    base = base_of(prior)
     if not isinstance(base, Normal):
         _refuse("model", "a prior", base, "a standard normal one")
     if not (bool((base.loc == 0).all()) and bool((base.scale == 1).all())):
@@ -227,7 +228,7 @@ def _latent(model: Program, guide: Program, like: Tensor) -> tuple[str, int, Ten
     if len(observed) != 1:
         names = [s["name"] for s in observed]
         raise ValueError(f"model: got the observed sites {names}, expected one")
-    values = _values(_base(observed[0]["fn"]), like)
+    values = _values(base_of(observed[0]["fn"]), like)
     if observed[0]["fn"].event_shape.numel() != like[0].numel():
         raise ValueError(
             f"model: got data of shape {tuple(observed[0]['fn'].event_shape)} from it, expected"
@@ -264,8 +265,8 @@ def _check_guide(guide: Program, like: Tensor, index: Tensor, name: str, dim: in
         )
 
     q = sites[0]["fn"]
-    if not isinstance(_base(q), Normal):
-        _refuse("guide", "a family", _base(q), "a mean-field normal, such as MeanField")
+    if not isinstance(base_of(q), Normal):
+        _refuse("guide", "a family", base_of(q), "a mean-field normal, such as MeanField")
     if q.event_shape != (dim,):
         raise ValueError(f"guide: got a latent of {tuple(q.event_shape)}, expected ({dim},)")
 
@@ -275,12 +276,6 @@ def _chances(likelihood: Bernoulli) -> Tensor:
     if "logits" in vars(likelihood):
         return elementary.sigmoid(likelihood.logits.to(torch.float64))
     return likelihood.probs.to(torch.float64)
-
-
-def _base(fn: Any) -> Any:
-    while isinstance(fn, Independent):
-        fn = fn.base_dist
-    return fn
 
 
 def _refuse(name: str, what: str, got: Distribution, expected: str) -> NoReturn:

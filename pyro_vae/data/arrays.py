@@ -35,8 +35,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_vae.data.codes import as_code_columns, as_codes, as_counts, is_whole
 from pyro_vae.data.kinds import Columns
-from pyro_vae.data.whole import as_code_columns, as_codes, as_counts, is_whole
 
 Array = NDArray[Any]
 Values = Literal["pixels", "counts", "categories", "real"]

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from pyro_vae.arguments import refuse
 from pyro_vae.data.arrays import as_reals
+from pyro_vae.data.codes import Array
 from pyro_vae.data.columns import numbers_of, texts_of
 from pyro_vae.data.kinds import Columns, check_columns, check_kinds
-from pyro_vae.data.whole import Array
 
 Cell = str | int | float | None
 

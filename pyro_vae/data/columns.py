@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pyro_vae.data.codes import MOST, Array, Levels, as_codes, as_counts, known
 from pyro_vae.data.kinds import PLAIN, num_levels
 from pyro_vae.data.tables import is_number
-from pyro_vae.data.whole import MOST, Array, Levels, as_codes, as_counts, known
 
 ANSWERS = (*PLAIN, "categories", "drop")
 FEW = 10  # rows in which anything may look like an index

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from pyro_vae.arguments import check_choice, check_flag, check_kind, check_real
 from pyro_vae.data.binarise import BINARY, LEVELS, RULES, Binarise
+from pyro_vae.data.codes import Levels
 from pyro_vae.data.context import by_number, check_context_names
 from pyro_vae.data.kinds import Columns, Kinds, check_columns, listed, told_columns, told_kinds
 from pyro_vae.data.splits import Split
 from pyro_vae.data.streams import Stream
-from pyro_vae.data.whole import Levels
 from pyro_vae.results import Result, counted, share
 
 

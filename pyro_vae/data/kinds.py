@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import refuse
-from pyro_vae.data.whole import Levels
+from pyro_vae.data.codes import Levels
 
 Kinds = tuple[str, ...] | None
 PLAIN = ("real", "binary", "counts")

@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.arguments import check_level, check_progress, check_rows, check_sizes
-from pyro_vae.diagnostics.seen import Seeing
+from pyro_vae.diagnostics.features import Seeing
 from pyro_vae.diagnostics.simulations import drawn_of, vectors_of
 from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.inputs import check_any_x, check_inputs, check_numbers
