@@ -11,10 +11,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_callable, check_integer, check_shape, check_sizes
+from pyro_vae.arguments import check_callable, check_integer, check_sizes
 from pyro_vae.guides.amortized import Trunk, check_encoder
 from pyro_vae.guides.families import Family, MeanField
 from pyro_vae.nets import MLP, Standardise, default_latent_dim, made
+from pyro_vae.programs.given import check_given
 from pyro_vae.programs.naming import unique_name
 
 
@@ -77,7 +78,7 @@ class ConditionalGuide(nn.Module):
 
     def params(self, x: Tensor, context: Tensor) -> Tensor:
         """The family's parameters `(B, P)` for data `(B, *shape)` in a context `(B, c)`."""
-        check_shape("context", context, (len(x), self.context_dim))
+        check_given(context, len(x), self.context_dim)
         features = self.encoder(self.standardise(x))
         both = torch.cat([features, self.units(context.to(features))], -1)
         return self.head(self.meet(both))
@@ -92,10 +93,7 @@ class ConditionalGuide(nn.Module):
         """Run the guide on a minibatch `(B, *shape)` in its context `(B, c)`; returns the latent
         `(..., B, d)`.
         """
-        if context is None:
-            raise ValueError(
-                "context: got none, expected a row for each datum: pyro_vae.given(guide, context)"
-                " binds one to a program"
-            )
+        check_given(context, len(x), self.context_dim)
+        assert context is not None
         pyro.module(unique_name(self), self)
         return self.family.draw(self.q(x, context), len(x))

@@ -24,6 +24,7 @@ from pyro_vae.arguments import check_integer, check_shape
 from pyro_vae.models.likelihoods import Likelihood
 from pyro_vae.models.vae import VAE, Decoder
 from pyro_vae.nets import MLPDecoder, Standardise
+from pyro_vae.programs.given import check_given
 from pyro_vae.programs.naming import unique_name
 
 
@@ -79,7 +80,7 @@ class ConditionalVAE(VAE):
         """Run the program on a minibatch `(B, *shape)` with its context `(B, context_dim)`; returns
         the latent `(..., B, d)`.
         """
-        check_context(context, len(x), self.context_dim)
+        check_given(context, len(x), self.context_dim)
         assert context is not None
         pyro.module(unique_name(self), self)
         with pyro.plate("data", x.shape[0], dim=-1):
@@ -92,7 +93,7 @@ class ConditionalVAE(VAE):
         """Mean of p(x | z, c) `(..., B, *shape)` for latents `(..., B, d)` and context `(B, c)`."""
         lead = z.dim() - 1 if isinstance(z, Tensor) else 1
         check_shape("z", z, (*[None] * lead, self.latent_dim))
-        check_context(context, z.shape[-2] if lead else 1, self.context_dim)
+        check_given(context, z.shape[-2] if lead else 1, self.context_dim)
         assert context is not None
         return self.likelihood(self._decoded(z, context)).mean
 
@@ -116,13 +117,3 @@ def beside(z: Tensor, context: Tensor) -> Tensor:
         tensor([0., 0., 1.])
     """
     return torch.cat([z, context.expand(*z.shape[:-1], -1)], -1)
-
-
-def check_context(context: object, num_data: int, size: int) -> None:
-    """Raise a ValueError for what is no context of so many data."""
-    if context is None:
-        raise ValueError(
-            f"context: got none, expected ({num_data}, {size}): pyro_vae.given(program, context)"
-            " binds one to a program"
-        )
-    check_shape("context", context, (num_data, size))

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from pyro_vae.arguments import check_finite, check_index, check_kind, refuse
+from pyro_vae.arguments import check_finite, check_index, check_kind, check_shape, refuse
 from pyro_vae.programs.calls import Program, parameters_of
 from pyro_vae.programs.protocols import Starts, offers
 
@@ -147,6 +147,18 @@ def with_context(program: ProgramT, context: Tensor | None) -> ProgramT | Given:
             " context)"
         )
     return program if context is None else Given(program, context)
+
+
+def check_given(context: object, num_data: int, size: int) -> None:
+    """Raise a ValueError for what is no context `(B, C)` of so many data, in a program that takes
+    one.
+    """
+    if context is None:
+        raise ValueError(
+            f"context: got none, expected ({num_data}, {size}): pyro_vae.given(program, context)"
+            " binds one to a program"
+        )
+    check_shape("context", context, (num_data, size))
 
 
 def inside(program: Program) -> Program:
