@@ -109,11 +109,7 @@ def fit_local(
     rows = num_steps is None and loss is None and offers(guide, HasTable)
     _check_numbers(num_steps, learning_rate, num_particles, restarts, rows)
     _check_earlier(earlier, x, rows)
-    check_engine(engine)
-    check_seed("seed", seed)
-    check_progress(progress)
-    if loss is not None:
-        check_kind("loss", loss, ELBO, "a Pyro ELBO such as pyro.infer.Trace_ELBO(), or None")
+    _check_how(engine, seed, progress, loss)
     x, index = _checked_data(model, guide, x, index, rows)
 
     scored, run = observing(model, guide, x)
@@ -186,6 +182,14 @@ def _take(
         for _ in over(range(number), number, progress):
             svi.step(x, index)
             schedule.step()
+
+
+def _check_how(engine: Engine, seed: int, progress: Progress | None, loss: ELBO | None) -> None:
+    check_engine(engine)
+    check_seed("seed", seed)
+    check_progress(progress)
+    if loss is not None:
+        check_kind("loss", loss, ELBO, "a Pyro ELBO such as pyro.infer.Trace_ELBO(), or None")
 
 
 def _check_numbers(
