@@ -14,7 +14,7 @@ from pyro.infer import MCMC, NUTS
 from pyro.infer.autoguide.initialization import init_to_sample
 from torch import Tensor
 
-from pyro_vae.evidence.nuts import Sizes, nuts
+from pyro_vae.evidence.nuts import Lanes, Sizes, nuts
 from pyro_vae.graphs import Engine, Guard
 from pyro_vae.programs.calls import first_line, in_one_line
 from pyro_vae.programs.coordinates import Coordinates, Place, refuse_masked
@@ -53,13 +53,19 @@ def posterior_draws(
 
 
 def _layout(pair: Pair, engine: Engine) -> Coordinates | None:
-    """Of the latents of each datum; None where they are not each datum's own."""
+    """Of the latents of each datum; None where they are not each datum's own, or the model does not
+    run with several chains at once.
+    """
+    few = pair.few(2)
     try:
-        return Coordinates.of(pair.model, pair.x[:2], pair.index[:2], pair.depth)
+        with in_one_line(few.x, 2):
+            layout = Coordinates.of(few.model, few.x, few.index, pair.depth)
+            Lanes(few, layout, 2, Guard("pyro")).drawn()
     except ValueError:
         if engine == "compiled":
             raise
         return None
+    return layout
 
 
 def _as_site(values: Tensor, place: Place) -> Tensor:

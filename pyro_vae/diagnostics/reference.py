@@ -200,8 +200,8 @@ def reference_posterior(
     """Sample the posterior of all latents of the data in chains that start from the prior.
 
     All chains of all data move at once, each with a step size, scales and trees of its own. Where
-    latents belong to no datum, or are discrete and not marked to be enumerated, Pyro's NUTS takes
-    all latents as one vector, one chain after another; so it does with the engine "pyro".
+    latents are not each datum's own, or the model cannot run many chains at once, Pyro's NUTS
+    samples all latents as one vector, one chain after another; so it does with the engine "pyro".
 
     Args:
         model: Pyro program whose latents are continuous; its parameters are held.

@@ -73,18 +73,19 @@ class Lanes:
         Raises:
             ValueError: there are none, for some datum.
         """
-        found = self._drawn()
+        found = self.drawn()
         for _ in range(_TRIES):
             lost = ~(found.log_joint.isfinite() & found.gradient.isfinite().all(-1))
             if not lost.any():
                 return found
-            found = found.where(lost, self._drawn())
+            found = found.where(lost, self.drawn())
         raise ValueError(
             "model: NUTS cannot sample its posterior: log p(x, z) or its gradient is not finite at"
             f" {_TRIES} draws of its prior"
         )
 
-    def _drawn(self) -> Point:
+    def drawn(self) -> Point:
+        """Draws of the prior, whatever log p(x, z) is there."""
         z = self.layout.vectors(self.pair.sample(self.num_chains)[0]).detach().flatten(0, 1)
         value, gradient = self.at(z)
         return Point(z, gradient, value)
