@@ -91,7 +91,7 @@ def test_a_model_without_a_graph_is_run_as_it_is(monkeypatch: pytest.MonkeyPatch
     def looking(x: Tensor, index: object = None) -> None:
         with pyro.plate("data", len(x), dim=-1):
             z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
-            width = 1.0 if float(z.sum()) > 1e9 else 2.0
+            width = 1.0 if float(z.detach().sum()) > 1e9 else 2.0
             pyro.sample("obs", dist.Normal(z, width), obs=x[:, 0])
 
     monkeypatch.setattr(chains, "_LEAPFROG", 1e9)  # so that compiling pays
