@@ -222,9 +222,9 @@ def reference_posterior(
     Example:
         >>> from pyro_vae import LinearGaussian
         >>> model, x = LinearGaussian(5, 2), torch.randn(3, 5)
-        >>> found = reference_posterior(model, x, num_samples=20, num_warmup=20)
+        >>> found = reference_posterior(model, x, num_samples=10, num_warmup=10)
         >>> found.draws["latent"].shape
-        torch.Size([4, 20, 3, 2])
+        torch.Size([4, 10, 3, 2])
     """
     least = {"num_chains": (num_chains, 2), "num_samples": (num_samples, 4)}
     check_numbers(least | {"num_warmup": (num_warmup, 1), "seed": (seed, 0)})
