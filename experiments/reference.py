@@ -57,7 +57,8 @@ def health(found: pv.Reference) -> dict[str, Any]:
 
 def apart(first: pv.Reference, second: pv.Reference) -> dict[str, float]:
     """How far two references' moments are apart, root mean square over all units in units of the
-    Monte Carlo error of the difference: 1 where both are right.
+    Monte Carlo error of the difference: 1 for means where both are right; more for deviations,
+    since the effective sizes are those of the means.
     """
     (mean, sd), (other_mean, other_sd) = first.moments("latent"), second.moments("latent")
     noise = 1 / first.ess["latent"] + 1 / second.ess["latent"]
