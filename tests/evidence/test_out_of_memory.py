@@ -20,6 +20,10 @@ from tests.scenarios import eager
 
 SHAPE, DIM = (1, 2, 8), 2
 MEMORY = 50  # rows of the decoder that it holds
+METHODS = [
+    Importance(9, num_scouts=0),
+    Annealed(2, num_chains=9, num_leapfrog=1, start="guide"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +65,8 @@ def estimates(method: Method[Estimate]) -> tuple[Estimate, Estimate, Small]:
 
 @pytest.mark.parametrize("engine", ["pyro", "compiled"])
 @pytest.mark.parametrize(
-    "method", [Importance(9, num_scouts=0), Annealed(3, num_chains=9, start="guide")]
+    "method",
+    [Importance(9, num_scouts=0), Annealed(2, num_chains=9, num_leapfrog=1, start="guide")],
 )
 def test_chunks_are_halved_and_the_result_is_the_same(
     method: Method[Estimate], engine: str, monkeypatch: pytest.MonkeyPatch
