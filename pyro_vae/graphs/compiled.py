@@ -110,14 +110,21 @@ class Compiled:
         return self._run(self._find(args, kwargs) or self._begin(args, kwargs)[0], args, kwargs)
 
     def unchanged(self) -> bool:
-        """Whether the programs are as they were at the last call."""
-        return self._watch is not None and self._watch.unchanged()
+        """Whether the programs are as they were at the last call, and the tensors that they read
+        are of the kind that they were.
+        """
+        same = self._watch is not None and self._watch.unchanged()
+        return same and all(entry.holds() for entry in self._now())
+
+    def _now(self) -> list[_Entry]:
+        """The graphs of the programs as they are, one for each signature of the arguments."""
+        return [entry for (state, _), entry in self._entries.items() if state == self._state]
 
     def on_gpu(self) -> bool:
         """Whether all that the graphs read lies on the GPU: what lies on the host, a CUDA graph
         records by its value.
         """
-        return all(entry.on_gpu for entry in self._entries.values())
+        return all(entry.on_gpu for entry in self._now())
 
     def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entry | None:
         """The graph for these arguments and the programs as they are, if there is one."""
@@ -154,6 +161,9 @@ class Compiled:
             entry = entry or self._build(watch, args, kwargs)
             if not watch.changed():
                 entry.watch = self._look()
+                for key in [key for key in self._entries if key[0] == self._state]:
+                    if not self._entries[key].holds():
+                        del self._entries[key]
                 self._entries[self._state, signatures] = entry
                 return entry
             entry = None
