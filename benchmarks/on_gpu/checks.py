@@ -84,12 +84,12 @@ def resume(setting: Setting) -> Iterator[Figure]:
     def weights(folder: Path, *lengths: int) -> tuple[list[float], list[torch.Tensor]]:
         pyro.clear_param_store()
         torch.manual_seed(0)
-        parts = programs(setting.net)
+        model, guide = programs(setting.net)
         for number, epochs in enumerate(lengths):
-            again = {"folder": folder, "resume": number > 0, "quiet": True, "epochs": epochs}
-            run = pv.fit(*parts, few, device=setting.device, **options, **again)
+            again: Any = {"folder": folder, "resume": number > 0, "epochs": epochs}
+            run = pv.fit(model, guide, few, device=setting.device, quiet=True, **options, **again)
         losses = [row["train_loss"] for row in run.history]
-        return losses, [p.detach().cpu() for part in parts for p in part.parameters()]
+        return losses, [p.detach().cpu() for part in (model, guide) for p in part.parameters()]
 
     with tempfile.TemporaryDirectory() as folder:
         whole = weights(Path(folder) / "whole", 3)

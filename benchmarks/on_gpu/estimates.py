@@ -13,6 +13,7 @@ import pyro_vae as pv
 from benchmarks.on_gpu.setting import Figure, Setting, test_images, trained
 from pyro_vae.evidence.importance_estimate import statistics_of
 from pyro_vae.evidence.scores import Scores
+from pyro_vae.graphs import Engine
 from pyro_vae.programs.pair import opened
 from pyro_vae.programs.traces import Particles
 
@@ -149,5 +150,5 @@ def precision(setting: Setting) -> Iterator[Figure]:
         yield Figure(f"{name}: log p(x) less float32's", bias.mean().item(), "nats per datum", told)
 
 
-def _engine(setting: Setting) -> pv.Engine:
+def _engine(setting: Setting) -> Engine:
     return "pyro" if setting.quick else "compiled"
