@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -140,13 +142,13 @@ def apart(name: str, args: argparse.Namespace, share: float, kept: Kept) -> None
 
 def ended(command: list[str], share: float, tell: Callable[[dict[str, str]], object]) -> None:
     """Run a command for so many seconds at most; tell why where it did not end well."""
-    process = subprocess.Popen(command, cwd=ROOT)
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
     try:
         code = process.wait(timeout=share)
         if code:
             tell({"status": "failed", "reason": f"its process ended with {code}"})
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # and what it started, compilers say
         process.wait()
         tell({"status": "out of time", "reason": f"not done within {share:.0f} s"})
 

@@ -77,7 +77,7 @@ def _counted(name: str, report: ElementTree.Element) -> Iterator[Figure]:
 def resume(setting: Setting) -> Iterator[Figure]:
     """A run of three epochs, and one that was stopped after the first and goes on."""
     data, _ = images(setting.quick)
-    few = pv.Dataset(data.name, data.train.take(setting.size(10_000, 250)), None, data.test)
+    few = pv.Dataset(data.name, data.train.take(setting.size(10_000, 110)), None, data.test)
     engine = "pyro" if setting.quick else "compiled"
     options: Any = {"engine": engine, "batch_size": 100, "warmup_epochs": 1.5, "clip_norm": 50.0}
 
