@@ -29,7 +29,7 @@ def evidence(setting: Setting) -> Iterator[Figure]:
     )
     method = pv.Importance(particles, num_scouts=0, engine=_engine(setting))
     few = x[: max(1, len(x) // 20)]
-    pv.log_evidence(model, guide, few, method)  # compiles
+    pv.log_evidence(model, guide, few, method)  # compiles; the whole has blocks of the same size
     seconds = setting.timed(lambda: pv.log_evidence(model, guide, few, method))
     what = f"{len(few)} images x {particles} particles"
     yield Figure(what, seconds, "s", "once compiled")
@@ -80,7 +80,7 @@ def _shares(setting: Setting, x: Tensor, particles: int) -> Iterator[Figure]:
     yield Figure("drawing and scoring", drawing, "s per 1,000 images")
     statistics_of(found[0])
     counting = setting.timed(lambda: statistics_of(found[0])) * 1000 / len(block)
-    yield Figure("statistics of weights", counting, "s per 1,000 images", "k-hat is the host's")
+    yield Figure("statistics of weights", counting, "s per 1,000 images")
 
 
 def annealing(setting: Setting) -> Iterator[Figure]:

@@ -62,7 +62,8 @@ def trained(**changes: Any) -> tuple[list[float], list[Tensor]]:
         "engine": "compiled",
     }
     recipe = Recipe(**options | changes)
-    run = fit(model, guide, Dataset("grey", split, None, split), recipe, quiet=True)
+    data = Dataset("grey", split, None, split)
+    run = fit(model, guide, data, recipe, device="cpu", quiet=True)
     parameters = [p.detach().clone() for m in (model, guide) for p in m.parameters()]
     return [row["train_loss"] for row in run.history], parameters
 
