@@ -14,7 +14,9 @@ this vector.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from pyro_vae.graphs import Guard
 from pyro_vae.programs.coordinates import Coordinates
+from pyro_vae.programs.memory import Fitting, joined, places, tiles
 from pyro_vae.programs.pair import Pair
 from pyro_vae.programs.traces import log_joint
 
@@ -70,6 +73,7 @@ class Path:
         self.layout = Coordinates.of(pair.model, x, index, pair.depth)
         programs = (pair.model,) if pair.given is None else (pair.model, pair.given)
         self._run = self._evaluate if guard is None else guard(self._evaluate, *programs)
+        self._fitting = Fitting()  # of all parts
 
     def take(self, rows: Tensor) -> Path:
         """The same path for the data at these places."""
@@ -87,8 +91,24 @@ class Path:
         return self.layout.vectors(self.pair.sample(num_chains)[0]).detach()
 
     def at(self, z: Tensor) -> Point:
-        """Densities and gradients at latents `(K, B, P)`."""
-        return Point(z, *self._run(z, self.pair.x, self.pair.index))
+        """Densities and gradients at latents `(K, B, P)`, all at once where memory holds them."""
+        rows = z.shape[0] * z.shape[1]
+        return Point(z, *self._fitting(partial(self._in_chunks, z), rows))
+
+    def _in_chunks(self, z: Tensor, rows: int) -> Sequence[Tensor]:
+        """The same in chunks of at most so many rows."""
+        x, index = self.pair.x, self.pair.index
+        if rows >= z.shape[0] * len(x):
+            return self._run(z, x, index)
+
+        # a guide that answers for all data, and for no part of them
+        least = len(x) if self.pair.is_whole else 1
+        chains, data = tiles(z.shape[0], len(x), max(rows, least))
+        parts = []
+        for k in places(len(z), chains):
+            pieces = (self._run(z[k, d], x[d], index[d]) for d in places(len(x), data))
+            parts.append([tuple(piece) for piece in pieces])
+        return joined(parts)
 
     def densities(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """log start(z) and log p(x, z), `(K, B)` each, at latents `(K, B, P)`."""
