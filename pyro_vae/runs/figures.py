@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from pyro_vae.data import Split
+from pyro_vae.files.atomic import move
 from pyro_vae.files.folders import own_folder
 from pyro_vae.files.texts import read_json
 from pyro_vae.runs.building import Parts
@@ -55,7 +55,7 @@ def make_way(path: Path, others: Sequence[Path], settings: Settings) -> None:
         # the settings last: after a kill they still lie beside what is to be moved
         for old in (*others, path):
             if old.exists():
-                os.replace(old, folder / f"{old.stem}-{known}{old.suffix}")
+                move(old, folder / f"{old.stem}-{known}{old.suffix}")
 
 
 def earlier(path: Path) -> list[Path]:

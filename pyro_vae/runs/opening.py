@@ -29,6 +29,7 @@ from jsonargparse import ArgumentParser, Namespace
 from pyro_vae.data import Binarise, Dataset, Split
 from pyro_vae.data.cells import columns_from, described
 from pyro_vae.data.kinds import Columns
+from pyro_vae.files.atomic import remove
 from pyro_vae.files.texts import read_json, write_json, write_text
 from pyro_vae.inference.folder import check_identity, new_identity
 from pyro_vae.inference.job import read_checkpoint, set_weights
@@ -268,4 +269,4 @@ def convert(folder: str | Path) -> None:
     state = torch.load(path / "weights.pt", map_location="cpu", weights_only=True)
     kept = {name: state[name] for name in ("model", "guide", "params")}
     write_weights(path / WEIGHTS, kept, new_identity(path))
-    (path / "weights.pt").unlink()
+    remove(path / "weights.pt")
