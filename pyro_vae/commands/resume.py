@@ -43,7 +43,7 @@ def run(options: Namespace) -> None:
         if options.epochs is not None:
             settings.epochs = options.epochs
         with own_classes(trust):
-            parts = build(known, settings, options.data_root)
+            parts = build(known, settings, options.data_root, run=folder)
         if options.epochs is not None and options.epochs < done:
             raise ValueError(
                 f"epochs: got {options.epochs}, but {done} are done already:"

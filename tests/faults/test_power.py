@@ -169,7 +169,7 @@ def test_a_disk_that_fails_where_a_folder_is_flushed(
 ) -> None:
     shutil.copytree(trained, "run")
     failing(errno.EIO, monkeypatch)
-    ended = call("sample run --num_samples 2".split())
+    ended = call(["sample", "run", "--num_samples", "2"])
     assert broken_promise(ended, (1,)) == ""
     assert re.search(r"run: cannot be flushed .* may be lost when the power fails", ended.error)
 
@@ -179,4 +179,4 @@ def test_a_drive_that_flushes_no_folders(
 ) -> None:
     shutil.copytree(trained, "run")
     failing(errno.EINVAL, monkeypatch)
-    assert call("sample run --num_samples 2".split()).code == 0
+    assert call(["sample", "run", "--num_samples", "2"]).code == 0
