@@ -67,7 +67,7 @@ COMMANDS = {
     "embed": "embed run --num_data 4 --num_prior 9",
     "reconstruct": "reconstruct run --num_data 2 --out x.png",
     "interpolate": "interpolate run --out x.png",
-    "rank": "rank run --num_data 3",
+    "rank": "rank run other --num_data 3",
 }
 CHANGES = ("train", "valid", "test", "fewer", "more", "smaller", "torn", "gone")
 SHORT = [("array", "valid"), ("mapped", "train"), ("table", "fewer"), ("mapped folder", "gone")]
@@ -108,6 +108,7 @@ def test_since_the_training(
         part.name: int(part.numbers()[0]) for part in (data.train, data.valid, data.test) if part
     }
 
+    shutil.copytree("run", "other")
     spoil(kind, tmp_path / name, write, numbers)
     before, found = snapshot(tmp_path), []
     for command in list(COMMANDS)[: times(2, None)]:
