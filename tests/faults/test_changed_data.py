@@ -23,6 +23,7 @@ from pyro_vae.inference import svi
 from pyro_vae.inference.closing import close_epoch
 from tests.faults.places import TINY, broken_promise, call, snapshot
 from tests.faults.scale import times
+from tests.faults.tally import Tally
 
 X = np.random.default_rng(0).integers(0, 2, (60, 4, 4)).astype(np.uint8)
 
@@ -95,7 +96,7 @@ def spoil(kind: str, path: Path, write: Callable[[Path, Any], None], numbers: An
 
 @pytest.mark.parametrize(("source", "kind"), times(SHORT, list(product(SOURCES, CHANGES))))
 def test_since_the_training(
-    source: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYRO_VAE_DEBUG", raising=False)
@@ -120,6 +121,7 @@ def test_since_the_training(
             told = "something was written"
         found += [(command, told)] if told else []
     print(f"{source}, {kind}: {times(2, len(COMMANDS))} commands, {len(found)} went wrong")
+    tally("commands on changed data", times(2, len(COMMANDS)), len(found))
     assert found == []
 
 

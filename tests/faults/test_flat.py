@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.flat import NUMBER, PARTS, Counter, grown, measured, measured_apart
 from tests.faults.scale import times
+from tests.faults.tally import Tally
 
 LONG = times(0, 1)
 COUNTED = ("files", "threads", "system's threads", "tensors", "with a graph", "random states")
@@ -29,7 +30,7 @@ def only_what_is_new() -> Iterator[None]:
 
 @pytest.mark.parametrize("part", times(list(SHORT), list(PARTS)))
 def test_nothing_is_kept(
-    part: str, only_what_is_new: None, monkeypatch: pytest.MonkeyPatch
+    part: str, only_what_is_new: None, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     monkeypatch.setattr("benchmarks.flat.FIRST", times(0.5, 0.05))  # what comes once has come
     number = NUMBER[part] // 10 if LONG else SHORT[part]
@@ -40,6 +41,7 @@ def test_nothing_is_kept(
         f"{part}: {number} times in {found['seconds']} s, {more['MiB']:+.2f} MiB,"
         f" {more['objects']:+.0f} objects, {len(kept)} other figures grew"
     )
+    tally("figures of a long process", len(more), len(kept))
     assert kept == {} and more["MiB"] < 8
     assert more["objects"] < 2000  # the bar remembers a thousand paces
 

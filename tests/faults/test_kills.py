@@ -21,6 +21,7 @@ from pyro_vae.inference.weights import digest_of, read_weights
 from tests.faults.forks import Forks
 from tests.faults.scale import times
 from tests.faults.streamed import KINDS, lay_out
+from tests.faults.tally import Tally
 
 KILLS = times(6, 200)
 STREAMED = times(1, 25)  # of each kind
@@ -61,7 +62,7 @@ def opens(folder: Path, forks: Forks) -> bool:
     )
 
 
-def test_killed_at_any_moment(forks: Forks, tmp_path: Path) -> None:
+def test_killed_at_any_moment(forks: Forks, tmp_path: Path, tally: Tally) -> None:
     rng = random.Random(0)
     started = time.monotonic()
     assert forks.run(f"train --folder {tmp_path}/whole {TRAIN}") == 0, forks.error
@@ -96,6 +97,7 @@ def test_killed_at_any_moment(forks: Forks, tmp_path: Path) -> None:
         if hidden:
             lost.append((folder.name, number, "left behind", " ".join(hidden)))
     print(f"{kills} kills in {stories} runs of {length:.1f} s, lost {len(lost)}")
+    tally("kills", kills, len(lost))
     assert lost == []
 
 
@@ -113,7 +115,7 @@ def alive(mark: str) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", list(KINDS)[: times(1, None)])
-def test_killed_while_streaming(kind: str, forks: Forks, tmp_path: Path) -> None:
+def test_killed_while_streaming(kind: str, forks: Forks, tmp_path: Path, tally: Tally) -> None:
     """Rows that stay where they are, read by a thread, by a process, or as an iterable gives them;
     and no process stays behind.
     """
@@ -146,6 +148,7 @@ def test_killed_while_streaming(kind: str, forks: Forks, tmp_path: Path) -> None
     while alive(str(forks.folder)) and time.monotonic() < until:
         time.sleep(0.05)
     left = alive(str(forks.folder))
+    tally("kills while streaming", kills, len(lost) + len(left))
     print(
         f"{kind}: {kills} kills, {mid} of them after a checkpoint, in {stories} runs of"
         f" {length:.1f} s, lost {len(lost)}, processes left {len(left)}"

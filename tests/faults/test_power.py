@@ -23,6 +23,7 @@ from pyro_vae.inference.weights import digest_of, read_weights
 from tests.faults.places import TINY, broken_promise, call
 from tests.faults.power import Recorder, Tree, is_shown, laid_out, recorded
 from tests.faults.scale import times
+from tests.faults.tally import Tally
 
 TRAIN = f"{TINY.replace('--epochs 1', '--epochs 2')} --device cpu"
 LOOKS = times(2, 10_000)  # at folders that a power failure may leave
@@ -107,7 +108,7 @@ def goes_on(run: Path, ends: dict[int, Any]) -> str:
 
 
 @pytest.mark.parametrize("kind", ["train", "resume"])
-def test_a_training(kind: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training(kind: str, place: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally) -> None:
     ends: dict[int, Any] = {}
     command = f"train --folder run {TRAIN}"
     if kind == "resume":
@@ -128,11 +129,14 @@ def test_a_training(kind: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> 
         told = half(run, ends) or (goes_on(run, ends) if number in chosen else "")
         found += [(number, told)] if told else []
     print(f"{kind}: {len(trees)} orderings of {recorder.flushes} flushes, {len(found)} went wrong")
+    tally("orderings of writes", len(trees), len(found))
     assert found == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command(name: str, trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command(
+    name: str, trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
+) -> None:
     shutil.copytree(trained, "run")
     old = (place / "run" / "evidence.json").read_bytes()
     if name == "rank":
@@ -149,6 +153,7 @@ def test_a_command(name: str, trained: Path, place: Path, monkeypatch: pytest.Mo
     same = name == "evidence, the same"  # which replace the old ones, and differ in their seconds
     lost = [] if same else [tree for tree in trees if old not in tree.values()]
     print(f"{name}: {len(trees)} orderings of {recorder.flushes} flushes, {len(lost)} went wrong")
+    tally("orderings of writes", len(trees), len(lost))
     assert lost == []
 
 
