@@ -16,13 +16,12 @@ from tests.faults.tally import Tally
 LONG = times(0, 1)
 COUNTED = ("files", "threads", "system's threads", "tensors", "with a graph", "random states")
 COUNTED += ("captured graphs", "compiled code", "parameters in the store")
-SHORT = {"train, pyro": 400, "evidence, pyro": 12}  # steps, calls
+SHORT = {"train, pyro": 300}  # steps
 
 
 @pytest.fixture
 def only_what_is_new() -> Iterator[None]:
     """Garbage is looked for among new objects alone, which takes a tenth of the time."""
-    gc.collect()
     gc.freeze()
     yield
     gc.unfreeze()

@@ -26,7 +26,7 @@ from tests.faults.scale import times
 from tests.faults.tally import Tally
 
 TRAIN = f"{TINY.replace('--epochs 1', '--epochs 2')} --device cpu"
-LOOKS = times(2, 10_000)  # at folders that a power failure may leave
+LOOKS = times(1, 10_000)  # at folders that a power failure may leave
 COMMANDS = {
     "evidence": "evidence run --num_data 3 --method.num_particles 30 --method.seed 1",
     "evidence elsewhere": "evidence run --num_data 3 --method.num_particles 9 --out deep/er/x.json",
