@@ -86,6 +86,15 @@ def _order(folder: Path) -> list[str]:
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
+def stale(facts: Mapping[str, Any], parts: Parts, name: str) -> str:
+    """That figures are of other weights than the run has now; empty where they are not."""
+    settings = facts.get("settings")
+    weights = settings.get("weights") if isinstance(settings, dict) else None
+    if weights is None or weights == parts.weights[:16]:
+        return ""
+    return f"{name} was measured on other weights than the run has now: measure again."
+
+
 def _key_at(path: Path) -> str | None:
     """The key of a file's settings; of its content where the file is old or torn."""
     if not path.is_file():
