@@ -39,7 +39,7 @@ docs: $(PRESS) ## tutorial, guide and reference as a site: build/site/docs/index
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
-faults: $(READY) ## run the long version of the fault suite: kills, bit flips, hostile files, wrong arguments
+faults: $(READY) ## run the long version of the fault suite: kills, power failures, clocks, bit flips, hostile files; counts them
 	PYRO_VAE_FAULTS=long $(BIN)/python -m pytest tests/faults --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 $(PEERS): $(READY)

@@ -24,7 +24,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from pyro_vae.files.atomic import FULL, CannotWrite
+from pyro_vae.files.atomic import FULL, CannotWrite, MayBeLost
 from pyro_vae.files.texts import printable
 from pyro_vae.runs.usage import OneLineParser, ShortHelp
 
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("PYRO_VAE_DEBUG"):
             raise
 
-        broken = isinstance(error, CannotWrite)
+        broken = isinstance(error, CannotWrite | MayBeLost)
         if isinstance(error, ArithmeticError):
             if not _is_loss(error):
                 raise

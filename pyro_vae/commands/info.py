@@ -13,7 +13,7 @@ from pyro_vae.diagnostics.collapse import listed, warn_unused
 from pyro_vae.files.texts import printable, read_json, read_table
 from pyro_vae.programs.given import inside
 from pyro_vae.programs.inputs import caveat_of
-from pyro_vae.runs.figures import earlier
+from pyro_vae.runs.figures import earlier, stale
 from pyro_vae.runs.opening import open_from
 from pyro_vae.runs.usage import OneLineParser
 
@@ -38,9 +38,13 @@ def run(options: Namespace) -> None:
         if (folder / name).is_file():
             _say(name, _listed(read_json(folder / name)))
     for name in ("evidence.json", "diagnosis.json", "ledger/train.json", "ledger/test.json"):
-        for path in (*earlier(folder / name), folder / name):
-            if path.is_file():
-                _tell_figures(str(path.relative_to(folder)), read_json(path))
+        for path in earlier(folder / name):
+            _tell_figures(str(path.relative_to(folder)), read_json(path))
+        if (folder / name).is_file():
+            facts = read_json(folder / name)
+            if alarm := stale(facts, parts, name):
+                print(f"stale  {alarm}")
+            _tell_figures(name, facts)
 
     if (folder / "metrics.csv").is_file():
         _tell_metrics(folder / "metrics.csv")

@@ -65,6 +65,7 @@ class Items:
     """
 
     in_order = False
+    fixed = False  # a user's transforms may draw
 
     def __init__(self, dataset: Any) -> None:
         self.dataset, self.is_real = dataset, False
@@ -93,6 +94,7 @@ class Passes:
     """
 
     in_order = True
+    fixed = False
 
     def __init__(self, source: Any) -> None:
         self.source = source

@@ -25,6 +25,7 @@ class Mapped:
     """The rows of a `numpy.memmap`."""
 
     in_order = False
+    fixed = True
 
     def __init__(self, array: np.memmap[Any, Any], source: str) -> None:
         if array.dtype.kind not in KINDS or array.ndim == 0:
@@ -33,19 +34,30 @@ class Mapped:
                 " integers or floats"
             )
         self.array: Array = np.asarray(array)
+        self.source = source
+        self._file: mmap.mmap | None = getattr(array, "_mmap", None)
+        self._size = 0 if self._file is None else self._file.size()
         row = self.array[:1].nbytes
         self._each = row + _PAGES  # bytes of pages that a row takes, at most
         self._read = 0
         # what is written to a copy-on-write map would be lost with its pages
         shared = getattr(array, "mode", "c") != "c" and hasattr(mmap, "MADV_DONTNEED")
         large = self.array.nbytes > _MOST
-        self._pages: mmap.mmap | None = getattr(array, "_mmap", None) if shared and large else None
+        self._pages = self._file if shared and large else None
 
     def __len__(self) -> int:
         return len(self.array)
 
     def read(self, places: Places) -> Array:
-        """These rows, copied into memory."""
+        """These rows, copied into memory; a ValueError where the file has been cut, since to read
+        beyond its end would kill the process.
+        """
+        size = 0 if self._file is None else self._file.size()
+        if size < self._size:
+            raise ValueError(
+                f"{self.source}: the file has {size:,} bytes, expected {self._size:,} as when it"
+                " was opened: it has been cut since; put the old file back"
+            )
         found: Array = self.array.take(places, axis=0)
         self._read += len(places) * self._each
         if self._read > _MOST and self._pages is not None:

@@ -20,6 +20,7 @@ class Pictures:
     """The pictures directly in a folder, in the order of their names, as rows (C, H, W) uint8."""
 
     in_order = False
+    fixed = True
 
     def __init__(self, folder: Path) -> None:
         self.paths = image_paths(folder)

@@ -27,9 +27,12 @@ MOST_VALUES = 2**25  # 128 MiB in float32
 
 
 class Rows(Protocol):
-    """Rows that can be read by their places, 0 to N - 1: in any order, unless `in_order`."""
+    """Rows that can be read by their places, 0 to N - 1: in any order, unless `in_order`; where
+    they are `fixed`, a place has the same row whenever it is read.
+    """
 
     in_order: bool
+    fixed: bool
 
     def __len__(self) -> int: ...
 

@@ -175,6 +175,11 @@ class Split:
         """
         return with_context(fingerprint(self.x), self.context)
 
+    @property
+    def identity(self) -> str:
+        """What a run that goes on compares, see `Stream.identity`."""
+        return self.fingerprint
+
     def bits(self, size: int, generator: torch.Generator) -> Tensor | None:
         """The noise of `size` rows under a rule that draws at each visit, `random_bits`
         `(size, *shape)`; None under any other.

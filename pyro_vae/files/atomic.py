@@ -1,8 +1,9 @@
 """Files that are whole or not there: written beside their place, flushed to the disk, and moved
-over it in one step.
+over it in one step; then their folder is flushed, in which the move is written down.
 
-Only a file or a link is ever replaced, not a folder, a device or a pipe; a link is replaced and not
-followed. On a full disk the file that was there stays as it was.
+So what was written stays when the power fails, and of two files the second is never there without
+the first. Only a file or a link is ever replaced, not a folder, a device or a pipe; a link is
+replaced and not followed. On a full disk the file that was there stays as it was.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import BinaryIO
 
 MAX_BYTES = 4 * 2**30  # of a file that is read whole
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FAILING = (*FULL, errno.EIO)
 
 
 class CannotWrite(OSError):
@@ -30,6 +32,16 @@ class CannotWrite(OSError):
             " whole; make room and try again"
         )
         self.path, self.reason = path, reason
+
+
+class MayBeLost(OSError):
+    """A disk that is full, or fails, where a whole file was moved to its place."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(
+            f"{folder}: cannot be flushed to the disk ({reason}): what was written there is whole,"
+            " and may be lost when the power fails; look after the disk and try again"
+        )
 
 
 def check_replaceable(name: str, path: Path) -> None:
@@ -71,13 +83,48 @@ def write_by_name(path: Path, write: Callable[[Path], object]) -> None:
 
         try:
             write(Path(name))
+            os.chmod(name, 0o644)
             with open(name, "rb+") as file:
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)
             os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+    flush_folder(path.parent)
+
+
+def move(old: Path, new: Path) -> None:
+    """Move a file over another one or to a new place, for good."""
+    os.replace(old, new)
+    for folder in dict.fromkeys((new.parent, old.parent)):
+        flush_folder(folder)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there, for good: nothing that is written later finds it again."""
+    path.unlink(missing_ok=True)
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush what is where in a folder to the disk, on systems that can.
+
+    Raises:
+        MayBeLost: the disk is full, or fails.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except OSError:  # Windows opens no folders
+        return
+
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network drives flush files alone
+        if error.errno in FAILING:
+            raise MayBeLost(folder, error.strerror or str(error)) from error
+    finally:
+        os.close(handle)
 
 
 def read_whole(path: Path, limit: int = MAX_BYTES) -> bytes:
@@ -123,6 +170,7 @@ def staged(folder: Path, make_way: Callable[[], object]) -> Iterator[Path]:
             make_way()
             for path in sorted(new.iterdir()):
                 os.replace(path, folder / path.name)
+                flush_folder(folder)  # one after the other, in this order
     except CannotWrite as error:
         if error.path.parent != new:
             raise
@@ -139,6 +187,6 @@ def _told(path: Path) -> Iterator[None]:
     except CannotWrite:
         raise
     except OSError as error:
-        if error.errno not in (*FULL, errno.EIO):
+        if error.errno not in FAILING:
             raise
         raise CannotWrite(path, error.strerror or str(error)) from error

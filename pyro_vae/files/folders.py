@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pyro_vae.files.atomic import flush_folder
+
 
 @contextmanager
 def making(name: str, folder: Path) -> Iterator[None]:
@@ -22,6 +24,7 @@ def making(name: str, folder: Path) -> Iterator[None]:
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         for path in reversed(missing):
             path.mkdir(exist_ok=True)
+            flush_folder(path.parent)
             made.insert(0, path)
         if not folder.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "it is no folder")

@@ -9,9 +9,11 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from pyro_vae.data import Dataset
 from pyro_vae.diagnostics.units import Units
 from pyro_vae.inference.failure import check_losses, check_parameters, validation_scores
-from pyro_vae.inference.job import Job, Position, finish, weights
+from pyro_vae.inference.job import Job, Position, set_weights, weights
 from pyro_vae.inference.outcome import Run, follow, look_for_collapse
 from pyro_vae.inference.record import Reporter, Row
+from pyro_vae.inference.weights import NAME as WEIGHTS
+from pyro_vae.inference.weights import write_weights
 from pyro_vae.objectives import warmup
 
 
@@ -31,6 +33,14 @@ def end_run(job: Job, at: Position, data: Dataset, reporter: Reporter) -> Run:
     return run
 
 
+def finish(job: Job, at: Position) -> None:
+    """Put the best parameters back if they are kept; write weights without the optimizer."""
+    if at.best_weights is not None:
+        set_weights(job.model, job.guide, job.params, at.best_weights)
+    if job.folder is not None:
+        write_weights(job.folder / WEIGHTS, weights(job.model, job.guide, job.params), job.run)
+
+
 def beta_at(job: Job, at: Position, step: int) -> float:
     """The KL weight at a step of this epoch."""
     return warmup(job.recipe.beta, at.epoch + step / job.steps_per_epoch, job.recipe.warmup_epochs)
@@ -40,6 +50,7 @@ def close_epoch(job: Job, at: Position) -> Units | None:
     """Score the validation data, look at the units, add the epoch's row, step the schedule, note
     the best parameters.
     """
+    job.feed.end_epoch()
     check_losses(job, at)
     check_parameters(job, at)
     scores = validation_scores(job, at)

@@ -2,7 +2,8 @@
 
 Of rows in memory it is their places, and the step itself takes the rows. Rows of a `Stream` are
 read ahead: by a thread, while the steps before are taken, or by processes of its own. The order is
-the run's, and so a run that goes on reads on where it stood.
+the run's, and so a run that goes on reads on where it stood. Rows of a file are summed up as they
+come (`sum_of_rows`): an epoch whose rows are not those of the first is told.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pyro_vae.data import Split
+from pyro_vae.data.fingerprints import sum_of_rows
 from pyro_vae.data.items import Passes
 from pyro_vae.data.streams import Stream
 
@@ -27,10 +29,15 @@ _MOST_AT_ONCE = 16  # batches of a reading
 
 
 class Feed:
-    """The rows of a part of the data, batch after batch."""
+    """The rows of a part of the data, batch after batch.
+
+    Attributes:
+        sums: of the rows of this epoch so far and, once known, of a whole epoch's.
+    """
 
     def __init__(self, train: Split | Stream) -> None:
         self.train = train
+        self.sums: tuple[int, int | None] = 0, None
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         """For each batch of `order`, places of rows (B,), what a step takes: `(places,)` of rows in
@@ -45,7 +52,25 @@ class Feed:
             found = (train.visit(index) for index in order)
         else:
             found = _by_processes(train, order) if train.workers else _by_thread(train, order)
+        if train.reader.rows.fixed:
+            found = map(self._summed, found)
         return (_moved(rows, train.device) for rows in found)
+
+    def _summed(self, rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        so_far, whole = self.sums
+        self.sums = (so_far + sum_of_rows(*rows)) % 2**64, whole
+        return rows
+
+    def end_epoch(self) -> None:
+        """A ValueError where the rows of a file were others than in the first epoch."""
+        found, whole = self.sums
+        if whole is not None and found != whole:
+            source = self.train.reader.source if isinstance(self.train, Stream) else ""
+            raise ValueError(
+                f"data: {source} has changed while it was trained on: the rows of this epoch are"
+                " not those of the first; train anew on data that stay as they are"
+            )
+        self.sums = 0, found
 
     def order(self, noise: torch.Generator) -> Tensor:
         """The rows of an epoch in their order, (N,): drawn, or as they come."""

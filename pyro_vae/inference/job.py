@@ -25,8 +25,6 @@ from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import ResolvedRecipe
 from pyro_vae.inference.record import Row, write_metrics
 from pyro_vae.inference.settings import difference
-from pyro_vae.inference.weights import NAME as WEIGHTS
-from pyro_vae.inference.weights import write_weights
 from pyro_vae.programs.evaluation import modules_of
 from pyro_vae.programs.traces import Program
 
@@ -192,6 +190,7 @@ def keep(job: Job, at: Position) -> None:
         "schedule": None if job.schedule is None else job.schedule.state_dict(),
         "losses": job.losses[: at.step],
         "feed": job.feed.state(),
+        "sums": job.feed.sums,
         "noise": job.noise.get_state(),
         "torch_noise": noise.state(job.noise.device),
         "same": _same(job),
@@ -249,6 +248,7 @@ def restore(job: Job) -> Position:
     try:
         job.losses[: len(state["losses"])] = state["losses"]
         job.feed.load(state.get("feed"))
+        job.feed.sums = state.get("sums", job.feed.sums)
         noise.put_back(job.noise, state)
         at = Position(**state["position"])
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -274,13 +274,6 @@ def _same(job: Job) -> dict[str, Any]:
         "seed": job.recipe.seed,
         "batch_size": job.recipe.batch_size,
         "num_data": len(train),
-        "data fingerprint": train.fingerprint if isinstance(train, Split) else train.identity,
+        "data fingerprint": train.identity,
+        "validation fingerprint": None if job.valid is None else job.valid.identity,
     }
-
-
-def finish(job: Job, at: Position) -> None:
-    """Put the best parameters back if they are kept; write weights without the optimizer."""
-    if at.best_weights is not None:
-        set_weights(job.model, job.guide, job.params, at.best_weights)
-    if job.folder is not None:
-        write_weights(job.folder / WEIGHTS, weights(job.model, job.guide, job.params), job.run)

@@ -25,6 +25,7 @@ import pyro
 
 from pyro_vae.arguments import check_kind
 from pyro_vae.data.arrays import Values
+from pyro_vae.files.atomic import remove
 from pyro_vae.inference.closing import beta_at, close_epoch, end_run
 from pyro_vae.inference.failure import check_losses, check_parameters, deferred_interrupt
 from pyro_vae.inference.folder import CHECKPOINT, claim, new_identity
@@ -144,7 +145,7 @@ def _begin(job: Job, resume: bool) -> Position:
 
     position = restore(job)
     if job.folder is not None and position.epoch < job.recipe.epochs:
-        (job.folder / WEIGHTS).unlink(missing_ok=True)  # of an earlier end
+        remove(job.folder / WEIGHTS)  # of an earlier end
     return position
 
 
@@ -175,7 +176,7 @@ def _refusable(job: Job, at: Position) -> Iterator[None]:
         yield
     except ValueError:
         if job.folder is not None and at.epoch == at.step == 0:
-            (job.folder / CHECKPOINT).unlink(missing_ok=True)
+            remove(job.folder / CHECKPOINT)
         raise
 
 

@@ -20,6 +20,7 @@ from pyro_vae.report.page.parts import MOST_ROWS
 from pyro_vae.report.plots import interval_plot
 from pyro_vae.results import share
 from pyro_vae.runs.card import Card, number
+from pyro_vae.runs.figures import stale
 from pyro_vae.runs.kept import unpack
 from pyro_vae.runs.opening import Parts
 
@@ -88,7 +89,7 @@ def _kept_evidence(card: Card, parts: Parts) -> Section:
     if math.isfinite(high):
         words.append(f"k-hat is above its threshold for {share(high)} of the data.")
 
-    alarm = _stale(facts, parts, "evidence.json")
+    alarm = stale(facts, parts, "evidence.json")
     rows = _rows(card, "evidence.csv")
     pictures = []
     if rows:
@@ -111,15 +112,6 @@ def _rows(card: Card, name: str) -> list[dict[str, str]]:
         return read_table(path) if path.is_file() else []
     except (ValueError, OSError):  # a card's problems have it where it matters
         return []
-
-
-def _stale(facts: Mapping[str, Any], parts: Parts, name: str) -> str:
-    """That figures are of other weights than the run has now."""
-    settings = facts.get("settings")
-    weights = settings.get("weights") if isinstance(settings, dict) else None
-    if weights is None or weights == parts.weights[:16]:
-        return ""
-    return f"{name} was measured on other weights than the run has now: measure again."
 
 
 def ledger(card: Card) -> Section:
@@ -196,7 +188,7 @@ def calibration(card: Card, parts: Parts) -> Section:
         if isinstance(facts, dict):
             words.append(f"{name}: {facts.get('verdict', 'no verdict')}.")
             pictures += _calibrated(name, unpack(facts.get("calibration")))
-    return Section(title, words, _stale(card.diagnosis, parts, "diagnosis.json"), pictures)
+    return Section(title, words, stale(card.diagnosis, parts, "diagnosis.json"), pictures)
 
 
 def _calibrated(name: str, ranks: Calibration | None) -> Iterator[Picture]:

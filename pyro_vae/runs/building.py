@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from pyro_vae.inference.prepare import is_enough
 from pyro_vae.programs.given import inside, with_context
 from pyro_vae.programs.inputs import latent_dim_of
 from pyro_vae.programs.protocols import TakesGuide, TakesModel, offers
+from pyro_vae.runs.changed import check_unchanged
 from pyro_vae.runs.choices import choose_context, choose_likelihood, match_rule
 from pyro_vae.runs.usage import explain
 
@@ -69,17 +71,22 @@ def build(
     config: Namespace,
     data_root: str | None = None,
     shape: Sequence[int] | None = None,
+    run: Path | None = None,
 ) -> Parts:
     """Load the data and build model, guide and recipe; initial weights are drawn from the recipe's
     seed.
 
     What the configuration leaves to the data (likelihood, rule of binarisation, latent size, batch
     size, warm-up) is written into it. With the `shape` of a datum given, the data are not loaded.
+    With the folder of a `run` given, they must be those that it was trained on.
 
     Raises:
-        ValueError: a class that cannot be called as a model or guide, or settings out of range.
+        ValueError: a class that cannot be called as a model or guide, settings out of range, or
+            data that have changed since.
     """
     data = None if shape is not None else _load(config, data_root)
+    if data is not None and run is not None:
+        check_unchanged(run, config.data, data)
     if data is not None:
         choose_likelihood(config, data)
         choose_context(config, data)

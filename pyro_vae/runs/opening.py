@@ -1,7 +1,7 @@
 """A run folder: what a training left, and how to open it again.
 
     config.yaml           the resolved settings; `pyro-vae train --config` repeats the run from it
-    data.json             shape, sizes and fingerprint of the data, so that sampling needs no data
+    data.json             shape, sizes and checksums of the data, so that sampling needs no data
     versions.json         versions, device
     run.json              the run's identity, a random number that checkpoint and weights have too
     metrics.csv           a row per epoch
@@ -29,6 +29,7 @@ from jsonargparse import ArgumentParser, Namespace
 from pyro_vae.data import Binarise, Dataset, Split
 from pyro_vae.data.cells import columns_from, described
 from pyro_vae.data.kinds import Columns
+from pyro_vae.files.atomic import remove
 from pyro_vae.files.texts import read_json, write_json, write_text
 from pyro_vae.inference.folder import check_identity, new_identity
 from pyro_vae.inference.job import read_checkpoint, set_weights
@@ -37,6 +38,7 @@ from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.inference.weights import digest_of, read_weights, write_weights
 from pyro_vae.programs.parameters import trainable_parameters
 from pyro_vae.runs.building import Parts, build
+from pyro_vae.runs.changed import checksums
 from pyro_vae.runs.settings import Settings, known_parser, settings_parser, understood
 from pyro_vae.runs.trust import own_classes, read_config, split_trust
 from pyro_vae.runs.usage import ShortHelp
@@ -93,6 +95,7 @@ def describe_data(data: Dataset) -> dict[str, Any]:
         "binarise": data.binarise,
         **sizes,
         "test_fingerprint": data.test.fingerprint,
+        "rows": checksums(data),
         **described(columns_of(data)),
         **_describe_context(data),
     }
@@ -192,7 +195,8 @@ def open_run(
 
     Raises:
         FileNotFoundError: no such run.
-        ValueError: files that are damaged, do not fit, or are of another run; a class that is not
+        ValueError: files that are damaged, do not fit, or are of another run; data that have
+            changed since the run was trained; a class that is not
             trusted.
     """
     where, path = resolve_device(device), Path(folder)
@@ -202,7 +206,7 @@ def open_run(
     alone = not need_data and known.is_file() and "context" not in read_json(known)
     shape = _known_shape(known) if alone else None
     with own_classes(trust):
-        parts = build(*settings, data_root=data_root, shape=shape)
+        parts = build(*settings, data_root=data_root, shape=shape, run=path)
 
     if parts.loaded is not None:
         parts.loaded = parts.loaded.to(where)
@@ -268,4 +272,4 @@ def convert(folder: str | Path) -> None:
     state = torch.load(path / "weights.pt", map_location="cpu", weights_only=True)
     kept = {name: state[name] for name in ("model", "guide", "params")}
     write_weights(path / WEIGHTS, kept, new_identity(path))
-    (path / "weights.pt").unlink()
+    remove(path / "weights.pt")

@@ -4,12 +4,35 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from tests.faults.scale import times
 from tests.faults.stranger import EVIL, TRAIN, Pickled, call
+from tests.faults.tally import PREFIX, Tally, summary
+
+
+@pytest.fixture
+def tally(record_property: Callable[[str, object], None]) -> Tally:
+    """Counts what a test tried, for the end of `make faults`."""
+
+    def count(kind: str, tried: int, wrong: int) -> None:
+        record_property(f"{PREFIX}{kind}", (tried, wrong))
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many faults of each kind were tried, where they are tried at length."""
+    lines = summary(r for reports in terminalreporter.stats.values() for r in reports)
+    if lines and times(0, 1):
+        terminalreporter.section("faults")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="module")

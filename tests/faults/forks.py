@@ -1,5 +1,6 @@
 """The command line in processes that can be killed: one process imports everything once, what a
-training imports late included, and forks a child per command.
+training imports late included, and forks a child per command. A command `call MODULE FUNCTION ...`
+is one of Python's.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from pathlib import Path
 
 SERVER = """
-import gc, json, os, sys
+import gc, importlib, json, os, sys
 import torch
 import docstring_parser, sklearn.datasets, torch._dynamo, torch.utils.tensorboard
 from pyro_vae.cli import _module, _parse, main
@@ -33,7 +34,11 @@ while line := sys.stdin.readline():
         os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         try:
-            code = main(arguments)
+            if arguments[0] == "call":
+                getattr(importlib.import_module(arguments[1]), arguments[2])(*arguments[3:])
+                code = 0
+            else:
+                code = main(arguments)
         except SystemExit as stop:
             code = int(stop.code or 0)
         except BaseException:

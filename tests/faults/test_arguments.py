@@ -21,6 +21,7 @@ import pytest
 from pyro_vae.cli import _parser
 from tests.faults.places import TINY, broken_promise, call, in_place, leftovers, snapshot, train
 from tests.faults.scale import times
+from tests.faults.tally import Tally
 
 CODES: Counter[int] = Counter()
 VECTORS = times(60, 2000)
@@ -209,7 +210,7 @@ def wrong(line: list[str], place: Path) -> Iterator[str]:
 
 @pytest.mark.usefixtures("hasty_convergence")
 def test_random_command_lines(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     monkeypatch.delenv("PYRO_VAE_DEBUG", raising=False)
     monkeypatch.setenv("PYRO_VAE_DATA", str(tmp_path / "nothing"))
@@ -222,6 +223,7 @@ def test_random_command_lines(
             found += [(number, " ".join(line), told) for told in wrong(line, place)]
         shutil.rmtree(tmp_path / "nothing", ignore_errors=True)
     print(f"{VECTORS} command lines, exit codes {dict(CODES)}, {len(found)} broken promises")
+    tally("command lines", VECTORS, len(found))
     told = [f"{number}: {line[:300]!r} {what[:300]}" for number, line, what in found]
     assert found == [], "\n".join(re.sub(r"\s+", " ", line) for line in told)
 

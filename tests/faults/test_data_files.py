@@ -30,6 +30,7 @@ from tests.faults.files import (
 from tests.faults.hostile_files import archive, bomb, flipped, lying, odd_zip, pickled
 from tests.faults.places import TINY, broken_promise, call, leftovers
 from tests.faults.scale import times
+from tests.faults.tally import Tally
 
 MAKERS: list[Maker] = [
     right,
@@ -92,7 +93,7 @@ def parsed_once(
     return again
 
 
-def test_random_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally) -> None:
     monkeypatch.delenv("PYRO_VAE_DEBUG", raising=False)
     monkeypatch.setattr(cli, "_parse", parsed_once(cli._parse))
     monkeypatch.chdir(tmp_path)
@@ -130,5 +131,6 @@ def test_random_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         f"{FILES} files, exit codes {dict(codes)}, {len(found)} broken"
         f" promises, {grown / 2**20:.0f} MiB"
     )
+    tally("data files", FILES, len(found))
     assert found == [], "\n".join(str(case)[:600] for case in found)
     assert grown < MAX_GROWTH

@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults.scale import times
 from tests.faults.stranger import call
+from tests.faults.tally import Tally
 
 FLIPS = times(60, 3000)
 TRAIN = (
@@ -51,7 +52,9 @@ def command(name: str, rng: random.Random) -> str:
     return "info RUN"
 
 
-def test_flipped_bits(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flipped_bits(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
+) -> None:
     monkeypatch.delenv("PYRO_VAE_DEBUG", raising=False)
     monkeypatch.chdir(tmp_path)  # a name that flips is sought here
     rng = random.Random(0)
@@ -80,4 +83,5 @@ def test_flipped_bits(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
             unnoticed.append((number, name, place, arguments))
         shutil.rmtree(run)
     print(f"{FLIPS} flips {counts}, unnoticed {len(unnoticed)}, tracebacks {len(tracebacks)}")
+    tally("flipped bits", FLIPS, len(unnoticed) + len(tracebacks))
     assert (unnoticed, tracebacks) == ([], [])

@@ -14,6 +14,7 @@ import random
 import re
 import resource
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import pytest
 
 from tests.faults.places import TINY, Ended, broken_promise, call, leftovers, snapshot, train
 from tests.faults.scale import times
+from tests.faults.tally import Tally
 
 LIMITS = times(1, 15)
 MOST_FILES = 30
@@ -59,7 +61,7 @@ def full_at(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     flush = os.fsync
 
     def fail(file: int) -> None:
-        if next(flushed) >= number:
+        if not stat.S_ISDIR(os.fstat(file).st_mode) and next(flushed) >= number:
             raise OSError(errno.ENOSPC, "No space left on device")
         flush(file)
 
@@ -129,7 +131,7 @@ def goes_on(command: str, place: Path) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_full_at_each_file(
-    command: str, trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     found: list[tuple[int, str]] = []
     for number in range(0, MOST_FILES, times(3, 1)):
@@ -146,10 +148,11 @@ def test_full_at_each_file(
         for path in place.iterdir():
             shutil.rmtree(path)
     print(f"{command}: {number} files, {len(found)} broken promises")
+    tally("full disks", number, len(found))
     assert 0 < number < MOST_FILES - 3 and found == []
 
 
-def test_full_beyond_a_size(trained: Path, place: Path) -> None:
+def test_full_beyond_a_size(trained: Path, place: Path, tally: Tally) -> None:
     rng, found, failed = random.Random(0), [], 0
     for number in range(LIMITS * len(COMMANDS)):
         command = list(COMMANDS)[number % len(COMMANDS)]
@@ -167,4 +170,5 @@ def test_full_beyond_a_size(trained: Path, place: Path) -> None:
         f"{LIMITS * len(COMMANDS)} commands with small files only, {failed} failed,"
         f" {len(found)} broken promises"
     )
+    tally("full disks", failed, len(found))
     assert failed and found == []

@@ -5,9 +5,11 @@ that was left alone.
 from __future__ import annotations
 
 import csv
+import os
 import random
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +20,12 @@ from pyro_vae.cli import main
 from pyro_vae.inference.weights import digest_of, read_weights
 from tests.faults.forks import Forks
 from tests.faults.scale import times
+from tests.faults.streamed import KINDS, lay_out
+from tests.faults.tally import Tally
 
 KILLS = times(6, 200)
+STREAMED = times(1, 25)  # of each kind
+PATIENCE = 30.0  # seconds; workers look for their parent every five
 TRAIN = (
     "--quiet true --device cpu --epochs 5 --batch_size 512 --model.hidden [16]"
     " --model.latent_dim 3 --guide.hidden [16]"
@@ -56,7 +62,7 @@ def opens(folder: Path, forks: Forks) -> bool:
     )
 
 
-def test_killed_at_any_moment(forks: Forks, tmp_path: Path) -> None:
+def test_killed_at_any_moment(forks: Forks, tmp_path: Path, tally: Tally) -> None:
     rng = random.Random(0)
     started = time.monotonic()
     assert forks.run(f"train --folder {tmp_path}/whole {TRAIN}") == 0, forks.error
@@ -91,7 +97,63 @@ def test_killed_at_any_moment(forks: Forks, tmp_path: Path) -> None:
         if hidden:
             lost.append((folder.name, number, "left behind", " ".join(hidden)))
     print(f"{kills} kills in {stories} runs of {length:.1f} s, lost {len(lost)}")
+    tally("kills", kills, len(lost))
     assert lost == []
+
+
+def alive(mark: str) -> list[int]:
+    """The processes that have a file open whose path holds this text."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            links = [os.readlink(link) for link in (path / "fd").iterdir()]
+        except OSError:
+            continue
+        if int(path.name) != os.getpid() and any(mark in link for link in links):
+            found.append(int(path.name))
+    return found
+
+
+@pytest.mark.parametrize("kind", list(KINDS)[: times(1, None)])
+def test_killed_while_streaming(kind: str, forks: Forks, tmp_path: Path, tally: Tally) -> None:
+    """Rows that stay where they are, read by a thread, by a process, or as an iterable gives them;
+    and no process stays behind.
+    """
+    rng = random.Random(zlib.crc32(kind.encode()))
+    lay_out(tmp_path)
+    command = f"call tests.faults.streamed train {kind} {tmp_path}"
+    started = time.monotonic()
+    assert forks.run(f"{command} {tmp_path}/whole") == 0, forks.error
+    length = time.monotonic() - started
+    expected = result(tmp_path / "whole")
+
+    kills, stories, mid, lost = 0, 0, 0, []
+    while kills < STREAMED and not lost:
+        folder = tmp_path / f"run{stories}"
+        stories += 1
+        for number in range(100):
+            last = number == 4 or kills == STREAMED
+            code = forks.run(f"{command} {folder}", None if last else rng.uniform(0, length))
+            if code == 0:
+                break
+            kills += code == -9
+            mid += (folder / "checkpoint.pt").exists()
+            if code != -9:
+                lost.append((folder.name, number, code, forks.error))
+                break
+        if not lost and result(folder) != expected:
+            lost.append((folder.name, number, 0, "another end"))
+
+    until = time.monotonic() + PATIENCE
+    while alive(str(forks.folder)) and time.monotonic() < until:
+        time.sleep(0.05)
+    left = alive(str(forks.folder))
+    tally("kills while streaming", kills, len(lost) + len(left))
+    print(
+        f"{kind}: {kills} kills, {mid} of them after a checkpoint, in {stories} runs of"
+        f" {length:.1f} s, lost {len(lost)}, processes left {len(left)}"
+    )
+    assert (lost, left) == ([], [])
 
 
 def test_two_at_once(forks: Forks, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from pyro_vae.inference.checkpoint import _seal
 from pyro_vae.inference.weights import NAME as WEIGHTS
 from tests.faults.scale import times
 from tests.faults.stranger import COMMANDS, Pickled, call
+from tests.faults.tally import Tally
 
 FOLDERS = times(20, 300)
 
@@ -151,7 +152,7 @@ KINDS += [with_a_hole, with_a_packed_checkpoint, with_a_pickle, with_noise]
 MAX_GROWTH = 2**30  # bytes
 
 
-def test_hostile_folders(trained: Path, place: Path) -> None:
+def test_hostile_folders(trained: Path, place: Path, tally: Tally) -> None:
     rng = random.Random(0)
     executed, tracebacks, obeyed, followed = [], [], [], []
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -187,5 +188,6 @@ def test_hostile_folders(trained: Path, place: Path) -> None:
         f" {len(followed)} links followed"
     )
     print(f"{FOLDERS} folders: {told}, {grown / 2**20:.0f} MiB")
+    tally("strange folders", FOLDERS, len(executed + tracebacks + obeyed + followed))
     assert (executed, tracebacks, obeyed, followed) == ([], [], [], [])
     assert grown < MAX_GROWTH

@@ -15,6 +15,7 @@ import yaml
 
 from tests.faults.scale import times
 from tests.faults.stranger import COMMANDS, EVIL, MODULES, call
+from tests.faults.tally import Tally
 
 CONFIGS = times(24, 240)
 
@@ -140,7 +141,7 @@ def hostile(rng: random.Random, settings: dict[str, Any]) -> tuple[str, str]:
     return text, f"{trick} {part} {how} {name}"
 
 
-def test_hostile_configurations(trained: Path, place: Path) -> None:
+def test_hostile_configurations(trained: Path, place: Path, tally: Tally) -> None:
     rng = random.Random(0)
     settings = yaml.safe_load((trained / "config.yaml").read_text())
     executed, tracebacks, accepted = [], [], []
@@ -171,4 +172,5 @@ def test_hostile_configurations(trained: Path, place: Path) -> None:
         f"{CONFIGS} configurations: {len(executed)} executed, {len(tracebacks)} tracebacks,"
         f" {len(accepted)} accepted"
     )
+    tally("configurations", CONFIGS, len(executed + tracebacks + accepted))
     assert (executed, tracebacks, accepted) == ([], [], [])

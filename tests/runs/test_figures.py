@@ -65,6 +65,14 @@ def test_every_setting_makes_a_difference(run: Path) -> None:
     assert len(earlier(run / "evidence.json")) == len(others) + 1
 
 
+def test_figures_of_other_weights_are_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = "stale  evidence.json was measured on other weights than the run has now"
+    assert call("evidence run --method.num_particles 5 --num_data 20") == 0
+    assert call("info run") == 0 and told not in capsys.readouterr().out
+    assert call("resume run --epochs 2 --quiet true") == 0
+    assert call("info run") == 0 and told in capsys.readouterr().out
+
+
 def test_figures_of_an_earlier_version_are_kept(run: Path) -> None:
     (run / "evidence.json").write_text('{"log_px": -83.75}')
     assert call("evidence run --method.num_particles 5 --num_data 20") == 0
