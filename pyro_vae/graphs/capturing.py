@@ -29,6 +29,7 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
+from pyro_vae.graphs.memory import keep_freed_memory
 from pyro_vae.graphs.notes import notes
 
 Function = Callable[..., Sequence[Tensor | None]]
@@ -206,6 +207,7 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
     if key in _COMPILED:
         return _COMPILED[key]
 
+    keep_freed_memory()
     for node in graph.module.graph.nodes:
         node.meta.clear()  # notes of the capture, which the compiler would stumble on
     try:
