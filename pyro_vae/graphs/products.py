@@ -82,4 +82,9 @@ def _operands(node: Any) -> tuple[Any, Any, Any]:
 def _is_large(a: Tensor, b: Tensor) -> bool:
     sides = (*a.shape, b.shape[1])
     plain = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in (a, b))
-    return plain and a.is_contiguous() and min(sides) >= _SHORTEST and sides[0] * sides[1] * sides[2] >= _LEAST
+    return (
+        plain
+        and a.is_contiguous()
+        and min(sides) >= _SHORTEST
+        and sides[0] * sides[1] * sides[2] >= _LEAST
+    )
