@@ -33,10 +33,10 @@ from pyro_vae.graphs.capturing import (
     Graph,
     Moment,
     capture,
-    compile_graph,
     rollback,
     sources_forgotten,
 )
+from pyro_vae.graphs.compiling import compile_graph
 from pyro_vae.graphs.rewrite import rewrite
 from pyro_vae.graphs.watch import Watch, facts
 
@@ -72,6 +72,8 @@ class Compiled:
         function: from tensors (and hashable values) to a sequence of tensors, None among them.
         programs: what it runs, watched for changes.
         context: entered around each run of the function itself.
+        pays: whether to compile a graph for tensors like these; else it runs one operation at a
+            time.
 
     Raises at a call:
         CaptureError: the function cannot be captured or compiled, or differs from its graph; random
@@ -84,8 +86,9 @@ class Compiled:
         function: Callable[..., Sequence[Any]],
         *programs: Any,
         context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        pays: Callable[[Sequence[Tensor]], bool] = lambda inputs: True,
     ) -> None:
-        self.function = function
+        self.function, self.pays = function, pays
         self.programs = programs
         self.context = context
         self.num_captures = 0
@@ -219,7 +222,8 @@ class Compiled:
             with self.context():
                 graph = capture(function, inputs, watch.modules, rewrite)
             self.num_captures += 1
-            run, on_gpu = compile_graph(graph, inputs), all(t.is_cuda for t in graph.reads)
+            run = compile_graph(graph, inputs) if self.pays(inputs) else graph.module
+            on_gpu = all(t.is_cuda for t in graph.reads)
             return _Entry(graph, run, watch, [facts(t) for t in graph.reads], on_gpu)
 
 

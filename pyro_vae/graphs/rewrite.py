@@ -1,13 +1,16 @@
 """Rewrites of a captured graph before it is compiled.
 
-One is for speed: the same numbers, up to the rounding of float32, in fewer passes over memory. The
-sum of Bernoulli log-densities over the pixels of a datum, with logits l and values x,
+The first is for speed: the same numbers, up to the rounding of float32, in fewer passes over
+memory. The sum of Bernoulli log-densities over the pixels of a datum, with logits l and values x,
 
     sum_d x_d l_d - log(1 + e^{l_d})  =  sum_d (x_d l_d - max(l_d, 0)) - sum_d log(1 + e^{-|l_d|})
 
 needs a logarithm a pixel, which is most of its cost. Each factor 1 + e^{-|l|} lies between 1 and 2:
 the product of several cannot overflow, and one logarithm of it serves for all of them. What is lost
 is below float32's rounding of the sum: at most 6e-8 a pixel, where e^{-|l|} vanishes beside 1.
+
+Tests for NaN are comparisons of a value with itself, since Inductor's own leave the vectors and
+look at one number after another, and what comes from truth values or integers is not tested.
 
 The others keep the noise what it is without a graph. Inductor draws a Bernoulli variable from
 float32 numbers whatever its dtype, which torch does not; and where a program fills an empty tensor
@@ -16,6 +19,7 @@ with normal numbers, Inductor draws into a copy.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -33,11 +37,46 @@ def rewrite(module: fx.GraphModule) -> None:
     """All rewrites, large products among them (`products.py`), in place; the module's code is
     written anew.
     """
-    for change in (_bernoulli_sums, _bernoulli_draws, _normal_draws, products):
+    for change in (_nan_tests, _bernoulli_sums, _bernoulli_draws, _normal_draws, products):
         change(module.graph)
     module.graph.eliminate_dead_code(lambda n: n.op == "placeholder" or n.target not in _PURE)
     module.graph.lint()
     module.recompile()
+
+
+def _nan_tests(graph: fx.Graph) -> None:
+    """Every `isnan(x)` as `x != x`, and `nan_to_num(x, fill, inf, -inf)` as a choice by `x == x`;
+    none of a number that was no float before.
+    """
+    for node in graph.find_nodes(op="call_function", target=_aten.isnan.default):
+        with graph.inserting_before(node):
+            differs = graph.call_function(_aten.ne.Tensor, (node.args[0], node.args[0]))
+        _replace(graph, node, differs)
+
+    for node in graph.find_nodes(op="call_function", target=_aten.nan_to_num.default):
+        x, *given = node.args
+        if given[1:] != [math.inf, -math.inf] or node.kwargs:
+            continue
+        if _was_no_float(x):
+            _replace(graph, node, x)
+            continue
+        with graph.inserting_before(node):
+            same = graph.call_function(_aten.eq.Tensor, (x, x))
+            kept = graph.call_function(_aten.where.ScalarOther, (same, x, given[0] or 0.0))
+        _replace(graph, node, kept)
+
+
+def _was_no_float(node: Any) -> bool:
+    """Whether floats were made of truth values or integers, which cannot be NaN."""
+    if node.op != "call_function" or node.target is not _aten._to_copy.default:
+        return False
+    return not node.args[0].meta["val"].dtype.is_floating_point
+
+
+def _replace(graph: fx.Graph, node: fx.Node, other: fx.Node) -> None:
+    other.meta["val"] = node.meta["val"]
+    node.replace_all_uses_with(other)
+    graph.erase_node(node)
 
 
 def _bernoulli_sums(graph: fx.Graph) -> None:
@@ -59,9 +98,7 @@ def _bernoulli_draws(graph: fx.Graph) -> None:
             dtype = {"dtype": node.meta["val"].dtype}
             drawn = graph.call_function(_aten._to_copy.default, (below,), dtype)
 
-        drawn.meta["val"] = node.meta["val"]
-        node.replace_all_uses_with(drawn)
-        graph.erase_node(node)
+        _replace(graph, node, drawn)
 
 
 def _normal_draws(graph: fx.Graph) -> None:
@@ -77,9 +114,7 @@ def _normal_draws(graph: fx.Graph) -> None:
         with graph.inserting_before(node):
             drawn = graph.call_function(_aten.randn.default, empty.args, options)
 
-        drawn.meta["val"] = node.meta["val"]
-        node.replace_all_uses_with(drawn)
-        graph.erase_node(node)
+        _replace(graph, node, drawn)
         graph.erase_node(empty)
 
 

@@ -15,6 +15,7 @@ from pyro_vae.inference.record import Reporter, Row
 from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.inference.weights import write_weights
 from pyro_vae.objectives import warmup
+from pyro_vae.programs.evaluation import modules_remembered
 
 
 def end_run(job: Job, at: Position, data: Dataset, reporter: Reporter) -> Run:
@@ -53,7 +54,9 @@ def close_epoch(job: Job, at: Position) -> Units | None:
     job.feed.end_epoch()
     check_losses(job, at)
     check_parameters(job, at)
-    scores = validation_scores(job, at)
+    with modules_remembered():
+        scores = validation_scores(job, at)
+        units = follow(job, at, at.epoch + 1)
 
     row: Row = {
         "epoch": at.epoch + 1,
@@ -69,7 +72,6 @@ def close_epoch(job: Job, at: Position) -> Units | None:
     }
     row |= {f"valid_{name}": value for name, value in scores.items()}
 
-    units = follow(job, at, at.epoch + 1)
     if units is not None:
         row["active_units"] = units.num_active
     at.history.append(row)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.graphs import capture, products
-from pyro_vae.graphs.capturing import compile_graph
+from pyro_vae.graphs.compiling import compile_graph
 from pyro_vae.graphs.rewrite import rewrite
 
 LINEAR = torch.ops.pyro_vae.linear.default
@@ -35,7 +35,9 @@ def test_are_as_exact_as_before(compiled: bool) -> None:
     inputs = arguments(128, 784, 200)
     graph = capture(layer, inputs)
     rewrite(graph.module)
-    assert len(graph.module.graph.find_nodes(op="call_function", target=LINEAR)) == 4
+    assert (
+        len(graph.module.graph.find_nodes(op="call_function", target=LINEAR)) == 3
+    )  # not of the transposed gradient
     with torch.no_grad():
         got = (compile_graph(graph, inputs) if compiled else graph.module)(*inputs)
     for mine, exact in zip(got, layer(*(t.double() for t in inputs)), strict=True):
