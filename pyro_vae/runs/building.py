@@ -69,17 +69,20 @@ def build(
     config: Namespace,
     data_root: str | None = None,
     shape: Sequence[int] | None = None,
+    data: Dataset | None = None,
 ) -> Parts:
     """Load the data and build model, guide and recipe; initial weights are drawn from the recipe's
     seed.
 
     What the configuration leaves to the data (likelihood, rule of binarisation, latent size, batch
-    size, warm-up) is written into it. With the `shape` of a datum given, the data are not loaded.
+    size, warm-up) is written into it. With the `shape` of a datum given, or the data themselves,
+    none are loaded.
 
     Raises:
         ValueError: a class that cannot be called as a model or guide, or settings out of range.
     """
-    data = None if shape is not None else _load(config, data_root)
+    if data is None and shape is None:
+        data = load_data(config, data_root)
     if data is not None:
         choose_likelihood(config, data)
         choose_context(config, data)
@@ -126,7 +129,8 @@ def _instantiated(parser: ArgumentParser, config: Namespace) -> Namespace:
         raise ValueError(own[1] if own else explain(told)) from error
 
 
-def _load(config: Namespace, data_root: str | None) -> Dataset:
+def load_data(config: Namespace, data_root: str | None = None) -> Dataset:
+    """The data that a configuration names."""
     names = ("binarise", "values", "kinds", "context", "memory_map", "valid")
     options = {name: config[name] for name in names}
     try:

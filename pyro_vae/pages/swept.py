@@ -1,0 +1,73 @@
+"""The page of a sweep: its table, what was found over what varies, which cells failed."""
+
+from __future__ import annotations
+
+import platform
+from datetime import date
+from importlib.metadata import version
+
+from pyro_vae.files.texts import printable
+from pyro_vae.pages.pictures import picture_of
+from pyro_vae.report.page import Page, Picture, Section, Table
+from pyro_vae.report.plots import views
+from pyro_vae.results import counted
+from pyro_vae.sweeps import Sweep
+from pyro_vae.sweeps.plots import LABELS, axis_of
+from pyro_vae.sweeps.spec import value_told
+
+_TITLES = {
+    "log_px": "log p(x)",
+    "valid_elbo": "ELBO",
+    "active_units": "Latent units",
+    "seconds": "Time",
+}
+
+
+def page_of_sweep(sweep: Sweep) -> Page:
+    """The page of a sweep, from its table alone."""
+    name = printable(sweep.folder.resolve().name)
+    made = (
+        f"Made by pyro_vae {version('pyro-vae')} with Python {platform.python_version()} on"
+        f" {date.today().isoformat()}. Figures are nats per datum unless they say otherwise."
+    )
+    sections = [_cells(sweep)]
+    if sweep.num_done:
+        sections.insert(0, _found(sweep))
+    return Page(f"pyro_vae: the sweep {name}", _lead(sweep), sections, [], made)
+
+
+def _lead(sweep: Sweep) -> str:
+    told = f"{counted(len(sweep.rows), 'cells')}, {sweep.num_done} of them done"
+    return f"{told}: what varies is {' and '.join(sweep.names)}." if sweep.names else f"{told}."
+
+
+def _found(sweep: Sweep) -> Section:
+    """What was found over what varies."""
+    over = axis_of(sweep)
+    pictures: list[Picture] = []
+    for view in views(sweep):
+        alt = f"{LABELS[view]} over {over}, a mark for each cell or mean over seeds"
+        pictures.append(picture_of(sweep, alt, _TITLES[view], view))
+    words = [f"The best: {text}." for name, text in sweep.figures() if name == "best"]
+    return Section("What varies, and what comes of it", words, pictures=pictures)
+
+
+def _cells(sweep: Sweep) -> Section:
+    """A row for each cell, those that failed named first."""
+    failed = [f"{name} failed: {reason}" for name, reason in sweep.failed.items()]
+    shown = {name: name.replace("_", " ") for name in sweep.columns()}
+    rows = [
+        {told: _cell(row[name]) for name, told in shown.items() if name != "cell"}
+        for row in sweep.rows
+    ]
+    words = [
+        "Each cell is a run of its own, in the folder of its name:"
+        f" `pyro-vae report {printable(sweep.folder / sweep.rows[0]['cell'])}` shows it."
+    ]
+    table = Table.of(rows, whole="sweep.csv")
+    return Section("The cells", words, "; ".join(failed), tables=[table])
+
+
+def _cell(value: object) -> object:
+    """A value as a table has it; a list or a class in a word."""
+    return value if isinstance(value, float) else value_told(value)
