@@ -142,6 +142,6 @@ from pyro_vae.report.export import draws_to_arviz as draws_to_arviz
 from pyro_vae.report.export import reference_to_arviz as reference_to_arviz
 from pyro_vae.report.plots import plot as plot
 from pyro_vae.runs.opening import open_run as open_run
-from pyro_vae.sweeps import Slurm as Slurm
-from pyro_vae.sweeps import Sweep as Sweep
 from pyro_vae.swap import swap_guides as swap_guides
+from pyro_vae.sweeps.slurm import Slurm as Slurm
+from pyro_vae.sweeps.swept import Sweep as Sweep

@@ -37,6 +37,7 @@ from pyro_vae.sweeps.cells import LOG, Cell
 
 NAMES = tuple(each.name for known in (Settings, Recipe) for each in fields(known))
 _OPTIONS = ("method", "split", "num_data")
+_LONGEST = 240  # characters of a reason
 
 
 def understood(settings: Mapping[str, Any], where: str, trust: Sequence[str]) -> Namespace:
@@ -87,9 +88,9 @@ def scoring(
     the method.
     """
     name = options.get("method", "Importance")
-    known = name in pyro_vae.__all__ and _is_method(getattr(pyro_vae, str(name)))
+    known = name in dir(pyro_vae) and _is_method(getattr(pyro_vae, str(name)))
     if isinstance(name, str) and not known and "." not in name:
-        methods = [n for n in pyro_vae.__all__ if _is_method(getattr(pyro_vae, n))]
+        methods = [n for n in dir(pyro_vae) if _is_method(getattr(pyro_vae, n))]
         near = get_close_matches(name, methods, n=1, cutoff=0.5)
         hint = f": did you mean {near[0]}?" if near else ""
         raise ValueError(f"{where}: method: got {name!r}, expected one such as Importance{hint}")
@@ -140,11 +141,16 @@ def work(cell: Cell, device: str = "auto", trust: Sequence[str] = ()) -> Cell:
                     _score(cell, device, trust)
         except Exception as error:  # whatever a program raises: the other cells go on
             traceback.print_exc(file=log)
-            told = printable(first_line(error))
-            if not isinstance(error, ValueError | OSError):
-                told = f"{type(error).__name__}: {told}"
-            return cell.now("failed", told)
+            return cell.now("failed", _reason(error))
     return cell.now("done")
+
+
+def _reason(error: Exception) -> str:
+    """Why a cell failed, in a line."""
+    told = printable(first_line(error))
+    if not isinstance(error, ValueError | OSError):
+        told = f"{type(error).__name__}: {told}"
+    return told if len(told) <= _LONGEST else f"{told[: _LONGEST - 4]} ..."
 
 
 def _train(cell: Cell, device: str, trust: Sequence[str]) -> None:

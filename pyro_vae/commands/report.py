@@ -21,7 +21,7 @@ from pyro_vae.report.page import Page, render
 from pyro_vae.runs.card import read_card
 from pyro_vae.runs.opening import open_from
 from pyro_vae.runs.usage import OneLineParser
-from pyro_vae.sweeps import is_sweep, read_sweep
+from pyro_vae.sweeps.swept import is_sweep, read_sweep
 
 
 def parser(trust: Sequence[str]) -> OneLineParser:

@@ -35,8 +35,8 @@ from pyro_vae.runs.opening import check_trust
 from pyro_vae.runs.settings import known_parser
 from pyro_vae.runs.trust import split_trust
 from pyro_vae.runs.usage import OneLineParser, WorkFailed
-from pyro_vae.sweeps.cells import LOG, Cell, names_of, placed
-from pyro_vae.sweeps.machines import on_this_machine
+from pyro_vae.sweeps.cells import LOG, Cell, names_of, placed, read_cell
+from pyro_vae.sweeps.machines import Work, on_this_machine
 from pyro_vae.sweeps.slurm import Slurm, on_slurm
 from pyro_vae.sweeps.spec import Spec, read_spec
 from pyro_vae.sweeps.swept import SPEC, TABLE, Sweep, read_sweep
@@ -55,9 +55,7 @@ def parser(trust: Sequence[str]) -> OneLineParser:
     made.add_argument(
         "--folder", type=str | None, default=None, help="of the sweep; runs/SPEC unless given"
     )
-    made.add_argument(
-        "--jobs", type=int | None, default=None, help="cells at once; 1 unless given"
-    )
+    made.add_argument("--jobs", type=int | None, default=None, help="cells at once; 1 unless given")
     made.add_argument("--slurm", type=Slurm | None, default=None, help="as jobs of Slurm")
     add_device(made)
     made.add_argument("--quiet", type=bool, default=False, help="no line for each cell")
@@ -77,7 +75,8 @@ def run(options: Namespace) -> None:
         quiet=options.quiet,
     )
     show(table_of(found))
-    print(f"{found.headline()}; the table is {printable(found.folder / TABLE)}")
+    place = printable(found.folder)
+    print(f"the table is {place}/{TABLE}; a page of it: pyro-vae report {place}")
     if found.failed:
         name, reason = next(iter(found.failed.items()))
         more = f" (and {len(found.failed) - 1} more)" if len(found.failed) > 1 else ""
@@ -134,6 +133,8 @@ def sweep(
     check_choice("device", device, ("auto", "cpu", "cuda"))
     check_trust(trust)
     check_flag("quiet", quiet)
+    if slurm is not None:
+        slurm.check()
     wanted = read_spec(spec)
     where = _place(spec, folder)
 
@@ -143,22 +144,22 @@ def sweep(
             shutil.rmtree(cell.folder)
         write_text(where / SPEC, _text(spec))
         todo = [cell.now(cell.state) for cell in planned if cell.state != "done"]
-        work = partial(cells.work, device=device, trust=tuple(trust))
+        bring = partial(cells.work, device=device, trust=tuple(trust))
         if slurm is not None:
-            ended = on_slurm(work, todo, slurm, where / "slurm", jobs)
+            ended = on_slurm(bring, todo, slurm, where / "slurm", jobs)
         else:
+            work = Work(bring, _began, _lost)
             ended = on_this_machine(work, todo, jobs or 1, _threads(jobs or 1))
 
         say = _quiet if quiet else _say
         say(_before(where, planned, todo))
-        with closing(ended):  # which ends the workers, whatever comes
-            for number, cell in enumerate(ended, start=len(planned) - len(todo) + 1):
-                found = read_sweep(where)
-                found.write()
-                say(f"[{number}/{len(planned)}] {_after(found, cell)}")
-        found = read_sweep(where)
-        found.write()
-    return found
+        try:
+            with closing(ended):  # which ends the workers, whatever comes
+                for number, cell in enumerate(ended, start=len(planned) - len(todo) + 1):
+                    say(f"[{number}/{len(planned)}] {_after(read_sweep(where), cell)}")
+        finally:
+            read_sweep(where).write()
+    return read_sweep(where)
 
 
 def _place(spec: Any, folder: str | Path | None) -> Path:
@@ -242,6 +243,14 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _began(cell: Cell) -> bool:
+    return read_cell(cell.folder).state == "begun"
+
+
+def _lost(cell: Cell) -> Cell:
+    return cell.now("failed", "its process was killed, as where memory runs out")
 
 
 def _threads(jobs: int) -> int:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import platform
+from collections.abc import Mapping
 from datetime import date
 from importlib.metadata import version
+from typing import Any
 
 from pyro_vae.files.texts import printable
 from pyro_vae.pages.pictures import picture_of
 from pyro_vae.report.page import Page, Picture, Section, Table
 from pyro_vae.report.plots import views
-from pyro_vae.results import counted
-from pyro_vae.sweeps import Sweep
+from pyro_vae.results import counted, with_error
 from pyro_vae.sweeps.plots import LABELS, axis_of
 from pyro_vae.sweeps.spec import value_told
+from pyro_vae.sweeps.swept import Sweep
 
 _TITLES = {
     "log_px": "log p(x)",
@@ -48,26 +51,33 @@ def _found(sweep: Sweep) -> Section:
     for view in views(sweep):
         alt = f"{LABELS[view]} over {over}, a mark for each cell or mean over seeds"
         pictures.append(picture_of(sweep, alt, _TITLES[view], view))
-    words = [f"The best: {text}." for name, text in sweep.figures() if name == "best"]
+    words = [
+        f"The highest: {text}. Errors are over the data, which are the same for all cells:"
+        " `pyro-vae rank` tells by paired differences which of two is better."
+        for name, text in sweep.figures()
+        if name == "highest"
+    ]
     return Section("What varies, and what comes of it", words, pictures=pictures)
 
 
 def _cells(sweep: Sweep) -> Section:
     """A row for each cell, those that failed named first."""
     failed = [f"{name} failed: {reason}" for name, reason in sweep.failed.items()]
-    shown = {name: name.replace("_", " ") for name in sweep.columns()}
-    rows = [
-        {told: _cell(row[name]) for name, told in shown.items() if name != "cell"}
-        for row in sweep.rows
-    ]
     words = [
         "Each cell is a run of its own, in the folder of its name:"
         f" `pyro-vae report {printable(sweep.folder / sweep.rows[0]['cell'])}` shows it."
     ]
-    table = Table.of(rows, whole="sweep.csv")
+    table = Table.of([_row(sweep, row) for row in sweep.rows], whole="sweep.csv")
     return Section("The cells", words, "; ".join(failed), tables=[table])
 
 
-def _cell(value: object) -> object:
-    """A value as a table has it; a list or a class in a word."""
-    return value if isinstance(value, float) else value_told(value)
+def _row(sweep: Sweep, row: Mapping[str, Any]) -> dict[str, object]:
+    """What the page says of a cell."""
+    told: dict[str, object] = {name: value_told(row[name]) for name in sweep.names}
+    told["validation ELBO"] = row["valid_elbo"]
+    if sweep.quantity == "log_px":
+        scored = math.isfinite(row["log_px"])
+        told["log p(x)"] = with_error(row["log_px"], row["log_px_error"]) if scored else None
+        told |= {"ELBO": row["elbo"], "rate": row["rate"]}
+    told |= {"active units": row["active_units"], "seconds": round(row["seconds"], 1)}
+    return told | {"state": row["state"]}

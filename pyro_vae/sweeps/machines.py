@@ -4,30 +4,45 @@ processes of their own, by joblib.
 A process that ends before its cell does (killed, as where memory runs out) takes no other cell with
 it: whatever was being worked on is worked on again alone, and what ends its process once more has
 failed. Where this process ends, whatever the reason, so do its workers.
+
+Nothing here imports torch, so that a worker watches over its parent before it does.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from typing import TypeVar
-
-from pyro_vae.sweeps.cells import Cell, read_cell
-
-Work = Callable[[Cell], Cell]
-"""Brings a cell to its end, done or failed; it can be sent to another process."""
-
-KILLED = "its process was killed, as where memory runs out"
-_LOOK = 0.1  # seconds between two looks at whether the process that asked is still there
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+_LOOK = 0.1  # seconds between two looks at whether the process that asked is still there
 
-def on_this_machine(work: Work, cells: Sequence[Cell], jobs: int, threads: int) -> Iterator[Cell]:
+
+@dataclass(frozen=True)
+class Work(Generic[T]):
+    """What is to be done with a cell.
+
+    Attributes:
+        bring: a cell to its end; it can be sent to another process.
+        began: whether a cell was being worked on when a process was killed.
+        lost: the cell that a process was killed over.
+    """
+
+    bring: Callable[[T], T]
+    began: Callable[[T], bool]
+    lost: Callable[[T], T]
+
+
+def on_this_machine(
+    work: Work[T], cells: Iterable[T], jobs: int, threads: int
+) -> Generator[T, None, None]:
     """The cells as they end.
 
     Args:
@@ -37,66 +52,61 @@ def on_this_machine(work: Work, cells: Sequence[Cell], jobs: int, threads: int) 
         threads: of each process.
     """
     if jobs == 1:
-        yield from map(work, cells)
+        yield from map(work.bring, cells)
         return
 
-    waiting = {cell.folder: cell for cell in cells}
+    waiting = dict(enumerate(cells))
     while waiting:
         try:
-            for cell in _at_once(work, list(waiting.values()), jobs, threads):
-                del waiting[cell.folder]
+            for place, cell in _at_once(work.bring, dict(waiting), jobs, threads):
+                del waiting[place]
                 yield cell
         except BrokenProcessPool:
-            for cell in [each for each in waiting.values() if read_cell(each.folder).state != "to do"]:
-                del waiting[cell.folder]
-                yield _alone(work, cell, threads)
+            suspects = [place for place, cell in waiting.items() if work.began(cell)]
+            for place in suspects or list(waiting)[:1]:
+                yield _alone(work, waiting.pop(place), threads)
 
 
-def _alone(work: Work, cell: Cell, threads: int) -> Cell:
+def _alone(work: Work[T], cell: T, threads: int) -> T:
     """A cell in a process that works on nothing else."""
     try:
-        return next(_at_once(work, [cell], 2, threads))
+        (found,) = _at_once(work.bring, {0: cell}, 2, threads)
+        return found[1]
     except BrokenProcessPool:
-        return cell.now("failed", KILLED)
+        return work.lost(cell)
 
 
-def _at_once(work: Work, cells: Sequence[Cell], jobs: int, threads: int) -> Iterator[Cell]:
+def _at_once(
+    bring: Callable[[T], T], cells: dict[int, T], jobs: int, threads: int
+) -> Generator[tuple[int, T], None, None]:
+    """Cells by their places, as they end."""
     from joblib import Parallel, delayed, parallel_config
 
-    with parallel_config(backend="loky", inner_max_num_threads=threads):
-        # no more in flight than are worked on, so that it is known what a killed process had
-        options = {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": jobs}
-        found = Parallel(n_jobs=jobs, **options)(
-            delayed(_in_worker)(work, cell, threads, os.getpid()) for cell in cells
+    started = {"initializer": _die_with, "initargs": (os.getpid(),)}
+    with parallel_config(backend="loky", inner_max_num_threads=threads, **started):
+        # no more in flight than are worked on, so that few are in doubt where a process is killed
+        parallel = Parallel(
+            n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs
         )
+        one = delayed(_in_worker)
+        found = parallel(one(bring, place, cell, threads) for place, cell in cells.items())
         with closing(found):
             yield from found
 
 
-def _in_worker(work: Work, cell: Cell, threads: int, parent: int) -> Cell:
-    _die_with(parent)
-    _use(threads)
-    return work(cell)
-
-
-def _use(threads: int) -> None:
-    import sys
-
-    if "torch" in sys.modules:
-        import torch
-
+def _in_worker(bring: Callable[[T], T], place: int, cell: T, threads: int) -> tuple[int, T]:
+    torch = sys.modules.get("torch")
+    if torch is not None:
         torch.set_num_threads(threads)
+    return place, bring(cell)
 
 
 def _die_with(parent: int) -> None:
     """End this process where the one that asked for it has gone."""
-    name = f"watching {parent}"
-    if any(thread.name == name for thread in threading.enumerate()):
-        return
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_LOOK)
         os._exit(1)
 
-    threading.Thread(target=watch, name=name, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()

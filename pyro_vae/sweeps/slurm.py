@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from pyro_vae.arguments import check_choice, check_integer, check_kind, check_positive
 from pyro_vae.programs.calls import first_line
 from pyro_vae.sweeps.cells import Cell, read_cell
-from pyro_vae.sweeps.machines import Work
+
+Bring = Callable[[Cell], Cell]
+"""Brings a cell to its end, done or failed; it can be sent to another process."""
 
 Cluster = Literal["slurm", "local", "debug"]
 _LOOK = 1.0  # seconds between two looks at the jobs
@@ -56,18 +59,22 @@ class Slurm:
             check_positive("memory_gb", self.memory_gb)
         check_choice("cluster", self.cluster, Cluster)
 
-    def executor(self, folder: Path, at_once: int | None = None) -> Any:
-        """What submits jobs; a ValueError where submitit or Slurm is not there."""
-        try:
-            import submitit
-        except ImportError as error:
+    def check(self) -> None:
+        """A ValueError where submitit or Slurm is not there."""
+        if find_spec("submitit") is None:
             raise ValueError(
                 "slurm: submitit is not installed, expected it: pip install 'pyro-vae[slurm]'"
-            ) from error
+            )
         if self.cluster == "slurm" and shutil.which("sbatch") is None:
-            raise ValueError("slurm: there is no sbatch on this machine, expected a node of Slurm's")
+            raise ValueError(
+                "slurm: there is no sbatch on this machine, expected to be on one of a cluster"
+            )
 
-        asked = {"slurm_partition": self.partition, "slurm_account": self.account}
+    def executor(self, folder: Path, at_once: int | None = None) -> Any:
+        """What submits jobs, its scripts and logs in `folder`."""
+        import submitit
+
+        asked: dict[str, Any] = {"slurm_partition": self.partition, "slurm_account": self.account}
         asked |= {"mem_gb": self.memory_gb, "slurm_array_parallelism": at_once}
         executor = submitit.AutoExecutor(folder, cluster=self.cluster)
         executor.update_parameters(
@@ -83,7 +90,7 @@ class Slurm:
 class Job:
     """A cell's work as a job, which goes on where it was when it is queued again."""
 
-    def __init__(self, work: Work, threads: int) -> None:
+    def __init__(self, work: Bring, threads: int) -> None:
         self.work, self.threads = work, threads
 
     def __call__(self, cell: Cell) -> Cell:
@@ -101,8 +108,8 @@ class Job:
 
 
 def on_slurm(
-    work: Work, cells: Sequence[Cell], slurm: Slurm, folder: Path, jobs: int | None = None
-) -> Iterator[Cell]:
+    work: Bring, cells: Sequence[Cell], slurm: Slurm, folder: Path, jobs: int | None = None
+) -> Generator[Cell, None, None]:
     """The cells as their jobs end; those that have not ended are cancelled where this is left.
 
     Args:
@@ -114,7 +121,7 @@ def on_slurm(
     """
     executor = slurm.executor(folder, jobs)
     submitted = executor.map_array(Job(work, slurm.cpus), list(cells))
-    waiting = dict(zip(cells_by_folder(cells), submitted, strict=True))
+    waiting = {cell.folder: job for cell, job in zip(cells, submitted, strict=True)}
     try:
         while waiting:
             ended = [path for path, job in waiting.items() if job.done()]
@@ -125,11 +132,6 @@ def on_slurm(
     finally:
         for job in waiting.values():
             job.cancel()
-
-
-def cells_by_folder(cells: Sequence[Cell]) -> dict[Path, Cell]:
-    """The cells by their folders."""
-    return {cell.folder: cell for cell in cells}
 
 
 def _ended(cell: Cell, job: Any) -> Cell:

@@ -59,12 +59,10 @@ class Sweep(Result):
         return "log_px" if scored else "valid_elbo"
 
     @property
-    def best(self) -> dict[str, Any] | None:
+    def highest(self) -> dict[str, Any] | None:
         """The row of the highest value among the cells that are done; None without any."""
         judged = [
-            row
-            for row in self.rows
-            if row["state"] == "done" and math.isfinite(row[self.quantity])
+            row for row in self.rows if row["state"] == "done" and math.isfinite(row[self.quantity])
         ]
         return max(judged, key=lambda row: row[self.quantity], default=None)
 
@@ -75,7 +73,7 @@ class Sweep(Result):
         return f"{told}, {len(self.failed)} failed" if self.failed else told
 
     def figures(self) -> Figures:
-        """What varies, the best cell, and which failed."""
+        """What varies, the highest cell, and which failed."""
         for name in self.names:
             values: list[Any] = []
             for row in self.rows:
@@ -83,11 +81,11 @@ class Sweep(Result):
                     values.append(row[name])
             yield name, ", ".join(map(value_told, values))
 
-        best = self.best
-        if best is not None:
-            value = with_error(best[self.quantity], _error(best, self.quantity), "nats per datum")
+        first = self.highest
+        if first is not None:
+            value = with_error(first[self.quantity], _error(first, self.quantity), "nats per datum")
             what = {"log_px": "log p(x)", "valid_elbo": "validation ELBO"}[self.quantity]
-            yield "best", f"{best['cell']}, {what} {value}"
+            yield "highest", f"{first['cell']}, {what} {value}"
 
         failed = list(self.failed.items())
         for name, reason in failed[:_TOLD]:
@@ -96,10 +94,10 @@ class Sweep(Result):
             yield "failed", f"and {len(failed) - _TOLD} more"
 
     def summary(self) -> dict[str, Any]:
-        """How many cells there are and are done, which failed and why, and the best one."""
-        best = self.best or {"cell": None, self.quantity: math.nan}
+        """How many cells there are and are done, which failed and why, and the highest."""
+        first = self.highest or {"cell": None, self.quantity: math.nan}
         facts = {"num_cells": len(self.rows), "num_done": self.num_done, "failed": self.failed}
-        return facts | {"best": best["cell"], f"best_{self.quantity}": best[self.quantity]}
+        return facts | {"highest": first["cell"], self.quantity: first[self.quantity]}
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """A column for each thing that a row says; a value that is no number is a text."""
@@ -143,7 +141,9 @@ def read_sweep(folder: str | Path) -> Sweep:
         )
     names = varied(cells)
     short = shorts(names)
-    rows = tuple(_row(cell, {short[name]: cell.settings.get(name) for name in names}) for cell in cells)
+    rows = tuple(
+        _row(cell, {short[name]: cell.settings.get(name) for name in names}) for cell in cells
+    )
     return Sweep(path, tuple(short.values()), rows)
 
 
