@@ -143,7 +143,8 @@ def sweep(
         for cell in gone:
             shutil.rmtree(cell.folder)
         write_text(where / SPEC, _text(spec))
-        todo = [cell.now(cell.state) for cell in planned if cell.state != "done"]
+        known = [cell.now("done" if cell.state == "done" else "to do") for cell in planned]
+        todo = [cell for cell in known if cell.state != "done"]
         bring = partial(cells.work, device=device, trust=tuple(trust))
         if slurm is not None:
             ended = on_slurm(bring, todo, slurm, where / "slurm", jobs)

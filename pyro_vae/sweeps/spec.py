@@ -188,12 +188,14 @@ def shorts(names: Sequence[str]) -> dict[str, str]:
 
 
 def value_told(value: Any) -> str:
-    """A value in a word: a class by its name, sizes as `200x200`.
+    """A value in a word: a class by its own name, sizes as `200x200`.
 
     Example:
         >>> options = {"class_path": "pyro_vae.objectives.FreeBits", "init_args": {"nats": 0.1}}
-        >>> [value_told(each) for each in (options, [200, 200], [], None, True, 1e-3)]
-        ['FreeBits(nats=0.1)', '200x200', 'none', 'null', 'true', '0.001']
+        >>> [value_told(each) for each in (options, "torch.optim.Adam", "a.npy", [200, 200], [])]
+        ['FreeBits(nats=0.1)', 'Adam', 'a.npy', '200x200', 'none']
+        >>> [value_told(each) for each in (None, True, 1e-3)]
+        ['null', 'true', '0.001']
     """
     if isinstance(value, Mapping):
         options = value.get("init_args") or {k: v for k, v in value.items() if k != "class_path"}
@@ -204,4 +206,4 @@ def value_told(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = str(value)
-    return text.rpartition(".")[2] if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", text) else text
+    return text.rpartition(".")[2] if re.fullmatch(r"([A-Za-z_]\w*\.)+[A-Z]\w*", text) else text
