@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,7 @@ from pyro_vae.sweeps.cells import LOG, Cell
 NAMES = tuple(each.name for known in (Settings, Recipe) for each in fields(known))
 _OPTIONS = ("method", "split", "num_data")
 _LONGEST = 240  # characters of a reason
+_PATIENCE, _LOOK = 5.0, 0.1  # seconds until a worker that lost its parent has let go of a cell
 
 
 def understood(settings: Mapping[str, Any], where: str, trust: Sequence[str]) -> Namespace:
@@ -154,6 +156,11 @@ def _reason(error: Exception) -> str:
 
 
 def _train(cell: Cell, device: str, trust: Sequence[str]) -> None:
+    left = _PATIENCE
+    while state_of(cell.folder) == "in training" and left > 0:
+        time.sleep(_LOOK)
+        left -= _LOOK
+
     if state_of(cell.folder) == "finished":
         return
 
