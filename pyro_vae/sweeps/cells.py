@@ -36,6 +36,7 @@ class Cell:
         folder: of the run.
         number: its place in the sweep.
         settings: by their full names, as the spec has them.
+        own: the names of those that vary in the sweep.
         evidence: options of `pyro-vae evidence`, None where it is not asked for.
         state: one of `STATES`.
         reason: why it failed, in a line.
@@ -44,6 +45,7 @@ class Cell:
     folder: Path
     number: int
     settings: Plain
+    own: Sequence[str] = ()
     evidence: Plain | None = None
     state: str = "to do"
     reason: str = ""
@@ -69,11 +71,13 @@ def read_cell(folder: Path) -> Cell:
     facts = read_json(path)
     settings, evidence = facts.get("settings"), facts.get("evidence")
     number, state, reason = (facts.get(name) for name in ("number", "state", "reason"))
+    own = facts.get("own")
     whole = isinstance(settings, dict) and isinstance(evidence, dict | None)
+    whole = whole and isinstance(own, list) and all(isinstance(name, str) for name in own)
     if not whole or type(number) is not int or state not in STATES or not isinstance(reason, str):
         raise ValueError(f"{path}: holds something else, expected the record of a sweep's cell")
-    assert isinstance(settings, dict)
-    return Cell(folder, number, settings, evidence, str(state), printable(reason))
+    assert isinstance(settings, dict) and isinstance(own, list)
+    return Cell(folder, number, settings, own, evidence, str(state), printable(reason))
 
 
 def read_cells(folder: Path) -> list[Cell]:
@@ -120,11 +124,12 @@ def placed(
     for number, (name, settings) in enumerate(zip(names_of(spec), spec.cells, strict=True)):
         old = by_key.pop(keys[number], None)
         if old is None:
-            cells.append(Cell(folder / name, number, settings, spec.evidence))
+            cells.append(Cell(folder / name, number, settings, spec.names, spec.evidence))
             continue
         done = old.state == "done" and old.evidence == spec.evidence
         state = old.state if done or old.state != "done" else "begun"
-        cells.append(Cell(old.folder, number, settings, spec.evidence, state, old.reason))
+        cell = Cell(old.folder, number, settings, spec.names, spec.evidence, state, old.reason)
+        cells.append(cell)
 
     gone = list(by_key.values())
     for cell in gone:

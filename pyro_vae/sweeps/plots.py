@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyro_vae.report.plots.marks import MAIN, finite, left_out, legend, looks, title
-from pyro_vae.report.plots.view import View, Views, views
+from pyro_vae.report.plots.view import View, Views
 from pyro_vae.results import counted
 from pyro_vae.sweeps.spec import value_told
 from pyro_vae.sweeps.swept import SEED, Sweep
@@ -47,8 +47,8 @@ class Line:
     values: list[list[float]]
 
 
-@views.register(Sweep)
-def _(sweep: Sweep) -> Views:
+def views_of(sweep: Sweep) -> Views:
+    """The views of a sweep: of each column that has values, what cells are compared by first."""
     shown = [sweep.quantity, *(name for name in LABELS if name != sweep.quantity)]
     names = [
         name for name in shown if any(math.isfinite(row.get(name, math.nan)) for row in sweep.rows)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_vae.files.texts import printable, write_csv
+from pyro_vae.report.plots.view import Views, views
 from pyro_vae.results import Figures, Result, counted, with_error
 from pyro_vae.runs.card import Card, is_run, number, read_card
 from pyro_vae.sweeps.cells import RECORD, Cell, read_cells
@@ -115,6 +116,13 @@ class Sweep(Result):
         return path
 
 
+@views.register(Sweep)
+def _(sweep: Sweep) -> Views:
+    from pyro_vae.sweeps.plots import views_of  # which needs this file
+
+    return views_of(sweep)
+
+
 def _error(row: Mapping[str, Any], quantity: str) -> float:
     return row["log_px_error"] if quantity == "log_px" else math.nan
 
@@ -139,23 +147,12 @@ def read_sweep(folder: str | Path) -> Sweep:
             f"{printable(folder)}: no {RECORD} in its folders, expected the folder of a sweep made"
             " by `pyro-vae sweep`"
         )
-    names = varied(cells)
+    names = list(dict.fromkeys(name for cell in cells for name in cell.own))
     short = shorts(names)
     rows = tuple(
         _row(cell, {short[name]: cell.settings.get(name) for name in names}) for cell in cells
     )
     return Sweep(path, tuple(short.values()), rows)
-
-
-def varied(cells: Sequence[Cell]) -> list[str]:
-    """The settings that are not the same in all cells."""
-    names = list(dict.fromkeys(name for cell in cells for name in cell.settings))
-    found = []
-    for name in names:
-        values = [(name in cell.settings, cell.settings.get(name)) for cell in cells]
-        if any(value != values[0] for value in values):
-            found.append(name)
-    return found
 
 
 def _row(cell: Cell, own: Mapping[str, Any]) -> dict[str, Any]:
