@@ -29,6 +29,7 @@ LABELS = {
 }
 _SPREAD = 30  # a ratio of values above which their axis is logarithmic
 _MOST = 8  # lines that a legend names
+_ASIDE = 0.3  # between the first and the last mark of a value that is no number
 _FEW = 8  # values of a setting that are all marked
 
 
@@ -99,10 +100,10 @@ def _draw(sweep: Sweep, quantity: str, axes: Axes) -> None:
     numbers = _are_numbers(values)
     places = list(dict.fromkeys(map(value_told, values)))
     styles = [("", MAIN, "-", "o")] if len(lines) == 1 else list(looks([x.name for x in lines]))
-    for line, (_, colour, style, marker) in zip(lines, styles, strict=True):
-        at = line.at if numbers else [places.index(each) for each in line.at]
-        named = line.name if len(lines) <= _MOST else ""
-        axes.errorbar(
+    for number, (line, (_, colour, style, marker)) in enumerate(zip(lines, styles, strict=True)):
+        aside = _ASIDE * (number - (len(lines) - 1) / 2) / max(1, len(lines) - 1)
+        at = line.at if numbers else [places.index(each) + aside for each in line.at]
+        bars = axes.errorbar(
             at,
             [float(np.mean(each)) for each in line.values],
             yerr=[_error(each) for each in line.values],
@@ -110,8 +111,9 @@ def _draw(sweep: Sweep, quantity: str, axes: Axes) -> None:
             linestyle=style if numbers else "none",
             marker=marker,
             capsize=3,
-            label=named or None,
         )
+        if line.name and len(lines) <= _MOST:
+            bars[0].set_label(line.name)
 
     _label_axis(axes, over, values if numbers else places)
     axes.set_ylabel(LABELS[quantity])

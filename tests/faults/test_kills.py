@@ -122,7 +122,7 @@ def test_a_sweep_killed_at_any_moment(jobs: int, forks: Forks, tmp_path: Path) -
     expected = swept(tmp_path / "whole")
 
     kills, stories = 0, 0
-    while kills < times(1, 60 // jobs**2):
+    while kills < times(1, 24 // jobs):
         folder, code = tmp_path / f"sweep{stories}", -9
         stories += 1
         for _ in range(times(1, 4)):
