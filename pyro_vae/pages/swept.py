@@ -41,7 +41,8 @@ def page_of_sweep(sweep: Sweep) -> Page:
 
 def _lead(sweep: Sweep) -> str:
     told = f"{counted(len(sweep.rows), 'cells')}, {sweep.num_done} of them done"
-    return f"{told}: what varies is {' and '.join(sweep.names)}." if sweep.names else f"{told}."
+    *names, last = sweep.names or ("nothing",)
+    return f"{told}: what varies is {' and '.join(filter(None, [', '.join(names), last]))}."
 
 
 def _found(sweep: Sweep) -> Section:
@@ -62,13 +63,14 @@ def _found(sweep: Sweep) -> Section:
 
 def _cells(sweep: Sweep) -> Section:
     """A row for each cell, those that failed named first."""
-    failed = [f"{name} failed: {reason}" for name, reason in sweep.failed.items()]
+    failed = [text for name, text in sweep.figures() if name == "failed"]
     words = [
         "Each cell is a run of its own, in the folder of its name:"
         f" `pyro-vae report {printable(sweep.folder / sweep.rows[0]['cell'])}` shows it."
     ]
     table = Table.of([_row(sweep, row) for row in sweep.rows], whole="sweep.csv")
-    return Section("The cells", words, "; ".join(failed), tables=[table])
+    alarm = f"Failed: {'; '.join(failed)}" if failed else ""
+    return Section("The cells", words, alarm, tables=[table])
 
 
 def _row(sweep: Sweep, row: Mapping[str, Any]) -> dict[str, object]:

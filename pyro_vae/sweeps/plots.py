@@ -74,11 +74,11 @@ def _are_numbers(values: Sequence[Any]) -> bool:
 
 def lines_of(sweep: Sweep, over: str, quantity: str) -> list[Line]:
     """The cells that have a value, by what is the same in them but for the seed."""
+    rows = [row for row in sweep.rows if row["state"] == "done" and math.isfinite(row[quantity])]
     others = [name for name in sweep.names if name not in (over, SEED)]
+    others = [name for name in others if len({value_told(row[name]) for row in rows}) > 1]
     found: dict[str, dict[Any, list[float]]] = {}
-    for row in sweep.rows:
-        if row["state"] != "done" or not math.isfinite(row[quantity]):
-            continue
+    for row in rows:
         name = ", ".join(f"{other} {value_told(row[other])}" for other in others)
         at = row[over] if _are_numbers([row[over]]) else value_told(row[over])
         found.setdefault(name, {}).setdefault(at, []).append(row[quantity])

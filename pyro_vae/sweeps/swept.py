@@ -18,6 +18,7 @@ from pyro_vae.sweeps.spec import same, shorts, value_told
 SPEC = "sweep.yaml"
 TABLE = "sweep.csv"
 SEED = "seed"
+DEFAULT = "default"  # of a setting that other cells have
 _MEASURED = ("valid_elbo", "log_px", "log_px_error", "elbo", "rate", "active_units", "seconds")
 _TOLD = 3  # cells that failed, which are named
 
@@ -29,12 +30,12 @@ class Sweep(Result):
     Attributes:
         folder: of the sweep.
         names: the settings that vary, as short as they can be.
-        rows: a dictionary for each cell: its name, what varies, then what was found, NaN where it
-            was not measured. `valid_elbo` is the ELBO of the validation data after the epoch that
-            was kept; `log_px` with its standard error over the data, `elbo`, `rate` and
-            `active_units` are of the data that were scored; all in nats per datum. `seconds` are
-            those of the training; `state` is "done", "failed", "begun" or "to do", and `reason`
-            why it failed.
+        rows: a dictionary for each cell: its name, what varies ("default" where a cell does not say
+            it), then what was found, NaN where it was not measured. `valid_elbo` is the ELBO of the
+            validation data after the epoch that was kept; `log_px` with its standard error over the
+            data, `elbo`, `rate` and `active_units` are of the data that were scored; all in nats
+            per datum. `seconds` are those of the training; `state` is "done", "failed", "begun" or
+            "to do", and `reason` why it failed.
     """
 
     folder: Path
@@ -78,19 +79,19 @@ class Sweep(Result):
         for name in self.names:
             values: list[Any] = []
             for row in self.rows:
-                if row[name] is not None and not same(row[name], values):
+                if not same(row[name], values):
                     values.append(row[name])
-            yield name, ", ".join(map(value_told, values))
+            yield printable(name), printable(", ".join(map(value_told, values)))
 
         first = self.highest
         if first is not None:
             value = with_error(first[self.quantity], _error(first, self.quantity), "nats per datum")
             what = {"log_px": "log p(x)", "valid_elbo": "validation ELBO"}[self.quantity]
-            yield "highest", f"{first['cell']}, {what} {value}"
+            yield "highest", f"{printable(first['cell'])}, {what} {value}"
 
         failed = list(self.failed.items())
         for name, reason in failed[:_TOLD]:
-            yield "failed", f"{name}: {reason}"
+            yield "failed", f"{printable(name)}: {reason}"
         if len(failed) > _TOLD:
             yield "failed", f"and {len(failed) - _TOLD} more"
 
@@ -150,7 +151,8 @@ def read_sweep(folder: str | Path) -> Sweep:
     names = list(dict.fromkeys(name for cell in cells for name in cell.own))
     short = shorts(names)
     rows = tuple(
-        _row(cell, {short[name]: cell.settings.get(name) for name in names}) for cell in cells
+        _row(cell, {short[name]: cell.settings.get(name, DEFAULT) for name in names})
+        for cell in cells
     )
     return Sweep(path, tuple(short.values()), rows)
 

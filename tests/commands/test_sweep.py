@@ -206,9 +206,23 @@ def test_what_is_refused_before_any_cell(
     assert not Path("s").exists()
 
 
-def test_places_that_are_refused(run: Path, s: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(f"{written(SPEC)} --folder run") == 2
-    assert "folder: run holds a run, expected a new folder" in capsys.readouterr().err
+def test_the_page_of_a_sweep(s: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("report s") == 0
+    assert "s/report.html: open it in a browser" in capsys.readouterr().out
+    page = (s / "report.html").read_text()
+    assert "2 cells, 2 of them done: what varies is seed" in page and "<svg" in page
+    assert call("list s") == 0
+    assert "2 runs in s" in capsys.readouterr().out
+
+    (s / "seed=0" / "cell.json").unlink()
+    (s / "seed=1" / "cell.json").unlink()
+    assert call("report s") == 2
+    assert "s: no cell.json in its folders" in capsys.readouterr().err
+
+
+def test_places_that_are_refused(s: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(f"{written(SPEC)} --folder s/seed=0") == 2
+    assert "folder: s/seed=0 holds a run, expected a new folder" in capsys.readouterr().err
     (s / "seed=0" / "cell.json").write_text(json.dumps({"state": "done"}))
     assert call(written(SPEC)) == 2
     assert "expected the record of a sweep's cell" in capsys.readouterr().err

@@ -48,6 +48,15 @@ def test_lines_are_over_what_varies_most_with_the_seeds_together() -> None:
     assert none.values == [[-25.0], [-28.0, -24.0], [-27.0, -28.0]]
 
 
+def test_lines_are_not_named_by_what_is_the_same_in_all() -> None:
+    sweep = a_sweep(GRID)
+    for row in sweep.rows:
+        if row["hidden"]:
+            row |= {"state": "failed"}
+    (line,) = lines_of(sweep, "latent_dim", "log_px")
+    assert line.name == ""
+
+
 def test_a_plot_has_a_mean_and_a_bar_for_each_value() -> None:
     axes = pv.plot(a_sweep(GRID, failed=0)).axes[0]
     line = axes.containers[0][0]
@@ -93,7 +102,8 @@ def test_views_are_of_what_was_measured() -> None:
 def test_the_page_of_a_sweep() -> None:
     text = render(page_of_sweep(a_sweep(GRID, failed=0)))
     assert "the sweep latent" in text and "12 cells, 11 of them done" in text
-    assert "latent_dim=2,hidden=[],seed=0 failed: a disk that is full" in text
+    assert "Failed: latent_dim=2,hidden=[],seed=0: a disk that is full" in text
+    assert "what varies is latent_dim, hidden and seed." in text
     assert text.count("<svg") == 4 and "200x200" in text and "-24.00 +- 0.40" in text
     assert "pyro-vae rank" in text and "standard error" in text
 
@@ -101,4 +111,4 @@ def test_the_page_of_a_sweep() -> None:
 def test_the_page_of_a_sweep_without_a_cell_that_is_done() -> None:
     sweep = a_sweep({"seed": [0]}, failed=0)
     text = render(page_of_sweep(sweep))
-    assert "seed=0 failed" in text and "<svg" not in text
+    assert "Failed: seed=0: a disk" in text and "<svg" not in text
