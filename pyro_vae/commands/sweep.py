@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -139,28 +139,47 @@ def sweep(
     where = _place(spec, folder)
 
     planned, gone = _planned(wanted, where, trust)
+    bring = partial(cells.work, device=device, trust=tuple(trust))
     with making("folder", where), _alone(where):
         for cell in gone:
             shutil.rmtree(cell.folder)
         write_text(where / SPEC, _text(spec))
         known = [cell.now("done" if cell.state == "done" else "to do") for cell in planned]
         todo = [cell for cell in known if cell.state != "done"]
-        bring = partial(cells.work, device=device, trust=tuple(trust))
-        if slurm is not None:
-            ended = on_slurm(bring, todo, slurm, where / "slurm", jobs)
-        else:
-            work = Work(bring, _began, _lost)
-            ended = on_this_machine(work, todo, jobs or 1, _threads(jobs or 1))
-
-        say = _quiet if quiet else _say
-        say(_before(where, planned, todo))
-        try:
-            with closing(ended):  # which ends the workers, whatever comes
-                for number, cell in enumerate(ended, start=len(planned) - len(todo) + 1):
-                    say(f"[{number}/{len(planned)}] {_after(read_sweep(where), cell)}")
-        finally:
-            read_sweep(where).write()
+        ended = _worked_on(bring, todo, where, jobs, slurm)
+        _follow(ended, where, len(known) - len(todo), len(known), _quiet if quiet else _say)
     return read_sweep(where)
+
+
+def _worked_on(
+    bring: Callable[[Cell], Cell],
+    todo: list[Cell],
+    where: Path,
+    jobs: int | None,
+    slurm: Slurm | None,
+) -> Generator[Cell, None, None]:
+    """The cells as they end, here or on a cluster."""
+    if slurm is not None:
+        return on_slurm(bring, todo, slurm, where / "slurm", jobs)
+    return on_this_machine(Work(bring, _began, _lost), todo, jobs or 1, _threads(jobs or 1))
+
+
+def _follow(
+    ended: Generator[Cell, None, None],
+    where: Path,
+    before: int,
+    total: int,
+    say: Callable[[str], None],
+) -> None:
+    """Say how each cell ended, and write the table, whatever comes."""
+    told = f"{printable(where)}: {counted(total, 'cells')}"
+    say(f"{told}, {before} done before" if before else told)
+    try:
+        with closing(ended):  # which ends the workers
+            for number, cell in enumerate(ended, start=before + 1):
+                say(f"[{number}/{total}] {_after(read_sweep(where), cell)}")
+    finally:
+        read_sweep(where).write()
 
 
 def _place(spec: Any, folder: str | Path | None) -> Path:
@@ -265,12 +284,6 @@ def _say(line: str) -> None:
 
 def _quiet(line: str) -> None:
     """Say nothing."""
-
-
-def _before(folder: Path, planned: Sequence[Cell], todo: Sequence[Cell]) -> str:
-    """What is about to be done, in a line."""
-    told = f"{printable(folder)}: {counted(len(planned), 'cells')}"
-    return told if len(todo) == len(planned) else f"{told}, {len(planned) - len(todo)} done before"
 
 
 def _after(found: Sweep, cell: Cell) -> str:

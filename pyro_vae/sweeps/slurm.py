@@ -119,6 +119,8 @@ def on_slurm(
         folder: for scripts and logs.
         jobs: at most so many at once; no limit unless given.
     """
+    if not cells:
+        return
     executor = slurm.executor(folder, jobs)
     submitted = executor.map_array(Job(work, slurm.cpus), list(cells))
     waiting = {cell.folder: job for cell, job in zip(cells, submitted, strict=True)}
