@@ -117,14 +117,17 @@ def _is_method(found: Any) -> bool:
     return isinstance(found, type) and issubclass(found, Method) and found is not Method
 
 
-def check(cell: Cell, settings: Namespace, data: Dataset, where: str, trust: Sequence[str]) -> None:
-    """Build what a cell describes, so that what is wrong with it is told before any is trained."""
+def check(
+    settings: Namespace, scored: Namespace | None, data: Dataset, where: str, trust: Sequence[str]
+) -> None:
+    """Build what a cell describes, and look for the data to score, so that what is wrong with it is
+    told before any is trained.
+    """
     try:
         with own_classes(trust):
             parts = build(known_parser(), settings.clone(), data=data)
-        if cell.evidence is not None:
-            options = scoring(cell.evidence, cell.folder, "evidence", trust)
-            choose(parts, options.split, options.num_data)
+        if scored is not None:
+            choose(parts, scored.split, scored.num_data)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 

@@ -122,10 +122,10 @@ def sweep(
     Example:
         >>> from tempfile import mkdtemp
         >>> small = {"data": "digits", "epochs": 1, "model.hidden": [4], "guide.hidden": [4]}
-        >>> spec = {"train": small, "grid": {"model.latent_dim": [1, 2]}}
+        >>> spec = {"train": small, "grid": {"model.latent_dim": [2]}}
         >>> found = sweep(spec, mkdtemp(), quiet=True)
         >>> found.names, [row["state"] for row in found.rows]
-        (('latent_dim',), ['done', 'done'])
+        (('latent_dim',), ['done'])
     """
     if jobs is not None:
         check_integer("jobs", jobs, 1)
@@ -210,8 +210,9 @@ def _planned(wanted: Spec, where: Path, trust: Sequence[str]) -> tuple[list[Cell
     those that the folder has besides.
     """
     names = names_of(wanted)
+    scored = None
     if wanted.evidence is not None:
-        cells.scoring(wanted.evidence, where, f"{wanted.source}: evidence", trust)
+        scored = cells.scoring(wanted.evidence, where, f"{wanted.source}: evidence", trust)
     settings = [
         cells.understood(each, f"{wanted.source}: {name}", trust)
         for name, each in zip(names, wanted.cells, strict=True)
@@ -237,7 +238,7 @@ def _planned(wanted: Spec, where: Path, trust: Sequence[str]) -> tuple[list[Cell
             asked = str([each[setting] for setting in _DATA])
             if data is None or asked != of:
                 data, of = _loaded(each, f"{wanted.source}: {name}"), asked
-            cells.check(cell, each, data, f"{wanted.source}: {name}", trust)
+            cells.check(each, scored, data, f"{wanted.source}: {name}", trust)
     return planned, gone
 
 
