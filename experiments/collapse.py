@@ -14,6 +14,7 @@
                 optimum.
 
 Run:  python experiments/collapse.py [--parts P ...] [--epochs E] [--seeds N] [--json FILE]
+      the trainings of `power` are a sweep, in --folder
 
 References:
     Bowman, Vilnis, Vinyals, Dai, Jozefowicz, Bengio (2016). Generating sentences from a continuous
@@ -87,19 +88,24 @@ def scored(pair: tuple[Any, Any], data: pv.Dataset) -> dict[str, Any]:
 
 
 def power(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each decoder, weight, warm-up and seed."""
-    data, epochs = pv.load("digits"), options.epochs
+    """A row for each decoder, weight, warm-up and seed: a sweep, whose cells are kept."""
     cells = [(hidden, 1.0, share) for hidden in HIDDEN for share in (0.0, 0.5)]
     cells += [(HIDDEN[2], beta, 0.5) for beta in BETAS]
+    common = {"data": "digits", "epochs": options.epochs, "keep": "last", "engine": "pyro"}
+    common |= {"model.latent_dim": 16, "guide.hidden": [200, 200]}
+    listed = [
+        {"model.hidden": list(hidden), "beta": beta, "warmup_epochs": share * options.epochs}
+        for hidden, beta, share in cells
+    ]
+    spec = {"train": common, "cells": listed, "grid": {"seed": list(range(options.seeds))}}
+    found = pv.sweep(spec | {"evidence": {"num_particles": PARTICLES}}, options.folder)
+
     rows: list[dict[str, Any]] = []
-    for hidden, beta, share in cells:
-        for seed in range(options.seeds):
-            pair = digits_pair(data, hidden, seed)
-            warm = share * epochs
-            fitted(pair, data, epochs=epochs, beta=beta, warmup_epochs=warm, seed=seed)
-            row = {"hidden": list(hidden), "beta": beta, "warmup": share, "seed": seed}
-            rows.append(row | scored(pair, data))
-            print(rows[-1], flush=True)
+    for place, cell in enumerate(found.rows):
+        hidden, beta, share = cells[place // options.seeds]
+        row = {"hidden": list(hidden), "beta": beta, "warmup": share, "seed": place % options.seeds}
+        row["units"] = int(cell["active_units"])
+        rows.append(row | {name: cell[name] for name in ("log_px", "log_px_error", "elbo", "rate")})
     return rows
 
 
@@ -282,6 +288,7 @@ def main(arguments: list[str] | None = None) -> None:
     asked = study.parser(__file__, __doc__, PARTS)
     asked.add_argument("--epochs", type=int, default=60)
     asked.add_argument("--seeds", type=int, default=2)
+    asked.add_argument("--folder", type=Path, default=Path("runs/collapse"), help="of the sweep")
     options = asked.parse_args(arguments)
 
     results = study.measured(asked, options, PARTS)

@@ -10,7 +10,8 @@ is the encoder's fault?
     bounds      -log Z_t of a decoder between two bounds, on data that it has made itself
 
 The sweep goes from small b to large, since units that are alive can die of a larger weight, and
-dead ones give no gradient, but noise, to wake them; what that is worth is seen on the way back.
+dead ones give no gradient, but noise, to wake them; what that is worth is seen on the way back. So
+each training needs the one before it, and they are no cells of a `pv.sweep`, which do not.
 
 Predicted: the linear VAE is on Shannon's curve. Whatever the optimiser finds, as long as it finds
 the best at each weight, b_i <= -dD/dR <= b_(i+1) between neighbours. H - D <= R, where the entropy

@@ -5,6 +5,7 @@ it is first used, and for editors and type checkers, which read this file and no
 from pyro_vae.coding import Compression as Compression
 from pyro_vae.coding import compress as compress
 from pyro_vae.coding import decompress as decompress
+from pyro_vae.commands.sweep import sweep as sweep
 from pyro_vae.data import Binarise as Binarise
 from pyro_vae.data import Dataset as Dataset
 from pyro_vae.data import Split as Split
@@ -142,3 +143,5 @@ from pyro_vae.report.export import reference_to_arviz as reference_to_arviz
 from pyro_vae.report.plots import plot as plot
 from pyro_vae.runs.opening import open_run as open_run
 from pyro_vae.swap import swap_guides as swap_guides
+from pyro_vae.sweeps.slurm import Slurm as Slurm
+from pyro_vae.sweeps.swept import Sweep as Sweep

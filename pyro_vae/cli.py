@@ -26,11 +26,12 @@ from jsonargparse import Namespace
 
 from pyro_vae.files.atomic import FULL, CannotWrite, MayBeLost
 from pyro_vae.files.texts import printable
-from pyro_vae.runs.usage import OneLineParser, ShortHelp
+from pyro_vae.runs.usage import OneLineParser, ShortHelp, WorkFailed
 
 COMMANDS = {
     "train": "train a model and a guide by SVI",
     "resume": "go on with a run that was stopped",
+    "sweep": "train a grid or a list of settings, one table of all",
     "evidence": "estimate log p(x) of held-out data",
     "compare": "what each guide costs, in nats and in seconds",
     "diagnose": "whether guides and figures can be believed",
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("PYRO_VAE_DEBUG"):
             raise
 
-        broken = isinstance(error, CannotWrite | MayBeLost)
+        broken = isinstance(error, CannotWrite | MayBeLost | WorkFailed)
         if isinstance(error, ArithmeticError):
             if not _is_loss(error):
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from functools import cache
 
@@ -100,6 +101,12 @@ def ranking() -> pv.Ranking:
     return pv.rank({"weights": estimated(pv.Importance(50)), "exact": estimated(pv.Exact())})
 
 
+def sweep() -> pv.Sweep:
+    small = {"epochs": 1, "batch_size": 600, "engine": "pyro", "guide.hidden": [4]}
+    grid = {"model.latent_dim": [1, 2], "model.hidden": [[4]]}
+    return pv.sweep({"train": small, "grid": grid}, tempfile.mkdtemp(), quiet=True)
+
+
 _MADE: dict[str, tuple[Callable[[], Result], int]] = {  # with the rows of its frame
     "Importance": (lambda: estimated(pv.Importance(50)), 40),
     "Annealed": (lambda: estimated(QUICK), 40),
@@ -144,6 +151,7 @@ _MADE: dict[str, tuple[Callable[[], Result], int]] = {  # with the rows of its f
     "Manifold": (lambda: pv.manifold(pv.LinearGaussian(4, 2), parts()[2], side=3), 9),
     "Embedding": (embedding, 40),
     "Compression": (compression, 10),
+    "Sweep": (sweep, 2),
     "Ascent": (lambda: pv.coordinate_ascent(parts()[0], parts()[2], max_sweeps=5), 6),
 }
 RESULTS = {name: (cache(make), rows) for name, (make, rows) in _MADE.items()}

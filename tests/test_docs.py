@@ -73,6 +73,11 @@ SMALLER = {
     "missing": {"epochs=100": "epochs=2", "Importance(1000)": "Importance(20)", "=1000": "=30"},
     "compression": {"epochs=50": "epochs=2", "data.test.x": "data.test.x[:20]"},
     "data": {},
+    "sweeps": {
+        '"epochs": 30': '"epochs": 1',
+        '[2, 5, 10], "seed": [0, 1]': "[2]",
+        "1000": '5, "num_data": 10',
+    },
     "extending": {},
 }
 PRINTED = {
@@ -85,6 +90,7 @@ PRINTED = {
     "seeing": ["4 draws of p(x | z)", "copies of a training datum", "KL(q || p(z | x))", "leads"],
     "missing": ["9,", "missing values of 300 data", "RMSE 0."],
     "compression": ["20 data of 64 values in", "bits per value"],
+    "sweeps": ["sweep of 1 cell", "log_px"],
     "data": ["height real, visits counts, smokes binary", "('Bern', 'Paris', 'Rome')"],
     "extending": [],
 }

@@ -75,7 +75,7 @@ def test_remedies_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(made, "BATCH", 650)
     monkeypatch.setattr(made, "LEAD", 2)
     monkeypatch.setattr(made, "PARTICLES", 5)
-    made.main(["--epochs=1", "--seeds=1", f"--json={out}"])
+    made.main(["--epochs=1", "--seeds=1", f"--json={out}", f"--folder={tmp_path / 'sweep'}"])
 
     found = json.loads(out.read_text())
     assert len(found["power"]) == 7

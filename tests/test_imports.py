@@ -23,6 +23,7 @@ STAGES = [
     {"diagnostics", "coding"},
     {"inference", "latent"},
     {"swap", "report", "runs"},
+    {"sweeps"},
     {"pages"},
     {"commands"},
     {"cli"},
@@ -109,7 +110,7 @@ def test_parts_are_found_and_have_no_name_of_a_public_one() -> None:
 
 def test_every_command_is_in_the_table() -> None:
     files = {path.stem for path in (ROOT / "commands").glob("*.py")}
-    assert files - {"__init__", "options", "filling", "showing"} == set(COMMANDS)
+    assert files - {"__init__", "cell", "options", "filling", "showing"} == set(COMMANDS)
 
 
 LIGHT = """

@@ -35,6 +35,7 @@ def test_a_result_shows_itself(name: str, tmp_path: Path) -> None:
 
 
 WORDS = {"name", "method", "source", "guide", "unit", "site", "quantity", "split", "fingerprint"}
+WORDS |= {"cell", "state", "reason"}
 
 
 def test_the_figures_are_those_of_the_result() -> None:

@@ -15,11 +15,13 @@ from pyro_vae.files.folders import making
 from pyro_vae.files.texts import printable, write_text
 from pyro_vae.pages.page import Opened, page_of
 from pyro_vae.pages.results import results
+from pyro_vae.pages.swept import page_of_sweep
 from pyro_vae.progress import progress_bar
-from pyro_vae.report.page import render
+from pyro_vae.report.page import Page, render
 from pyro_vae.runs.card import read_card
 from pyro_vae.runs.opening import open_from
 from pyro_vae.runs.usage import OneLineParser
+from pyro_vae.sweeps.swept import is_sweep, read_sweep
 
 
 def parser(trust: Sequence[str]) -> OneLineParser:
@@ -28,7 +30,7 @@ def parser(trust: Sequence[str]) -> OneLineParser:
         description="Write one self-contained page of HTML: what was trained and how it went,"
         " samples, the latent space, log p(x), what the guide costs, whether to believe it."
     )
-    made.add_argument("runs", type=str, nargs="+", help="run folders")
+    made.add_argument("runs", type=str, nargs="+", help="run folders, or one of a sweep")
     made.add_argument(
         "--data_root", type=str | None, default=None, help="folder of torchvision's datasets"
     )
@@ -62,6 +64,11 @@ def run(options: Namespace) -> None:
         out = first.parent / "report.html"
     check_replaceable("out", out)
 
+    if is_sweep(first) and len(options.runs) == 1 and options.results is None:
+        with making("out", out.parent):
+            _write(page_of_sweep(read_sweep(first)), out)
+        return
+
     opened = []
     for folder in options.runs:
         card, parts = read_card(folder), open_from(options, run=folder)
@@ -71,6 +78,10 @@ def run(options: Namespace) -> None:
         with progress_bar("report") as progress:
             numbers = {"num_particles": options.num_particles, "seed": options.seed}
             page = page_of(opened, more, **numbers, progress=progress)
-        text = render(page)
-        write_text(out, text)
+        _write(page, out)
+
+
+def _write(page: Page, out: Path) -> None:
+    text = render(page)
+    write_text(out, text)
     print(f"{printable(out)}: open it in a browser ({len(text) / 1e6:.1f} MB, needs no network)")

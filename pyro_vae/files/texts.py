@@ -89,13 +89,22 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without anchors and aliases, which can grow without bounds; 1e-3 is a number."""
+    """YAML without anchors and aliases, which can grow without bounds, and without a name twice;
+    1e-3 is a number.
+    """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise ValueError("it has an anchor or an alias, expected plain settings")
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        names = [part.value for part, _ in node.value if isinstance(part, yaml.ScalarNode)]
+        twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(problem=f"it has {twice!r} twice")
+        return super().construct_mapping(node, deep)
 
 
 _PlainLoader.add_implicit_resolver(

@@ -72,19 +72,21 @@ def build(
     data_root: str | None = None,
     shape: Sequence[int] | None = None,
     run: Path | None = None,
+    data: Dataset | None = None,
 ) -> Parts:
     """Load the data and build model, guide and recipe; initial weights are drawn from the recipe's
     seed.
 
     What the configuration leaves to the data (likelihood, rule of binarisation, latent size, batch
-    size, warm-up) is written into it. With the `shape` of a datum given, the data are not loaded.
-    With the folder of a `run` given, they must be those that it was trained on.
+    size, warm-up) is written into it. With the `shape` of a datum given, or the data themselves,
+    none are loaded. With the folder of a `run` given, they must be those that it was trained on.
 
     Raises:
         ValueError: a class that cannot be called as a model or guide, settings out of range, or
             data that have changed since.
     """
-    data = None if shape is not None else _load(config, data_root)
+    if data is None and shape is None:
+        data = load_data(config, data_root)
     if data is not None and run is not None:
         check_unchanged(run, config.data, data)
     if data is not None:
@@ -133,7 +135,8 @@ def _instantiated(parser: ArgumentParser, config: Namespace) -> Namespace:
         raise ValueError(own[1] if own else explain(told)) from error
 
 
-def _load(config: Namespace, data_root: str | None) -> Dataset:
+def load_data(config: Namespace, data_root: str | None = None) -> Dataset:
+    """The data that a configuration names."""
     names = ("binarise", "values", "kinds", "context", "memory_map", "valid")
     options = {name: config[name] for name in names}
     try:

@@ -200,7 +200,7 @@ def open_run(
             trusted.
     """
     where, path = resolve_device(device), Path(folder)
-    _check_trust(trust)
+    check_trust(trust)
     settings = read_settings(folder, trust)
     known = path / "data.json"
     alone = not need_data and known.is_file() and "context" not in read_json(known)
@@ -231,7 +231,8 @@ def open_run(
     return parts
 
 
-def _check_trust(trust: Sequence[str]) -> None:
+def check_trust(trust: Sequence[str]) -> None:
+    """Names of modules or classes, in a list."""
     listed = isinstance(trust, Sequence) and not isinstance(trust, str)
     if not listed or not all(isinstance(name, str) for name in trust):
         raise ValueError(

@@ -20,7 +20,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -63,10 +63,19 @@ def read_config(path: Path, trust: Sequence[str] = ()) -> dict[str, Any]:
             f"{path}: config: names another file of settings, expected the settings themselves"
         )
 
+    return check_settings(settings, path, trust)
+
+
+def check_settings(
+    settings: Mapping[str, Any], where: str | Path, trust: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Settings by name, with short names of classes in full; a ValueError, which says where they
+    are, at a class that is neither known nor trusted.
+    """
     checked = {}
     for key, value in settings.items():
-        _check_name(key, path)
-        checked[key] = _checked(value, key, str(path), trust)
+        _check_name(key, where)
+        checked[key] = _checked(value, key, str(where), trust)
     return checked
 
 

@@ -53,6 +53,10 @@ class UsageError(ValueError):
     """A command line that cannot be understood."""
 
 
+class WorkFailed(ValueError):
+    """A command line that was understood, some of whose work failed."""
+
+
 class OneLineParser(ArgumentParser):
     """A parser whose errors are a `UsageError` of one line.
 

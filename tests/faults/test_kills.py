@@ -1,5 +1,5 @@
-"""SIGKILL at random moments of `train` and `resume`: nothing is lost, and the end is that of a run
-that was left alone.
+"""SIGKILL at random moments of `train`, `resume` and `sweep`: nothing is lost, and the end is that
+of a run that was left alone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 
 from pyro_vae.cli import main
 from pyro_vae.inference.weights import digest_of, read_weights
+from pyro_vae.sweeps.swept import read_sweep
 from tests.faults.forks import Forks
 from tests.faults.scale import times
 from tests.faults.streamed import KINDS, lay_out
@@ -154,6 +155,47 @@ def test_killed_while_streaming(kind: str, forks: Forks, tmp_path: Path, tally: 
         f" {length:.1f} s, lost {len(lost)}, processes left {len(left)}"
     )
     assert (lost, left) == ([], [])
+
+
+SWEEP = """
+train: {data: digits, epochs: 3, batch_size: 512, model: {hidden: [8], latent_dim: 3}}
+grid: {seed: [0, 1], beta: BETAS}
+evidence: {num_particles: 5, num_data: 20}
+""".replace("BETAS", "[1.0, 2.0]"[: times(4, 9)] + "]")
+
+
+def swept(folder: Path) -> list[object]:
+    """The table of a sweep and the weights of its cells, without what depends on the clock."""
+    found = [
+        {k: str(v) for k, v in row.items() if k != "seconds"} for row in read_sweep(folder).rows
+    ]
+    runs = sorted(path.parent for path in folder.glob("*/cell.json"))
+    return [found, *(result(run) for run in runs)]
+
+
+@pytest.mark.parametrize("jobs", range(1, times(1, 2) + 1))
+def test_a_sweep_killed_at_any_moment(jobs: int, forks: Forks, tmp_path: Path) -> None:
+    rng = random.Random(jobs)
+    (tmp_path / "spec.yaml").write_text(SWEEP)
+    command = f"sweep {tmp_path}/spec.yaml --device cpu --jobs {jobs} --folder {tmp_path}"
+    started = time.monotonic()
+    assert forks.run(f"{command}/whole") == 0, forks.error
+    length = time.monotonic() - started
+    expected = swept(tmp_path / "whole")
+
+    kills, stories = 0, 0
+    while kills < times(1, 24 // jobs):
+        folder, code = tmp_path / f"sweep{stories}", -9
+        stories += 1
+        for _ in range(times(1, 4)):
+            code = forks.run(f"{command}/{folder.name}", rng.uniform(0, length))
+            assert code in (0, -9), forks.error
+            kills += code == -9
+        if code != 0:
+            assert forks.run(f"{command}/{folder.name}") == 0, forks.error
+        for row, cell in zip(swept(folder), expected, strict=True):
+            assert row == cell
+    print(f"{kills} kills in {stories} sweeps of {length:.1f} s with {jobs} at once")
 
 
 def test_two_at_once(forks: Forks, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,10 @@ from tests.misuse.values import (
     use,
 )
 
+SPEC = {
+    "train": {"epochs": 1, "batch_size": 600, "engine": "pyro", "model.hidden": [4]},
+    "grid": {"model.latent_dim": [1]},
+}
 QUICK = {"epochs": 1, "quiet": True, "device": "cpu", "engine": "pyro"}
 
 
@@ -100,5 +105,27 @@ TRAINING = [
         seed=NO_SEED,
         max_sweeps=NO_COUNT[:6],
         tolerance=[-1, NAN, "0", None],
+    ),
+    use(
+        pv.Slurm,
+        {},
+        partition=[3, True],
+        account=[3],
+        minutes=NO_COUNT,
+        cpus=NO_COUNT,
+        gpus=[-1, 1.5, True, "2", None],
+        memory_gb=NO_SCALE,
+        cluster=["cloud", None, 3],
+    ),
+    use(
+        pv.sweep,
+        {"spec": SPEC, "folder": tempfile.mkdtemp(), "quiet": True},
+        spec=[None, 3, [SPEC], "no.yaml", {}, {"grid": {}}, {"gird": {"seed": [0]}}, ""],
+        folder=[None, 3, "", True],
+        jobs=[0, -1, 1.5, True, "2"],
+        slurm=["gpu", 3, True],
+        device=["gpu", None, 3],
+        trust=["my", 3, [3]],
+        quiet=["yes", None, 3],
     ),
 ]

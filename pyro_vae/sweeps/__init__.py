@@ -1,0 +1,1 @@
+"""Sweeps: many trainings that differ in a few settings, a run folder for each, one table."""
