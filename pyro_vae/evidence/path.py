@@ -14,6 +14,7 @@ this vector.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import NamedTuple
 
@@ -69,7 +70,11 @@ class Path:
             pair.check_density()
         self.layout = Coordinates.of(pair.model, x, index, pair.depth)
         programs = (pair.model,) if pair.given is None else (pair.model, pair.given)
-        self._run = self._evaluate if guard is None else guard(self._evaluate, *programs)
+        self._run: Callable[..., Sequence[Tensor]] = self._evaluate
+        self._score: Callable[..., Sequence[Tensor]] = self._both
+        if guard is not None:
+            self._run = guard(self._evaluate, *programs)
+            self._score = guard(self._both, *programs)
 
     def take(self, rows: Tensor) -> Path:
         """The same path for the data at these places."""
@@ -86,15 +91,25 @@ class Path:
         """Latents from the start, `(K, B, P)`."""
         return self.layout.vectors(self.pair.sample(num_chains)[0]).detach()
 
+    def place(self, z: Tensor) -> Tensor:
+        """Where latents `(K, B, P)` are in the coordinates of the path: they are these."""
+        return z
+
     def at(self, z: Tensor) -> Point:
         """Densities and gradients at latents `(K, B, P)`."""
         return Point(z, *self._run(z, self.pair.x, self.pair.index))
 
     def densities(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """log start(z) and log p(x, z), `(K, B)` each, at latents `(K, B, P)`."""
-        return self._densities(z, self.pair.x, self.pair.index)
+        start, joint = self._score(z, self.pair.x, self.pair.index)
+        return start, joint
 
-    def _densities(self, z: Tensor, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    def _both(self, z: Tensor, x: Tensor, index: Tensor, *held: Tensor) -> list[Tensor]:
+        return list(self._densities(z, x, index, *held))
+
+    def _densities(
+        self, z: Tensor, x: Tensor, index: Tensor, *held: Tensor
+    ) -> tuple[Tensor, Tensor]:
         (latents, log_det), depth = self.layout.unpack(z), self.layout.depth
         log_prior, log_likelihood = log_joint(self.pair.model, latents, x, index, depth)
         joint, start = log_prior + log_likelihood, log_prior
@@ -102,10 +117,10 @@ class Path:
             start = log_joint(self.pair.given, latents, x, index, depth)[0]
         return (start, joint) if log_det is None else (start + log_det, joint + log_det)
 
-    def _evaluate(self, z: Tensor, x: Tensor, index: Tensor) -> list[Tensor]:
+    def _evaluate(self, z: Tensor, x: Tensor, index: Tensor, *held: Tensor) -> list[Tensor]:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            start, joint = self._densities(z, x, index)
+            start, joint = self._densities(z, x, index, *held)
             gradients = [_gradient(density, z) for density in (start, joint)]
         return [start.detach(), joint.detach(), *gradients]
 
