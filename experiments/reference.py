@@ -6,8 +6,11 @@ Against its moments, over the run's active units: the shift of each guide's mean
 standard deviations (root mean square, the Monte Carlo part taken off), and the ratio of its
 standard deviations to the posterior's (geometric mean, and the smallest).
 
+With `--pyro`, Pyro's own NUTS samples the same posteriors: how long it takes, and how far its
+moments are from those of the chains that all move at once, in units of their Monte Carlo errors.
+
 Run:  PYRO_VAE_DATA=... python experiments/reference.py [RUN] [--num-data N] [--num-chains C]
-      [--json FILE]
+      [--pyro] [--json FILE]
 """
 
 from __future__ import annotations
@@ -42,6 +45,31 @@ def against(found: pv.Agreement, active: Tensor) -> dict[str, float]:
     }
 
 
+def health(found: pv.Reference) -> dict[str, Any]:
+    """What tells whether the chains can be believed, and what they took."""
+    return {
+        "r_hat": found.r_hat["latent"].max().item(),
+        "ess": found.ess["latent"].min().item(),
+        "num_divergent": found.num_divergent,
+        "seconds": round(found.seconds, 1),
+    }
+
+
+def apart(first: pv.Reference, second: pv.Reference) -> dict[str, float]:
+    """How far two references' moments are apart, root mean square over all units in units of the
+    Monte Carlo error of the difference: 1 for means where both are right; more for deviations,
+    since the effective sizes are those of the means.
+    """
+    (mean, sd), (other_mean, other_sd) = first.moments("latent"), second.moments("latent")
+    noise = 1 / first.ess["latent"] + 1 / second.ess["latent"]
+    means = (mean - other_mean) / (other_sd * noise.sqrt())
+    sds = (sd / other_sd).log() / (noise / 2).sqrt()
+    return {
+        "means": means.square().mean().sqrt().item(),
+        "sds": sds.square().mean().sqrt().item(),
+    }
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -55,6 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--draws", type=int, default=8, help="of each datum in a step of classical inference"
     )
+    parser.add_argument("--pyro", action="store_true", help="sample by Pyro's NUTS too")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
 
@@ -70,14 +99,11 @@ def main(arguments: list[str] | None = None) -> None:
     reference = pv.reference_posterior(model, x, **sizes)
     results: dict[str, Any] = {"run": Path(options.run).name, "num_data": len(x), **sizes}
     results["guides"] = {}
-    results |= {
-        "r_hat": reference.r_hat["latent"].max().item(),
-        "ess": reference.ess["latent"].min().item(),
-        "num_divergent": reference.num_divergent,
-        "seconds": round(reference.seconds, 1),
-        "active_units": int(active.sum()),
-        "torch": torch.__version__,
-    }
+    results |= health(reference)
+    results |= {"active_units": int(active.sum()), "torch": torch.__version__}
+    if options.pyro:
+        slow = pv.reference_posterior(model, x, **sizes, engine="pyro")
+        results["pyro"] = health(slow) | {"apart": apart(reference, slow)}
 
     told = f"R-hat at most {results['r_hat']:.3f}, ESS at least {results['ess']:.0f}"
     told += f", {reference.num_divergent} divergent, {reference.seconds:.0f} s"
@@ -89,6 +115,8 @@ def main(arguments: list[str] | None = None) -> None:
         row = results["guides"][name] = against(pv.agreement(other, reference, x), active)
         table.add_row(name, *(f"{value:.3f}" for value in row.values()))
     show(table)
+    if options.pyro:
+        print(f"Pyro's NUTS: {results['pyro']}")
     if options.json is not None:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
 

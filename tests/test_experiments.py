@@ -187,9 +187,10 @@ def test_quadrature(tmp_path: Path) -> None:
 def test_reference(small: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     options = ["--num-data=1", "--num-chains=2", "--num-samples=20", "--num-warmup=10", "--draws=1"]
-    script("reference").main([str(small), *options, f"--json={out}"])
+    script("reference").main([str(small), *options, "--pyro", f"--json={out}"])
     found = json.loads(out.read_text())
     assert found["r_hat"] > 0.9 and found["ess"] > 1
+    assert found["pyro"]["ess"] > 1 and found["pyro"]["apart"]["means"] < 5
     assert list(found["guides"]) == ["amortized", "mean-field", "full-rank", "flow"]
 
 

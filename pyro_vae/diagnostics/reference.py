@@ -1,5 +1,5 @@
-"""The reference posterior of a few data, by the no-U-turn sampler (Pyro's NUTS): what a guide's
-answer is held against.
+"""The reference posterior of a few data, by the no-U-turn sampler: what a guide's answer is held
+against.
 
 NUTS knows nothing of the guide, is exact in the limit, and costs thousands of model gradients per
 draw of the chains; so it judges a handful of data, where it can itself be judged: several chains
@@ -26,19 +26,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro.infer import MCMC, NUTS
-from pyro.infer.autoguide.initialization import init_to_sample
 from torch import Tensor
 
 from pyro_vae.arguments import check_kind, check_progress, refuse
+from pyro_vae.diagnostics.chains import posterior_draws
 from pyro_vae.diagnostics.convergence import convergence
-from pyro_vae.programs.calls import Program, called, first_line
-from pyro_vae.programs.coordinates import refuse_masked
+from pyro_vae.evidence.nuts import Sizes
+from pyro_vae.graphs import Engine, check_engine
+from pyro_vae.programs.calls import Program, called
 from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.programs.pair import opened
-from pyro_vae.programs.parameters import as_density
-from pyro_vae.programs.traces import latent_sites
-from pyro_vae.progress import Progress, counting, shares
+from pyro_vae.progress import Progress
 from pyro_vae.results import Result, counted
 
 _R_HAT = 1.01
@@ -196,19 +194,25 @@ def reference_posterior(
     num_samples: int = 500,
     num_warmup: int = 500,
     seed: int = 0,
+    engine: Engine = "auto",
     progress: Progress | None = None,
 ) -> Reference:
-    """Sample the posterior of all latents of the data, all data side by side, in chains that start
-    from the prior.
+    """Sample the posterior of all latents of the data in chains that start from the prior.
+
+    All chains of all data move at once, each with a step size, scales and trees of its own. Where
+    latents are not each datum's own, or the model cannot run many chains at once, Pyro's NUTS
+    samples all latents as one vector, one chain after another; so it does with the engine "pyro".
 
     Args:
         model: Pyro program whose latents are continuous; its parameters are held.
         x: data `(N, *shape)`, few of them.
         index: rows of the dataset `(N,)`; 0..N-1 unless given.
-        num_chains: C, one after another; at least 2, since R-hat compares them.
+        num_chains: C, at least 2, since R-hat compares them.
         num_samples: S, draws kept of each chain.
         num_warmup: transitions before them, in which the step size and the mass matrix adapt.
         seed: of the chains; the caller's random state is untouched.
+        engine: "compiled" runs the model's graph, "pyro" Pyro's own NUTS, "auto" the graph where
+            that pays and the model as it is elsewhere.
         progress: called with the share of the transitions that are done, from 0 to 1.
 
     Raises:
@@ -218,31 +222,20 @@ def reference_posterior(
     Example:
         >>> from pyro_vae import LinearGaussian
         >>> model, x = LinearGaussian(5, 2), torch.randn(3, 5)
-        >>> found = reference_posterior(model, x, num_samples=20, num_warmup=20)
+        >>> found = reference_posterior(model, x, num_samples=10, num_warmup=10)
         >>> found.draws["latent"].shape
-        torch.Size([4, 20, 3, 2])
+        torch.Size([4, 10, 3, 2])
     """
     least = {"num_chains": (num_chains, 2), "num_samples": (num_samples, 4)}
     check_numbers(least | {"num_warmup": (num_warmup, 1), "seed": (seed, 0)})
     check_progress(progress)
 
-    started, chains, divergent = time.monotonic(), [], 0
-    with opened(model, None, x, index, seed=seed, check=False) as pair, torch.enable_grad():
-        refuse_masked(latent_sites(model, pair.x, pair.index))
-        for told in shares(progress, *[1] * num_chains):
-            kernel = NUTS(as_density(pair.model), init_strategy=init_to_sample)
-            hook = counting(num_warmup + num_samples, told)
-            mcmc = MCMC(kernel, num_samples, num_warmup, hook_fn=hook, disable_progbar=True)
-            try:
-                mcmc.run(pair.x, pair.index)
-            except (ValueError, RuntimeError, NotImplementedError) as error:
-                raise ValueError(
-                    f"model: NUTS cannot sample its posterior: {first_line(error)}"
-                ) from error
-            chains.append(mcmc.get_samples())
-            divergent += sum(len(steps) for steps in mcmc.diagnostics()["divergences"].values())
+    check_engine(engine)
+    started = time.monotonic()
+    with opened(model, None, x, index, seed=seed, check=False) as pair:
+        sizes = Sizes(num_chains, num_samples, num_warmup)
+        draws, divergent = posterior_draws(pair, sizes, engine, progress)
 
-    draws = {name: torch.stack([chain[name] for chain in chains]).detach() for name in chains[0]}
     found = convergence({name: value.double().cpu().numpy() for name, value in draws.items()})
     r_hat, ess = ({name: torch.as_tensor(value) for name, value in part.items()} for part in found)
     return Reference(draws, r_hat, ess, divergent, time.monotonic() - started)

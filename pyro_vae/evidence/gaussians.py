@@ -12,12 +12,13 @@ With many latents R is diagonal: a root for each datum has P^2 numbers.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyro_vae.evidence.path import Path, Point
+from pyro_vae.evidence.path import Path
 from pyro_vae.graphs import Guard
 from pyro_vae.programs.pair import Pair
 
@@ -107,12 +108,8 @@ class Around(Path):
     def draw(self, num_chains: int) -> Tensor:
         return self.shape.noise(num_chains)
 
-    def at(self, z: Tensor) -> Point:
-        return Point(z, *self._run(z, self.pair.x, self.pair.index, *self.shape))
-
-    def densities(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        start, joint = self._score(z, self.pair.x, self.pair.index, *self.shape)
-        return start, joint
+    def _held(self) -> Sequence[Tensor]:
+        return self.shape
 
     def _densities(
         self, z: Tensor, x: Tensor, index: Tensor, *held: Tensor

@@ -163,8 +163,10 @@ class ImportanceEstimate(Estimate):
 
 
 def statistics_of(draws: Particles) -> dict[str, Tensor]:
-    """Per-datum statistics of log-densities `(S, B)`, on the CPU in float64, by attribute."""
-    log_prior, log_likelihood, log_guide = (part.double().cpu() for part in draws)
+    """Per-datum statistics of log-densities `(S, B)`, in float64, by attribute: computed where the
+    densities are, and brought to the CPU.
+    """
+    log_prior, log_likelihood, log_guide = (part.double() for part in draws)
     log_w = log_prior + log_likelihood - log_guide
     khat, smoothed = pareto_smoothed(log_w)
 
@@ -173,7 +175,7 @@ def statistics_of(draws: Particles) -> dict[str, Tensor]:
     rounding = torch.finfo(draws.log_prior.dtype).eps * size.mean(0)
 
     judge, other = log_w[0::2], log_w[1::2] if len(log_w) > 1 else log_w
-    return {
+    found = {
         "log_px": log_mean_exp(log_w),
         "log_px_error": log_mean_exp_error(log_w),
         "elbo": log_w.mean(0),
@@ -190,6 +192,7 @@ def statistics_of(draws: Particles) -> dict[str, Tensor]:
         "half_error": torch.hypot(log_mean_exp_error(other), rounding),
         "unseen": tail(other).unseen,
     }
+    return {name: values.cpu() for name, values in found.items()}
 
 
 def _error(values: Tensor) -> Tensor:

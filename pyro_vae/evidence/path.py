@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from pyro_vae.graphs import Guard
 from pyro_vae.programs.coordinates import Coordinates
+from pyro_vae.programs.memory import Fitting, joined, places, tiles
 from pyro_vae.programs.pair import Pair
 from pyro_vae.programs.traces import log_joint
 
@@ -75,6 +77,7 @@ class Path:
         if guard is not None:
             self._run = guard(self._evaluate, *programs)
             self._score = guard(self._both, *programs)
+        self._fitting = Fitting()  # of all parts
 
     def take(self, rows: Tensor) -> Path:
         """The same path for the data at these places."""
@@ -96,13 +99,37 @@ class Path:
         return z
 
     def at(self, z: Tensor) -> Point:
-        """Densities and gradients at latents `(K, B, P)`."""
-        return Point(z, *self._run(z, self.pair.x, self.pair.index))
+        """Densities and gradients at latents `(K, B, P)`, all at once where memory holds them."""
+        rows = z.shape[0] * z.shape[1]
+        return Point(z, *self._fitting(partial(self._in_chunks, z), rows))
+
+    def _in_chunks(self, z: Tensor, rows: int) -> Sequence[Tensor]:
+        """The same in chunks of at most so many rows."""
+        x, index = self.pair.x, self.pair.index
+        held = self._held()
+        if rows >= z.shape[0] * len(x):
+            return self._run(z, x, index, *held)
+
+        # a guide that answers for all data, and for no part of them
+        least = len(x) if self.pair.is_whole else 1
+        chains, data = tiles(z.shape[0], len(x), max(rows, least))
+        parts = []
+        for k in places(len(z), chains):
+            pieces = []
+            for d in places(len(x), data):
+                part = (one[d] for one in held)
+                pieces.append(tuple(self._run(z[k, d], x[d], index[d], *part)))
+            parts.append(pieces)
+        return joined(parts)
 
     def densities(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """log start(z) and log p(x, z), `(K, B)` each, at latents `(K, B, P)`."""
-        start, joint = self._score(z, self.pair.x, self.pair.index)
+        start, joint = self._score(z, self.pair.x, self.pair.index, *self._held())
         return start, joint
+
+    def _held(self) -> Sequence[Tensor]:
+        """What else the densities of these data read, a row for each `(B, ...)`."""
+        return ()
 
     def _both(self, z: Tensor, x: Tensor, index: Tensor, *held: Tensor) -> list[Tensor]:
         return list(self._densities(z, x, index, *held))

@@ -3,18 +3,20 @@
 Graphs run them where that pays. A graph serves one shape, so all chunks of an estimate are made of
 one shape: particles are cut evenly, and a block or chunk that is short (the last data, say) is
 filled up with copies of its last row, whose scores are thrown away. What is drawn is never padded:
-the noise is the same whichever engine runs.
+the noise is the same whichever engine runs. Where memory does not hold a chunk, it is halved.
 """
 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pyro_vae.graphs import Engine, Guard
+from pyro_vae.programs.memory import Fitting, joined, places, tiles
 from pyro_vae.programs.pair import Latents, Pair
 from pyro_vae.programs.traces import Particles, log_joint, sample_guide
 
@@ -55,11 +57,8 @@ class Scores:
         # about four tensors (S, B, *shape) live at a time
         size = 4 * pair.x[0].numel() * pair.x.element_size() * pair.states
         most = max(1, (max_bytes or (2**30 if pair.x.is_cuda else 2**24)) // size)
-        self.columns = min(width, most)
-        chunks = math.ceil(per_block / max(1, most // self.columns))
-        self.chunk = math.ceil(per_block / chunks)  # particles
-
-        rows = self.chunk * self.columns
+        self._per_block, self._fitting = per_block, Fitting()
+        self._rows = rows = math.prod(tiles(per_block, width, most))  # of a chunk
         self._guard = guard = Guard(engine, calls=num_rows / rows, rows=rows)
         self._names: tuple[str, ...] = ()
         self._most = 0  # particles of the largest noise block, which comes first
@@ -104,16 +103,24 @@ class Scores:
         return log_prior, log_likelihood
 
     def _parts(self, latents: Latents, pair: Pair, number: int) -> list[Tensor]:
-        parts = []
-        for s in range(0, number, self.chunk):
-            row = [self._chunk(latents, pair, s, d) for d in range(0, len(pair), self.columns)]
-            parts.append([torch.cat(part, 1) for part in zip(*row, strict=True)])
-        return [torch.cat(part) for part in zip(*parts, strict=True)]
+        return self._fitting(partial(self._in_chunks, latents, pair, number), self._rows)
 
-    def _chunk(self, latents: Latents, pair: Pair, s: int, d: int) -> tuple[Tensor, ...]:
-        depth, columns, chunk = self.pair.depth, self.columns, self.chunk
-        x, index = pair.x[d : d + columns], pair.index[d : d + columns]
-        values = [z[s : s + chunk].narrow(depth, d, len(x)) for z in latents.values()]
+    def _in_chunks(self, latents: Latents, pair: Pair, number: int, rows: int) -> list[Tensor]:
+        """The same in chunks of at most so many rows."""
+        shape = tiles(self._per_block, self.width, rows)
+        parts = []
+        for s in places(number, shape[0]):
+            of_data = places(len(pair), shape[1])
+            parts.append([self._chunk(latents, pair, s, d, shape) for d in of_data])
+        return joined(parts)
+
+    def _chunk(
+        self, latents: Latents, pair: Pair, s: slice, d: slice, shape: tuple[int, int]
+    ) -> tuple[Tensor, ...]:
+        """One chunk, of particles `s` of the data `d`; its graph has one `shape` for all."""
+        depth, (chunk, columns) = self.pair.depth, shape
+        x, index = pair.x[d], pair.index[d]
+        values = [z[s].narrow(depth, d.start, len(x)) for z in latents.values()]
         size = len(values[0]) if values else 1, len(x)
 
         if self._guard.on:

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_vae.evidence.smoothing import smoothed
+
 MIN_PARTICLES = 25
 """Fewest particles for which k-hat is estimated: with fewer its tail has less than five weights."""
 
@@ -82,7 +84,7 @@ def pareto_smoothed(log_w: Tensor) -> tuple[Tensor, Tensor]:
     if len(log_w) < MIN_PARTICLES:
         return torch.full_like(log_w[0], math.nan, dtype=torch.double), mean
 
-    device, log_w = log_w.device, log_w.double().cpu()
+    log_w = log_w.double()
     size = math.ceil(min(len(log_w) / 5, 3 * math.sqrt(len(log_w))))
     ordered = log_w.sort(0, descending=True).values
     spread = ordered[0] - ordered[-1]
@@ -96,17 +98,23 @@ def pareto_smoothed(log_w: Tensor) -> tuple[Tensor, Tensor]:
     khat = torch.where(equal, 0.0, torch.full_like(spread, math.inf))
     khat[broken] = math.nan
 
-    fitted = (~equal & ~short & ~broken).nonzero().flatten()
-    for column in fitted.tolist():
-        weights = log_w[:, column].numpy()
-        smoothed, khat[column] = _psis(weights)
+    fitted = ~equal & ~short & ~broken
+    if log_w.is_cuda:
+        found = smoothed(log_w)
+        khat = torch.where(fitted & found.plain, found.khat, khat)
+        mean = torch.where(fitted & found.plain, found.log_mean, mean)
+        fitted &= ~found.plain
+
+    for column in fitted.nonzero().flatten().tolist():
+        weights = log_w[:, column].cpu().numpy()
+        tail, khat[column] = _psis(weights)
         # the largest weight below the tail: it keeps its value but for scale
         place = int(np.argsort(weights)[-1 - size])
-        total = torch.logsumexp(torch.from_numpy(smoothed), 0).item()
+        total = torch.logsumexp(torch.from_numpy(tail), 0).item()
         # else no scale to be had, or no tail that fits
-        if np.isfinite([weights[place], smoothed[place], total]).all():
-            mean[column] = total + weights[place] - smoothed[place] - math.log(len(log_w))
-    return khat.to(device), mean.to(device)
+        if np.isfinite([weights[place], tail[place], total]).all():
+            mean[column] = total + weights[place] - tail[place] - math.log(len(log_w))
+    return khat, mean
 
 
 def resampled(log_w: Tensor, generator: torch.Generator) -> Tensor:

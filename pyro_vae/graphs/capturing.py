@@ -181,7 +181,7 @@ def capture(
         with rollback(modules), _saved_tensors_let_go(), notes(), _ItemsAreTensors():
             module = make_fx(lambda *tensors: list(function(*tensors)))(*copies)
             after = Moment()
-    except CaptureError:
+    except (CaptureError, torch.OutOfMemoryError):  # of memory a smaller call may have enough
         raise
     except Exception as error:  # whatever the function or the tracer raises
         raise CaptureError(_reason(error)) from error
@@ -214,6 +214,8 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
             warnings.simplefilter("ignore")
             inductor = import_module("torch._inductor")
             compiled = inductor.compile(graph.module, tensors, options=_OPTIONS)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # whatever Inductor raises
         raise CaptureError(f"Inductor cannot compile it: {_reason(error)}") from error
     finally:

@@ -52,6 +52,7 @@ class _Entry:
     run: Callable[..., Sequence[Any]]
     watch: Watch
     facts: list[Any]
+    on_gpu: bool
     calls: int = 0
 
     def holds(self) -> bool:
@@ -109,8 +110,21 @@ class Compiled:
         return self._run(self._find(args, kwargs) or self._begin(args, kwargs)[0], args, kwargs)
 
     def unchanged(self) -> bool:
-        """Whether the programs are as they were at the last call."""
-        return self._watch is not None and self._watch.unchanged()
+        """Whether the programs are as they were at the last call, and the tensors that they read
+        are of the kind that they were.
+        """
+        same = self._watch is not None and self._watch.unchanged()
+        return same and all(entry.holds() for entry in self._now())
+
+    def _now(self) -> list[_Entry]:
+        """The graphs of the programs as they are, one for each signature of the arguments."""
+        return [entry for (state, _), entry in self._entries.items() if state == self._state]
+
+    def on_gpu(self) -> bool:
+        """Whether all that the graphs read lies on the GPU: what lies on the host, a CUDA graph
+        records by its value.
+        """
+        return all(entry.on_gpu for entry in self._now())
 
     def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Entry | None:
         """The graph for these arguments and the programs as they are, if there is one."""
@@ -147,6 +161,9 @@ class Compiled:
             entry = entry or self._build(watch, args, kwargs)
             if not watch.changed():
                 entry.watch = self._look()
+                for key in [key for key in self._entries if key[0] == self._state]:
+                    if not self._entries[key].holds():
+                        del self._entries[key]
                 self._entries[self._state, signatures] = entry
                 return entry
             entry = None
@@ -202,9 +219,8 @@ class Compiled:
             with self.context():
                 graph = capture(function, inputs, watch.modules, rewrite)
             self.num_captures += 1
-            return _Entry(
-                graph, compile_graph(graph, inputs), watch, [facts(t) for t in graph.reads]
-            )
+            run, on_gpu = compile_graph(graph, inputs), all(t.is_cuda for t in graph.reads)
+            return _Entry(graph, run, watch, [facts(t) for t in graph.reads], on_gpu)
 
 
 def _agree(got: list[Tensor | None], expected: list[Tensor | None]) -> bool:
@@ -234,7 +250,13 @@ def _agree(got: list[Tensor | None], expected: list[Tensor | None]) -> bool:
 def _signatures(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What a graph takes for granted about the arguments, and torch's settings."""
     arguments = map(_signature, (*args, *kwargs.values()))
-    return (*arguments, *kwargs, torch.is_autocast_enabled("cpu"), torch.get_default_dtype())
+    autocast = (_autocast(device) for device in ("cpu", "cuda"))
+    return (*arguments, *kwargs, *autocast, torch.get_default_dtype())
+
+
+def _autocast(device: str) -> torch.dtype | None:
+    """What products are taken in on a device under the caller's autocast; None without one."""
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
 def _signature(argument: Any) -> Any:

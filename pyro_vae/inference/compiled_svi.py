@@ -135,6 +135,12 @@ class CompiledSVI:
         same = self._programs_unchanged() and self._store_unchanged()
         return self.reason is None and same and self._step.unchanged()
 
+    def recordable(self) -> bool:
+        """Whether a CUDA graph of `plain_step` would be true: settled, and nothing read from the
+        host.
+        """
+        return self.settled() and self._step.on_gpu()
+
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> Tensor:
         """The loss, without a step."""
         self._meet(args, kwargs)

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,14 +30,32 @@ from pyro_vae.programs.calls import first_line
 _WARM_UP = 11
 
 
+class Recording(NamedTuple):
+    """A step as a CUDA graph: what it takes for granted, and the tensors that it reads and
+    writes.
+    """
+
+    granted: Any
+    graph: Any
+    inputs: list[Tensor]
+    loss: Tensor
+
+    def replay(self, tensors: tuple[Tensor, ...]) -> Tensor:
+        """The loss of a step on these inputs."""
+        for mine, tensor in zip(self.inputs, tensors, strict=True):
+            mine.copy_(tensor)
+        self.graph.replay()
+        return self.loss
+
+
 class Replayed:
     """`step(*tensors)`, a loss, as a CUDA graph for each set of input shapes.
 
     Args:
         step: runs as it is at first.
         record: the same step, as it is recorded: it may not wait for the device.
-        granted: what a recording takes for granted of the host (hyperparameters, addresses);
-            another value makes a recording void, None means that there can be none.
+        granted: what the recordings take for granted of the host (hyperparameters, addresses);
+            another value makes all of them void, None means that there can be none.
         refresh: writes what may have changed on the host (the learning rate) to the device, before
             each replay.
     """
@@ -50,16 +69,14 @@ class Replayed:
     ) -> None:
         self.step, self.record, self.granted, self.refresh = step, record, granted, refresh
         self._calls: Counter[Any] = Counter()
-        self._recorded: dict[Any, tuple[Any, Any, list[Tensor], Tensor]] = {}
+        self._recorded: dict[Any, Recording] = {}
         self._failed = False
 
     def __call__(self, *tensors: Tensor) -> Tensor:
         """The loss, on the device; its memory is written again by the next call."""
         key = tuple((t.shape, t.dtype, t.device) for t in tensors)
         granted = None if self._failed else self.granted()
-        if key in self._recorded and self._recorded[key][0] != granted:
-            del self._recorded[key]
-            self._calls[key] = 0
+        self._forget_others(granted)
 
         self._calls[key] += 1
         if granted is None or self._calls[key] <= _WARM_UP:
@@ -68,23 +85,46 @@ class Replayed:
         self.refresh()
         if key not in self._recorded:
             try:
-                self._recorded[key] = (granted, *self._record(tensors))
+                self._recorded[key] = self._record(granted, tensors)
             except Exception as error:  # whatever the recording meets: the step itself is sound
                 self._failed = True
-                reason = first_line(error)
+                # torch's own, at the end of a recording that failed, has the reason as its context
+                context = error.__context__
+                reason = first_line(context if isinstance(context, Exception) else error)
                 warnings.warn(f"the step is not recorded as a CUDA graph: {reason}", stacklevel=2)
                 return self.step(*tensors)
+        return self._recorded[key].replay(tensors)
 
-        _, graph, inputs, loss = self._recorded[key]
-        for mine, tensor in zip(inputs, tensors, strict=True):
-            mine.copy_(tensor)
-        graph.replay()
-        return loss
+    def _forget_others(self, granted: Any) -> None:
+        """Drop what was recorded under other circumstances, of all sizes: by the next step of
+        another size they may look the same again, and not be.
+        """
+        if any(recording.granted != granted for recording in self._recorded.values()):
+            self._recorded.clear()
+            self._calls.clear()
 
-    def _record(self, tensors: tuple[Tensor, ...]) -> tuple[Any, list[Tensor], Tensor]:
+    def _record(self, granted: Any, tensors: tuple[Tensor, ...]) -> Recording:
         inputs = [t.clone() for t in tensors]
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
-        with torch.cuda.graph(graph):  # records and runs nothing
+        with _undone_if_it_fails(), torch.cuda.graph(graph):  # records and runs nothing
             loss = self.record(*inputs)
-        return graph, inputs, loss
+        return Recording(granted, graph, inputs, loss)
+
+
+@contextmanager
+def _undone_if_it_fails() -> Iterator[None]:
+    """Put stream and noise back after a recording that fails.
+
+    Torch leaves the stream of the recording as the current one then, and the device's generator as
+    it is in a recording: no noise could be drawn from it any more.
+    """
+    stream = torch.cuda.current_stream()
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    before = generator.clone_state()
+    try:
+        yield
+    except Exception:
+        torch.cuda.set_stream(stream)
+        generator.graphsafe_set_state(before)
+        raise

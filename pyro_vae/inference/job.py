@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae.data import Split, Stream
+from pyro_vae.inference import noise
 from pyro_vae.inference.checkpoint import load, load_weights, save
 from pyro_vae.inference.feed import Feed
 from pyro_vae.inference.folder import CHECKPOINT, check_identity
@@ -192,7 +193,7 @@ def keep(job: Job, at: Position) -> None:
         "losses": job.losses[: at.step],
         "feed": job.feed.state(),
         "noise": job.noise.get_state(),
-        "torch_noise": _noise_state(job.noise.device),
+        "torch_noise": noise.state(job.noise.device),
         "same": _same(job),
         "run": job.run,
         "settings": job.settings,
@@ -248,7 +249,7 @@ def restore(job: Job) -> Position:
     try:
         job.losses[: len(state["losses"])] = state["losses"]
         job.feed.load(state.get("feed"))
-        _set_noise(job.noise, state)
+        noise.put_back(job.noise, state)
         at = Position(**state["position"])
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(
@@ -275,21 +276,6 @@ def _same(job: Job) -> dict[str, Any]:
         "num_data": len(train),
         "data fingerprint": train.fingerprint if isinstance(train, Split) else train.identity,
     }
-
-
-def _set_noise(noise: torch.Generator, state: dict[str, Any]) -> None:
-    """Put back the states of the random generators."""
-    noise.set_state(state["noise"].cpu())
-    torch.set_rng_state(state["torch_noise"]["cpu"].cpu())
-    if noise.device.type == "cuda":
-        torch.cuda.set_rng_state(state["torch_noise"]["cuda"].cpu(), noise.device)
-
-
-def _noise_state(device: torch.device) -> dict[str, Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
 
 
 def finish(job: Job, at: Position) -> None:

@@ -120,7 +120,8 @@ class JointOptim(PyroOptim):
         group = self.optimizer.param_groups[0]
         names = ("betas", "weight_decay", "eps", "amsgrad", "maximize")
         options = tuple(group[name] for name in names)
-        return id(self._adam), self.clip_norm, options, tuple(p.data_ptr() for p in self.params)
+        # the group itself: held, its memory is not given to another that would look like it
+        return self._adam, self.clip_norm, options, tuple(p.data_ptr() for p in self.params)
 
     def _stands(self) -> bool:
         return self._adam is not None and self._adam.stands(self.optimizer)

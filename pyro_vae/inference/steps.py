@@ -40,7 +40,7 @@ def make_step(
     sizes = sizes_to_compile(len(train), recipe)
 
     def granted() -> Any:
-        return optim.recordable() if compiled.settled() else None
+        return optim.recordable() if compiled.recordable() else None
 
     replayed = Replayed(compiled.step, compiled.plain_step, granted, optim.refresh)
 

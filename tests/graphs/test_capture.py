@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import graph_module as fx_graph_module
 
 from pyro_vae.graphs import CaptureError, Compiled, capture
 from pyro_vae.graphs.capturing import _COMPILED
+from pyro_vae.graphs.compiled import _signatures
 from pyro_vae.graphs.notes import Noted
 
 OWN = torch.Generator()
@@ -128,3 +129,26 @@ def test_a_graph_that_is_gone_leaves_nothing_behind() -> None:
     assert len(set(kept[1:])) == 1, kept  # the first may compile something that stays
     assert kept[0][0] == kept[1][0] and kept[0][2] == kept[1][2]
     assert len(alive) == 20 and all(reference() is None for reference in alive)
+
+
+def test_short_memory_is_no_reason_not_to_capture() -> None:
+    """A caller may ask for less: the error is the caller's, as it is."""
+
+    def short(x: Tensor) -> list[Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        capture(short, [torch.zeros(2)])
+
+
+def test_a_graph_is_of_one_autocast_of_each_device() -> None:
+    found = [_signatures((), {})]
+    try:
+        torch.set_autocast_enabled("cuda", True)
+        for dtype in (torch.float16, torch.bfloat16):
+            torch.set_autocast_dtype("cuda", dtype)
+            found.append(_signatures((), {}))
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+        torch.set_autocast_dtype("cuda", torch.float16)
+    assert len(set(found)) == 3 and _signatures((), {}) == found[0]

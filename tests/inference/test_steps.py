@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,10 +27,8 @@ from pyro_vae import (
     fit,
     fit_local,
 )
-from pyro_vae.inference import cuda
 from pyro_vae.inference.compiled_svi import CompiledSVI
 from pyro_vae.inference.failure import check_losses
-from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.steps import sizes_to_compile
 from pyro_vae.programs.naming import unique_name
 from tests.scenarios import eager
@@ -219,59 +215,3 @@ def test_local_inference_by_either_engine(compiled: bool, monkeypatch: pytest.Mo
     best = model.optimal_mean_field(x)
     torch.testing.assert_close(guide.q(torch.arange(6)).mean, best.mean, atol=0.1, rtol=0)
     assert all(p.requires_grad for p in model.parameters())
-
-
-class FakeGraph:
-    """A CUDA graph as far as a CPU can play it: what was recorded runs again, on the recording's
-    own tensors.
-    """
-
-    recording: Any = None
-
-    def replay(self) -> None:
-        self.loss.copy_(self.run())
-
-
-def test_a_recorded_step_reads_its_inputs_rate_and_programs_anew(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """`Replayed` with a fake recording against the plain engine: the bookkeeping, not CUDA."""
-    eager(monkeypatch)
-    recorded = []
-
-    def record(self: cuda.Replayed, tensors: tuple[Tensor, ...]) -> Any:
-        inputs = [t.clone() for t in tensors]
-        graph = FakeGraph()
-        graph.loss, graph.run = torch.zeros(()), lambda: self.record(*inputs)  # type: ignore[attr-defined]
-        recorded.append(graph)
-        return graph, inputs, graph.loss  # type: ignore[attr-defined]
-
-    monkeypatch.setattr(cuda.Replayed, "_record", record)
-    ends = []
-    for replaying in (True, False):
-        model, guide = programs()
-        params = [p for m in (model, guide) for p in m.parameters()]
-        optim = JointOptim(partial(torch.optim.Adam, lr=1e-2), params)
-        svi = CompiledSVI(model, guide, optim, TraceMeanField_ELBO(), fallback=False)
-        step: Any = svi.step
-        if replaying:
-            step = cuda.Replayed(
-                svi.step,
-                svi.plain_step,
-                lambda svi=svi, o=optim: o.recordable() if svi.settled() else None,
-                optim.refresh,
-            )
-        losses = []
-        for seed in range(40):
-            if seed == 25:
-                model.decoder.head.bias.requires_grad_(False)
-            optim.optimizer.param_groups[0]["lr"] = 1e-2 / (1 + seed)
-            torch.manual_seed(seed)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                losses.append(step((torch.rand(8, *SHAPE) < 0.3).float()).item())
-        ends.append((losses, params))
-    assert ends[0][0] == ends[1][0]
-    assert all(map(torch.equal, ends[0][1], ends[1][1]))
-    # a frozen parameter has no gradient, and the optimizer then does more than its kernel
-    assert len(recorded) == 1

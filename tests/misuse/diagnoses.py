@@ -18,6 +18,7 @@ from tests.misuse.values import (
     NAN,
     NO_COUNT,
     NO_DATA,
+    NO_ENGINE,
     NO_FLOATS,
     NO_LIKE,
     NO_PROGRAM,
@@ -139,6 +140,7 @@ DIAGNOSES = [
         num_samples=[3, *NO_COUNT[:6]],
         num_warmup=NO_COUNT[:6],
         seed=NO_SEED,
+        engine=NO_ENGINE,
         progress=[3, "bar"],
     ),
     use(

@@ -97,7 +97,8 @@ def hasten(patch: pytest.MonkeyPatch) -> None:
         "evidence.scouts._DRAWS": 20,
         "evidence.laplace._NEWTON": 1,
         "evidence.chains._SETTLE": 3,
-        "diagnostics.reference.NUTS": partial(NUTS, max_tree_depth=2),
+        "diagnostics.chains.NUTS": partial(NUTS, max_tree_depth=2),
+        "evidence.trees.DEPTH": 2,
     }
     for place, value in less.items():
         patch.setattr(f"pyro_vae.{place}", value)
