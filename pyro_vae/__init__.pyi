@@ -54,6 +54,7 @@ from pyro_vae.evidence import Laplace as Laplace
 from pyro_vae.evidence import Likeness as Likeness
 from pyro_vae.evidence import Method as Method
 from pyro_vae.evidence import Quadrature as Quadrature
+from pyro_vae.evidence import Refined as Refined
 from pyro_vae.evidence import Sandwich as Sandwich
 from pyro_vae.evidence import likeness as likeness
 from pyro_vae.evidence import log_evidence as log_evidence

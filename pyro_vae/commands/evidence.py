@@ -20,6 +20,7 @@ from pyro_vae.evidence import (
     Laplace,
     Method,
     Quadrature,
+    Refined,
     log_evidence,
 )
 from pyro_vae.files.atomic import check_replaceable, staged
@@ -44,7 +45,8 @@ def parser(trust: Sequence[str]) -> OneLineParser:
     made.add_argument(
         "--method",
         type=Method,
-        help="Importance, Annealed, Laplace, Quadrature, Exact, or Best, which chooses, and why",
+        help="Importance, Refined, Annealed, Laplace, Quadrature, Exact, or Best, which takes"
+        " what each datum needs",
     )
     add_data(made)
     made.add_argument(
@@ -52,7 +54,7 @@ def parser(trust: Sequence[str]) -> OneLineParser:
     )
     made.set_defaults({"method": {"class_path": "pyro_vae.Importance"}})
 
-    methods = (Importance, Annealed, Laplace, Quadrature, Best)
+    methods = (Importance, Refined, Annealed, Laplace, Quadrature, Best)
     made.nested = [f"--method.{option.name}" for known in methods for option in fields(known)]
     return made
 

@@ -13,6 +13,7 @@ from pyro_vae.evidence.method import Method
 from pyro_vae.evidence.methods import log_evidence
 from pyro_vae.evidence.quadrature import Quadrature
 from pyro_vae.evidence.rate_distortion import Curve, rate_distortion_curve
+from pyro_vae.evidence.refined import Refined
 from pyro_vae.evidence.scores import Precision
 from pyro_vae.programs.distorted import squared_error
 
@@ -32,6 +33,7 @@ __all__ = [
     "Method",
     "Precision",
     "Quadrature",
+    "Refined",
     "Sandwich",
     "likeness",
     "log_evidence",

@@ -14,7 +14,6 @@ References:
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,14 +26,17 @@ from torch import Tensor
 from pyro_vae.arguments import check_choice
 from pyro_vae.evidence.annealed_estimate import AnnealedEstimate
 from pyro_vae.evidence.chains import LOGISTIC, Plan, Spacing, Stage, Tuning, anneal, pilot
+from pyro_vae.evidence.gaussians import Around, Gaussians
 from pyro_vae.evidence.lognormal import normal_error
 from pyro_vae.evidence.method import Method
 from pyro_vae.evidence.path import Path
-from pyro_vae.evidence.scouts import missed
+from pyro_vae.evidence.refining import fitted, starts
+from pyro_vae.evidence.scouts import Climbs, missed
 from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
 from pyro_vae.graphs import Engine, Guard, check_engine
 from pyro_vae.programs.inputs import check_budget, check_numbers
 from pyro_vae.programs.pair import Latents, Pair
+from pyro_vae.programs.parts import even_blocks
 from pyro_vae.progress import Progress, over, shares, tell
 
 _ROWS = 2048  # chains of all data that move at once on a CPU
@@ -42,7 +44,7 @@ _ROWS_ON_GPU = 65_536
 _FEWEST = 10  # temperatures that any budget buys
 _LONG = 120.0  # seconds of a budget from which on it bears a compiler
 
-Start = Literal["guide", "prior"]
+Start = Literal["guide", "prior", "refined"]
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,9 @@ class Annealed(Method[AnnealedEstimate]):
 
     Attributes:
         num_temperatures: T, from the start to the posterior.
-        start: where the path begins, at the "guide" or the "prior". A guide that is good saves
-            temperatures, one that misses a mode costs more of them.
+        start: where the path begins, at the "guide", the "prior", or at a Gaussian that is
+            "refined" from the guide for each datum, as by `Refined`. What is near the posterior
+            saves temperatures, what misses a mode costs more of them.
         num_chains: K of each datum.
         num_leapfrog: L, steps of a trajectory, each an evaluation of the model and its gradient.
         budget: seconds; T is then what fits into them by the pilot run's speed, at most
@@ -78,7 +81,7 @@ class Annealed(Method[AnnealedEstimate]):
 
     @property
     def uses_guide(self) -> bool:
-        return self.start == "guide"
+        return self.start != "prior"
 
     @property
     def plan(self) -> Plan:
@@ -94,17 +97,21 @@ def annealed(
     pair: Pair,
     *,
     exact: Latents | None = None,
+    shape: Gaussians | None = None,
+    climbs: Climbs | None = None,
     progress: Progress | None = None,
 ) -> AnnealedEstimate:
     """Anneal all data of a pair upwards, or downwards from `exact` latents, as `simulate` makes
-    them.
+    them; from Gaussians where a `shape` is given. Scouts that have climbed already need not again.
     """
     started, parts = time.monotonic(), []
-    plan, start = options.plan, "guide" if pair.given is not None else "prior"
+    plan, start = options.plan, _start(options, pair, shape)
+    if start == "refined" and shape is None:
+        shape = fitted(pair, starts(pair, options.seed), options.seed, options.engine)
 
-    looks = start == "guide" and exact is None
+    looks = start != "prior" and exact is None
     annealing, scouting = shares(progress, 9, 1 if looks else 0)
-    for block in blocks(options, pair, exact=exact, progress=annealing):
+    for block in blocks(options, pair, exact=exact, shape=shape, progress=annealing):
         plan, total = block.plan, torch.zeros(())
         for stage in block.stages:
             total = total + stage.chance
@@ -116,7 +123,7 @@ def annealed(
     error = torch.maximum(log_mean_exp_error(log_w), normal_error(log_w))
     blind = torch.zeros(len(log_px), dtype=torch.bool)
     if looks:
-        blind = missed(pair, log_px, error, seed=options.seed)
+        blind = missed(pair, log_px, error, seed=options.seed, shape=shape, climbs=climbs)
     tell(scouting, 1.0)
     return AnnealedEstimate(
         log_px=log_px,
@@ -133,6 +140,12 @@ def annealed(
     )
 
 
+def _start(options: Annealed, pair: Pair, shape: Gaussians | None) -> Start:
+    if shape is not None:
+        return "refined"
+    return "prior" if pair.given is None else options.start
+
+
 class Block(NamedTuple):
     """Some of the data on their way: how many of them count, how they are annealed, the stages."""
 
@@ -146,6 +159,7 @@ def blocks(
     pair: Pair,
     *,
     exact: Latents | None = None,
+    shape: Gaussians | None = None,
     progress: Progress | None = None,
     spacing: Spacing = LOGISTIC,
 ) -> Iterator[Block]:
@@ -154,8 +168,9 @@ def blocks(
     """
     started, plan, budget = time.monotonic(), options.plan, options.budget
     cuts = _cut(pair, plan.num_chains)
-    path = Path(pair, _guard(options, len(cuts), len(cuts[0][0]) * plan.num_chains))
-    z = None if exact is None else path.layout.of_one_run(exact)
+    guard = _guard(options, len(cuts), len(cuts[0][0]) * plan.num_chains)
+    path = Path(pair, guard) if shape is None else Around(pair, shape, guard)
+    z = None if exact is None else path.place(path.layout.of_one_run(exact))
 
     for number, ((rows, count), told) in enumerate(
         zip(cuts, shares(progress, *[1] * len(cuts)), strict=True)
@@ -193,17 +208,12 @@ def _stages(path: Path, plan: Plan, tuning: Tuning, exact: Tensor | None) -> Ite
 
 
 def _cut(pair: Pair, num_chains: int) -> list[tuple[Tensor, int]]:
-    """Rows of the data in blocks of one size, the last filled up with its last row, and how many of
-    them count.
+    """Blocks of one size for so many chains of each datum; all data where the guide answers only
+    for all.
     """
-    num_data, device = len(pair), pair.x.device
-    at_once = _ROWS_ON_GPU if device.type == "cuda" else _ROWS
-    most = num_data if pair.is_whole else max(1, at_once // (num_chains * pair.states))
-    size = math.ceil(num_data / math.ceil(num_data / most))
-
-    rows = torch.arange(math.ceil(num_data / size) * size, device=device).clamp(max=num_data - 1)
-    parts = rows.split(size)
-    return [(part, min(size, num_data - number * size)) for number, part in enumerate(parts)]
+    at_once = _ROWS_ON_GPU if pair.x.is_cuda else _ROWS
+    most = len(pair) if pair.is_whole else max(1, at_once // (num_chains * pair.states))
+    return even_blocks(len(pair), most, pair.x.device)
 
 
 def _within(plan: Plan, seconds: float, pace: float, num_blocks: int) -> Plan:

@@ -31,7 +31,7 @@ class AnnealedEstimate(Estimate):
         log_weights: `(K, N)`; of a reverse run those of 1 / p(x).
         acceptance: share of proposals taken in the scored run, `(N,)`.
         plan: temperatures, chains, leapfrog steps.
-        start: "prior" or "guide".
+        start: "prior", "guide" or "refined".
         upper: whether the chains ran backwards.
         blind: whether a scout, or the prior's own draws, have found what the guide, from which the
             chains start, misses.
@@ -49,7 +49,8 @@ class AnnealedEstimate(Estimate):
         """Such as `AIS(T=1000, K=16, L=5) from the prior`."""
         temperatures, chains, leapfrog = self.plan
         settings = f"(T={temperatures}, K={chains}, L={leapfrog})"
-        return f"{'reverse ' * self.upper}AIS{settings} from the {self.start}"
+        start = "refined Gaussians" if self.start == "refined" else f"the {self.start}"
+        return f"{'reverse ' * self.upper}AIS{settings} from {start}"
 
     @property
     def reliable(self) -> Tensor:

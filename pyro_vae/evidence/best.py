@@ -1,75 +1,77 @@
-"""The best that can be said of log p(x) here, and in plain words how good that is.
+"""The best that can be said of log p(x) of each datum here, and in plain words how good that is.
 
-A closed form where the model has one; quadrature with one or two latents; else importance sampling
-from the guide. (Where quadrature does not settle, the posterior has more detail than its grid sees;
-nothing else closes an interval on such data either.)
+A closed form where the model has one; quadrature with one or two latents, as far as it settles.
+Else a ladder (`ladder.py`): importance sampling from the guide, from a Gaussian refined for each
+datum, a short annealing from there, and a long one, each step only for the data that the one before
+does not vouch for.
 
-Where the weights do not vouch for nearly all data, annealing is run besides, from the guide if its
-density is known and it misses no mode that a scout has found. Annealing is then what is reported,
-unless the weights lie above it by more than their noise: then fresh weights are, drawn by another
-seed. (The larger of two noisy lower bounds is no bound.)
+What chose is not what is reported: of a set of particles one half judges and the other half is
+reported, and chains that were judged are run again. So every value is a lower bound of log p(x) in
+expectation, however it was chosen. (The larger of two noisy lower bounds is no bound.)
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyro_vae.evidence.annealed import Annealed
-from pyro_vae.evidence.annealed_estimate import AnnealedEstimate
+from pyro_vae.arguments import check_positive
+from pyro_vae.evidence.clock import Clock
 from pyro_vae.evidence.estimate import Estimate, standard_error
 from pyro_vae.evidence.exact import Exact
-from pyro_vae.evidence.importance import Importance
-from pyro_vae.evidence.importance_estimate import ImportanceEstimate
+from pyro_vae.evidence.ladder import Ladder
 from pyro_vae.evidence.method import Method
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.quadrature import Quadrature
+from pyro_vae.evidence.standing import Part, Standing, Step, joined, told
 from pyro_vae.graphs import Engine, check_engine
 from pyro_vae.programs.inputs import check_budget, check_numbers
 from pyro_vae.programs.pair import Pair
 from pyro_vae.programs.protocols import KnowsLogPx, offers
-from pyro_vae.progress import Progress, shares
+from pyro_vae.progress import Progress
+from pyro_vae.results import share
 
-DoubtedT = TypeVar("DoubtedT", ImportanceEstimate, AnnealedEstimate)
-
-_NEARLY_ALL = 0.95
-_MATTERS = 0.05  # nats; smaller differences are not worth a warning
+_MATTERS = 0.05  # nats; smaller differences are not worth a word
 
 
 @dataclass(frozen=True, repr=False)
 class BestEstimate(Estimate):
-    """The estimate that was chosen, and what was said of it.
+    """What serves best for each datum, and what was tried.
 
     Attributes:
-        chosen: where the figures are from.
-        tried: all estimates, by method.
+        parts: estimates of some of the data each, of all of them together.
+        steps: what was tried, in order.
         said: the verdict, a sentence.
     """
 
-    chosen: Estimate
-    tried: dict[str, Estimate]
+    parts: tuple[Part, ...]
+    steps: tuple[Step, ...]
     said: str
 
     @property
     def method(self) -> str:
-        """The chosen one's."""
-        return self.chosen.method
+        """That of all parts, in the order of the ladder."""
+        return " or ".join(dict.fromkeys(part.found.method for part in self.parts))
+
+    @property
+    def chosen(self) -> Estimate | None:
+        """The estimate that serves best for all data; None where it depends on the datum."""
+        return self.parts[0].found if len(self.parts) == 1 else None
 
     @property
     def reliable(self) -> Tensor:
-        """The chosen one's."""
-        return self.chosen.reliable
+        """Whether the datum's own estimate vouches for its error, `(N,)`."""
+        return joined(self.parts, [part.found.reliable for part in self.parts])
 
     @property
     def freedom(self) -> float:
-        """The chosen one's."""
-        return self.chosen.freedom
+        """The fewest degrees of freedom behind any of the standard errors."""
+        return min(part.found.freedom for part in self.parts)
 
     @property
     def verdict(self) -> str:
@@ -77,42 +79,60 @@ class BestEstimate(Estimate):
         return self.said
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """The chosen one's."""
-        return self.chosen.interval(level)
+        """The interval of the datum's own estimate, `(N,)` each."""
+        lower, upper = zip(*[part.found.interval(level) for part in self.parts], strict=True)
+        return joined(self.parts, lower), joined(self.parts, upper)
 
     def mean_interval(self, level: float = 0.95) -> tuple[float, float]:
-        """The chosen one's."""
-        return self.chosen.mean_interval(level)
+        """An interval for the mean over these data: the mean of its parts' ends, which is wider
+        than their noise alone would ask for; infinite above where a datum is not `reliable`.
+        """
+        ends = [part.found.mean_interval(level) for part in self.parts]
+        sizes = [len(part.rows) for part in self.parts]
+        lower, upper = (
+            sum(size * end for size, end in zip(sizes, one, strict=True)) / sum(sizes)
+            for one in zip(*ends, strict=True)
+        )
+        return lower, upper
 
     def _further(self) -> Iterator[tuple[str, str]]:
-        means = [f"{name} {found.mean:.2f}" for name, found in self.tried.items()]
-        if len(means) > 1:
-            yield "tried", "; ".join(means)
-        yield from self.chosen._further()
+        if len(self.steps) > 1:
+            yield "steps", "; ".join(map(str, self.steps))
+        if self.chosen is not None:
+            yield from self.chosen._further()
 
-    def columns(self) -> dict[str, Tensor]:
-        return self.chosen.columns()
+    def columns(self) -> dict[str, Tensor | list[str]]:  # type: ignore[override]
+        if self.chosen is not None:
+            return {**self.chosen.columns()}
+        names = [""] * len(self.log_px)
+        for part in self.parts:
+            for row in part.rows.tolist():
+                names[row] = part.found.method
+        return {**super().columns(), "method": names}
 
     def summary(self) -> dict[str, Any]:
-        """The chosen one's, the means of all, and the verdict."""
-        means = {name: estimate.mean for name, estimate in self.tried.items()}
-        own = {"seconds": round(self.seconds, 3), "tried": means, "verdict": self.verdict}
-        return self.chosen.summary() | own
+        """Means over the data, what was tried on how many of them, and the verdict."""
+        steps = [step.summary() for step in self.steps]
+        own = {"seconds": round(self.seconds, 3), "steps": steps, "verdict": self.verdict}
+        return super().summary() | (self.chosen.summary() if self.chosen else {}) | own
 
 
 @dataclass(frozen=True)
 class Best(Method[BestEstimate]):
-    """Whatever serves best here, with a verdict.
+    """Whatever serves best for each datum here, with a verdict.
 
     Attributes:
-        num_particles: of importance sampling.
-        num_temperatures: of annealing.
-        budget: seconds, about, that annealing may take with all that came before it.
+        num_particles: of importance sampling, from the guide and from refined Gaussians.
+        num_temperatures: T of the long annealing; the short one has a twentieth.
+        target_error: nats; data whose standard error is larger go on to the next step.
+        budget: seconds, about, in which that is to end: fewer particles, fewer data on the later
+            steps, fewer temperatures on the last.
         seed, engine: as in `Importance`.
     """
 
     num_particles: int = 5000
     num_temperatures: int = 1000
+    target_error: float = 0.05
     budget: float | None = None
     seed: int = 0
     engine: Engine = "auto"
@@ -120,102 +140,41 @@ class Best(Method[BestEstimate]):
     def __post_init__(self) -> None:
         least = {"num_particles": 1, "num_temperatures": 2, "seed": 0}
         check_numbers({name: (getattr(self, name), number) for name, number in least.items()})
+        check_positive("target_error", self.target_error)
         check_budget(self.budget)
         check_engine(self.engine)
 
     def __call__(self, pair: Pair, progress: Progress | None = None) -> BestEstimate:
-        started = time.monotonic()
-        weighing, annealing, again = shares(progress, 2, 7, 1)
+        clock = Clock(self.budget)
         if offers(pair.model, KnowsLogPx):
             exact = Exact()(pair)
-            return _only(exact, exact.verdict)
+            return _made([Part.whole(exact)], [], exact.verdict, clock, self.seed)
 
-        size, unsettled = _latent_size(pair), torch.zeros(len(pair), dtype=torch.bool)
+        standing = Standing(len(pair), self.target_error)
+        size = _latent_size(pair)
         if size is not None and size <= 2:
             found = Quadrature()(pair)
-            worst = found.log_px_error.max().item()
             if found.reliable.all():
+                worst = found.log_px_error.max().item()
                 told = f"log p(x) by quadrature over {size} latents, with an error of about"
-                return _only(found, f"{told} {worst:.1g} nats")
-            unsettled = ~found.reliable
+                parts, said = [Part.whole(found)], f"{told} {worst:.1g} nats"
+                return _made(parts, [], said, clock, self.seed)
 
-        importance = Importance(self.num_particles, seed=self.seed, engine=self.engine)
-        weights = _doubted(importance(pair, weighing), unsettled)
-        share = weights.reliable.double().mean().item()
-        if share >= _NEARLY_ALL:
-            told = f"the weights vouch for {share:.0%} of the data"
-            return _only(weights, f"importance sampling can be believed: {told}")
+            standing.unsettled = ~found.reliable
+            standing.take(torch.arange(len(pair)), found, clock.spent(), settles=True)
 
-        doubt = f"the weights vouch for only {share:.0%} of the data"
-        if unsettled.any():
-            many = unsettled.double().mean().item()
-            doubt += f", and quadrature does not settle on {many:.0%}"
-        if size is None:
-            other = "no bijection makes real numbers of the latents: a lower bound"
-            return _only(weights, f"{doubt}, and {other}")
-
-        chains = _doubted(self._chains(pair, weights, started, annealing), unsettled)
-        chosen, said = _choose(weights, chains, doubt)
-        if chosen is weights:
-            fresh = replace(importance, seed=self.seed + 1)(pair, again)
-            chosen = _doubted(fresh, unsettled)
-
-        log_px, error, seconds = chosen.log_px, chosen.log_px_error, time.monotonic() - started
-        evaluations = weights.evaluations + chains.evaluations
-        tried: dict[str, Estimate] = {one.method: one for one in (weights, chains)}
-        return BestEstimate(log_px, error, evaluations, seconds, self.seed, chosen, tried, said)
-
-    def _chains(
-        self, pair: Pair, weights: ImportanceEstimate, started: float, progress: Progress | None
-    ) -> AnnealedEstimate:
-        """Annealing, in what the budget leaves."""
-        left = self.budget
-        if left is not None:
-            left = max(1e-3, left - (time.monotonic() - started))
-        from_guide = not weights.blind.any() and _has_density(pair)
-        annealing = Annealed(
+        ladder = Ladder(
+            pair,
+            self.num_particles,
             self.num_temperatures,
-            "guide" if from_guide else "prior",
-            budget=left,
-            seed=self.seed,
-            engine=self.engine,
+            self.seed,
+            self.engine,
+            clock,
+            standing,
         )
-        return annealing(pair if from_guide else pair.under(None), progress)
-
-
-def _doubted(found: DoubtedT, unsettled: Tensor) -> DoubtedT:
-    """The same, vouching for none of the data `(N,)` on which quadrature has not settled."""
-    return replace(found, blind=found.blind | unsettled)
-
-
-def _only(found: Estimate, said: str) -> BestEstimate:
-    parts = found.log_px, found.log_px_error, found.evaluations, found.seconds, found.seed
-    return BestEstimate(*parts, found, {found.method: found}, said)
-
-
-def _choose(weights: ImportanceEstimate, chains: Estimate, doubt: str) -> tuple[Estimate, str]:
-    difference = chains.log_px - weights.log_px
-    gain, error = difference.mean().item(), standard_error(difference)
-    noise = math.hypot(chains.monte_carlo_error, weights.monte_carlo_error)
-    spread = noise if math.isnan(error) else max(error, noise)
-    told = f"{abs(gain):.2f} +- {spread:.2f} nats"
-
-    if abs(gain) < max(_MATTERS, 2 * noise):
-        agree = f"importance sampling and annealing agree ({told} apart)"
-        return chains, f"{agree}, although {doubt}"
-    if gain > 0:
-        return chains, f"importance sampling is {told} low on these data: use annealed"
-    low = f"annealing is {told} below importance sampling: it needs more temperatures"
-    return weights, f"{low}; {doubt}"
-
-
-def _has_density(pair: Pair) -> bool:
-    """Whether a path can start from the guide."""
-    try:
-        pair.check_density()
-    except ValueError:
-        return False
-    return True
+        ladder.climb(progress)
+        parts = standing.parts()
+        return _made(parts, standing.steps, _said(ladder, parts), clock, self.seed)
 
 
 def _latent_size(pair: Pair) -> int | None:
@@ -224,3 +183,50 @@ def _latent_size(pair: Pair) -> int | None:
         return Path(pair.under(None)).size
     except ValueError:
         return None
+
+
+def _made(
+    parts: Sequence[Part], steps: Sequence[Step], said: str, clock: Clock, seed: int
+) -> BestEstimate:
+    log_px, error = told(parts)
+    evaluations = sum(step.evaluations * step.num_data for step in steps) / len(log_px)
+    if not steps:
+        evaluations = parts[0].found.evaluations
+    return BestEstimate(
+        log_px, error, evaluations, clock.spent(), seed, tuple(parts), tuple(steps), said
+    )
+
+
+def _said(ladder: Ladder, parts: Sequence[Part]) -> str:
+    """The verdict of a ladder."""
+    standing = ladder.standing
+    reliable = joined(parts, [part.found.reliable for part in parts])
+    vouched = reliable.double().mean().item()
+    if len(standing.steps) == 1 and vouched == 1:
+        return "importance sampling can be believed: the weights vouch for all of the data"
+
+    said = f"the error is vouched for on {share(vouched)} of the data"
+    said = "; ".join(filter(None, [_low(ladder, parts), said]))
+    if vouched < 1:
+        said += "; on the others the value is a lower bound and no more"
+    if standing.unsettled.any():
+        many = share(standing.unsettled.double().mean().item())
+        said += f", quadrature not settling on {many}"
+    return "; ".join([said, *ladder.remarks])
+
+
+def _low(ladder: Ladder, parts: Sequence[Part]) -> str:
+    """How far the guide's own weights lie below what is told, where that matters."""
+    assert ladder.first is not None
+    rows, weights = ladder.first.rows, ladder.first.found
+    log_px, error = (values[rows] for values in told(parts))
+
+    difference = log_px - weights.log_px
+    noise = math.hypot(error.square().sum().sqrt().item() / len(rows), weights.monte_carlo_error)
+    gain, spread = difference.mean().item(), standard_error(difference)
+    spread = noise if math.isnan(spread) else max(spread, noise)
+    if not gain > max(_MATTERS, 2 * noise):
+        return ""
+    return (
+        f"importance sampling from the guide is {gain:.2f} +- {spread:.2f} nats low on these data"
+    )

@@ -17,8 +17,8 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -83,6 +83,12 @@ class Estimate(Result):
         unknown.
         """
         return self.log_px_error.square().sum().sqrt().item() / len(self.log_px)
+
+    def take(self, rows: Tensor) -> Self:
+        """The same of the data at these places."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        parts = {name: v[..., rows] for name, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **cast(dict[str, Any], parts))
 
     @property
     def verdict(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -45,6 +45,7 @@ class ImportanceEstimate(Estimate):
         ess: effective number of the particles.
         pareto_k: shape of the weights' tail.
         shape_limit: upper limit of that shape, by one half of the particles.
+        judge_error: the error of log p(x) by that half.
         half_log_px, half_error, unseen: log p(x), its error (that of rounding included) and what
             the unseen tail may add, by the other half.
         blind: whether such particles cannot vouch: a scout, or the prior's own draws, have found
@@ -62,6 +63,7 @@ class ImportanceEstimate(Estimate):
     ess: Tensor
     pareto_k: Tensor
     shape_limit: Tensor
+    judge_error: Tensor
     half_log_px: Tensor
     half_error: Tensor
     unseen: Tensor
@@ -72,7 +74,8 @@ class ImportanceEstimate(Estimate):
     @property
     def method(self) -> str:
         """Such as `importance(S=5000)`, or `importance(S=1000 or more)` where some had more."""
-        more = " or more" * (self.evaluations > self.num_particles)
+        some = self.proposal == "importance" and self.evaluations > self.num_particles
+        more = " or more" * some
         return f"{self.proposal}(S={self.num_particles}{more})"
 
     @property
@@ -82,6 +85,12 @@ class ImportanceEstimate(Estimate):
         """
         light = (self.shape_limit <= _HEAVIEST) & self.unseen.isfinite()
         return light & self.half_error.isfinite() & ~self.blind
+
+    def spoken(self) -> ImportanceEstimate:
+        """The same with log p(x) by the half of the particles that has not judged: a lower bound in
+        expectation for data that are chosen by what the other half says.
+        """
+        return replace(self, log_px=self.half_log_px, log_px_error=self.half_error)
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """Lower and upper end for each datum's log p(x), `(N,)` each; where `reliable` by one half
@@ -178,6 +187,7 @@ def statistics_of(draws: Particles) -> dict[str, Tensor]:
         "pareto_k": khat,
         "smoothed": smoothed,
         "shape_limit": tail(judge).limit,
+        "judge_error": log_mean_exp_error(judge),
         "half_log_px": log_mean_exp(other),
         "half_error": torch.hypot(log_mean_exp_error(other), rounding),
         "unseen": tail(other).unseen,

@@ -58,9 +58,10 @@ def log_evidence(
         model, guide: Pyro programs `program(x, index)`; the guide may be None where the method has
             no use for one.
         x: data `(N, *shape)`, binarised already where the model is of binary data.
-        method: `Importance`, from the guide, unless given; `Annealed`, from the guide or the prior
-            to the posterior; `Laplace`, from the modes of the posterior; `Quadrature`, for one or
-            two latents; `Exact`, for models with a method `log_px`; `Best`, what serves best, with
+        method: `Importance`, from the guide, unless given; `Refined`, from a Gaussian fitted to
+            each datum's posterior; `Annealed`, from the guide, the prior or that Gaussian to the
+            posterior; `Laplace`, from the modes of the posterior; `Quadrature`, for one or two
+            latents; `Exact`, for models with a method `log_px`; `Best`, what each datum needs, with
             a verdict.
         index: what the programs get as `index`, the number of each datum `(N,)`, such as
             `data.test.numbers()` with `data.test.x`. Unless given, a `Local` guide's own `numbers`
@@ -102,5 +103,6 @@ def log_evidence(
 def _with_caveat(found: Any, caveat: str) -> Any:
     """The same, saying what the model's likelihood says of its figures."""
     if caveat and isinstance(found, BestEstimate):
-        found = replace(found, chosen=replace(found.chosen, caveat=caveat))
+        parts = [replace(p, found=replace(p.found, caveat=caveat)) for p in found.parts]
+        found = replace(found, parts=tuple(parts))
     return replace(found, caveat=caveat) if caveat else found

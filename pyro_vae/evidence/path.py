@@ -14,7 +14,7 @@ this vector.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from typing import NamedTuple
@@ -72,7 +72,11 @@ class Path:
             pair.check_density()
         self.layout = Coordinates.of(pair.model, x, index, pair.depth)
         programs = (pair.model,) if pair.given is None else (pair.model, pair.given)
-        self._run = self._evaluate if guard is None else guard(self._evaluate, *programs)
+        self._run: Callable[..., Sequence[Tensor]] = self._evaluate
+        self._score: Callable[..., Sequence[Tensor]] = self._both
+        if guard is not None:
+            self._run = guard(self._evaluate, *programs)
+            self._score = guard(self._both, *programs)
         self._fitting = Fitting()  # of all parts
 
     def take(self, rows: Tensor) -> Path:
@@ -90,6 +94,10 @@ class Path:
         """Latents from the start, `(K, B, P)`."""
         return self.layout.vectors(self.pair.sample(num_chains)[0]).detach()
 
+    def place(self, z: Tensor) -> Tensor:
+        """Where latents `(K, B, P)` are in the coordinates of the path: they are these."""
+        return z
+
     def at(self, z: Tensor) -> Point:
         """Densities and gradients at latents `(K, B, P)`, all at once where memory holds them."""
         rows = z.shape[0] * z.shape[1]
@@ -98,23 +106,37 @@ class Path:
     def _in_chunks(self, z: Tensor, rows: int) -> Sequence[Tensor]:
         """The same in chunks of at most so many rows."""
         x, index = self.pair.x, self.pair.index
+        held = self._held()
         if rows >= z.shape[0] * len(x):
-            return self._run(z, x, index)
+            return self._run(z, x, index, *held)
 
         # a guide that answers for all data, and for no part of them
         least = len(x) if self.pair.is_whole else 1
         chains, data = tiles(z.shape[0], len(x), max(rows, least))
         parts = []
         for k in places(len(z), chains):
-            pieces = (self._run(z[k, d], x[d], index[d]) for d in places(len(x), data))
-            parts.append([tuple(piece) for piece in pieces])
+            pieces = []
+            for d in places(len(x), data):
+                part = (one[d] for one in held)
+                pieces.append(tuple(self._run(z[k, d], x[d], index[d], *part)))
+            parts.append(pieces)
         return joined(parts)
 
     def densities(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """log start(z) and log p(x, z), `(K, B)` each, at latents `(K, B, P)`."""
-        return self._densities(z, self.pair.x, self.pair.index)
+        start, joint = self._score(z, self.pair.x, self.pair.index, *self._held())
+        return start, joint
 
-    def _densities(self, z: Tensor, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    def _held(self) -> Sequence[Tensor]:
+        """What else the densities of these data read, a row for each `(B, ...)`."""
+        return ()
+
+    def _both(self, z: Tensor, x: Tensor, index: Tensor, *held: Tensor) -> list[Tensor]:
+        return list(self._densities(z, x, index, *held))
+
+    def _densities(
+        self, z: Tensor, x: Tensor, index: Tensor, *held: Tensor
+    ) -> tuple[Tensor, Tensor]:
         (latents, log_det), depth = self.layout.unpack(z), self.layout.depth
         log_prior, log_likelihood = log_joint(self.pair.model, latents, x, index, depth)
         joint, start = log_prior + log_likelihood, log_prior
@@ -122,10 +144,10 @@ class Path:
             start = log_joint(self.pair.given, latents, x, index, depth)[0]
         return (start, joint) if log_det is None else (start + log_det, joint + log_det)
 
-    def _evaluate(self, z: Tensor, x: Tensor, index: Tensor) -> list[Tensor]:
+    def _evaluate(self, z: Tensor, x: Tensor, index: Tensor, *held: Tensor) -> list[Tensor]:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            start, joint = self._densities(z, x, index)
+            start, joint = self._densities(z, x, index, *held)
             gradients = [_gradient(density, z) for density in (start, joint)]
         return [start.detach(), joint.detach(), *gradients]
 

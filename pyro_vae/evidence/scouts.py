@@ -21,10 +21,12 @@ than the prior's; in many it finds nothing.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from pyro_vae.evidence.gaussians import Gaussians
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
 from pyro_vae.programs.adam import Moments, adam
@@ -48,8 +50,33 @@ _MOST = 1024  # data
 _VALUES = 2**21  # of the data of all climbers that move at once
 
 
+class Climbs(NamedTuple):
+    """Where scouts have ended.
+
+    Attributes:
+        ends: `(K, N, P)`.
+        high: whether that is high enough to matter, `(K, N)`.
+        beyond: whether one of them is a mode that the guide misses, `(N,)`.
+    """
+
+    ends: Tensor
+    high: Tensor
+    beyond: Tensor
+
+    def take(self, rows: Tensor) -> Climbs:
+        """Those of the data at these places."""
+        return Climbs(self.ends[:, rows], self.high[:, rows], self.beyond[rows])
+
+
 def missed(
-    pair: Pair, log_px: Tensor, error: Tensor, num_scouts: int = NUM_SCOUTS, seed: int = 0
+    pair: Pair,
+    log_px: Tensor,
+    error: Tensor,
+    num_scouts: int = NUM_SCOUTS,
+    seed: int = 0,
+    *,
+    shape: Gaussians | None = None,
+    climbs: Climbs | None = None,
 ) -> Tensor:
     """Whether scouts, or the prior's own draws, have found what the guide misses of each datum's
     posterior, `(N,)`, on the CPU.
@@ -59,32 +86,46 @@ def missed(
         log_px, error: what was estimated from the guide's draws `(N,)`.
         num_scouts: 0 to look for nothing.
         seed: of their noise.
+        shape: Gaussians that are asked in place of the guide.
+        climbs: of scouts that have set out already; they need not again.
     """
     if not num_scouts or not pair.has_latents():
         return torch.zeros(len(pair), dtype=torch.bool)
-    return unreached(pair, num_scouts, seed) | outweighed(pair, log_px, error, seed)
+    climbs = climbed(pair, num_scouts, seed) if climbs is None else climbs
+    beyond = outweighed(pair, log_px, error, seed)
+    if climbs is None:
+        return beyond
+
+    found = climbs.beyond
+    if shape is not None:
+        found = _beyond(shape.draw(_DRAWS), climbs.ends, climbs.high)
+    return found.cpu() | beyond
+
+
+def unreached(pair: Pair, num_scouts: int = NUM_SCOUTS, seed: int = 0) -> Tensor:
+    """Whether a scout has found a mode of each datum's posterior that the guide misses, `(N,)`."""
+    climbs = climbed(pair, num_scouts, seed)
+    return torch.zeros(len(pair), dtype=torch.bool) if climbs is None else climbs.beyond.cpu()
 
 
 @torch.no_grad()
-def unreached(pair: Pair, num_scouts: int = NUM_SCOUTS, seed: int = 0) -> Tensor:
-    """Whether a scout has found a mode of each datum's posterior that the guide misses, `(N,)`.
-
-    Nowhere, where the latents are not all continuous: there is nothing to climb.
-    """
+def climbed(pair: Pair, num_scouts: int = NUM_SCOUTS, seed: int = 0) -> Climbs | None:
+    """Where scouts end; None where the latents are not all continuous, and nothing can climb."""
     try:
         path = Path(pair.under(None))
         one = path.take(torch.zeros(1, dtype=torch.long, device=pair.x.device))
         one.at(one.draw(1))
     except Exception:
         # latents that are discrete, or whatever a program without a gradient raises
-        return torch.zeros(len(pair), dtype=torch.bool)
+        return None
 
     values = pair.x[0].numel() * pair.states
     size, found = _VALUES // (values * (num_scouts + _FROM_GUIDE)), []
     for number, rows in enumerate(pair.blocks(min(max(1, size), _MOST))):
         seed_noise(seed, number, 1)
-        found.append(_look(path.take(rows), pair.guide, num_scouts).cpu())
-    return torch.cat(found)
+        found.append(_look(path.take(rows), pair.guide, num_scouts))
+    ends, high, beyond = zip(*found, strict=True)
+    return Climbs(torch.cat(ends, 1), torch.cat(high, 1), torch.cat(beyond))
 
 
 @torch.no_grad()
@@ -106,17 +147,22 @@ def outweighed(pair: Pair, log_px: Tensor, error: Tensor, seed: int = 0) -> Tens
     return least > log_px + _SURE * error.nan_to_num(nan=math.inf) + _MATTERS
 
 
-def _look(path: Path, guide: Program, num_scouts: int) -> Tensor:
-    """The same of a block of data `(B,)`, on its device."""
+def _look(path: Path, guide: Program, num_scouts: int) -> Climbs:
+    """Scouts of a block of data."""
     x, index = path.pair.x, path.pair.index
     latents, _ = sample_guide(guide, x, index, _DRAWS, path.layout.depth)
     drawn = path.layout.vectors(latents)  # (S, B, P)
-    mean, std = drawn.mean(0), drawn.std(0).clamp(min=1e-6)
-    reach = _distance(drawn, mean, std).max(0).values  # (B,)
 
     z, scale = starts(path, num_scouts)
     ends = climb(path, torch.cat([z, drawn[:_FROM_GUIDE]]), scale)
     _, high = heights(path, ends)
+    return Climbs(ends, high, _beyond(drawn, ends, high))
+
+
+def _beyond(drawn: Tensor, ends: Tensor, high: Tensor) -> Tensor:
+    """Whether a high end `(K, B, P)` is outside of all that is drawn `(S, B, P)`, `(B,)`."""
+    mean, std = drawn.mean(0), drawn.std(0).clamp(min=1e-6)
+    reach = _distance(drawn, mean, std).max(0).values  # (B,)
     return (high & (_distance(ends, mean, std) > reach)).any(0)
 
 

@@ -17,6 +17,7 @@ else does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -88,6 +89,22 @@ def batches(x: Tensor, index: Tensor | None, size: int, *programs: Program) -> t
     """
     whole = len(x) > size and not all(takes_parts(program, x, index) for program in programs)
     return torch.arange(len(x), device=x.device).split(len(x) if whole else size)
+
+
+def even_blocks(
+    num_data: int, most: int, device: torch.device | None = None
+) -> list[tuple[Tensor, int]]:
+    """Places of the data in blocks of one size, at most `most`, the last filled up with its last
+    datum, and how many of each count: a graph serves one size.
+
+    Example:
+        >>> [(rows.tolist(), count) for rows, count in even_blocks(5, 3)]
+        [([0, 1, 2], 3), ([3, 4, 4], 2)]
+    """
+    size = math.ceil(num_data / math.ceil(num_data / most))
+    places = torch.arange(math.ceil(num_data / size) * size, device=device).clamp(max=num_data - 1)
+    parts = places.split(size)
+    return [(part, min(size, num_data - number * size)) for number, part in enumerate(parts)]
 
 
 def takes_parts(program: Program, x: Tensor, index: Tensor | None = None) -> bool:

@@ -46,18 +46,21 @@ def test_best_takes_the_closed_form_then_quadrature_then_weights_then_chains() -
     model, x = linear_gaussian(6, 3)
     good = log_evidence(Hidden(model), ExactGuide(model), x, Best(num_particles=500))
     assert good.method == "importance(S=500)" and "can be believed" in good.verdict
-    bad = log_evidence(
-        Hidden(model), Distorted(model, 0.4, 1.5), x, Best(num_particles=500, num_temperatures=300)
-    )
-    assert (
-        bad.method.startswith("AIS")
-        and bad.verdict.startswith("importance sampling is ")
-        and len(bad.tried) == 2
-    )
-    low = bad.tried["importance(S=500)"].mean
-    assert f"is {bad.mean - low:.2f} +-" in bad.verdict and bad.verdict.endswith("use annealed")
-    assert ((bad.log_px - model.log_px(x)).abs() < 5 * bad.log_px_error).all()
-    assert bad.summary()["tried"][bad.method] == bad.mean and isinstance(bad, BestEstimate)
+
+
+def test_best_climbs_a_ladder_for_data_that_the_weights_do_not_vouch_for() -> None:
+    model, x = linear_gaussian(6, 3)
+    guide, exact = Distorted(model, 0.4, 1.5), model.log_px(x)
+    found = log_evidence(Hidden(model), guide, x, Best(num_particles=1000))
+    assert isinstance(found, BestEstimate) and found.reliable.all()
+    assert [step.method for step in found.steps] == ["importance(S=1000)", "refined(S=1000)"]
+    assert found.method == "refined(S=1000)" and found.chosen is not None
+    assert ((found.log_px - exact).abs() < 5 * found.log_px_error).all()
+
+    low = found.mean - log_evidence(Hidden(model), guide, x, Importance(1000)).mean
+    assert f"importance sampling from the guide is {low:.2f} +-" in found.verdict
+    assert found.verdict.endswith("vouched for on 100.0% of the data")
+    assert [step["num_vouched"] for step in found.summary()["steps"]] == [0, 6]
 
 
 def test_best_says_so_where_chains_cannot_run() -> None:

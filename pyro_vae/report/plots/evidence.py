@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +66,9 @@ def _(estimate: AnnealedEstimate) -> Views:
 @views.register(BestEstimate)
 def _(estimate: BestEstimate) -> Views:
     text = f"log p(x), the best that was tried: {estimate.method}"
-    return {**views(estimate.chosen), "log_px": _values(estimate, text)}
+    own = views(estimate.chosen) if estimate.chosen is not None else {}
+    steps = {"steps": View(partial(_steps, estimate))} if len(estimate.steps) > 1 else {}
+    return {**own, "log_px": _values(estimate, text), **steps}
 
 
 def _values(estimate: Estimate, text: str) -> View:
@@ -212,3 +215,25 @@ def _against(axes: Axes, values: Array, limits: Mapping[float, str], label: str)
     side = axes.inset_axes((1.01, 0, 0.12, 1), sharey=axes)
     side.hist(values, bins=30, orientation="horizontal", color=REST)
     side.axis("off")
+
+
+def _steps(estimate: BestEstimate, axes: Axes) -> None:
+    """Of each step of the ladder, for how many of its data it vouched, and how many went on."""
+    steps = estimate.steps[::-1]
+    places = np.arange(len(steps))
+    vouched = np.array([step.num_vouched for step in steps])
+    others = np.array([step.num_data - step.num_vouched for step in steps])
+
+    axes.barh(places, vouched, color=MAIN, label="vouched for, at an error that is small enough")
+    axes.barh(places, others, left=vouched, color=REST, alpha=0.4, label="on to the next step")
+    for place, step in enumerate(steps):
+        told = f" {step.num_vouched:,} of {step.num_data:,}, {step.seconds:.3g} s"
+        axes.text(step.num_data, place, told, va="center")
+
+    most = max(step.num_data for step in steps)
+    axes.set(xlabel="data", xlim=(0, 1.6 * most))
+    axes.set_yticks(places, [fill(step.method, 24) for step in steps])
+    axes.set_ylim(-0.6, len(steps) + 0.4)
+    whole_numbers(axes)
+    legend(axes, "upper right")
+    title(axes, "Which step vouches for how many data", estimate.caveat)

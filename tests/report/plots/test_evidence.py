@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import pyro_vae as pv
+from pyro_vae.evidence.standing import Part, Step
 from pyro_vae.evidence.weights import pareto_threshold
 from pyro_vae.report.intervals import write_intervals
 from pyro_vae.report.plots import blank, interval_plot, views
@@ -197,10 +198,17 @@ def test_the_spread_of_log_weights() -> None:
 def test_the_best_says_which_was_chosen() -> None:
     exact, chains = found("Best"), found("Annealed")
     assert list(views(exact)) == ["log_px"]
+    part, step = Part.whole(chains), Step(chains.method, 40, 30, 1.0, 2.0)
     best = pv.BestEstimate(
-        chains.log_px, chains.log_px_error, 1.0, 1.0, 0, chains, {chains.method: chains}, "said"
+        chains.log_px, chains.log_px_error, 1.0, 1.0, 0, (part,), (step,), "said"
     )
     assert list(views(best)) == ["log_px", "log_weights"]
     axes = axes_of(best)
     assert axes.get_title() == f"log p(x), the best that was tried: {chains.method}"
     np.testing.assert_array_equal(bars(axes), bars(axes_of(chains)))
+
+    twice = replace(best, steps=(Step("importance(S=100)", 40, 10, 1.0, 0.5), step))
+    steps = axes_of(twice, "steps")
+    widths = [bar.get_width() for bar in steps.patches]
+    assert widths == [30, 10, 10, 30]  # from below: vouched for, then those that went on
+    assert [text.get_text() for text in steps.texts] == [" 30 of 40, 2 s", " 10 of 40, 0.5 s"]

@@ -1,0 +1,297 @@
+"""A ladder of estimates, each step only for the data that the one before does not vouch for.
+
+    importance    S particles of the guide
+    refined       S particles of a Gaussian fitted to the datum's own posterior (`refined.py`)
+    refined       4 S particles of it
+    annealed      T / 20 temperatures from that Gaussian
+    annealed      T temperatures from there; from the prior where a scout has found what it misses
+
+A step costs three to twenty times what the one before it does, and fewer data ask for it. Chains
+that are judged good enough are run again, and these are told. A datum for which nothing vouches
+keeps the last estimate, unless the weights of an earlier one lie above it by more than their noise,
+on average over such data: then fresh weights are told.
+
+With a budget, the first step has as many particles as half of it bears, and the others take their
+data in parcels, as long as the pace of the last one leaves time for another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from pyro_vae.evidence.annealed import Annealed, Start, annealed
+from pyro_vae.evidence.clock import Clock
+from pyro_vae.evidence.estimate import Estimate
+from pyro_vae.evidence.gaussians import Gaussians
+from pyro_vae.evidence.importance import Importance
+from pyro_vae.evidence.importance_estimate import ImportanceEstimate
+from pyro_vae.evidence.path import Path
+from pyro_vae.evidence.refined import Refined, weighed
+from pyro_vae.evidence.refining import fitted, starts
+from pyro_vae.evidence.scouts import Climbs, climbed, missed
+from pyro_vae.evidence.standing import Part, Standing, told
+from pyro_vae.evidence.tails import FEWEST
+from pyro_vae.graphs import Engine
+from pyro_vae.programs.pair import Pair
+from pyro_vae.progress import Progress, shares, tell
+
+_SHORT = 20  # times fewer temperatures of the short annealing
+_LEAST = 10  # temperatures
+_CHAINS = 32  # of the short annealing
+_MORE = 4  # times as many particles of a Gaussian that nearly serves
+_GRADIENT = 3  # evaluations that one with its gradient costs, about
+_SCOUTING = 3_400  # evaluations of the scouts of a datum, about
+_LONG = 120.0  # seconds of a budget from which on it bears a compiler
+_PROBE, _FEW = 50, 16  # particles and data by which the pace is taken
+_FEWEST = 10  # particles that any budget buys
+_SURE = 2.0  # standard errors
+_MATTERS = 0.05  # nats
+
+
+@dataclass
+class Ladder:
+    """A pair's data on their way up.
+
+    Attributes:
+        pair: opened.
+        num_particles, num_temperatures, seed, engine: as in `Best`.
+        clock: of its budget.
+        standing: how far each datum has come.
+        first: the weights of the guide.
+        remarks: what else is to be said.
+    """
+
+    pair: Pair
+    num_particles: int
+    num_temperatures: int
+    seed: int
+    engine: Engine
+    clock: Clock
+    standing: Standing
+    first: Part | None = None
+    remarks: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        short = self.clock.budget is not None and self.clock.budget < _LONG
+        if self.engine == "auto" and short:
+            self.engine = "pyro"
+        self._climbs: Climbs | None = None
+        self._shapes: list[Gaussians] = []
+        self._shape_at = torch.full((len(self.pair),), -1)  # where in them each datum has its own
+
+    def climb(self, progress: Progress | None = None) -> None:
+        """Take every datum up, as far as it must go."""
+        weighing, refining, more, short, long = shares(progress, 3, 5, 1, 3, 8)
+        self._weigh(weighing)
+        if len(self.standing.left()) and self._can_climb():
+            self._refine(refining)
+            self._weigh_more(more)
+            self._anneal_short(short)
+            self._anneal_long(long)
+            self._prefer_weights()
+
+        tell(progress, 1.0)
+        if self.clock.late and len(self.standing.left()):
+            self.remarks.append("the budget ended before all steps were taken")
+
+    def _weigh(self, progress: Progress | None) -> None:
+        """The first step: particles of the guide."""
+        rows, begun = self.standing.left(), self.clock.spent()
+        number, pair = self._affordable(len(rows)), self.pair
+        method = Importance(number, num_scouts=0, seed=self.seed, engine=self.engine)
+        found = self._by_guide(method, rows, progress)
+
+        if number >= 2 * FEWEST and pair.has_latents() and not pair.has_discrete():
+            self._climbs = climbed(pair, seed=self.seed)
+            climbs = None if self._climbs is None else self._climbs.take(rows.to(pair.x.device))
+            log_px, error = found.log_px, found.log_px_error
+            blind = missed(self._under(rows), log_px, error, seed=self.seed, climbs=climbs)
+            found = replace(found, blind=found.blind | blind)
+
+        self.first = Part(rows, found)
+        self.standing.take(rows, found, self.clock.spent() - begun)
+
+    def _affordable(self, num_data: int) -> int:
+        """Particles of the first step; where there is a budget, the pace is taken before."""
+        if self.clock.budget is None:
+            return self.num_particles
+
+        few = self.pair.few(_FEW)
+        for _ in range(2):  # what is made at the first call costs the second nothing
+            begun = self.clock.spent()
+            Importance(_PROBE, num_scouts=0, engine="pyro")(few)
+            self.clock.pace = (self.clock.spent() - begun) / (_PROBE * len(few))
+
+        each = self.clock.left() / 2 / (num_data * self.clock.pace)
+        with_scouts = each - _SCOUTING
+        most = int(with_scouts if with_scouts >= 2 * FEWEST else min(each, 2 * FEWEST - 1))
+        self.clock.late |= most < self.num_particles
+        return min(self.num_particles, max(_FEWEST, most))
+
+    def _can_climb(self) -> bool:
+        """Whether the latents are numbers, and log p(x, z) has a gradient."""
+        try:
+            path = Path(self.pair.under(None).few(2))
+        except ValueError:
+            self.remarks.append("no bijection makes real numbers of the latents")
+            return False
+        try:
+            path.at(path.draw(1))
+        except Exception:  # whatever a program without a gradient raises
+            self.remarks.append("log p(x, z) has no gradient")
+            return False
+        return True
+
+    def _refine(self, progress: Progress | None) -> None:
+        """The second step: particles of a Gaussian of each datum's own."""
+        method = Refined(self.num_particles, engine=self.engine)
+        spent = _GRADIENT * method.num_steps * method.num_draws
+        whole = starts(self.pair, self.seed) if self.pair.is_whole else None
+
+        cost = spent + self.num_particles + _SCOUTING
+        for number, rows in enumerate(self.clock.parcels(self.standing.left(), cost)):
+            begun, one = self.clock.spent(), replace(method, seed=self._seed(1, number))
+            fitting, weighing = shares(progress, 1, 1)
+            start = starts(self._part(rows), one.seed) if whole is None else whole.take(rows)
+
+            pair, climbs = self._under(rows), self._scouts(rows)
+            shape = fitted(pair, start, one.seed, self.engine, progress=fitting)
+            self._keep(rows, shape)
+            found = weighed(one, pair, shape, climbs=climbs, progress=weighing)
+            self.standing.take(rows, found, self.clock.spent() - begun)
+
+    def _weigh_more(self, progress: Progress | None) -> None:
+        """The third step: more particles of the same Gaussian."""
+        number = _MORE * self.num_particles
+        method, rows = Refined(number, engine=self.engine), self._refined()
+
+        for count, some in enumerate(self.clock.parcels(rows, number)):
+            begun, one = self.clock.spent(), replace(method, seed=self._seed(2, count))
+            of, climbs = (self._under(some), self._shape(some)), self._scouts(some)
+            found = weighed(one, *of, climbs=climbs, progress=progress)
+            self.standing.take(some, found, self.clock.spent() - begun)
+
+    def _anneal_short(self, progress: Progress | None) -> None:
+        """The fourth step: chains from the Gaussian, and again where they are good enough."""
+        method = Annealed(self._fewest, "refined", _CHAINS, engine=self.engine)
+        rows = self._refined()
+        rows = rows[~self.standing.missed[rows]]
+
+        cost = 2 * _GRADIENT * method.plan.evaluations
+        for number, some in enumerate(self.clock.parcels(rows, cost)):
+            begun, judging, telling = self.clock.spent(), *shares(progress, 1, 1)
+            chains = replace(method, seed=self._seed(3, number))
+            found = self._chains(chains, some, judging)
+            good = self.standing.take(some, found, self.clock.spent() - begun)
+            if len(good):
+                fresh = replace(method, seed=self._seed(4, number))
+                self.standing.put(good, self._chains(fresh, good, telling))
+
+    def _anneal_long(self, progress: Progress | None) -> None:
+        """The last step: chains from the Gaussian, from the prior where that misses something."""
+        rows = self._refined()
+        number = self._temperatures(len(rows))
+        misses = self.standing.missed[rows]
+        longer = number > self._fewest
+        ways: list[tuple[Start, Tensor]] = [
+            ("prior", rows[misses]),
+            ("refined", rows[~misses] if longer else rows[:0]),
+        ]
+        told = shares(progress, *[len(places) for _, places in ways])
+        for (start, places), one in zip(ways, told, strict=True):
+            method = Annealed(number, start, engine=self.engine)
+            cost = _GRADIENT * method.plan.evaluations
+            for count, some in enumerate(self.clock.parcels(places, cost)):
+                begun, chains = self.clock.spent(), replace(method, seed=self._seed(5, count))
+                found = self._chains(chains, some, one)
+                self.standing.take(some, found, self.clock.spent() - begun)
+
+    @property
+    def _fewest(self) -> int:
+        """Temperatures of the short annealing."""
+        return min(self.num_temperatures, max(_LEAST, self.num_temperatures // _SHORT))
+
+    def _temperatures(self, num_data: int) -> int:
+        """Those of the long annealing, as many as the time bears."""
+        if self.clock.budget is None or not num_data:
+            return self.num_temperatures
+        plan = Annealed(self.num_temperatures).plan
+        each = self.clock.left() / (num_data * self.clock.pace * _GRADIENT)  # gradients
+        most = int(each / (plan.num_chains * plan.num_leapfrog)) - plan.pilot_moves
+        return min(self.num_temperatures, max(_LEAST, most))
+
+    def _chains(self, method: Annealed, rows: Tensor, progress: Progress | None) -> Estimate:
+        pair = self._under(rows)
+        if method.start == "prior":
+            return annealed(method, pair, progress=progress)
+        shape, climbs = self._shape(rows), self._scouts(rows)
+        return annealed(method, pair, shape=shape, climbs=climbs, progress=progress)
+
+    def _prefer_weights(self) -> None:
+        """Where nothing vouches, tell the guide's weights if chains lie below them."""
+        assert self.first is not None
+        rows = self.standing.unvouched()
+        if not len(rows):
+            return
+
+        place = torch.full((len(self.pair),), -1)
+        place[self.first.rows] = torch.arange(len(self.first.rows))
+        weights = self.first.found.take(place[rows])
+        log_px, error = (values[rows] for values in told(self.standing.parts()))
+
+        gain = (log_px - weights.log_px).mean().item()
+        noise = torch.cat([error, weights.log_px_error]).square().sum().sqrt().item() / len(rows)
+        if gain > -max(_MATTERS, _SURE * noise):
+            return
+
+        method = Importance(self.num_particles, seed=self._seed(6, 0), engine=self.engine)
+        self.standing.put(rows, self._by_guide(method, rows))
+        self.remarks.append(
+            f"where nothing vouches, annealing is {-gain:.2f} +- {noise:.2f} nats below importance"
+            " sampling: it needs more temperatures"
+        )
+
+    def _by_guide(
+        self, method: Importance, rows: Tensor, progress: Progress | None = None
+    ) -> ImportanceEstimate:
+        """Particles of the guide, which may answer for nothing but all data."""
+        if self.pair.is_whole:
+            return method(self.pair, progress).take(rows)
+        return method(self._part(rows), progress)
+
+    def _seed(self, step: int, parcel: int) -> int:
+        """Of the noise of a step."""
+        return self.seed + 1_000 * step + 10_000 * parcel
+
+    def _part(self, rows: Tensor) -> Pair:
+        """The pair on data at these places."""
+        everything = len(rows) == len(self.pair)
+        return self.pair if everything else self.pair.take(rows.to(self.pair.x.device))
+
+    def _under(self, rows: Tensor) -> Pair:
+        """The same without the guide, which may answer for nothing but all data."""
+        alone = self.pair.under(None)
+        return alone.take(rows.to(alone.x.device))
+
+    def _scouts(self, rows: Tensor) -> Climbs | None:
+        """Of these data, who have climbed with all others or climb now."""
+        if self._climbs is not None:
+            return self._climbs.take(rows.to(self.pair.x.device))
+        return climbed(self._under(rows), seed=self.seed)
+
+    def _refined(self) -> Tensor:
+        """The data that are left and have a Gaussian of their own."""
+        left = self.standing.left()
+        return left[self._shape_at[left] >= 0]
+
+    def _keep(self, rows: Tensor, shape: Gaussians) -> None:
+        held = sum(len(one.mean) for one in self._shapes)
+        self._shape_at[rows] = held + torch.arange(len(rows))
+        self._shapes.append(shape)
+
+    def _shape(self, rows: Tensor) -> Gaussians:
+        whole = Gaussians(*map(torch.cat, zip(*self._shapes, strict=True)))
+        return whole.take(self._shape_at[rows].to(self.pair.x.device))
