@@ -1,5 +1,5 @@
 """Files that are whole or not there: written beside their place, flushed to the disk, and moved
-over it in one step.
+over it in one step. Of several processes (`processes.py`) the first one writes.
 
 Only a file or a link is ever replaced, not a folder, a device or a pipe; a link is replaced and not
 followed. On a full disk the file that was there stays as it was.
@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from pyro_vae.processes import is_first
 
 MAX_BYTES = 4 * 2**30  # of a file that is read whole
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -64,6 +66,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_by_name(path: Path, write: Callable[[Path], object]) -> None:
     """The same for a `write` that takes the path of a file."""
     check_replaceable("path", path)
+    if not is_first():
+        return
 
     with _told(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -112,6 +116,9 @@ def staged(folder: Path, make_way: Callable[[], object]) -> Iterator[Path]:
         folder: where they belong.
         make_way: called before they are moved, to put older ones aside.
     """
+    if not is_first():
+        yield folder / ".new"  # where nothing is written
+        return
     with _told(folder):
         new = Path(tempfile.mkdtemp(dir=folder, prefix=".new."))
 

@@ -13,6 +13,7 @@ from pyro_vae.inference.job import Job, Position, finish, weights
 from pyro_vae.inference.outcome import Run, follow, look_for_collapse
 from pyro_vae.inference.record import Reporter, Row
 from pyro_vae.objectives import warmup
+from pyro_vae.processes import agreed
 
 
 def end_run(job: Job, at: Position, data: Dataset, reporter: Reporter) -> Run:
@@ -61,6 +62,7 @@ def close_epoch(job: Job, at: Position) -> Units | None:
     units = follow(job, at, at.epoch + 1)
     if units is not None:
         row["active_units"] = units.num_active
+    row = agreed(row)  # what follows is decided by it, in all processes alike
     at.history.append(row)
 
     if isinstance(job.schedule, ReduceLROnPlateau):
