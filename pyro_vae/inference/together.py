@@ -30,7 +30,7 @@ from pyro_vae.inference.draws import SIZES, Draw, Drawn, plan
 from pyro_vae.inference.job import Job, set_weights, weights
 from pyro_vae.inference.quiet import own_gradients
 from pyro_vae.objectives import FreeBits
-from pyro_vae.processes import Share, agreed, count, on, summed_
+from pyro_vae.processes import Share, agreed, count, gathered, on, rank, summed_
 from pyro_vae.programs.calls import called
 from pyro_vae.programs.evaluation import modules_of
 from pyro_vae.programs.traces import Program
@@ -234,7 +234,11 @@ def meet(job: Job) -> None:
         "model, guide": [(name, tuple(p.shape)) for name, p in job.params.items()],
         "recipe": [job.recipe.seed, job.recipe.batch_size, job.recipe.epochs],
     }
-    for what, first in agreed(mine).items():
-        if mine[what] != first:
-            raise ValueError(f"{what}: got others than in the first process, expected the same")
+    first, *others = gathered({rank(): mine}, count())
+    for what in mine:
+        if any(other[what] != first[what] for other in others):  # and all of them say so
+            raise ValueError(
+                f"{what}: got others than the first process's in another one, expected the same in"
+                f" all {count()}: seed what makes them"
+            )
     set_weights(job.model, job.guide, job.params, agreed(weights(job.model, job.guide, job.params)))

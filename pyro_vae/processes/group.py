@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PATIENCE = timedelta(minutes=30)  # for a process that does not come to a meeting
-_TELLING = timedelta(seconds=3)  # in which the first process says what was wrong
+_TELLING = 3.0  # seconds in which the first process says what was wrong
 _FAILED = "pyro_vae/failed"
 
 
@@ -149,8 +150,9 @@ def _tell(error: Exception) -> None:
     with contextlib.suppress(Exception):  # the store may be gone
         store = _get_default_store()
         if not is_first():
-            store.wait([_FAILED], _TELLING)
-            told = True
+            until = time.monotonic() + _TELLING
+            while not (told := store.check([_FAILED])) and time.monotonic() < until:
+                time.sleep(0.05)
         elif not isinstance(error, LostProcess):
             store.set(_FAILED, "1")
     error._told_by_first = told  # type: ignore[attr-defined]

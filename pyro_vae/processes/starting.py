@@ -73,8 +73,8 @@ def silence() -> Iterator[None]:
 
 @contextmanager
 def _ended_in_words() -> Iterator[None]:
-    """SIGTERM, by which torchrun ends the processes that are left, as a LostProcess."""
-    if threading.current_thread() is not threading.main_thread():
+    """SIGTERM, by which torchrun ends the processes that are left, as a LostProcess in the first."""
+    if is_spoken_for() or threading.current_thread() is not threading.main_thread():
         yield
         return
 
