@@ -63,6 +63,7 @@ SMALLER = {
         "x, num_simulated=200": "x, num_draws=5, num_simulated=20",
     },
     "compiled": {},
+    "processes": {"epochs=20": "epochs=1", "[:50]": "[:5]"},
     "seeing": {
         "epochs=50": "epochs=2",
         "pv.Importance(1000)": "pv.Importance(20)",

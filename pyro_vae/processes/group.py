@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -135,10 +136,9 @@ def _lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
+        reason = re.sub(r"^\[[^]]*\] ", "", " ".join(str(error).split()))  # a place in its source
         raise LostProcess(
-            f"another of the {_group.count} processes has ended, or does not answer"
-            f" ({reason[:100]})"
+            f"another of the {_group.count} processes has ended, or does not answer ({reason[:80]})"
         ) from error
 
 
@@ -150,7 +150,8 @@ def _tell(error: Exception) -> None:
     with contextlib.suppress(Exception):  # the store may be gone
         store = _get_default_store()
         if not is_first():
-            until = time.monotonic() + _TELLING
+            # where the first one has met an error, it said so before it was lost
+            until = time.monotonic() + (0 if isinstance(error, LostProcess) else _TELLING)
             while not (told := store.check([_FAILED])) and time.monotonic() < until:
                 time.sleep(0.05)
         elif not isinstance(error, LostProcess):

@@ -73,7 +73,7 @@ def silence() -> Iterator[None]:
 
 @contextmanager
 def _ended_in_words() -> Iterator[None]:
-    """SIGTERM, by which torchrun ends the processes that are left, as a LostProcess in the first."""
+    """SIGTERM, by which torchrun ends what is left, as a LostProcess of the first process."""
     if is_spoken_for() or threading.current_thread() is not threading.main_thread():
         yield
         return

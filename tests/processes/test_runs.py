@@ -98,9 +98,7 @@ def test_ctrl_c_in_one_process_stops_all_after_the_same_step(
 ) -> None:
     together(
         2,
-        lambda: ended(
-            tmp_path, lambda: os.kill(os.getpid(), signal.SIGINT), by=KeyboardInterrupt
-        ),
+        lambda: ended(tmp_path, lambda: os.kill(os.getpid(), signal.SIGINT), by=KeyboardInterrupt),
     )
     position = load(tmp_path / "checkpoint.pt")["position"]
     assert (position["epoch"], position["step"]) == (1, 2)
