@@ -28,6 +28,7 @@ from pyro_vae.inference.prepare import prepare
 from pyro_vae.processes import count, is_first, joined, own_share, wait
 
 KEPT = Path(__file__).parent / "results" / "processes.json"
+_GO, _END = b"1", b"0"
 Work = Callable[[], Callable[[], object]]
 """Makes everything ready, and returns what is done in each turn."""
 
@@ -58,8 +59,6 @@ class Crew:
             read, write = os.pipe()
             child = os.fork()
             if child == 0:
-                for order in (*self.orders, write):  # else an end of them would not be noticed
-                    os.close(order)
                 _serve(rank, number, self.place.name, work, read, says)
             os.close(read)
             self.orders.append(write)
@@ -71,12 +70,13 @@ class Crew:
     def turn(self) -> float:
         """Seconds of a turn."""
         for order in self.orders:
-            os.write(order, b"1")
+            os.write(order, _GO)
         return self._hear()
 
     def leave(self) -> None:
         """End the processes."""
         for order in self.orders:
+            os.write(order, _END)
             os.close(order)
         for child in self.children:
             os.waitpid(child, 0)
@@ -91,7 +91,7 @@ class Crew:
 
 def _serve(rank: int, number: int, place: str, work: Work, read: int, says: int) -> None:
     """Be a process of a crew."""
-    from torch.distributed import FileStore
+    from torch.distributed import FileStore  # type: ignore[attr-defined]
 
     code = 1
     try:
@@ -100,7 +100,7 @@ def _serve(rank: int, number: int, place: str, work: Work, read: int, says: int)
             act = work()
             wait()
             _say(says, 0.0)
-            while os.read(read, 1):
+            while os.read(read, 1) == _GO:
                 wait()
                 started = time.perf_counter()
                 act()
@@ -213,7 +213,7 @@ def main(arguments: argparse.Namespace) -> None:
                 f" {told['times faster']} times as fast ({spread})",
                 flush=True,
             )
-        settings = vars(arguments) | {"json": None}
+        settings = {key: value for key, value in vars(arguments).items() if key != "json"}
         entry = describe(Settings(data=arguments.data)) | {"settings": settings, "figures": found}
         keep(arguments.json, name, entry)
 
