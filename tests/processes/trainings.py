@@ -34,7 +34,7 @@ def reals() -> Tensor:
 
 def run(model: Any, guide: Any, data: Tensor, **options: Any) -> Found:
     """The history but for its seconds, and all parameters after it."""
-    made = {"epochs": 2, "batch_size": 4, "valid": 3, "engine": "pyro", "quiet": True} | options
+    made = {"epochs": 1, "batch_size": 4, "valid": 3, "engine": "pyro", "quiet": True} | options
     found = pv.fit(model, guide, data, **made)
     names = ("train_loss", "valid_elbo", "valid_rate", "learning_rate", "beta")
     rows = [{name: row[name] for name in names} for row in found.history]
@@ -53,11 +53,11 @@ def plain(**options: Any) -> Found:
     model, guide = vae()
     next(model.parameters()).requires_grad_(False)
     schedule = partial(torch.optim.lr_scheduler.StepLR, step_size=1)
-    return run(model, guide, pixels(), clip_norm=0.5, schedule=schedule, **options)
+    return run(model, guide, pixels(), clip_norm=0.5, schedule=schedule, epochs=2, **options)
 
 
 def annealed_iwae() -> Found:
-    options: Any = {"loss": Bound(3), "keep": "best", "patience": 1}
+    options: Any = {"loss": Bound(3), "keep": "best", "patience": 1, "epochs": 3}
     return run(*vae(pv.FullRank(UNITS)), pixels(), **options)
 
 
