@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PATIENCE = timedelta(minutes=30)  # for a process that does not come to a meeting
+PATIENCE = timedelta(minutes=30)  # for a process that does not come to a meeting
 _TELLING = 3.0  # seconds in which the first process says what was wrong
 _FAILED = "pyro_vae/failed"
 
@@ -51,10 +51,8 @@ def is_first() -> bool:
 
 
 @contextmanager
-def joined(rank: int, count: int, store: Any = None) -> Iterator[None]:
-    """Be process `rank` of `count` that meet at a store of torch's; where torchrun says unless
-    given.
-    """
+def joined(rank: int, count: int, store: Any) -> Iterator[None]:
+    """Be process `rank` of `count` that meet at a store of torch's."""
     global _group
     import torch
     from torch import distributed
@@ -62,9 +60,9 @@ def joined(rank: int, count: int, store: Any = None) -> Iterator[None]:
     mine = not distributed.is_initialized()
     if mine:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        with _lost():
+        with lost(count):
             distributed.init_process_group(
-                backend, store=store, rank=rank, world_size=count, timeout=_PATIENCE
+                backend, store=store, rank=rank, world_size=count, timeout=PATIENCE
             )
 
     _group = _Group(rank, count)
@@ -95,7 +93,7 @@ def gathered(mine: dict[int, T], number: int) -> list[T]:
     from torch import distributed
 
     parts: list[dict[int, T]] = [{} for _ in range(_group.count)]
-    with _lost():
+    with lost(_group.count):
         distributed.all_gather_object(parts, mine)
     found = {piece: value for part in parts for piece, value in part.items()}
     return [found[piece] for piece in range(number)]
@@ -109,7 +107,7 @@ def agreed(value: T) -> T:
     from torch import distributed
 
     held: list[T] = [value]
-    with _lost():
+    with lost(_group.count):
         distributed.broadcast_object_list(held, src=0)
     return held[0]
 
@@ -119,7 +117,7 @@ def summed_(tensor: Tensor) -> Tensor:
     if _group.count > 1:
         from torch import distributed
 
-        with _lost():
+        with lost(_group.count):
             distributed.all_reduce(tensor)
     return tensor
 
@@ -131,14 +129,14 @@ def wait() -> None:
 
 
 @contextmanager
-def _lost() -> Iterator[None]:
-    """What the library of a meeting raises, in one line."""
+def lost(number: int) -> Iterator[None]:
+    """What the library of a meeting of so many processes raises, in one line."""
     try:
         yield
     except RuntimeError as error:
         reason = re.sub(r"^\[[^]]*\] ", "", " ".join(str(error).split()))  # a place in its source
         raise LostProcess(
-            f"another of the {_group.count} processes has ended, or does not answer ({reason[:80]})"
+            f"another of the {number} processes has ended, or does not answer ({reason[:80]})"
         ) from error
 
 

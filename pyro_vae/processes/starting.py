@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pyro_vae.processes.group import LostProcess, count, is_first, joined
+from pyro_vae.processes.group import PATIENCE, LostProcess, count, is_first, joined, lost
 
 
 def restarts() -> int:
@@ -40,11 +40,19 @@ def started() -> Iterator[None]:
         return
 
     import torch
+    from torch import distributed
 
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    with _ended_in_words(), joined(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])):
-        yield
+    with _ended_in_words():
+        with lost(int(os.environ["WORLD_SIZE"])):
+            meeting = distributed.rendezvous("env://", timeout=PATIENCE)  # type: ignore[attr-defined]
+            place, rank, number = next(meeting)
+        # torchrun keeps its store over a restart, with the addresses of those that are gone
+        prefix = f"pyro_vae/{restarts()}"
+        store = distributed.PrefixStore(prefix, place)  # type: ignore[attr-defined]
+        with joined(rank, number, store):
+            yield
 
 
 def is_told(error: BaseException) -> bool:
