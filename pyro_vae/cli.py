@@ -3,7 +3,7 @@
 Options may be written with hyphens or underscores. Exit codes: 0; 1 for a run that failed (a
 non-finite loss, a full disk); 2 for bad usage or input; 130 for Ctrl-C; 141 where the reader of a
 pipe has gone. A user's mistake gives one line on stderr and no traceback; PYRO_VAE_DEBUG=1 shows
-it.
+it. Of several processes (`torchrun -m pyro_vae COMMAND`) the first one says it.
 
 torch and Pyro take seconds to import. So only the command that was named is imported: `--help`,
 `--version`, a name that is none and the completion of a command's name answer at once.
@@ -26,6 +26,7 @@ from jsonargparse import Namespace
 
 from pyro_vae.files.atomic import FULL, CannotWrite, MayBeLost
 from pyro_vae.files.texts import printable
+from pyro_vae.processes import LostProcess, is_spoken_for, is_told, silence, started
 from pyro_vae.runs.usage import OneLineParser, ShortHelp, WorkFailed
 
 COMMANDS = {
@@ -61,22 +62,26 @@ A first run: pyro-vae train --data digits --folder runs/first; pyro-vae evidence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    met = False
     try:
         parsed = _parse(sys.argv[1:] if arguments is None else arguments)
-        _run(parsed.command, parsed[parsed.command])
+        with started(), silence():
+            met = True
+            _run(parsed.command, parsed[parsed.command])
         # whoever reads may have gone, which is to be known here and not when Python ends
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print("pyro-vae: interrupted", file=sys.stderr)
+        if not is_spoken_for():
+            print("pyro-vae: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `pyro-vae info RUN | head`: the reader has what it wanted
         _let_go_of_stdout()
         return 128 + 13  # as a program that SIGPIPE ends
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (ValueError, OSError, ArithmeticError, LostProcess) as error:
         if os.environ.get("PYRO_VAE_DEBUG"):
             raise
 
-        broken = isinstance(error, CannotWrite | MayBeLost | WorkFailed)
+        broken = isinstance(error, CannotWrite | LostProcess | MayBeLost | WorkFailed)
         if isinstance(error, ArithmeticError):
             if not _is_loss(error):
                 raise
@@ -85,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _let_go_of_stdout()
             broken, error = True, OSError(f"standard output: cannot be written ({error.strerror})")
 
-        print(f"pyro-vae: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        if not (is_told(error) if met else is_spoken_for()):  # else the first process says so
+            print(f"pyro-vae: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 1 if broken else 2
     return 0
 

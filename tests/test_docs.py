@@ -63,6 +63,7 @@ SMALLER = {
         "x, num_simulated=200": "x, num_draws=5, num_simulated=20",
     },
     "compiled": {},
+    "processes": {"epochs=20": "epochs=1", "[:50]": "[:5]"},
     "seeing": {
         "epochs=50": "epochs=2",
         "pv.Importance(1000)": "pv.Importance(20)",
@@ -87,6 +88,7 @@ PRINTED = {
     "beyond_memory": ["log p(x) of 2 data", "Squares: data of 6 real values"],
     "evidence": ["nats per datum", "on simulated data", "calibration of 11 quantities", "outside"],
     "compiled": [],
+    "processes": ["5 data", "nats per datum"],
     "seeing": ["4 draws of p(x | z)", "copies of a training datum", "KL(q || p(z | x))", "leads"],
     "missing": ["9,", "missing values of 300 data", "RMSE 0."],
     "compression": ["20 data of 64 values in", "bits per value"],

@@ -16,6 +16,7 @@ from pyro_vae.cli import COMMANDS
 
 ROOT = Path(pyro_vae.__file__).parent
 STAGES = [
+    {"processes"},
     {"arguments", "files", "results"},
     {"data", "nets", "graphs", "progress"},
     {"programs"},

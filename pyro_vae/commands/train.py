@@ -12,7 +12,8 @@ from jsonargparse import Namespace
 from pyro_vae.commands.options import add_device
 from pyro_vae.files.texts import printable
 from pyro_vae.inference import fit
-from pyro_vae.inference.folder import claim
+from pyro_vae.inference.folder import claim, is_trained
+from pyro_vae.processes import agreed, is_first, may_restart, restarts
 from pyro_vae.runs.choices import describe_choice
 from pyro_vae.runs.opening import Parts, build, known_parser, settings_parser, write_settings
 from pyro_vae.runs.usage import OneLineParser
@@ -32,16 +33,25 @@ def parser(trust: Sequence[str]) -> OneLineParser:
 
 
 def run(options: Namespace) -> None:
-    """Train, and keep the run in a folder."""
+    """Train, and keep the run in a folder; where torchrun has started it again, go on with it."""
+    if may_restart() and not options.folder:
+        raise ValueError(
+            "folder: got none, expected a name: torchrun may start the run again (--max-restarts),"
+            " which goes on with it then"
+        )
     known = known_parser()
     parts = build(known, options)
-    folder = Path(options.folder) if options.folder else _new_folder(options.data)
-    with claim(folder, resume=False):
-        write_settings(folder, known, options, parts.data, options.device)
+    folder = agreed(Path(options.folder) if options.folder else _new_folder(options.data))
+    again = restarts() > 0
+    resume = agreed(again and is_trained(folder))
+
+    with claim(folder, resume=resume):
+        if is_first() and not (again and (folder / "config.yaml").is_file()):
+            write_settings(folder, known, options, parts.data, options.device)
         if not options.quiet:
             for line in describe_choice(parts.data, parts.model, parts.recipe).splitlines():
                 print(printable(line), file=sys.stderr)
-        fit_parts(parts, folder, options, resume=False)
+        fit_parts(parts, folder, options, resume=resume)
 
 
 def fit_parts(parts: Parts, folder: Path, options: Namespace, resume: bool) -> None:

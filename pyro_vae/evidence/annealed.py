@@ -34,6 +34,7 @@ from pyro_vae.evidence.refining import fitted, starts
 from pyro_vae.evidence.scouts import Climbs, missed
 from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
 from pyro_vae.graphs import Engine, Guard, check_engine
+from pyro_vae.processes import agreed, dealt, gathered
 from pyro_vae.programs.inputs import check_budget, check_numbers
 from pyro_vae.programs.pair import Latents, Pair
 from pyro_vae.programs.parts import even_blocks
@@ -104,21 +105,22 @@ def annealed(
     """Anneal all data of a pair upwards, or downwards from `exact` latents, as `simulate` makes
     them; from Gaussians where a `shape` is given. Scouts that have climbed already need not again.
     """
-    started, parts = time.monotonic(), []
-    plan, start = options.plan, _start(options, pair, shape)
+    started, own = time.monotonic(), {}
+    start = _start(options, pair, shape)
     if start == "refined" and shape is None:
         shape = fitted(pair, starts(pair, options.seed), options.seed, options.engine)
 
     looks = start != "prior" and exact is None
     annealing, scouting = shares(progress, 9, 1 if looks else 0)
     for block in blocks(options, pair, exact=exact, shape=shape, progress=annealing):
-        plan, total = block.plan, torch.zeros(())
+        total = torch.zeros(())
         for stage in block.stages:
             total = total + stage.chance
-        chance = total / plan.num_temperatures
-        parts.append((stage.log_w[:, : block.size], chance[:, : block.size]))
+        found = stage.log_w, total / block.plan.num_temperatures
+        own[block.number] = block.plan, *(part[:, : block.size].double().cpu() for part in found)
 
-    log_w, chance = (torch.cat(part, 1).double().cpu() for part in zip(*parts, strict=True))
+    plans, *parts = zip(*gathered(own, num_blocks(options, pair)), strict=True)
+    log_w, chance = (torch.cat(part, 1) for part in parts)
     log_px = log_mean_exp(log_w) if exact is None else -log_mean_exp(log_w)
     error = torch.maximum(log_mean_exp_error(log_w), normal_error(log_w))
     blind = torch.zeros(len(log_px), dtype=torch.bool)
@@ -128,12 +130,12 @@ def annealed(
     return AnnealedEstimate(
         log_px=log_px,
         log_px_error=error,
-        evaluations=plan.evaluations,
+        evaluations=plans[0].evaluations,
         seconds=time.monotonic() - started,
         seed=options.seed,
         log_weights=log_w,
         acceptance=chance.mean(0),
-        plan=plan,
+        plan=plans[0],
         start=start,
         upper=exact is not None,
         blind=blind,
@@ -147,8 +149,9 @@ def _start(options: Annealed, pair: Pair, shape: Gaussians | None) -> Start:
 
 
 class Block(NamedTuple):
-    """Some of the data on their way: how many of them count, how they are annealed, the stages."""
+    """Some of the data on their way, and how many of them count."""
 
+    number: int
     size: int
     plan: Plan
     stages: Iterator[Stage]
@@ -163,18 +166,19 @@ def blocks(
     progress: Progress | None = None,
     spacing: Spacing = LOGISTIC,
 ) -> Iterator[Block]:
-    """Blocks of data one after another, each with a pilot run before it; arguments as in
-    `annealed`, and how the temperatures are spread.
+    """Blocks of data one after another, each with a pilot run before it; of several processes each
+    has some of them, and takes as many temperatures as the first one. Arguments as in `annealed`,
+    and how the temperatures are spread.
     """
     started, plan, budget = time.monotonic(), options.plan, options.budget
     cuts = _cut(pair, plan.num_chains)
+    mine = dealt(len(cuts))
     guard = _guard(options, len(cuts), len(cuts[0][0]) * plan.num_chains)
     path = Path(pair, guard) if shape is None else Around(pair, shape, guard)
     z = None if exact is None else path.place(path.layout.of_one_run(exact))
 
-    for number, ((rows, count), told) in enumerate(
-        zip(cuts, shares(progress, *[1] * len(cuts)), strict=True)
-    ):
+    for number, told in zip(mine, shares(progress, *[1] * len(mine)), strict=True):
+        rows, size = cuts[number]
         piloting, annealing = shares(told, plan.pilot_moves, plan.num_temperatures)
         noise = np.random.SeedSequence([options.seed, number, exact is not None])
         for_pilot, for_score = noise.generate_state(2, np.uint64)
@@ -183,11 +187,20 @@ def blocks(
         torch.manual_seed(int(for_pilot))
         tuning, pace = pilot(part, plan, piloting, spacing)
 
-        if budget is not None and number == 0:
-            plan = _within(plan, budget - (time.monotonic() - started), pace, len(cuts))
+        if budget is not None and number == mine[0]:
+            left = budget - (time.monotonic() - started)
+            plan = agreed(_within(plan, left, pace, len(mine)))
         torch.manual_seed(int(for_score))
         stages = _stages(part, plan, tuning, None if z is None else z[:, rows])
-        yield Block(count, plan, over(stages, plan.num_temperatures, annealing))
+        yield Block(number, size, plan, over(stages, plan.num_temperatures, annealing))
+
+    if budget is not None and not mine:
+        agreed(plan)
+
+
+def num_blocks(options: Annealed, pair: Pair) -> int:
+    """How many blocks there are, of all processes together."""
+    return len(_cut(pair, options.num_chains))
 
 
 def _guard(options: Annealed, num_blocks: int, rows: int) -> Guard:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from pyro_vae.processes import agreed
+
 _FIRST = 16  # data of the first parcel
 _MORE = 4  # times as many in the next, at most
 
@@ -46,7 +48,7 @@ class Clock:
 
         pace, size = 2 * self.pace * cost, _FIRST
         while len(rows):
-            size = min(size, len(rows), int(self.left() / max(pace, 1e-9)))
+            size = agreed(min(size, len(rows), int(self.left() / max(pace, 1e-9))))
             if size < 1:
                 self.late = True
                 return

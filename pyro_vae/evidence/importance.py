@@ -16,7 +16,7 @@ Memory and noise have different blocks. The guide draws its latents, which are s
 fixed by the number of particles, each with a seed of its own; the model then scores them in chunks
 as large as the byte budget allows. So a result depends on the seed and not on the budget. Only the
 log-densities of one block of data (16 where S is in the thousands) are held for all S particles;
-k-hat needs them.
+k-hat needs them. Several processes deal these blocks out.
 
 Both programs run compiled (`scores.py`) where there is enough to do to pay for it.
 
@@ -43,6 +43,7 @@ from pyro_vae.evidence.scores import Precision, Scores
 from pyro_vae.evidence.scouts import NUM_SCOUTS, missed
 from pyro_vae.evidence.tails import FEWEST
 from pyro_vae.graphs import Engine, check_engine
+from pyro_vae.processes import agreed, dealt, gathered
 from pyro_vae.programs.evaluation import seed_noise
 from pyro_vae.programs.inputs import check_budget, check_numbers
 from pyro_vae.programs.pair import Pair
@@ -128,11 +129,13 @@ def _once(options: Importance, pair: Pair, progress: Progress | None = None) -> 
         max_bytes=options.max_bytes,
     )
 
-    done: list[dict[str, Tensor]] = []
+    own: dict[int, dict[str, Tensor]] = {}
     weighing, scouting = shares(progress, 2, 1)
-    for block, rows in enumerate(over(places, len(places), weighing)):
-        draws = zip(*_draws(programs, options, pair.take(rows), block), strict=True)
-        done.append(statistics_of(Particles(*(torch.cat(parts) for parts in draws))))
+    mine = dealt(len(places))
+    for block in over(mine, len(mine), weighing):
+        draws = zip(*_draws(programs, options, pair.take(places[block]), block), strict=True)
+        own[block] = statistics_of(Particles(*(torch.cat(parts) for parts in draws)))
+    done = gathered(own, len(places))
     found = {name: torch.cat([part[name] for part in done]) for name in done[0]}
 
     blind = torch.full((len(pair),), pair.has_discrete())
@@ -192,7 +195,7 @@ def _refined(
         num_particles *= _MORE
         costs = pace * len(todo) * num_particles
         late = budget is not None and time.monotonic() - started + costs > budget
-        if not len(todo) or num_particles > _MOST or late:
+        if agreed(not len(todo) or num_particles > _MOST or late):
             break
 
         more = replace(options, num_particles=num_particles, seed=options.seed + again)

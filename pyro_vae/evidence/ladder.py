@@ -35,6 +35,7 @@ from pyro_vae.evidence.scouts import Climbs, climbed, missed
 from pyro_vae.evidence.standing import Part, Standing, told
 from pyro_vae.evidence.tails import FEWEST
 from pyro_vae.graphs import Engine
+from pyro_vae.processes import agreed
 from pyro_vae.programs.pair import Pair
 from pyro_vae.progress import Progress, shares, tell
 
@@ -128,8 +129,9 @@ class Ladder:
         each = self.clock.left() / 2 / (num_data * self.clock.pace)
         with_scouts = each - _SCOUTING
         most = int(with_scouts if with_scouts >= 2 * FEWEST else min(each, 2 * FEWEST - 1))
-        self.clock.late |= most < self.num_particles
-        return min(self.num_particles, max(_FEWEST, most))
+        number = agreed(min(self.num_particles, max(_FEWEST, most)))
+        self.clock.late |= number < self.num_particles
+        return number
 
     def _can_climb(self) -> bool:
         """Whether the latents are numbers, and log p(x, z) has a gradient."""
@@ -221,7 +223,7 @@ class Ladder:
         plan = Annealed(self.num_temperatures).plan
         each = self.clock.left() / (num_data * self.clock.pace * _GRADIENT)  # gradients
         most = int(each / (plan.num_chains * plan.num_leapfrog)) - plan.pilot_moves
-        return min(self.num_temperatures, max(_LEAST, most))
+        return agreed(min(self.num_temperatures, max(_LEAST, most)))
 
     def _chains(self, method: Annealed, rows: Tensor, progress: Progress | None) -> Estimate:
         pair = self._under(rows)

@@ -33,6 +33,7 @@ from pyro_vae.evidence.importance_estimate import ImportanceEstimate, statistics
 from pyro_vae.evidence.method import Method
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.scouts import climb, heights, starts
+from pyro_vae.processes import dealt, gathered
 from pyro_vae.programs.evaluation import seed_noise
 from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.programs.pair import Pair
@@ -74,15 +75,15 @@ class Laplace(Method[ImportanceEstimate]):
         started, path = time.monotonic(), Path(pair.under(None))
         size = max(1, _ROWS // self.num_particles)
         places = torch.arange(len(pair), device=pair.x.device).split(size)
-        done, blind = [], []
+        mine, own = dealt(len(places)), {}
 
-        for number, rows in enumerate(over(places, len(places), progress)):
+        for number in over(mine, len(mine), progress):
             seed_noise(self.seed, number)
-            part = path.take(rows)
+            part = path.take(places[number])
             proposal, missed = self._proposal(part)
-            done.append(statistics_of(self._particles(part, proposal)))
-            blind.append(missed.cpu())
+            own[number] = statistics_of(self._particles(part, proposal)), missed.cpu()
 
+        done, blind = zip(*gathered(own, len(places)), strict=True)
         found = {name: torch.cat([one[name] for one in done]) for name in done[0]}
         return ImportanceEstimate(
             **found,  # type: ignore[arg-type]

@@ -33,6 +33,7 @@ from pyro_vae.evidence.method import Method
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.tails import tail
 from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
+from pyro_vae.processes import dealt, gathered
 from pyro_vae.programs.evaluation import isolated_noise
 from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.programs.pair import Pair
@@ -70,7 +71,7 @@ class Quadrature(Method[IntegratedEstimate]):
         return False
 
     def __call__(self, pair: Pair, progress: Progress | None = None) -> IntegratedEstimate:
-        started, found = time.monotonic(), []
+        started, own = time.monotonic(), {}
         torch.manual_seed(0)
         path = Path(pair.under(None))
         if path.size > 2:
@@ -80,11 +81,16 @@ class Quadrature(Method[IntegratedEstimate]):
             )
 
         rows = torch.arange(len(pair), device=pair.x.device).split(1)
-        for row in over(rows, len(rows), progress):
-            one = path.take(row)
-            grid = settled(one, self.num_points)
-            found.append((*integrated(one, grid, self.num_points), grid.rounds))
+        mine = dealt(len(rows))
+        for number in over(range(len(rows)), len(rows), progress):
+            one = path.take(rows[number])
+            if number not in mine:
+                one.draw(_DRAWS)  # one stream of draws: those of other processes' data are made too
+            else:
+                grid = settled(one, self.num_points)
+                own[number] = (*integrated(one, grid, self.num_points), grid.rounds)
 
+        found = gathered(own, len(rows))
         log_px, error, rounds = torch.tensor(found, dtype=torch.double).T
         evaluations = rounds.mean().item() * self.num_points**path.size + _RANDOM
         seconds = time.monotonic() - started

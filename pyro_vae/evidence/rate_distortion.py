@@ -34,10 +34,11 @@ from pyro_vae.arguments import (
     check_positive,
     check_progress,
 )
-from pyro_vae.evidence.annealed import Annealed, blocks
+from pyro_vae.evidence.annealed import Annealed, blocks, num_blocks
 from pyro_vae.evidence.chains import LOGISTIC, Spacing, Stage, geometric
 from pyro_vae.evidence.estimate import standard_error
 from pyro_vae.evidence.weights import log_mean_exp
+from pyro_vae.processes import gathered
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.distorted import Distortion, distorted
 from pyro_vae.programs.evaluation import seed_noise
@@ -156,7 +157,7 @@ def rate_distortion_curve(
     check_progress(progress)
     chosen = set(torch.linspace(most, 0, num_points + 1).round().int().tolist()[:-1])
 
-    found = []
+    own = {}
     with opened(model, None, x, index) as pair:
         if distortion is not None:
             few = pair.few(2)
@@ -166,9 +167,12 @@ def rate_distortion_curve(
 
         for block in blocks(method, pair, progress=progress, spacing=spacing):
             betas, *curves = zip(*_points(block.stages, chosen), strict=True)
-            found.append([torch.stack(curve)[:, : block.size].cpu() for curve in curves])
+            parts = [torch.stack(curve)[:, : block.size].cpu() for curve in curves]
+            own[block.number] = betas, *parts
+        found = gathered(own, num_blocks(method, pair))
 
-    rate, cost = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+    (betas, *_), *both = zip(*found, strict=True)
+    rate, cost = (torch.cat(parts, 1) for parts in both)
     name = "nats" if distortion is None else getattr(distortion, "__name__", "its own unit")
     unit = name.strip("<>").replace("_", " ")
     return Curve(torch.tensor(betas, dtype=torch.double), rate, cost, method, unit)

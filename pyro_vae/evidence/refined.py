@@ -31,6 +31,7 @@ from pyro_vae.evidence.refining import NUM_DRAWS, NUM_STEPS, fitted, starts
 from pyro_vae.evidence.scouts import NUM_SCOUTS, Climbs, missed
 from pyro_vae.evidence.tails import FEWEST
 from pyro_vae.graphs import Engine, Guard, check_engine
+from pyro_vae.processes import dealt, gathered
 from pyro_vae.programs.evaluation import seed_noise
 from pyro_vae.programs.inputs import check_numbers
 from pyro_vae.programs.pair import Pair
@@ -130,14 +131,17 @@ def _statistics(
     cuts = even_blocks(len(pair), _DATA, pair.x.device)
     chunk, times = _chunks(pair, len(cuts[0][0]), number)
     calls, rows = times * len(cuts), chunk * len(cuts[0][0])
-    path, done = Path(pair.under(None), Guard(options.engine, calls, rows)), []
+    path, mine = Path(pair.under(None), Guard(options.engine, calls, rows)), dealt(len(cuts))
 
-    for block, (places, count) in enumerate(over(cuts, len(cuts), progress)):
+    own = {}
+    for block in over(mine, len(mine), progress):
+        places, count = cuts[block]
         seed_noise(options.seed, block, 5)
         part = path.take(places), shape.take(places)
         drawn = [_particles(*part, chunk, scale) for _ in range(times)]
         whole = (torch.cat(one)[:number, :count] for one in zip(*drawn, strict=True))
-        done.append(statistics_of(Particles(*whole)))
+        own[block] = statistics_of(Particles(*whole))
+    done = gathered(own, len(cuts))
     return {name: torch.cat([one[name] for one in done]) for name in done[0]}
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pyro_vae.evidence.gaussians import Around, Gaussians, times
 from pyro_vae.graphs import Engine, Guard
+from pyro_vae.processes import dealt, gathered
 from pyro_vae.programs.adam import Moments, adam
 from pyro_vae.programs.evaluation import seed_noise
 from pyro_vae.programs.pair import Pair
@@ -88,14 +89,14 @@ def fitted(
     at_once = (_ROWS_ON_GPU if pair.x.is_cuda else _ROWS) // (num_draws * pair.states)
     cuts = even_blocks(len(pair), max(1, at_once), pair.x.device)
     guard = Guard(engine, num_steps * len(cuts), num_draws * len(cuts[0][0]))
-    path, found = Around(pair, start, guard), []
-    for number, ((rows, count), told) in enumerate(
-        zip(cuts, shares(progress, *[1] * len(cuts)), strict=True)
-    ):
+    path, mine, found = Around(pair, start, guard), dealt(len(cuts)), {}
+    for number, told in zip(mine, shares(progress, *[1] * len(mine)), strict=True):
+        rows, count = cuts[number]
         seed_noise(seed, number, 4)
         best = refined(path.take(rows), num_steps, num_draws, told)
-        found.append(Gaussians(best.mean[:count], best.root[:count]))
-    return Gaussians(*map(torch.cat, zip(*found, strict=True)))
+        found[number] = best.mean[:count].cpu(), best.root[:count].cpu()
+    parts = zip(*gathered(found, len(cuts)), strict=True)
+    return Gaussians(*(torch.cat(part).to(pair.x.device) for part in parts))
 
 
 def refined(

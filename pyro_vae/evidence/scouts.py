@@ -29,6 +29,7 @@ from torch import Tensor
 from pyro_vae.evidence.gaussians import Gaussians
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
+from pyro_vae.processes import dealt, gathered
 from pyro_vae.programs.adam import Moments, adam
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.evaluation import seed_noise
@@ -120,12 +121,15 @@ def climbed(pair: Pair, num_scouts: int = NUM_SCOUTS, seed: int = 0) -> Climbs |
         return None
 
     values = pair.x[0].numel() * pair.states
-    size, found = _VALUES // (values * (num_scouts + _FROM_GUIDE)), []
-    for number, rows in enumerate(pair.blocks(min(max(1, size), _MOST))):
+    size, found = _VALUES // (values * (num_scouts + _FROM_GUIDE)), {}
+    places = pair.blocks(min(max(1, size), _MOST))
+    for number in dealt(len(places)):
         seed_noise(seed, number, 1)
-        found.append(_look(path.take(rows), pair.guide, num_scouts))
-    ends, high, beyond = zip(*found, strict=True)
-    return Climbs(torch.cat(ends, 1), torch.cat(high, 1), torch.cat(beyond))
+        looked = _look(path.take(places[number]), pair.guide, num_scouts)
+        found[number] = tuple(part.cpu() for part in looked)
+    ends, high, beyond = zip(*gathered(found, len(places)), strict=True)
+    whole = torch.cat(ends, 1), torch.cat(high, 1), torch.cat(beyond)
+    return Climbs(*(part.to(pair.x.device) for part in whole))
 
 
 @torch.no_grad()
@@ -133,13 +137,14 @@ def outweighed(pair: Pair, log_px: Tensor, error: Tensor, seed: int = 0) -> Tens
     """Whether draws of the prior say that log p(x) `(N,)`, told with this error, is too low for
     each datum.
     """
-    size, found = _VALUES // (pair.x[0].numel() * pair.states * _PRIOR_DRAWS), []
-    prior, places = pair.under(None), torch.arange(len(pair), device=pair.x.device)
-    for number, rows in enumerate(places.split(min(max(1, size), _MOST))):
+    size, found = _VALUES // (pair.x[0].numel() * pair.states * _PRIOR_DRAWS), {}
+    prior, rows = pair.under(None), torch.arange(len(pair), device=pair.x.device)
+    places = rows.split(min(max(1, size), _MOST))
+    for number in dealt(len(places)):
         seed_noise(seed, number, 2)
-        part = prior.take(rows)
-        found.append(part.score(part.sample(_PRIOR_DRAWS)[0])[1].double().cpu())
-    log_w = torch.cat(found, 1)
+        part = prior.take(places[number])
+        found[number] = part.score(part.sample(_PRIOR_DRAWS)[0])[1].double().cpu()
+    log_w = torch.cat(gathered(found, len(places)), 1)
 
     # of the mean that may be noise
     share = (_SURE * log_mean_exp_error(log_w)).nan_to_num(nan=1.0).clamp(max=1)

@@ -1,5 +1,6 @@
 """Files that are whole or not there: written beside their place, flushed to the disk, and moved
-over it in one step; then their folder is flushed, in which the move is written down.
+over it in one step; then their folder is flushed, in which the move is written down. Of several
+processes (`processes.py`) the first one writes.
 
 So what was written stays when the power fails, and of two files the second is never there without
 the first. Only a file or a link is ever replaced, not a folder, a device or a pipe; a link is
@@ -17,6 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from pyro_vae.processes import is_first
 
 MAX_BYTES = 4 * 2**30  # of a file that is read whole
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -76,6 +79,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_by_name(path: Path, write: Callable[[Path], object]) -> None:
     """The same for a `write` that takes the path of a file."""
     check_replaceable("path", path)
+    if not is_first():
+        return
 
     with _told(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -159,6 +164,9 @@ def staged(folder: Path, make_way: Callable[[], object]) -> Iterator[Path]:
         folder: where they belong.
         make_way: called before they are moved, to put older ones aside.
     """
+    if not is_first():
+        yield folder / ".new"  # where nothing is written
+        return
     with _told(folder):
         new = Path(tempfile.mkdtemp(dir=folder, prefix=".new."))
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pyro_vae.files.atomic import flush_folder
+from pyro_vae.processes import is_first
 
 
 @contextmanager
@@ -19,6 +20,9 @@ def making(name: str, folder: Path) -> Iterator[None]:
     Raises:
         ValueError: it cannot be made; the argument or option `name` asked for it.
     """
+    if not is_first():  # which makes it
+        yield
+        return
     made: list[Path] = []
     try:
         missing = [path for path in (folder, *folder.parents) if not path.exists()]

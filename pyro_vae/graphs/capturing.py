@@ -60,6 +60,11 @@ class Moment:
             return mine is theirs and torch.equal(self._noise, other._noise)
         return torch.equal(mine, theirs) and torch.equal(self._noise, other._noise)
 
+    def has_buffers_of(self, other: Moment) -> bool:
+        """Whether the buffers are the same, of the same modules, up to rounding."""
+        both = zip(self._buffers, other._buffers, strict=True)
+        return all(torch.allclose(a, b, 1e-4, equal_nan=True) for (_, a), (_, b) in both)
+
     def restore(self) -> None:
         """Put everything back as it was."""
         torch.set_rng_state(self._noise)

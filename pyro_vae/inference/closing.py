@@ -15,6 +15,7 @@ from pyro_vae.inference.record import Reporter, Row
 from pyro_vae.inference.weights import NAME as WEIGHTS
 from pyro_vae.inference.weights import write_weights
 from pyro_vae.objectives import warmup
+from pyro_vae.processes import agreed
 from pyro_vae.programs.evaluation import modules_remembered
 
 
@@ -74,6 +75,7 @@ def close_epoch(job: Job, at: Position) -> Units | None:
 
     if units is not None:
         row["active_units"] = units.num_active
+    row = agreed(row)  # what follows is decided by it, in all processes alike
     at.history.append(row)
 
     if isinstance(job.schedule, ReduceLROnPlateau):

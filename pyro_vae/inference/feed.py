@@ -22,6 +22,7 @@ from pyro_vae.data import Split
 from pyro_vae.data.fingerprints import sum_of_rows
 from pyro_vae.data.items import Passes
 from pyro_vae.data.streams import Stream
+from pyro_vae.processes import own_share
 
 _AHEAD = 3  # readings that wait to be used
 _AT_ONCE = 2**21  # values of a reading
@@ -41,16 +42,19 @@ class Feed:
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         """For each batch of `order`, places of rows (B,), what a step takes: `(places,)` of rows in
-        memory, `(rows, numbers)` of a stream.
+        memory, `(rows, numbers)` of a stream. Of several processes each has its own rows.
         """
-        train = self.train
+        train, mine = self.train, [own_share(len(index)).rows for index in order]
         if isinstance(train, Split):
-            return ((index,) for index in order)
+            return ((index[own],) for index, own in zip(order, mine, strict=True))
         order = [index.cpu() for index in order]
         found: Iterator[tuple[Tensor, ...]]
         if train.reader.rows.in_order:  # by the thread that draws the noise, which it may share
-            found = (train.visit(index) for index in order)
+            visits = (train.visit(index) for index in order)
+            both = zip(visits, mine, strict=True)
+            found = (tuple(tensor[own] for tensor in visit) for visit, own in both)
         else:
+            order = [index[own] for index, own in zip(order, mine, strict=True)]
             found = _by_processes(train, order) if train.workers else _by_thread(train, order)
         if train.reader.rows.fixed:
             found = map(self._summed, found)

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from pyro_vae.files.atomic import read_whole, write_atomically
 from pyro_vae.files.folders import making
 from pyro_vae.inference.weights import NAME as WEIGHTS
+from pyro_vae.processes import is_first
 
 CHECKPOINT = "checkpoint.pt"
 LOCK = ".lock"
@@ -53,6 +54,9 @@ def claim(folder: Path, resume: bool) -> Iterator[Path]:
             be made.
         FileNotFoundError: nothing to resume.
     """
+    if not is_first():  # which has it for all
+        yield folder
+        return
     if resume and not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder, expected the folder of a run")
 

@@ -28,9 +28,10 @@ from pyro_vae.inference.settings import difference
 from pyro_vae.programs.evaluation import modules_of
 from pyro_vae.programs.traces import Program
 
-Step = Callable[[tuple[Tensor, ...], Tensor | None], Tensor]
-"""One step of training: from what the feed gives of the minibatch, and the random bits of its
-binarisation, to the loss.
+Step = Callable[..., Tensor]
+"""One step of training: from what the feed gives of the minibatch, the random bits of its
+binarisation, or None, and which rows of it are this process's, to the loss. Bits and loss are those
+of the whole minibatch.
 """
 
 
@@ -217,10 +218,9 @@ def read_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[st
     return state
 
 
-def restore(job: Job) -> Position:
+def restore(job: Job, folder: Path) -> Position:
     """Load the folder's checkpoint into the job and return where it stood."""
-    assert job.folder is not None
-    state = read_checkpoint(job.folder, job.noise.device)
+    state = read_checkpoint(folder, job.noise.device)
 
     for name, value in _same(job).items():
         if state["same"].get(name, value) != value:  # an earlier version knew fewer
@@ -259,7 +259,7 @@ def restore(job: Job) -> Position:
     job.run = state["run"]
     # a kill between the checkpoint and the table leaves the table without its last row
     if at.history:
-        write_metrics(job.folder / "metrics.csv", at.history)
+        write_metrics(folder / "metrics.csv", at.history)
     return at
 
 

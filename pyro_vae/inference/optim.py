@@ -54,7 +54,13 @@ class JointOptim(PyroOptim):
         params: the parameters, in a fixed order. One that is met only later is refused: a
             checkpoint could not hold it.
         clip_norm: largest norm of the gradient of all parameters together; None for no clipping.
+
+    Attributes:
+        reduce: called on all parameters before a step, to replace gradients by sums over processes;
+            returns those that had no gradient before. None for nothing to sum.
     """
+
+    reduce: Callable[[list[Tensor]], list[Tensor]] | None = None
 
     def __init__(
         self,
@@ -93,6 +99,7 @@ class JointOptim(PyroOptim):
                 " of the programs: run every pyro.param and pyro.module statement each time"
             )
 
+        lent = [] if self.reduce is None else self.reduce(self.params)
         self._unused = [p for p in self._unused if p.grad is None]
         idle = [p for p in self.params if p.grad is None]
         for p in idle if len(idle) > len(self._unused) else ():
@@ -110,6 +117,8 @@ class JointOptim(PyroOptim):
             self.optimizer.step()
             self._adam = _adam_group(self.optimizer)
         self._shortcut = shortcut
+        for p in lent:  # whoever computes gradients knows nothing of these
+            p.grad = None
 
     def steps_on(self, params: Iterable[Tensor], gradients: Sequence[Tensor | None]) -> bool:
         """Step on these gradients at once, without a word of them on the parameters; False, nothing

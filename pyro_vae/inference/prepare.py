@@ -28,8 +28,10 @@ from pyro_vae.inference.outcome import MIN_VALID, probe_of
 from pyro_vae.inference.recipe import ELBOS, Recipe, ResolvedRecipe
 from pyro_vae.inference.settings import settings_of
 from pyro_vae.inference.steps import make_step, sizes_to_compile
+from pyro_vae.inference.together import Dealing, check_sum
 from pyro_vae.inference.trainable import check_trainable, check_valid
 from pyro_vae.objectives import tempered, without_rate
+from pyro_vae.processes import count, is_first
 from pyro_vae.programs.calls import called
 from pyro_vae.programs.evaluation import in_eval_mode, isolated_noise
 from pyro_vae.programs.given import takes_context
@@ -61,6 +63,8 @@ def own_noise(device: torch.device, seed: int) -> Iterator[None]:
     with torch.random.fork_rng(cuda), warnings.catch_warnings():
         # Pyro's NaN warnings: the loop raises instead
         warnings.filterwarnings("ignore", message="Encountered")
+        if not is_first():
+            warnings.simplefilter("ignore")
         # a frozen net is meant to be frozen
         warnings.filterwarnings("ignore", message=".*requires_grad=False")
         torch.manual_seed(draw_seed(seed, "guide"))
@@ -152,6 +156,11 @@ def prepare(
             " register nets by pyro.module"
         )
 
+    dealing = None
+    if count() > 1:
+        few, subsamples = data.train.sample, scaled.plate_size is not None
+        draws = check_sum(recipe.loss, *programs, params.values(), few, subsamples)
+        dealing = Dealing(draws, subsamples)
     optim = JointOptim(recipe.optimizer, params.values(), recipe.clip_norm)
     schedule = make_schedule(recipe.schedule, optim.optimizer)
     elbo = type(recipe.loss) in ELBOS and not scaled.other
@@ -172,7 +181,7 @@ def prepare(
         plate_size=scaled.plate_size,
         shared=shared,
         losses=torch.zeros(math.ceil(len(data.train) / recipe.batch_size), device=device),
-        step=make_step(*programs, optim, recipe, data.train),
+        step=make_step(*programs, optim, recipe, data.train, dealing),
         feed=Feed(data.train),
         noise=torch.Generator(device=device).manual_seed(noise_seed),
         probe=probe,

@@ -24,14 +24,26 @@ from pyro_vae.inference.cuda import Replayed
 from pyro_vae.inference.job import Step
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.inference.recipe import ResolvedRecipe
+from pyro_vae.inference.together import Dealing, OfPart, Reduction, total, weight_of
+from pyro_vae.objectives import FreeBits
+from pyro_vae.processes import Share
 from pyro_vae.programs.calls import called
 from pyro_vae.programs.traces import Program
 
 
 def make_step(
-    model: Program, guide: Program, optim: JointOptim, recipe: ResolvedRecipe, train: Split | Stream
+    model: Program,
+    guide: Program,
+    optim: JointOptim,
+    recipe: ResolvedRecipe,
+    train: Split | Stream,
+    dealing: Dealing | None = None,
 ) -> Step:
-    """The function that takes one step of training on rows of `train`."""
+    """The function that takes one step of training on rows of `train`; `dealing` says how several
+    processes do.
+    """
+    if dealing is not None:
+        return _dealt_step(model, guide, optim, recipe, train, dealing)
 
     prepare = _of_stream(train.binarise) if isinstance(train, Stream) else _in_memory(train)
     model, guide = called(model, "model"), called(guide, "guide")
@@ -46,12 +58,53 @@ def make_step(
 
     replayed = Replayed(compiled.step, compiled.plain_step, granted, optim.refresh)
 
-    def step(rows: tuple[Tensor, ...], bits: Tensor | None) -> Tensor:
+    def step(rows: tuple[Tensor, ...], bits: Tensor | None, part: Share | None = None) -> Tensor:
         first = rows[0]
         given = rows if bits is None else (*rows, bits)
         if len(first) in sizes and compiled.reason is None:
             return replayed(*given) if first.is_cuda else compiled.step(*given)
         return torch.as_tensor(stock.step(*prepare(*given)), device=first.device)
+
+    return step
+
+
+def _dealt_step(
+    model: Program,
+    guide: Program,
+    optim: JointOptim,
+    recipe: ResolvedRecipe,
+    train: Split | Stream,
+    dealing: Dealing,
+) -> Step:
+    """The same for a process that has some of the rows."""
+    inner = _of_stream(train.binarise) if isinstance(train, Stream) else _in_memory(train)
+
+    def prepare(*given: Any) -> Sequence[Any]:
+        *tensors, part = given
+        return *inner(*tensors), part
+
+    loss = OfPart(recipe.loss, dealing.draws)
+    model, guide = called(model, "model"), called(guide, "guide")
+    stock = SVI(model, guide, optim, loss)
+    fallback, asks = recipe.engine != "compiled", isinstance(recipe.loss, FreeBits)
+    compiled = CompiledSVI(model, guide, optim, loss, prepare=prepare, fallback=fallback)
+    sizes = set() if asks else sizes_to_compile(len(train), recipe)
+    if asks and not fallback:
+        raise ValueError(
+            "engine: got 'compiled', but FreeBits asks all processes in the middle of a step, which"
+            " no graph does: use engine='pyro' or 'auto'"
+        )
+
+    optim.reduce = reduction = Reduction()
+
+    def step(rows: tuple[Tensor, ...], bits: Tensor | None, part: Share) -> Tensor:
+        reduction.weight = weight_of(part, dealing.subsamples)
+        given = rows if bits is None else (*rows, bits[part.rows])
+        if part.whole in sizes and compiled.reason is None:
+            loss = compiled.step(*given, part)
+        else:
+            loss = torch.as_tensor(stock.step(*prepare(*given, part)), device=rows[0].device)
+        return total(loss, reduction.weight)
 
     return step
 

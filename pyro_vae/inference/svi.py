@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import pyro
+import torch
 
 from pyro_vae.arguments import check_kind
 from pyro_vae.data.arrays import Values
@@ -42,7 +43,9 @@ from pyro_vae.inference.prepare import (
 )
 from pyro_vae.inference.recipe import Changes, Recipe, changed
 from pyro_vae.inference.record import Reporter, tensorboard_writer, write_scalars
+from pyro_vae.inference.together import meet
 from pyro_vae.inference.weights import NAME as WEIGHTS
+from pyro_vae.processes import LostProcess, count, is_first, own_share, summed_, wait
 from pyro_vae.programs.given import with_context
 from pyro_vae.programs.traces import Program
 from pyro_vae.results import share
@@ -122,28 +125,37 @@ def fit(
 
         stack.enter_context(own_noise(where, recipe.seed))
         data = data.to(where)
-        job = prepare(model, guide, data, recipe.for_data(len(data.train), is_enough(data)), path)
+        # of several processes the first one writes
+        own, resolved = (
+            path if is_first() else None,
+            recipe.for_data(len(data.train), is_enough(data)),
+        )
+        job = prepare(model, guide, data, resolved, own)
         # of a schedule that is resumed, not new
         warnings.filterwarnings("ignore", message="Detected call of .lr_scheduler")
-        position = _begin(job, resume)
+        position = _begin(job, path if resume else None)
 
         interrupted = stack.enter_context(deferred_interrupt())
         stack.enter_context(pyro.validation_enabled(False))
-        reporter, writer = _reporting(stack, job, position, quiet)
+        reporter, writer = _reporting(stack, job, position, quiet or not is_first())
         with _refusable(job, position):
             _loop(job, position, reporter, writer, interrupted)
         return end_run(job, position, data, reporter)
 
 
-def _begin(job: Job, resume: bool) -> Position:
-    """Where the run stands: at its checkpoint, or at the start, which becomes the first one."""
-    if not resume:
+def _begin(job: Job, folder: Path | None) -> Position:
+    """Where the run stands: at the checkpoint of a folder, or at the start, which becomes the first
+    one.
+    """
+    meet(job)
+    if folder is None:
         position = Position()
         job.run = "" if job.folder is None else new_identity(job.folder)
         keep(job, position)  # from here on there is something to go on from
         return position
 
-    position = restore(job)
+    position = restore(job, folder)
+    wait()  # until all have read it
     if job.folder is not None and position.epoch < job.recipe.epochs:
         remove(job.folder / WEIGHTS)  # of an earlier end
     return position
@@ -171,9 +183,15 @@ def _reporting(stack: ExitStack, job: Job, at: Position, quiet: bool) -> tuple[R
 
 @contextmanager
 def _refusable(job: Job, at: Position) -> Iterator[None]:
-    """Where a run is refused at its first step there is nothing to go on with."""
+    """Where a run is refused at its first step there is nothing to go on with; where a process is
+    lost there is.
+    """
     try:
         yield
+    except LostProcess as error:
+        if job.folder is None:
+            raise
+        raise LostProcess(f"{error}; the last checkpoint is in {job.folder}") from error
     except ValueError:
         if job.folder is not None and at.epoch == at.step == 0:
             remove(job.folder / CHECKPOINT)
@@ -218,7 +236,8 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
             job.to_compile.remove(len(index))
             reporter.compiling()
         job.beta.fill_(beta_at(job, at, at.step))
-        loss = job.step(rows, job.train.bits(len(index), job.noise))
+        loss = job.step(rows, job.train.bits(len(index), job.noise), own_share(len(index)))
+        _agree_to_stop(interrupted)
         job.losses[at.step] = job.of_minibatch(loss, len(index))
         at.step += 1
 
@@ -235,3 +254,9 @@ def _epoch(job: Job, at: Position, reporter: Reporter, interrupted: threading.Ev
             keep(job, at)
         if interrupted.is_set():
             raise KeyboardInterrupt
+
+
+def _agree_to_stop(interrupted: threading.Event) -> None:
+    """Stop after the same step in all processes, where Ctrl-C was pressed in one."""
+    if count() > 1 and summed_(torch.tensor([float(interrupted.is_set())])).item():
+        interrupted.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch.distributions import Independent, kl_divergence
 
 from pyro_vae.arguments import check_number
 from pyro_vae.objectives.densities import backward, is_one, latents, log_density
+from pyro_vae.processes import part, summed_
 from pyro_vae.programs.sites import shares_density
 from pyro_vae.programs.traces import Program
 
@@ -59,10 +62,27 @@ class FreeBits(Trace_ELBO):
         loss = -observed.sum()
         for name, site in priors.items():
             rate = unit_rates(guide_trace.nodes[name], site)  # (B, units)
-            pressed = len(rate) * rate.mean(0).clamp(min=self.nats).sum()
+            pressed = self._pressed(rate)
             loss = loss + (pressed if is_one(site["scale"]) else _weight(site) * pressed)
 
         return loss
+
+    def _pressed(self, rate: Tensor) -> Tensor:
+        """The sum over units, and over the data `(B, units)`, of the mean rate or the free nats."""
+        own = part()
+        if own is None:
+            return len(rate) * rate.mean(0).clamp(min=self.nats).sum()
+
+        # of a minibatch that is dealt out to processes the mean is over all of it
+        mine = rate.detach().sum(0) if own.counts else torch.zeros_like(rate[0])
+        above = summed_(mine) / own.whole > self.nats
+        return len(rate) * torch.where(above, rate.mean(0), self.nats).sum()
+
+    def unpressed(self) -> FreeBits:
+        """The loss without free nats, which is a sum over the data."""
+        other = copy.copy(self)
+        other.nats = -math.inf
+        return other
 
 
 def unit_rates(mine: Any, prior: Any) -> Tensor:
