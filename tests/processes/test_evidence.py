@@ -19,9 +19,10 @@ METHODS: dict[str, pv.Method[Any]] = {
     "importance": pv.Importance(num_particles=400, num_scouts=1),
     "annealed": pv.Annealed(num_temperatures=3, num_chains=200, num_leapfrog=1),
     "quadrature": pv.Quadrature(num_points=51),
+    "refined": pv.Refined(num_particles=300, num_steps=3, num_draws=200, num_scouts=1),
 }
 if times(0, 1):
-    METHODS["refined"] = pv.Importance(num_particles=40, target_error=0.2, num_scouts=0)
+    METHODS["more"] = pv.Importance(num_particles=40, target_error=0.2, num_scouts=0)
     METHODS["laplace"] = pv.Laplace(num_particles=6000, num_climbs=1)
 
 
