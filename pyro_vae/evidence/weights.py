@@ -59,8 +59,9 @@ def pareto_k(log_w: Tensor) -> Tensor:
 
 
 def pareto_smoothed(log_w: Tensor) -> tuple[Tensor, Tensor]:
-    """k-hat, and log (1/S sum_s w_s) with a smoothed tail, `(B,)` each, by ArviZ's Pareto-smoothed
-    importance sampling.
+    """k-hat, and log (1/S sum_s w_s) with a smoothed tail, `(B,)` each, by Pareto-smoothed
+    importance sampling: all data at once, as ArviZ 0.23 does one (`smoothing.py`), and by ArviZ
+    where the tail has ties or vanishes.
 
     k-hat is the shape of the weights' upper tail. Below 0.5 they have a finite variance, up to
     `pareto_threshold(S)` an estimate from them is usable, above it is not. The largest weights are
@@ -70,8 +71,8 @@ def pareto_smoothed(log_w: Tensor) -> tuple[Tensor, Tensor]:
     Weights that are all equal have no tail: k-hat is 0 by definition. It is NaN for weights that
     are NaN or infinite, and with fewer than 25 particles, where there is nothing to fit. It is
     infinite, as in ArviZ 0.23, where ties, or one weight that dwarfs the rest, leave fewer than
-    five in the tail. The tail has ceil(min(S / 5, 3 sqrt S)) weights in 0.23 and the floor of that
-    in 1.x, so k-hat differs by about 0.001. Where nothing is fitted nothing is smoothed.
+    five in the tail. The tail has ceil(min(S / 5, 3 sqrt S)) weights; ArviZ 1.x takes the floor of
+    that, and its k-hat differs by about 0.001. Where nothing is fitted nothing is smoothed.
 
     References:
         Vehtari, Simpson, Gelman, Yao, Gabry (2024). Pareto smoothed importance sampling.
@@ -99,11 +100,10 @@ def pareto_smoothed(log_w: Tensor) -> tuple[Tensor, Tensor]:
     khat[broken] = math.nan
 
     fitted = ~equal & ~short & ~broken
-    if log_w.is_cuda:
-        found = smoothed(log_w)
-        khat = torch.where(fitted & found.plain, found.khat, khat)
-        mean = torch.where(fitted & found.plain, found.log_mean, mean)
-        fitted &= ~found.plain
+    found = smoothed(log_w)
+    khat = torch.where(fitted & found.plain, found.khat, khat)
+    mean = torch.where(fitted & found.plain, found.log_mean, mean)
+    fitted &= ~found.plain
 
     for column in fitted.nonzero().flatten().tolist():
         weights = log_w[:, column].cpu().numpy()

@@ -1,4 +1,4 @@
-"""Pareto smoothing of all data at once, as on a GPU, against ArviZ, which takes one at a time."""
+"""Pareto smoothing of all data at once, against ArviZ, which takes one at a time."""
 
 from __future__ import annotations
 
