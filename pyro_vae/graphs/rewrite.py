@@ -54,15 +54,15 @@ def _nan_tests(graph: fx.Graph) -> None:
         _replace(graph, node, differs)
 
     for node in graph.find_nodes(op="call_function", target=_aten.nan_to_num.default):
-        x, fill, *infinite = node.args
-        if infinite != [math.inf, -math.inf] or node.kwargs:
+        x, *given = node.args
+        if given[1:] != [math.inf, -math.inf] or node.kwargs:
             continue
         if _was_no_float(x):
             _replace(graph, node, x)
             continue
         with graph.inserting_before(node):
             same = graph.call_function(_aten.eq.Tensor, (x, x))
-            kept = graph.call_function(_aten.where.ScalarOther, (same, x, fill or 0.0))
+            kept = graph.call_function(_aten.where.ScalarOther, (same, x, given[0] or 0.0))
         _replace(graph, node, kept)
 
 

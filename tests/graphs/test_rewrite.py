@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pyro.distributions as dist
 import pytest
 import torch
@@ -47,6 +49,38 @@ def test_other_uses_are_left_alone(function: object) -> None:
     rewrite(graph.module)
     assert graph.module.graph.find_nodes(op="call_function", target=ENTROPY)
     torch.testing.assert_close(graph.module(*graph.reads, logits, x)[0], function(logits, x)[0])  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("fill", [0.0, 3.0])
+def test_tests_for_nan_are_comparisons(fill: float) -> None:
+    def filled(x: Tensor) -> list[Tensor]:
+        return [x.nan_to_num(fill, math.inf, -math.inf), x.isnan(), x.isnan().float().nan_to_num()]
+
+    x = torch.tensor([0.5, math.nan, math.inf, -math.inf])
+    graph = capture(filled, [x])
+    rewrite(graph.module)
+    for got, expected in zip(graph.module(*graph.reads, x), filled(x), strict=True):
+        assert torch.equal(got, expected)
+    assert not graph.module.graph.find_nodes(
+        op="call_function", target=torch.ops.aten.isnan.default
+    )
+
+
+def test_numbers_that_were_no_floats_are_not_tested_for_nan() -> None:
+    def binary(x: Tensor) -> list[Tensor]:
+        return [(x > 0).float().nan_to_num(0.0, math.inf, -math.inf)]
+
+    graph = capture(binary, [torch.randn(4)])
+    rewrite(graph.module)
+    calls = [n.target for n in graph.module.graph.nodes if n.op == "call_function"]
+    assert calls == [torch.ops.aten.gt.Scalar, torch.ops.aten._to_copy.default]
+
+
+def test_infinities_that_are_replaced_stay_so() -> None:
+    x = torch.tensor([math.nan, math.inf, -math.inf])
+    graph = capture(lambda x: [x.nan_to_num(0.0)], [x])
+    rewrite(graph.module)
+    assert torch.equal(graph.module(x)[0], x.nan_to_num(0.0))
 
 
 def test_what_is_lost_where_the_exponential_vanishes() -> None:
