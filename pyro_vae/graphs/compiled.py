@@ -71,6 +71,8 @@ class Compiled:
         function: from tensors (and hashable values) to a sequence of tensors, None among them.
         programs: what it runs, watched for changes.
         context: entered around each run of the function itself.
+        pays: whether to compile a graph for tensors like these; else it runs one operation at a
+            time.
 
     Raises at a call:
         CaptureError: the function cannot be captured or compiled, or differs from its graph; random
@@ -83,8 +85,9 @@ class Compiled:
         function: Callable[..., Sequence[Any]],
         *programs: Any,
         context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        pays: Callable[[Sequence[Tensor]], bool] = lambda inputs: True,
     ) -> None:
-        self.function = function
+        self.function, self.pays = function, pays
         self.programs = programs
         self.context = context
         self.num_captures = 0
@@ -202,9 +205,8 @@ class Compiled:
             with self.context():
                 graph = capture(function, inputs, watch.modules, rewrite)
             self.num_captures += 1
-            return _Entry(
-                graph, compile_graph(graph, inputs), watch, [facts(t) for t in graph.reads]
-            )
+            run = compile_graph(graph, inputs) if self.pays(inputs) else graph.module
+            return _Entry(graph, run, watch, [facts(t) for t in graph.reads])
 
 
 def _agree(got: list[Tensor | None], expected: list[Tensor | None]) -> bool:

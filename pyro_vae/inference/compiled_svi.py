@@ -46,6 +46,9 @@ class CompiledSVI:
     Attributes:
         model, guide, loss: may be set to others between steps; the parameters of the earlier ones
             keep their moments.
+        rows_to_compile: of the first argument; what has as many rows is compiled, the graph of what
+            has others runs one operation at a time, which takes no seconds to prepare. None
+            compiles everything.
 
     Args:
         model, guide: Pyro programs of any signature.
@@ -95,6 +98,7 @@ class CompiledSVI:
         self.loss: Any = loss  # the base class names neither `loss` nor `loss_and_grads`
         self.fallback = fallback
         self._begin()
+        self.rows_to_compile: set[int] | None = None
         self._prepare = prepare
         self._trained = Trained(optim)
         # whether the programs have run, with the user's own validation and warnings
@@ -169,8 +173,13 @@ class CompiledSVI:
             "loss": self.loss,
             "prepare": self._prepare,
         }
-        self._step = Compiled(self._loss_and_grads, self._programs, context=self._running)
-        self._evaluate = Compiled(self._loss_alone, self._programs, context=self._running)
+        options: Any = {"context": self._running, "pays": self._pays}
+        self._step = Compiled(self._loss_and_grads, self._programs, **options)
+        self._evaluate = Compiled(self._loss_alone, self._programs, **options)
+
+    def _pays(self, inputs: Sequence[Tensor]) -> bool:
+        """Whether to compile a graph for minibatches like this one."""
+        return self.rows_to_compile is None or len(inputs[0]) in self.rows_to_compile
 
     def _meet(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Start anew where Pyro's store did, and put back a state that waits for the parameters.

@@ -3,7 +3,8 @@
 On a GPU a compiled step is recorded as one CUDA graph (`cuda.py`). Compiling costs seconds, once
 for each size of a minibatch: the last, partial one of an epoch has a graph of its own. "auto"
 compiles a size that will be used often enough, by a count that follows from the recipe and not from
-a clock, so that a run can be repeated bit for bit.
+a clock, so that a run can be repeated bit for bit; the steps of another are stock Pyro's. Under
+"compiled" they are those of a graph that runs one operation at a time, unless all sizes are rare.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def make_step(
     fallback = recipe.engine != "compiled"
     compiled = CompiledSVI(model, guide, optim, recipe.loss, prepare=prepare, fallback=fallback)
     sizes = sizes_to_compile(len(train), recipe)
+    compiled.rows_to_compile = _often(len(train), recipe) or None
 
     def granted() -> Any:
         return optim.recordable() if compiled.settled() else None
@@ -74,7 +76,18 @@ def _of_stream(rule: Binarise) -> Callable[..., Sequence[Any]]:
 
 def sizes_to_compile(num_data: int, recipe: ResolvedRecipe) -> set[int]:
     """The sizes of minibatches to compile: each has a graph of its own."""
+    uses = _uses(num_data, recipe)
+    return {size for size, count in uses.items() if is_worth_it(recipe.engine, count, size)}
+
+
+def _often(num_data: int, recipe: ResolvedRecipe) -> set[int]:
+    """The sizes of minibatches for which compiling would pay."""
+    uses = _uses(num_data, recipe)
+    return {size for size, count in uses.items() if is_worth_it("auto", count, size)}
+
+
+def _uses(num_data: int, recipe: ResolvedRecipe) -> dict[int, int]:
+    """How many steps have minibatches of a size."""
     full, rest = divmod(num_data, recipe.batch_size)
     uses = {recipe.batch_size: full * recipe.epochs, rest: recipe.epochs}
-    uses = {size: count for size, count in uses.items() if size and count}
-    return {size for size, count in uses.items() if is_worth_it(recipe.engine, count, size)}
+    return {size: count for size, count in uses.items() if size and count}

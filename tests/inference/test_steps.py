@@ -29,6 +29,7 @@ from pyro_vae import (
     fit,
     fit_local,
 )
+from pyro_vae.graphs import engine
 from pyro_vae.inference import cuda
 from pyro_vae.inference.compiled_svi import CompiledSVI
 from pyro_vae.inference.failure import check_losses
@@ -275,3 +276,21 @@ def test_a_recorded_step_reads_its_inputs_rate_and_programs_anew(
     assert all(map(torch.equal, ends[0][1], ends[1][1]))
     # a frozen parameter has no gradient, and the optimizer then does more than its kernel
     assert len(recorded) == 1
+
+
+def test_a_rare_size_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[int] = []
+
+    def noted(graph: Any, inputs: list[Tensor]) -> Any:
+        compiled.append(len(inputs[0]))
+        return graph.module
+
+    monkeypatch.setattr("pyro_vae.graphs.compiled.compile_graph", noted)
+    monkeypatch.setattr(engine, "WORTH_IT", 5_000)
+    # 2 steps of 32 rows an epoch and 1 of 6: 8 (600 + 32) is enough, 4 (600 + 6) is not
+    run = fit(*programs(), grey(), batch_size=32, epochs=4, engine="compiled", quiet=True)
+    assert compiled == [32]
+
+    stock = fit(*programs(), grey(), batch_size=32, epochs=4, engine="pyro", quiet=True)
+    losses = [[row["train_loss"] for row in each.history] for each in (run, stock)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
