@@ -13,6 +13,7 @@ from pyro_vae.inference.job import Job, Position, finish, weights
 from pyro_vae.inference.outcome import Run, follow, look_for_collapse
 from pyro_vae.inference.record import Reporter, Row
 from pyro_vae.objectives import warmup
+from pyro_vae.programs.evaluation import modules_remembered
 
 
 def end_run(job: Job, at: Position, data: Dataset, reporter: Reporter) -> Run:
@@ -42,7 +43,9 @@ def close_epoch(job: Job, at: Position) -> Units | None:
     """
     check_losses(job, at)
     check_parameters(job, at)
-    scores = validation_scores(job, at)
+    with modules_remembered():
+        scores = validation_scores(job, at)
+        units = follow(job, at, at.epoch + 1)
 
     row: Row = {
         "epoch": at.epoch + 1,
@@ -58,7 +61,6 @@ def close_epoch(job: Job, at: Position) -> Units | None:
     }
     row |= {f"valid_{name}": value for name, value in scores.items()}
 
-    units = follow(job, at, at.epoch + 1)
     if units is not None:
         row["active_units"] = units.num_active
     at.history.append(row)

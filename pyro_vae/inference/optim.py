@@ -12,7 +12,7 @@ without the bookkeeping that torch repeats in Python at each (0.1 ms, of a step 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pyro
@@ -105,11 +105,24 @@ class JointOptim(PyroOptim):
             self.refresh()
 
         gathered = self._adam if self._stands() else None
-        shortcut = gathered is not None and gathered.step()
+        shortcut = gathered is not None and gathered.step([p.grad for p in gathered.params])
         if not shortcut:
             self.optimizer.step()
             self._adam = _adam_group(self.optimizer)
         self._shortcut = shortcut
+
+    def steps_on(self, params: Iterable[Tensor], gradients: Sequence[Tensor | None]) -> bool:
+        """Step on these gradients at once, without a word of them on the parameters; False, nothing
+        done, where there is more to do than one call of the kernel.
+        """
+        if self.clip_norm is not None or self._unused or not self._shortcut or not self._stands():
+            return False
+        assert self._adam is not None
+        self._adam.refresh()
+        given = {p: g for p, g in zip(params, gradients, strict=False) if g is not None}
+        if len(given) > len(self.params):
+            return False
+        return self._adam.step([given.get(p) for p in self._adam.params])
 
     def recordable(self) -> Any:
         """What a CUDA graph of a step takes for granted; None where a step reads more from the host
@@ -187,11 +200,10 @@ class _AdamGroup:
         return len(groups) == 1 and groups[0] is self.group and not hooks
 
     @torch.no_grad()
-    def step(self) -> bool:
-        """Step on the parameters' gradients; False, nothing done, where the kernel does not fit."""
-        gradients = [p.grad for p in self.params]
+    def step(self, gradients: Sequence[Tensor | None]) -> bool:
+        """Step on the gradients of `params`; False, nothing done, where the kernel does not fit."""
         for p, gradient in zip(self.params, gradients, strict=True):
-            if gradient is None or gradient.stride() != p.stride():
+            if gradient is None or gradient.shape != p.shape or gradient.stride() != p.stride():
                 return False
 
         names = ("weight_decay", "eps", "amsgrad", "maximize")

@@ -59,6 +59,10 @@ class Trained:
 
     def update(self, gradients: Sequence[Tensor | None]) -> None:
         """Take the optimizer's turn, on the parameters that stock SVI hands it."""
+        optim = self._optim
+        if isinstance(optim, JointOptim) and optim.steps_on(self.names, gradients):
+            return
+
         trained = []
         for p, gradient in zip(self.names, gradients, strict=False):
             if gradient is None:

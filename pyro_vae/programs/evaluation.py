@@ -7,6 +7,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,32 @@ def modules_of(*programs: Any) -> list[nn.Module]:
         >>> len(modules_of(net.forward))
         3
     """
+    known, key = _KNOWN.get(), tuple(map(id, programs))
+    if known is not None and key in known:
+        return known[key]
     own = [p for p in programs if isinstance(p, nn.Module)]
     reached = Reach(programs).modules
-    return list(dict.fromkeys(m for module in (*own, *reached) for m in module.modules()))
+    found = list(dict.fromkeys(m for module in (*own, *reached) for m in module.modules()))
+    if known is not None:
+        known[key] = found
+    return found
+
+
+@contextmanager
+def modules_remembered() -> Iterator[None]:
+    """Look for the modules of the same programs once, where nobody else's code runs in between but
+    the programs': a walk takes as long as several steps of training.
+    """
+    token = _KNOWN.set({})
+    try:
+        yield
+    finally:
+        _KNOWN.reset(token)
+
+
+_KNOWN: ContextVar[dict[tuple[int, ...], list[nn.Module]] | None] = ContextVar(
+    "known", default=None
+)
 
 
 def device_of(*programs: Any) -> torch.device | None:
