@@ -2,8 +2,9 @@
 knows of Pyro.
 """
 
-from pyro_vae.graphs.capturing import CaptureError, Graph, capture, compile_graph, rollback
+from pyro_vae.graphs.capturing import CaptureError, Graph, capture, rollback
 from pyro_vae.graphs.compiled import Compiled
+from pyro_vae.graphs.compiling import compile_graph
 from pyro_vae.graphs.engine import Engine, Guard, check_engine, is_worth_it
 from pyro_vae.graphs.watch import Watch
 

@@ -17,11 +17,9 @@ and so are values that leave torch.
 from __future__ import annotations
 
 import linecache
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -29,7 +27,6 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
-from pyro_vae.graphs.memory import keep_freed_memory
 from pyro_vae.graphs.notes import notes
 
 Function = Callable[..., Sequence[Tensor | None]]
@@ -43,8 +40,6 @@ _LEAVING = {
 }
 # what a number becomes on its way into a tensor
 _COPIED = torch.ops.aten.lift_fresh_copy.default
-# torch's own random numbers, in the program's order: the noise of an eager run
-_OPTIONS = {"fallback_random": True}
 
 
 class Moment:
@@ -185,50 +180,11 @@ def capture(
     except CaptureError:
         raise
     except Exception as error:  # whatever the function or the tracer raises
-        raise CaptureError(_reason(error)) from error
+        raise CaptureError(reason(error)) from error
 
     reads = _lift(module)
     (change or fx.GraphModule.recompile)(module)
     return Graph(module, reads, after)
-
-
-def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Any]]:
-    """Compile a graph by Inductor for inputs of these shapes, strides, dtypes and devices; call it
-    without gradients.
-
-    A graph holds no tensors of its own, so graphs of the same code are compiled once in a process,
-    whatever they read.
-
-    Raises:
-        CaptureError: Inductor cannot, for want of a C++ compiler, say.
-    """
-    tensors = [*graph.reads, *inputs]
-    key = (graph.module.code, *((t.shape, t.stride(), t.dtype, t.device) for t in tensors))
-    if key in _COMPILED:
-        return _COMPILED[key]
-
-    keep_freed_memory()
-    for node in graph.module.graph.nodes:
-        node.meta.clear()  # notes of the capture, which the compiler would stumble on
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            # the compiler's own, of no use to whoever wrote the function
-            warnings.simplefilter("ignore")
-            inductor = import_module("torch._inductor")
-            compiled = inductor.compile(graph.module, tensors, options=_OPTIONS)
-    except Exception as error:  # whatever Inductor raises
-        raise CaptureError(f"Inductor cannot compile it: {_reason(error)}") from error
-    finally:
-        tensors.clear()  # the compiler keeps the list
-
-    while len(_COMPILED) >= _MOST:
-        del _COMPILED[next(iter(_COMPILED))]
-    _COMPILED[key] = compiled
-    return compiled
-
-
-_COMPILED: dict[Any, Callable[..., Sequence[Any]]] = {}
-_MOST = 64  # compiled graphs that are kept, the last ones
 
 
 @contextmanager
@@ -247,7 +203,8 @@ def sources_forgotten() -> Iterator[None]:
             linecache.cache.pop(name, None)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why there is no graph, in one line."""
     text = str(error)
     if "_local_scalar_dense" in text or (isinstance(error, TypeError) and "__bool__" in text):
         looks = "it looks at the value of a tensor (`if`, `float`, a loop over data)"

@@ -33,10 +33,10 @@ from pyro_vae.graphs.capturing import (
     Graph,
     Moment,
     capture,
-    compile_graph,
     rollback,
     sources_forgotten,
 )
+from pyro_vae.graphs.compiling import compile_graph
 from pyro_vae.graphs.rewrite import rewrite
 from pyro_vae.graphs.watch import Watch, facts
 

@@ -1,7 +1,7 @@
 """Rewrites of a captured graph before it is compiled.
 
-The first is for speed: the same numbers, up to the rounding of float32, in fewer passes over memory. The
-sum of Bernoulli log-densities over the pixels of a datum, with logits l and values x,
+The first is for speed: the same numbers, up to the rounding of float32, in fewer passes over
+memory. The sum of Bernoulli log-densities over the pixels of a datum, with logits l and values x,
 
     sum_d x_d l_d - log(1 + e^{l_d})  =  sum_d (x_d l_d - max(l_d, 0)) - sum_d log(1 + e^{-|l_d|})
 
@@ -9,8 +9,8 @@ needs a logarithm a pixel, which is most of its cost. Each factor 1 + e^{-|l|} l
 the product of several cannot overflow, and one logarithm of it serves for all of them. What is lost
 is below float32's rounding of the sum: at most 6e-8 a pixel, where e^{-|l|} vanishes beside 1.
 
-Tests for NaN are comparisons of a value with itself, since Inductor's own leave the vectors and look
-at one number after another, and what comes from truth values or integers is not tested at all.
+Tests for NaN are comparisons of a value with itself, since Inductor's own leave the vectors and
+look at one number after another, and what comes from truth values or integers is not tested.
 
 The others keep the noise what it is without a graph. Inductor draws a Bernoulli variable from
 float32 numbers whatever its dtype, which torch does not; and where a program fills an empty tensor

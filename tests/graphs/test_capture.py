@@ -14,7 +14,7 @@ from torch import nn
 from torch.fx import graph_module as fx_graph_module
 
 from pyro_vae.graphs import CaptureError, Compiled, capture
-from pyro_vae.graphs.capturing import _COMPILED
+from pyro_vae.graphs.compiling import _COMPILED
 from pyro_vae.graphs.notes import Noted
 
 OWN = torch.Generator()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.graphs import capture, products
-from pyro_vae.graphs.capturing import compile_graph
+from pyro_vae.graphs.compiling import compile_graph
 from pyro_vae.graphs.rewrite import rewrite
 
 LINEAR = torch.ops.pyro_vae.linear.default

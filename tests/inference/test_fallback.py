@@ -99,7 +99,7 @@ def test_without_a_compiler_stock_svi_runs(monkeypatch: pytest.MonkeyPatch) -> N
         raise RuntimeError("No working C++ compiler found")
 
     monkeypatch.setattr("torch._inductor.compile", refuse)
-    monkeypatch.setattr("pyro_vae.graphs.capturing._COMPILED", {})
+    monkeypatch.setattr("pyro_vae.graphs.compiling._COMPILED", {})
     svi = CompiledSVI(
         VAE(SHAPE, DIM, (8,)), Amortized(MeanField(DIM), MLP(SHAPE, (8,))), ADAM, Trace_ELBO()
     )

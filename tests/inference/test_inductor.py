@@ -8,7 +8,7 @@ from pyro.infer import SVI, Trace_ELBO
 from torch import nn
 
 from pyro_vae import VAE, Amortized, CompiledSVI, MeanField
-from pyro_vae.graphs import capturing
+from pyro_vae.graphs import compiling
 from pyro_vae.inference.optim import JointOptim
 from pyro_vae.programs.parameters import trainable_parameters
 from tests.inference.parity import (
@@ -50,7 +50,7 @@ def test_compiled_loss_and_gradients_are_pyro_s(
 ) -> None:
     """Each model, guide and objective once through Inductor."""
     if (model, guide, loss) != BY_VECTORS:
-        monkeypatch.setitem(capturing._OPTIONS, "cpp.simdlen", 1)
+        monkeypatch.setitem(compiling._OPTIONS, "cpp.simdlen", 1)
     assert_parity(model, guide, loss, dtype)
 
 
