@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.settings import Settings
 
-SECTIONS = ("steps", "epochs", "evidence", "local")
+SECTIONS = ("steps", "epochs", "evidence", "local", "quality")
 PEERS = ("jax", "numpyro", "pythae")
 LAST = Path(__file__).parent / "results" / "last.json"
 QUICK = Path("runs") / "benchmarks_quick.json"

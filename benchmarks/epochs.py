@@ -125,6 +125,11 @@ class Worker:
         """Run an epoch, the first one with its preparations; its seconds."""
         return float(self._ask("epoch"))
 
+    def scored_epoch(self) -> tuple[float, float]:
+        """The same where sides are scored: seconds, and the test ELBO after it."""
+        seconds, score = self._ask("epoch")
+        return float(seconds), float(score)
+
     def end(self) -> Note:
         """Let the side finish; what it has to say."""
         return self._ask("end")
@@ -147,10 +152,10 @@ class Worker:
             raise Skipped(str(value))
         return value
 
-    def stop(self) -> None:
+    def stop(self, at_once: bool = False) -> None:
         """End the process: by itself if it is done, else at once."""
         self.pipe.close()
-        self.process.join(5)
+        self.process.join(0 if at_once else 5)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()

@@ -51,6 +51,8 @@ class Task:
         data_root: folder in torchvision's layout with the same images, and `data`, the name of the
             set there.
         device: of the torch sides.
+        test: .npy file of binary test images, float32 (N, 784), by whose ELBO the sides are scored
+            after each epoch; empty for no score.
     """
 
     side: str
@@ -61,23 +63,36 @@ class Task:
     data: str
     data_root: str
     device: str
+    test: str = ""
+
+    def test_images(self) -> Any:
+        """The test images, an array (N, 784)."""
+        import numpy as np
+
+        return np.load(self.test)
 
 
 class Gate:
-    """Ends an epoch and waits for the next."""
+    """Ends an epoch and waits for the next.
 
-    def __init__(self, pipe: Connection) -> None:
-        self.pipe = pipe
+    Attributes:
+        scored: whether `score` is asked for, the mean ELBO of the test images, nats; the time that
+            it takes does not count.
+    """
+
+    def __init__(self, pipe: Connection, scored: bool = False) -> None:
+        self.pipe, self.scored = pipe, scored
         self.losses: list[Loss] = []
         self.started = time.perf_counter()
 
-    def __call__(self, loss: Loss = None) -> None:
+    def __call__(self, loss: Loss = None, score: Callable[[], float] | None = None) -> None:
         """Report an epoch, with its mean train loss (nats per image) where it is known by now; wait
         for "go".
         """
         seconds = time.perf_counter() - self.started
         self.losses.append(loss)
-        self.pipe.send(("epoch", seconds))
+        told = (seconds, score()) if self.scored and score is not None else seconds
+        self.pipe.send(("epoch", told))
         self.pipe.recv()
         self.started = time.perf_counter()
 
@@ -91,7 +106,7 @@ def work(task: Task, pipe: Connection) -> None:
 
         pipe.send(("ready", None))
         pipe.recv()
-        gate = Gate(pipe)
+        gate = Gate(pipe, bool(task.test))
         losses = train(task, gate) or gate.losses
         pipe.send(("end", {"train loss": losses[-1], "peak MiB": peak_memory(task.device)}))
     except Exception as error:  # told to the parent, which skips this side

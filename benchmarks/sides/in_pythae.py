@@ -9,6 +9,7 @@ and keeps a copy of the best model: both are its own.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -59,9 +60,11 @@ def build(net: Net) -> VAE:
 class Turns(TrainingCallback):
     """Binarises the data before each epoch, and waits at the gate after it."""
 
-    def __init__(self, images: pv.Split, data: BaseDataset, gate: Gate) -> None:
+    def __init__(
+        self, images: pv.Split, data: BaseDataset, gate: Gate, score: Callable[[], float]
+    ) -> None:
         super().__init__()
-        self.images, self.data, self.gate = images, data, gate
+        self.images, self.data, self.gate, self.score = images, data, gate, score
         self.noise = torch.Generator().manual_seed(0)
 
     def on_epoch_begin(self, training_config: Any, **kwargs: Any) -> None:
@@ -69,7 +72,7 @@ class Turns(TrainingCallback):
             self.data.data[rows] = self.images.batch(rows, self.noise)
 
     def on_log(self, training_config: Any, logs: dict[str, float], **kwargs: Any) -> None:
-        self.gate(logs["train_epoch_loss"])  # the last event of an epoch
+        self.gate(logs["train_epoch_loss"], self.score)  # the last event of an epoch
 
 
 def train(task: Task, gate: Gate) -> None:
@@ -85,5 +88,12 @@ def train(task: Task, gate: Gate) -> None:
             learning_rate=1e-3,
             no_cuda=task.device == "cpu",
         )
-        turns = Turns(images, data, gate)
-        BaseTrainer(build(task.net), data, training_config=config, callbacks=[turns]).train()
+        model = build(task.net)
+
+        @torch.no_grad()
+        def score() -> float:
+            x = torch.from_numpy(task.test_images()).unflatten(1, SHAPE)
+            return -float(model({"data": x}).loss)
+
+        turns = Turns(images, data, gate, score)
+        BaseTrainer(model, data, training_config=config, callbacks=[turns]).train()

@@ -51,6 +51,11 @@ def hand_written(task: Task, gate: Gate, compiled: bool = False) -> None:
     if compiled:
         loss_of = torch.compile(vae.loss, dynamic=False)
 
+    @torch.no_grad()
+    def score() -> float:
+        test = torch.from_numpy(task.test_images())
+        return -vae.loss(test).item() / len(test)
+
     for _ in range(task.epochs):
         total = torch.zeros((), device=task.device)
         for x in drawn_batches(images, task.batch, noise):
@@ -59,7 +64,7 @@ def hand_written(task: Task, gate: Gate, compiled: bool = False) -> None:
             loss.backward()
             optim.step()
             total += loss.detach()
-        gate(total.item() / len(images))
+        gate(total.item() / len(images), score)
 
 
 def hand_written_compiled(task: Task, gate: Gate) -> None:
@@ -108,18 +113,24 @@ def fit_compiled(task: Task, gate: Gate) -> list[float]:
     images = load_images(task)
     data = pv.Dataset(task.data, images, None, images)
     torch.manual_seed(0)
+    model, guide = programs(task.net)
+
+    def score() -> float:
+        test = torch.from_numpy(task.test_images()).unflatten(1, SHAPE)
+        return pv.log_evidence(model, guide, test, pv.Importance(1)).elbo.mean().item()
+
     recipe = pv.Recipe(
         epochs=task.epochs,
         batch_size=task.batch,
         optimizer=partial(torch.optim.Adam, lr=1e-3, fused=True),
-        schedule=partial(Waiting, gate),
+        schedule=partial(Waiting, lambda: gate(score=score)),
         warmup_epochs=0,
         keep="last",
     )
 
     options: dict[str, Any] = {"engine": "compiled", "device": task.device, "quiet": True}
     try:
-        run = pv.fit(*programs(task.net), data, recipe, **options)
+        run = pv.fit(model, guide, data, recipe, **options)
     except TypeError as error:
         if "engine" in str(error):
             raise Skipped("this version of pyro_vae.fit has no engine='compiled'") from None
@@ -130,7 +141,7 @@ def fit_compiled(task: Task, gate: Gate) -> list[float]:
 class Waiting(LRScheduler):
     """A schedule that keeps the rate and waits at the gate between epochs."""
 
-    def __init__(self, gate: Gate, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, gate: Callable[[], None], optimizer: torch.optim.Optimizer) -> None:
         self.gate = gate
         super().__init__(optimizer)
 
