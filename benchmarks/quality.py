@@ -43,8 +43,8 @@ def run(settings: Settings, data: pv.Dataset) -> Iterator[Table]:
     sides = [side for side in settings.pick(SIDES) if not side.startswith(LEFT_OUT)]
     with tempfile.TemporaryDirectory() as folder:
         pixels, test = Path(folder) / "pixels.npy", Path(folder) / "test.npy"
-        train = data.train.pixels.flatten(1).numpy()
-        np.save(pixels, train[:2000] if settings.quick else train)
+        images = data.train.pixels.flatten(1).numpy()
+        np.save(pixels, images[:2000] if settings.quick else images)
         np.save(test, data.test.x.flatten(1).numpy())
         root, kind, device = str(data_root(None)), settings.data, settings.device
         task = Task("", TWO_LAYERS, BATCH, most, str(pixels), kind, root, device, str(test))
