@@ -11,6 +11,7 @@ all.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -43,14 +44,15 @@ def run(settings: Settings, data: pv.Dataset) -> Iterator[Table]:
     sides = [side for side in settings.pick(SIDES) if not side.startswith(LEFT_OUT)]
     with tempfile.TemporaryDirectory() as folder:
         pixels, test = Path(folder) / "pixels.npy", Path(folder) / "test.npy"
-        train = data.train.pixels.flatten(1).numpy()
-        np.save(pixels, train[:2000] if settings.quick else train)
+        images = data.train.pixels.flatten(1).numpy()
+        np.save(pixels, images[:2000] if settings.quick else images)
         np.save(test, data.test.x.flatten(1).numpy())
         root, kind, device = str(data_root(None)), settings.data, settings.device
         task = Task("", TWO_LAYERS, BATCH, most, str(pixels), kind, root, device, str(test))
         curves, skipped = train(task, sides)
 
     if not settings.quick:
+        CHART.with_suffix(".json").write_text(json.dumps(curves, indent=1) + "\n")
         draw(curves, CHART)
     baseline = settings.baseline or BASELINE
     yield from (table_of(level, curves, skipped, baseline) for level in LEVELS)
@@ -134,8 +136,10 @@ def draw(curves: dict[str, Curve], path: Path) -> None:
             axes.plot(seconds, elbos, label=side, lw=2.2 if ours else 1.4, zorder=3 if ours else 2)
 
     axes.axhline(GOAL, color="0.4", lw=0.8, ls="--")
-    axes.set(xlabel="seconds of training", ylabel="test ELBO, nats per image", xscale="log")
-    axes.set_ylim(bottom=GOAL - 22)
-    axes.legend(frameon=False, fontsize=9)
+    axes.set(xlabel="seconds of training", ylabel="test ELBO, nats per image")
+    last = [curve[-1][1] for curve in curves.values() if curve]
+    axes.set_ylim(bottom=min([LEVELS[0], *last]) - 5)
+    axes.set_xlim(left=0)
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
     axes.grid(alpha=0.25)
     figure.savefig(path, dpi=130, bbox_inches="tight")

@@ -36,11 +36,15 @@ def train(task: Task, gate: Gate) -> None:
     svi = SVI(partial(model, task.net), partial(guide, task.net), adam, Trace_ELBO())
     state = svi.init(random.PRNGKey(0), jnp.zeros((task.batch, PIXELS)))
     run_epoch = epoch_of(svi, len(pixels), task.batch)
-    test = jnp.asarray(task.test_images()) if task.test else None
+    test = jnp.asarray(task.test_images()) if task.test else jnp.zeros((1, PIXELS))
     evaluate = jax.jit(svi.evaluate)
+
+    def score() -> float:
+        return -float(evaluate(state, test)) / len(test)
+
     for key in random.split(random.PRNGKey(1), task.epochs):
         state, loss = run_epoch(state, pixels, key)
-        gate(float(loss), lambda now=state: -float(evaluate(now, test)) / len(test))
+        gate(float(loss), score)
 
 
 def epoch_of(svi: SVI, num_data: int, batch: int) -> Callable[..., Any]:

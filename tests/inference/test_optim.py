@@ -91,3 +91,14 @@ def test_a_parameter_without_a_gradient_is_left_where_it_is() -> None:
         p.grad = torch.ones_like(p)
     optim(mine)
     assert not torch.equal(before, mine[1])
+
+
+def test_moments_do_not_stay_denormal() -> None:
+    p = torch.zeros(3, requires_grad=True)
+    optim = JointOptim(partial(torch.optim.Adam, lr=1e-3), [p])
+    for step in range(256):
+        p.grad = torch.tensor([1.0, 1e-37, 0.0]) if step < 120 else torch.tensor([1.0, 0.0, 0.0])
+        optim([p])
+    moments = optim.optimizer.state[p]["exp_avg"].tolist()
+    assert moments[0] == pytest.approx(1.0)
+    assert moments[1:] == [0.0, 0.0]
