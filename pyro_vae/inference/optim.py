@@ -124,20 +124,8 @@ class JointOptim(PyroOptim):
         """Step on these gradients at once, without a word of them on the parameters; False, nothing
         done, where there is more to do than one call of the kernel.
         """
-        if self.clip_norm is not None or self._unused or not self._shortcut or not self._stands():
-            return False
-        assert self._adam is not None
-        self._adam.refresh()
-        given = {p: g for p, g in zip(params, gradients, strict=False) if g is not None}
-        if len(given) > len(self.params):
-            return False
-        return self._adam.step([given.get(p) for p in self._adam.params])
-
-    def steps_on(self, params: Iterable[Tensor], gradients: Sequence[Tensor | None]) -> bool:
-        """Step on these gradients at once, without a word of them on the parameters; False, nothing
-        done, where there is more to do than one call of the kernel.
-        """
-        if self.clip_norm is not None or self._unused or not self._shortcut or not self._stands():
+        more = self.clip_norm is not None or self.reduce is not None or self._unused
+        if more or not self._shortcut or not self._stands():
             return False
         assert self._adam is not None
         self._adam.refresh()
