@@ -227,6 +227,5 @@ def _low(ladder: Ladder, parts: Sequence[Part]) -> str:
     spread = noise if math.isnan(spread) else max(spread, noise)
     if not gain > max(_MATTERS, 2 * noise):
         return ""
-    return (
-        f"importance sampling from the guide is {gain:.2f} +- {spread:.2f} nats low on these data"
-    )
+    told_low = f"{gain:.2f} +- {spread:.2f} nats low"
+    return f"{weights.method} from the guide is {told_low} on these data"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
@@ -36,6 +36,19 @@ class Clock:
     def left(self) -> float:
         """Seconds; infinite without a budget."""
         return math.inf if self.budget is None else max(0.0, self.budget - self.spent())
+
+    def pace_of(self, work: Callable[[], object], evaluations: int) -> None:
+        """Take the pace from a work of so many evaluations; what is made at the first call costs
+        the second nothing.
+        """
+        for _ in range(2):
+            begun = self.spent()
+            work()
+            self.pace = max(1e-9, self.spent() - begun) / evaluations
+
+    def bears(self, num_data: int) -> float:
+        """Evaluations of each of so many data that there is time for."""
+        return self.left() / (num_data * self.pace)
 
     def parcels(self, rows: Tensor, cost: float) -> Iterator[Tensor]:
         """The rows, so many at a time as the time bears by the pace of the last ones; each costs so

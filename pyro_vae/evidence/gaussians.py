@@ -79,6 +79,29 @@ class Gaussians(NamedTuple):
         return Gaussians(other.at(self.mean), scale * self.root)
 
 
+class Collected:
+    """Gaussians of some of N data, as they are found."""
+
+    def __init__(self, num_data: int) -> None:
+        self._parts: list[Gaussians] = []
+        self._at = torch.full((num_data,), -1)  # in all of them together
+
+    def add(self, rows: Tensor, part: Gaussians) -> None:
+        """Those of the data at these places."""
+        count = sum(len(one.mean) for one in self._parts)
+        self._at[rows] = count + torch.arange(len(rows))
+        self._parts.append(part)
+
+    def has(self, rows: Tensor) -> Tensor:
+        """Which of the data have one."""
+        return self._at[rows] >= 0
+
+    def of(self, rows: Tensor) -> Gaussians:
+        """Those of the data at these places, which have one."""
+        whole = Gaussians(*map(torch.cat, zip(*self._parts, strict=True)))
+        return whole.take(self._at[rows].to(whole.mean.device))
+
+
 class Around(Path):
     """The path from a Gaussian to the posterior of each datum, in the coordinates u.
 

@@ -1,6 +1,6 @@
 """A ladder of estimates, each step only for the data that the one before does not vouch for.
 
-    importance    S particles of the guide
+    importance    S / 10 particles of the guide, and S where these have a light tail
     refined       S particles of a Gaussian fitted to the datum's own posterior (`refined.py`)
     refined       4 S particles of it
     annealed      T / 20 temperatures from that Gaussian
@@ -25,7 +25,7 @@ from torch import Tensor
 from pyro_vae.evidence.annealed import Annealed, Start, annealed
 from pyro_vae.evidence.clock import Clock
 from pyro_vae.evidence.estimate import Estimate
-from pyro_vae.evidence.gaussians import Gaussians
+from pyro_vae.evidence.gaussians import Collected
 from pyro_vae.evidence.importance import Importance
 from pyro_vae.evidence.importance_estimate import ImportanceEstimate
 from pyro_vae.evidence.path import Path
@@ -40,6 +40,8 @@ from pyro_vae.programs.pair import Pair
 from pyro_vae.progress import Progress, shares, tell
 
 _SHORT = 20  # times fewer temperatures of the short annealing
+_LOOK = 10  # times fewer particles at first
+_LIGHT = 0.7  # k-hat of these
 _LEAST = 10  # temperatures
 _CHAINS = 32  # of the short annealing
 _MORE = 4  # times as many particles of a Gaussian that nearly serves
@@ -80,8 +82,7 @@ class Ladder:
         if self.engine == "auto" and short:
             self.engine = "pyro"
         self._climbs: Climbs | None = None
-        self._shapes: list[Gaussians] = []
-        self._shape_at = torch.full((len(self.pair),), -1)  # where in them each datum has its own
+        self._shapes = Collected(len(self.pair))
 
     def climb(self, progress: Progress | None = None) -> None:
         """Take every datum up, as far as it must go."""
@@ -99,34 +100,48 @@ class Ladder:
             self.remarks.append("the budget ended before all steps were taken")
 
     def _weigh(self, progress: Progress | None) -> None:
-        """The first step: particles of the guide."""
-        rows, begun = self.standing.left(), self.clock.spent()
-        number, pair = self._affordable(len(rows)), self.pair
-        method = Importance(number, num_scouts=0, seed=self.seed, engine=self.engine)
-        found = self._by_guide(method, rows, progress)
+        """The first step: particles of the guide, few of them at first: where their tail is heavy
+        already, more of them will not help.
+        """
+        left, number = self.standing.left(), self._affordable(len(self.standing.left()))
+        looking, weighing = shares(progress, 1, 10)
+        few = number // _LOOK
+        if few < 2 * FEWEST:
+            self.first = self._by_guide(number, left, self.seed, weighing)
+            return
+
+        self.first = self._by_guide(few, left, self.seed, looking)
+        assert isinstance(self.first.found, ImportanceEstimate)
+        light = self.first.found.pareto_k <= _LIGHT
+        rows = left[light & torch.isin(left, self.standing.left())]
+        if len(rows):
+            self._by_guide(number, rows, self._seed(1, 0), weighing)
+
+    def _by_guide(self, number: int, rows: Tensor, seed: int, progress: Progress | None) -> Part:
+        """So many particles of the guide, scouts beside them."""
+        begun, pair = self.clock.spent(), self.pair
+        method = Importance(number, num_scouts=0, seed=seed, engine=self.engine)
+        found = self._drawn(method, rows, progress)
 
         if number >= 2 * FEWEST and pair.has_latents() and not pair.has_discrete():
-            self._climbs = climbed(pair, seed=self.seed)
+            if self._climbs is None:
+                self._climbs = climbed(pair, seed=self.seed)
             climbs = None if self._climbs is None else self._climbs.take(rows.to(pair.x.device))
             log_px, error = found.log_px, found.log_px_error
             blind = missed(self._under(rows), log_px, error, seed=self.seed, climbs=climbs)
             found = replace(found, blind=found.blind | blind)
 
-        self.first = Part(rows, found)
         self.standing.take(rows, found, self.clock.spent() - begun)
+        return Part(rows, found)
 
     def _affordable(self, num_data: int) -> int:
         """Particles of the first step; where there is a budget, the pace is taken before."""
         if self.clock.budget is None:
             return self.num_particles
 
-        few = self.pair.few(_FEW)
-        for _ in range(2):  # what is made at the first call costs the second nothing
-            begun = self.clock.spent()
-            Importance(_PROBE, num_scouts=0, engine="pyro")(few)
-            self.clock.pace = (self.clock.spent() - begun) / (_PROBE * len(few))
-
-        each = self.clock.left() / 2 / (num_data * self.clock.pace)
+        few, probe = self.pair.few(_FEW), Importance(_PROBE, num_scouts=0, engine="pyro")
+        self.clock.pace_of(lambda: probe(few), _PROBE * len(few))
+        each = self.clock.bears(num_data) / 2
         with_scouts = each - _SCOUTING
         most = int(with_scouts if with_scouts >= 2 * FEWEST else min(each, 2 * FEWEST - 1))
         number = agreed(min(self.num_particles, max(_FEWEST, most)))
@@ -135,15 +150,13 @@ class Ladder:
 
     def _can_climb(self) -> bool:
         """Whether the latents are numbers, and log p(x, z) has a gradient."""
+        why = "no bijection makes real numbers of the latents"
         try:
             path = Path(self.pair.under(None).few(2))
-        except ValueError:
-            self.remarks.append("no bijection makes real numbers of the latents")
-            return False
-        try:
+            why = "log p(x, z) has no gradient"
             path.at(path.draw(1))
         except Exception:  # whatever a program without a gradient raises
-            self.remarks.append("log p(x, z) has no gradient")
+            self.remarks.append(why)
             return False
         return True
 
@@ -155,41 +168,40 @@ class Ladder:
 
         cost = spent + self.num_particles + _SCOUTING
         for number, rows in enumerate(self.clock.parcels(self.standing.left(), cost)):
-            begun, one = self.clock.spent(), replace(method, seed=self._seed(1, number))
+            begun, one = self.clock.spent(), replace(method, seed=self._seed(2, number))
             fitting, weighing = shares(progress, 1, 1)
             start = starts(self._part(rows), one.seed) if whole is None else whole.take(rows)
 
             pair, climbs = self._under(rows), self._scouts(rows)
             shape = fitted(pair, start, one.seed, self.engine, progress=fitting)
-            self._keep(rows, shape)
+            self._shapes.add(rows, shape)
             found = weighed(one, pair, shape, climbs=climbs, progress=weighing)
             self.standing.take(rows, found, self.clock.spent() - begun)
 
     def _weigh_more(self, progress: Progress | None) -> None:
         """The third step: more particles of the same Gaussian."""
         number = _MORE * self.num_particles
-        method, rows = Refined(number, engine=self.engine), self._refined()
+        method, rows = Refined(number, engine=self.engine), self._seen()
 
         for count, some in enumerate(self.clock.parcels(rows, number)):
-            begun, one = self.clock.spent(), replace(method, seed=self._seed(2, count))
-            of, climbs = (self._under(some), self._shape(some)), self._scouts(some)
+            begun, one = self.clock.spent(), replace(method, seed=self._seed(3, count))
+            of, climbs = (self._under(some), self._shapes.of(some)), self._scouts(some)
             found = weighed(one, *of, climbs=climbs, progress=progress)
             self.standing.take(some, found, self.clock.spent() - begun)
 
     def _anneal_short(self, progress: Progress | None) -> None:
         """The fourth step: chains from the Gaussian, and again where they are good enough."""
         method = Annealed(self._fewest, "refined", _CHAINS, engine=self.engine)
-        rows = self._refined()
-        rows = rows[~self.standing.missed[rows]]
+        rows = self._seen()
 
         cost = 2 * _GRADIENT * method.plan.evaluations
         for number, some in enumerate(self.clock.parcels(rows, cost)):
             begun, judging, telling = self.clock.spent(), *shares(progress, 1, 1)
-            chains = replace(method, seed=self._seed(3, number))
+            chains = replace(method, seed=self._seed(4, number))
             found = self._chains(chains, some, judging)
             good = self.standing.take(some, found, self.clock.spent() - begun)
             if len(good):
-                fresh = replace(method, seed=self._seed(4, number))
+                fresh = replace(method, seed=self._seed(5, number))
                 self.standing.put(good, self._chains(fresh, good, telling))
 
     def _anneal_long(self, progress: Progress | None) -> None:
@@ -207,7 +219,7 @@ class Ladder:
             method = Annealed(number, start, engine=self.engine)
             cost = _GRADIENT * method.plan.evaluations
             for count, some in enumerate(self.clock.parcels(places, cost)):
-                begun, chains = self.clock.spent(), replace(method, seed=self._seed(5, count))
+                begun, chains = self.clock.spent(), replace(method, seed=self._seed(6, count))
                 found = self._chains(chains, some, one)
                 self.standing.take(some, found, self.clock.spent() - begun)
 
@@ -221,15 +233,15 @@ class Ladder:
         if self.clock.budget is None or not num_data:
             return self.num_temperatures
         plan = Annealed(self.num_temperatures).plan
-        each = self.clock.left() / (num_data * self.clock.pace * _GRADIENT)  # gradients
-        most = int(each / (plan.num_chains * plan.num_leapfrog)) - plan.pilot_moves
+        gradients = self.clock.bears(num_data) / _GRADIENT
+        most = int(gradients / (plan.num_chains * plan.num_leapfrog)) - plan.pilot_moves
         return agreed(min(self.num_temperatures, max(_LEAST, most)))
 
     def _chains(self, method: Annealed, rows: Tensor, progress: Progress | None) -> Estimate:
         pair = self._under(rows)
         if method.start == "prior":
             return annealed(method, pair, progress=progress)
-        shape, climbs = self._shape(rows), self._scouts(rows)
+        shape, climbs = self._shapes.of(rows), self._scouts(rows)
         return annealed(method, pair, shape=shape, climbs=climbs, progress=progress)
 
     def _prefer_weights(self) -> None:
@@ -239,24 +251,21 @@ class Ladder:
         if not len(rows):
             return
 
-        place = torch.full((len(self.pair),), -1)
-        place[self.first.rows] = torch.arange(len(self.first.rows))
-        weights = self.first.found.take(place[rows])
+        weights = self.first.of(rows)
         log_px, error = (values[rows] for values in told(self.standing.parts()))
-
         gain = (log_px - weights.log_px).mean().item()
         noise = torch.cat([error, weights.log_px_error]).square().sum().sqrt().item() / len(rows)
         if gain > -max(_MATTERS, _SURE * noise):
             return
 
-        method = Importance(self.num_particles, seed=self._seed(6, 0), engine=self.engine)
-        self.standing.put(rows, self._by_guide(method, rows))
+        method = Importance(self.num_particles, seed=self._seed(7, 0), engine=self.engine)
+        self.standing.put(rows, self._drawn(method, rows))
         self.remarks.append(
             f"where nothing vouches, annealing is {-gain:.2f} +- {noise:.2f} nats below importance"
             " sampling: it needs more temperatures"
         )
 
-    def _by_guide(
+    def _drawn(
         self, method: Importance, rows: Tensor, progress: Progress | None = None
     ) -> ImportanceEstimate:
         """Particles of the guide, which may answer for nothing but all data."""
@@ -287,13 +296,9 @@ class Ladder:
     def _refined(self) -> Tensor:
         """The data that are left and have a Gaussian of their own."""
         left = self.standing.left()
-        return left[self._shape_at[left] >= 0]
+        return left[self._shapes.has(left)]
 
-    def _keep(self, rows: Tensor, shape: Gaussians) -> None:
-        held = sum(len(one.mean) for one in self._shapes)
-        self._shape_at[rows] = held + torch.arange(len(rows))
-        self._shapes.append(shape)
-
-    def _shape(self, rows: Tensor) -> Gaussians:
-        whole = Gaussians(*map(torch.cat, zip(*self._shapes, strict=True)))
-        return whole.take(self._shape_at[rows].to(self.pair.x.device))
+    def _seen(self) -> Tensor:
+        """Those of them whose Gaussian misses nothing that a scout has found."""
+        rows = self._refined()
+        return rows[~self.standing.missed[rows]]

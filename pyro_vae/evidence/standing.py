@@ -3,7 +3,8 @@ data.
 
 An estimate that vouches for a datum takes the place of one that does not, and of one that did so at
 a larger error; where none does, the last one stands. What is told is not what chose: of particles,
-the half that has not judged.
+the half that has not judged. (Where that half is too noisy, its datum goes on all the same. To keep
+the others favours halves without large weights, and so errs low, as a bound may.)
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ class Part:
     def whole(cls, found: Estimate) -> Part:
         """An estimate of all of them."""
         return cls(torch.arange(len(found.log_px)), found)
+
+    def of(self, rows: Tensor) -> Estimate:
+        """What was found of data at places that are among its own."""
+        place = torch.full((int(self.rows.max()) + 1,), -1)
+        place[self.rows] = torch.arange(len(self.rows))
+        return self.found.take(place[rows])
 
     def take(self, kept: Tensor) -> Part:
         """Those of the data that are kept, a mask `(M,)`."""
@@ -115,7 +122,8 @@ class Standing:
 
         reliable, error = found.reliable, found.log_px_error
         if isinstance(found, ImportanceEstimate):
-            error, found = found.judge_error, found.spoken()
+            error = torch.maximum(found.judge_error, found.half_error)
+            found = found.spoken()
         enough = reliable if settles else reliable & (error <= self.target_error)
 
         better = reliable | ~self._vouched[rows]

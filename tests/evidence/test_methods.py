@@ -58,7 +58,7 @@ def test_best_climbs_a_ladder_for_data_that_the_weights_do_not_vouch_for() -> No
     assert ((found.log_px - exact).abs() < 5 * found.log_px_error).all()
 
     low = found.mean - log_evidence(Hidden(model), guide, x, Importance(1000)).mean
-    assert f"importance sampling from the guide is {low:.2f} +-" in found.verdict
+    assert f"importance(S=1000) from the guide is {low:.2f} +-" in found.verdict
     assert found.verdict.endswith("vouched for on 100.0% of the data")
     assert [step["num_vouched"] for step in found.summary()["steps"]] == [0, 6]
 
