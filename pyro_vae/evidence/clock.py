@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from torch import Tensor
 
+from pyro_vae.evidence.importance import Importance
+from pyro_vae.evidence.tails import FEWEST
 from pyro_vae.processes import agreed
+from pyro_vae.programs.pair import Pair
 
+SCOUTING = 3_400
+"""Evaluations of the scouts of a datum, about."""
+
+_PROBE, _FEW = 50, 16  # particles and data by which the pace is taken
+_FEWEST = 10  # particles that any budget buys
 _FIRST = 16  # data of the first parcel
 _MORE = 4  # times as many in the next, at most
 
@@ -37,14 +45,25 @@ class Clock:
         """Seconds; infinite without a budget."""
         return math.inf if self.budget is None else max(0.0, self.budget - self.spent())
 
-    def pace_of(self, work: Callable[[], object], evaluations: int) -> None:
-        """Take the pace from a work of so many evaluations; what is made at the first call costs
-        the second nothing.
+    def particles(self, pair: Pair, num_data: int, most: int) -> int:
+        """How many particles of the guide half of the time bears for each of the data, scouts
+        beside them if there is time for these; where there is a budget, the pace is taken before.
         """
-        for _ in range(2):
+        if self.budget is None:
+            return most
+
+        few, probe = pair.few(_FEW), Importance(_PROBE, num_scouts=0, engine="pyro")
+        for _ in range(2):  # what is made at the first call costs the second nothing
             begun = self.spent()
-            work()
-            self.pace = max(1e-9, self.spent() - begun) / evaluations
+            probe(few)
+            self.pace = max(1e-9, self.spent() - begun) / (_PROBE * len(few))
+
+        each = self.bears(num_data) / 2
+        seen = each - SCOUTING
+        number = int(seen if seen >= 2 * FEWEST else min(each, 2 * FEWEST - 1))
+        number = agreed(min(most, max(_FEWEST, number)))
+        self.late |= number < most
+        return number
 
     def bears(self, num_data: int) -> float:
         """Evaluations of each of so many data that there is time for."""

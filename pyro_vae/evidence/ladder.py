@@ -8,8 +8,8 @@
 
 A step costs three to twenty times what the one before it does, and fewer data ask for it. Chains
 that are judged good enough are run again, and these are told. A datum for which nothing vouches
-keeps the last estimate, unless the weights of an earlier one lie above it by more than their noise,
-on average over such data: then fresh weights are told.
+keeps the last estimate, unless the guide's weights lie above it by more than their noise, on
+average over such data, or agree with it and have less noise: then fresh weights are told.
 
 With a budget, the first step has as many particles as half of it bears, and the others take their
 data in parcels, as long as the pace of the last one leaves time for another.
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.evidence.annealed import Annealed, Start, annealed
-from pyro_vae.evidence.clock import Clock
+from pyro_vae.evidence.clock import SCOUTING, Clock
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.gaussians import Collected
 from pyro_vae.evidence.importance import Importance
@@ -46,10 +46,7 @@ _LEAST = 10  # temperatures
 _CHAINS = 32  # of the short annealing
 _MORE = 4  # times as many particles of a Gaussian that nearly serves
 _GRADIENT = 3  # evaluations that one with its gradient costs, about
-_SCOUTING = 3_400  # evaluations of the scouts of a datum, about
 _LONG = 120.0  # seconds of a budget from which on it bears a compiler
-_PROBE, _FEW = 50, 16  # particles and data by which the pace is taken
-_FEWEST = 10  # particles that any budget buys
 _SURE = 2.0  # standard errors
 _MATTERS = 0.05  # nats
 
@@ -103,7 +100,8 @@ class Ladder:
         """The first step: particles of the guide, few of them at first: where their tail is heavy
         already, more of them will not help.
         """
-        left, number = self.standing.left(), self._affordable(len(self.standing.left()))
+        left = self.standing.left()
+        number = self.clock.particles(self.pair, len(left), self.num_particles)
         looking, weighing = shares(progress, 1, 10)
         few = number // _LOOK
         if few < 2 * FEWEST:
@@ -134,20 +132,6 @@ class Ladder:
         self.standing.take(rows, found, self.clock.spent() - begun)
         return Part(rows, found)
 
-    def _affordable(self, num_data: int) -> int:
-        """Particles of the first step; where there is a budget, the pace is taken before."""
-        if self.clock.budget is None:
-            return self.num_particles
-
-        few, probe = self.pair.few(_FEW), Importance(_PROBE, num_scouts=0, engine="pyro")
-        self.clock.pace_of(lambda: probe(few), _PROBE * len(few))
-        each = self.clock.bears(num_data) / 2
-        with_scouts = each - _SCOUTING
-        most = int(with_scouts if with_scouts >= 2 * FEWEST else min(each, 2 * FEWEST - 1))
-        number = agreed(min(self.num_particles, max(_FEWEST, most)))
-        self.clock.late |= number < self.num_particles
-        return number
-
     def _can_climb(self) -> bool:
         """Whether the latents are numbers, and log p(x, z) has a gradient."""
         why = "no bijection makes real numbers of the latents"
@@ -166,7 +150,7 @@ class Ladder:
         spent = _GRADIENT * method.num_steps * method.num_draws
         whole = starts(self.pair, self.seed) if self.pair.is_whole else None
 
-        cost = spent + self.num_particles + _SCOUTING
+        cost = spent + self.num_particles + SCOUTING
         for number, rows in enumerate(self.clock.parcels(self.standing.left(), cost)):
             begun, one = self.clock.spent(), replace(method, seed=self._seed(2, number))
             fitting, weighing = shares(progress, 1, 1)
@@ -245,25 +229,30 @@ class Ladder:
         return annealed(method, pair, shape=shape, climbs=climbs, progress=progress)
 
     def _prefer_weights(self) -> None:
-        """Where nothing vouches, tell the guide's weights if chains lie below them."""
-        assert self.first is not None
+        """Where nothing vouches, tell weights of the guide if chains lie below them, or agree and
+        are noisier.
+        """
         rows = self.standing.unvouched()
-        if not len(rows):
+        if self.first is None or not len(rows):
             return
 
-        weights = self.first.of(rows)
-        log_px, error = (values[rows] for values in told(self.standing.parts()))
-        gain = (log_px - weights.log_px).mean().item()
-        noise = torch.cat([error, weights.log_px_error]).square().sum().sqrt().item() / len(rows)
-        if gain > -max(_MATTERS, _SURE * noise):
+        weights, chains = self.first.of(rows), [part[rows] for part in told(self.standing.parts())]
+        gain = (chains[0] - weights.log_px).mean().item()
+        own, other = (
+            e.square().sum().sqrt() / len(rows) for e in (chains[1], weights.log_px_error)
+        )
+        noise = torch.hypot(own, other).item()
+        surely = max(_MATTERS, _SURE * noise)
+        if gain > surely or (gain > -surely and own <= other):
             return
 
         method = Importance(self.num_particles, seed=self._seed(7, 0), engine=self.engine)
         self.standing.put(rows, self._drawn(method, rows))
-        self.remarks.append(
-            f"where nothing vouches, annealing is {-gain:.2f} +- {noise:.2f} nats below importance"
-            " sampling: it needs more temperatures"
-        )
+        if gain < -surely:
+            self.remarks.append(
+                f"where nothing vouches, annealing is {-gain:.2f} +- {noise:.2f} nats below"
+                " importance sampling: it needs more temperatures"
+            )
 
     def _drawn(
         self, method: Importance, rows: Tensor, progress: Progress | None = None
