@@ -199,7 +199,8 @@ class _AdamGroup:
 
         self._rate = group["lr"]
         self.rate: Tensor | None = None
-        if self.steps.is_cuda:
+        self.on_host = not self.steps.is_cuda
+        if not self.on_host:
             self.rate = torch.tensor(self._rate, device=self.steps.device)
 
     def stands(self, optimizer: torch.optim.Optimizer) -> bool:
@@ -223,7 +224,7 @@ class _AdamGroup:
         options["beta1"], options["beta2"] = self.group["betas"]
         self.steps.add_(1)
         self.kernel(self.params, gradients, *self.moments, self.counts, **options)
-        if self.rate is None and self.steps[0].item() % _CLEARED_EVERY == 0:
+        if self.on_host and self.steps[0].item() % _CLEARED_EVERY == 0:
             _clear(self.moments[0])
         return True
 

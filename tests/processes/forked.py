@@ -8,6 +8,7 @@ import os
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,27 @@ def _fork(rank: int, number: int, work: Callable[[], Any], place: str, store: An
         Path(f"{place}/error{rank}").write_text(traceback.format_exc())
     finally:
         os._exit(code)
+
+
+def apart(test: Callable[..., None]) -> Callable[..., None]:
+    """A test in a process of its own, for what it does to the process: torch refuses gradients in
+    children of one in which a tensor has ever said that it lies on a GPU.
+    """
+
+    @wraps(test)
+    def run(*args: Any, **options: Any) -> None:
+        with tempfile.NamedTemporaryFile() as told:
+            child = os.fork()
+            if not child:
+                code = 1
+                try:
+                    test(*args, **options)
+                    code = 0
+                except BaseException:
+                    Path(told.name).write_text(traceback.format_exc())
+                finally:
+                    os._exit(code)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            assert code == 0, Path(told.name).read_text()
+
+    return run

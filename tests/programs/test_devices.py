@@ -20,6 +20,7 @@ from pyro_vae.evidence.smoothing import smoothed
 from pyro_vae.evidence.tails import tail
 from pyro_vae.evidence.weights import ess, log_mean_exp, log_mean_exp_error
 from pyro_vae.programs.pair import Pair
+from tests.processes.forked import apart
 
 SHAPE, DIM, NUM = (6,), 3, 7
 
@@ -97,17 +98,20 @@ def check(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("name", GUIDES)
+@apart
 def test_a_guide_works_where_its_data_are(name: str) -> None:
     with on_gpu(vae(), GUIDES[name]()) as pair:
         check(pair)
 
 
 @pytest.mark.parametrize("name", MODELS)
+@apart
 def test_a_model_works_where_its_data_are(name: str) -> None:
     with on_gpu(MODELS[name](), GUIDES["mean-field"]()) as pair:
         check(pair)
 
 
+@apart
 def test_paths_and_weights_stay_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pair, "check_density", lambda pair: None)  # it compares values
     for name in ("get_rng_state", "set_rng_state"):
@@ -124,6 +128,7 @@ def test_paths_and_weights_stay_there(monkeypatch: pytest.MonkeyPatch) -> None:
                 assert t.device.type == "cuda"
 
 
+@apart
 def test_rows_and_their_noise_lie_together() -> None:
     with FakeTensorMode(allow_non_fake_inputs=True):
         pixels = torch.zeros(9, *SHAPE, dtype=torch.uint8, device="cuda")
@@ -134,6 +139,7 @@ def test_rows_and_their_noise_lie_together() -> None:
             assert split.numbers(numbers()).device.type == "cuda"
 
 
+@apart
 def test_what_mixes_devices_is_refused() -> None:
     """The test of the tests: a constant that `to` does not move."""
     model = Shifted(SHAPE, DIM, (8,))
