@@ -104,7 +104,8 @@ def ranking() -> pv.Ranking:
 def sweep() -> pv.Sweep:
     small = {"epochs": 1, "batch_size": 600, "engine": "pyro", "guide.hidden": [4]}
     grid = {"model.latent_dim": [1, 2], "model.hidden": [[4]]}
-    return pv.sweep({"train": small, "grid": grid}, tempfile.mkdtemp(), quiet=True)
+    spec = {"train": small, "grid": grid, "evidence": {"method": "Importance", "num_particles": 3}}
+    return pv.sweep(spec, tempfile.mkdtemp(), quiet=True)
 
 
 _MADE: dict[str, tuple[Callable[[], Result], int]] = {  # with the rows of its frame

@@ -130,8 +130,10 @@ def without(*names: str) -> Callable[[Path], object]:
     return lambda folder: [(folder / "run" / name).unlink() for name in names]
 
 
-def edited(**changes: object) -> Callable[[Path], object]:
-    """Change settings of the run's config.yaml; `model__hidden` is the model's init argument."""
+def edited(meant: bool = False, **changes: object) -> Callable[[Path], object]:
+    """Change settings of the run's config.yaml; `model__hidden` is the model's init argument. Other
+    data than the run was trained on are meant where data.json is gone.
+    """
 
     def change(folder: Path) -> None:
         path = folder / "run" / "config.yaml"
@@ -140,6 +142,8 @@ def edited(**changes: object) -> Callable[[Path], object]:
             top, _, argument = name.partition("__")
             (settings[top]["init_args"] if argument else settings)[argument or top] = value
         path.write_text(yaml.safe_dump(settings))
+        if meant:
+            (folder / "run" / "data.json").unlink()
 
     return change
 

@@ -98,7 +98,7 @@ READING = [
         "a validation split where there is none",
         "evidence run --split valid",
         "no 'valid' split",
-        edited(valid=0),
+        edited(valid=0, meant=True),
     ),
     Case(
         "no samples",
@@ -208,7 +208,7 @@ READING = [
         "export a split that is not there",
         "export run --split valid",
         "no 'valid' split",
-        edited(valid=0),
+        edited(valid=0, meant=True),
     ),
     Case(
         "compare with one temperature",

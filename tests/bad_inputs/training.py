@@ -174,11 +174,14 @@ TRAINING = [
     Case(
         "resume with other data, and more epochs",
         "resume run --epochs 9",
-        "started with",
+        "has changed since the run was trained on it",
         edited(data="flat.npy"),
     ),
     Case(
-        "resume with other data", "resume run", "the run was started with", edited(data="flat.npy")
+        "resume with other data",
+        "resume run",
+        "has changed since the run was trained on it",
+        edited(data="flat.npy"),
     ),
     Case(
         "resume with another binarisation",
