@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -78,6 +78,15 @@ class BestEstimate(Estimate):
         """How good the best is, in a sentence."""
         return self.said
 
+    def take(self, rows: Tensor) -> BestEstimate:
+        """The same of the data at these places; steps and verdict stay those of all."""
+        place = torch.full((len(self.log_px),), -1)
+        place[rows] = torch.arange(len(rows))
+        kept = [part.take(place[part.rows] >= 0) for part in self.parts]
+        parts = tuple(Part(place[part.rows], part.found) for part in kept if len(part.rows))
+        log_px, error = told(parts)
+        return replace(self, log_px=log_px, log_px_error=error, parts=parts)
+
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """The interval of the datum's own estimate, `(N,)` each."""
         lower, upper = zip(*[part.found.interval(level) for part in self.parts], strict=True)
@@ -114,6 +123,7 @@ class BestEstimate(Estimate):
         """Means over the data, what was tried on how many of them, and the verdict."""
         steps = [step.summary() for step in self.steps]
         own = {"seconds": round(self.seconds, 3), "steps": steps, "verdict": self.verdict}
+        own["evaluations"] = self.evaluations
         return super().summary() | (self.chosen.summary() if self.chosen else {}) | own
 
 
@@ -225,7 +235,7 @@ def _low(ladder: Ladder, parts: Sequence[Part]) -> str:
     noise = math.hypot(error.square().sum().sqrt().item() / len(rows), weights.monte_carlo_error)
     gain, spread = difference.mean().item(), standard_error(difference)
     spread = noise if math.isnan(spread) else max(spread, noise)
-    if not gain > max(_MATTERS, 2 * noise):
+    if math.isnan(spread) or not gain > max(_MATTERS, 2 * noise):
         return ""
     told_low = f"{gain:.2f} +- {spread:.2f} nats low"
     return f"{weights.method} from the guide is {told_low} on these data"

@@ -12,6 +12,7 @@ from pyro_vae.evidence.importance import Importance
 from pyro_vae.evidence.tails import FEWEST
 from pyro_vae.processes import agreed
 from pyro_vae.programs.pair import Pair
+from pyro_vae.progress import Progress, shares
 
 SCOUTING = 3_400
 """Evaluations of the scouts of a datum, about."""
@@ -69,13 +70,16 @@ class Clock:
         """Evaluations of each of so many data that there is time for."""
         return self.left() / (num_data * self.pace)
 
-    def parcels(self, rows: Tensor, cost: float) -> Iterator[Tensor]:
-        """The rows, so many at a time as the time bears by the pace of the last ones; each costs so
-        many evaluations, about, until that is known. Without a budget, all at once.
+    def parcels(
+        self, rows: Tensor, cost: float, progress: Progress | None = None
+    ) -> Iterator[tuple[Tensor, Progress | None]]:
+        """The rows, so many at a time as the time bears by the pace of the last ones, and what is
+        told of each parcel; a datum costs so many evaluations, about, until its pace is known.
+        Without a budget, all at once.
         """
         if self.budget is None:
             if len(rows):
-                yield rows
+                yield rows, progress
             return
 
         pace, size = 2 * self.pace * cost, _FIRST
@@ -86,6 +90,7 @@ class Clock:
                 return
 
             begun = self.spent()
-            yield rows[:size]
+            now, progress = shares(progress, size, len(rows) - size)
+            yield rows[:size], now
             pace = (self.spent() - begun) / size
             rows, size = rows[size:], _MORE * size

@@ -74,7 +74,8 @@ class Gaussians(NamedTuple):
     def within(self, other: Gaussians) -> Gaussians:
         """This one, whose z is another's u, as one of the other's z."""
         if other.is_full:
-            return Gaussians(other.at(self.mean[None])[0], other.root @ self.root)
+            root = self.root if self.is_full else torch.diag_embed(self.root)
+            return Gaussians(other.at(self.mean[None])[0], other.root @ root)
         scale = other.root[..., None] if self.is_full else other.root
         return Gaussians(other.at(self.mean), scale * self.root)
 

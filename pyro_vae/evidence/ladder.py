@@ -78,6 +78,7 @@ class Ladder:
         short = self.clock.budget is not None and self.clock.budget < _LONG
         if self.engine == "auto" and short:
             self.engine = "pyro"
+        self._number = self.num_particles
         self._climbs: Climbs | None = None
         self._shapes = Collected(len(self.pair))
 
@@ -101,7 +102,7 @@ class Ladder:
         already, more of them will not help.
         """
         left = self.standing.left()
-        number = self.clock.particles(self.pair, len(left), self.num_particles)
+        self._number = number = self.clock.particles(self.pair, len(left), self.num_particles)
         looking, weighing = shares(progress, 1, 10)
         few = number // _LOOK
         if few < 2 * FEWEST:
@@ -151,9 +152,10 @@ class Ladder:
         whole = starts(self.pair, self.seed) if self.pair.is_whole else None
 
         cost = spent + self.num_particles + SCOUTING
-        for number, rows in enumerate(self.clock.parcels(self.standing.left(), cost)):
+        parcels = self.clock.parcels(self.standing.left(), cost, progress)
+        for number, (rows, now) in enumerate(parcels):
             begun, one = self.clock.spent(), replace(method, seed=self._seed(2, number))
-            fitting, weighing = shares(progress, 1, 1)
+            fitting, weighing = shares(now, 1, 1)
             start = starts(self._part(rows), one.seed) if whole is None else whole.take(rows)
 
             pair, climbs = self._under(rows), self._scouts(rows)
@@ -167,10 +169,11 @@ class Ladder:
         number = _MORE * self.num_particles
         method, rows = Refined(number, engine=self.engine), self._seen()
 
-        for count, some in enumerate(self.clock.parcels(rows, number)):
+        for count, (some, now) in enumerate(self.clock.parcels(rows, number, progress)):
             begun, one = self.clock.spent(), replace(method, seed=self._seed(3, count))
             of, climbs = (self._under(some), self._shapes.of(some)), self._scouts(some)
-            found = weighed(one, *of, climbs=climbs, progress=progress)
+            found = weighed(one, *of, climbs=climbs, progress=now)
+            found = replace(found, evaluations=number)  # nothing is fitted anew
             self.standing.take(some, found, self.clock.spent() - begun)
 
     def _anneal_short(self, progress: Progress | None) -> None:
@@ -179,8 +182,8 @@ class Ladder:
         rows = self._seen()
 
         cost = 2 * _GRADIENT * method.plan.evaluations
-        for number, some in enumerate(self.clock.parcels(rows, cost)):
-            begun, judging, telling = self.clock.spent(), *shares(progress, 1, 1)
+        for number, (some, now) in enumerate(self.clock.parcels(rows, cost, progress)):
+            begun, judging, telling = self.clock.spent(), *shares(now, 1, 1)
             chains = replace(method, seed=self._seed(4, number))
             found = self._chains(chains, some, judging)
             good = self.standing.take(some, found, self.clock.spent() - begun)
@@ -202,9 +205,9 @@ class Ladder:
         for (start, places), one in zip(ways, told, strict=True):
             method = Annealed(number, start, engine=self.engine)
             cost = _GRADIENT * method.plan.evaluations
-            for count, some in enumerate(self.clock.parcels(places, cost)):
+            for count, (some, now) in enumerate(self.clock.parcels(places, cost, one)):
                 begun, chains = self.clock.spent(), replace(method, seed=self._seed(6, count))
-                found = self._chains(chains, some, one)
+                found = self._chains(chains, some, now)
                 self.standing.take(some, found, self.clock.spent() - begun)
 
     @property
@@ -229,11 +232,11 @@ class Ladder:
         return annealed(method, pair, shape=shape, climbs=climbs, progress=progress)
 
     def _prefer_weights(self) -> None:
-        """Where nothing vouches, tell weights of the guide if chains lie below them, or agree and
-        are noisier.
+        """Where nothing vouches, tell weights of the guide if chains do not lie above them by more
+        than the weights' own noise, and are the noisier ones.
         """
         rows = self.standing.unvouched()
-        if self.first is None or not len(rows):
+        if self.first is None or not len(rows) or self.clock.late:
             return
 
         weights, chains = self.first.of(rows), [part[rows] for part in told(self.standing.parts())]
@@ -242,13 +245,14 @@ class Ladder:
             e.square().sum().sqrt() / len(rows) for e in (chains[1], weights.log_px_error)
         )
         noise = torch.hypot(own, other).item()
-        surely = max(_MATTERS, _SURE * noise)
-        if gain > surely or (gain > -surely and own <= other):
+        most = max(_MATTERS, _SURE * other.item())
+        if not (gain < -max(_MATTERS, _SURE * noise) or (gain <= most and own > other)):
             return
 
-        method = Importance(self.num_particles, seed=self._seed(7, 0), engine=self.engine)
-        self.standing.put(rows, self._drawn(method, rows))
-        if gain < -surely:
+        method = Importance(self._number, num_scouts=0, seed=self._seed(7, 0), engine=self.engine)
+        found = self._drawn(method, rows)
+        self.standing.put(rows, replace(found, blind=torch.ones_like(found.blind)))
+        if gain < -max(_MATTERS, _SURE * noise):
             self.remarks.append(
                 f"where nothing vouches, annealing is {-gain:.2f} +- {noise:.2f} nats below"
                 " importance sampling: it needs more temperatures"

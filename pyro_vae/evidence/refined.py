@@ -158,4 +158,5 @@ def _particles(path: Path, shape: Gaussians, number: int, scale: float) -> Parti
     u = scale * shape.noise(number)
     log_prior, log_joint = path.densities(shape.at(u))
     log_guide = standard_normal(u, scale) - shape.log_volume
-    return Particles(log_prior, log_joint - log_prior, log_guide)
+    nowhere = log_prior.isneginf()  # where a bijection ends: a weight of 0, and not NaN
+    return Particles(log_prior, torch.where(nowhere, 0.0, log_joint - log_prior), log_guide)

@@ -97,10 +97,21 @@ def missed(
     if climbs is None:
         return beyond
 
-    found = climbs.beyond
-    if shape is not None:
-        found = _beyond(shape.draw(_DRAWS), climbs.ends, climbs.high)
+    found = climbs.beyond if shape is None else _missed_by(shape, climbs, seed)
     return found.cpu() | beyond
+
+
+def _missed_by(shape: Gaussians, climbs: Climbs, seed: int) -> Tensor:
+    """Whether scouts have ended where Gaussians never draw, `(N,)`, by noise that a block of data
+    has for itself: of several processes each has some of the blocks.
+    """
+    places, found = torch.arange(len(shape.mean)).split(_MOST), {}
+    for number in dealt(len(places)):
+        rows = places[number].to(shape.mean.device)
+        seed_noise(seed, number, 6)
+        part = climbs.take(rows)
+        found[number] = _beyond(shape.take(rows).draw(_DRAWS), part.ends, part.high).cpu()
+    return torch.cat(gathered(found, len(places)))
 
 
 def unreached(pair: Pair, num_scouts: int = NUM_SCOUTS, seed: int = 0) -> Tensor:

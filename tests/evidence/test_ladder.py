@@ -52,6 +52,12 @@ def test_each_datum_goes_as_far_as_it_must() -> None:
     assert found.method == "importance(S=1000) or refined(S=1000)" and found.chosen is None
     assert found.columns()["method"][:2] == ["importance(S=1000)", "refined(S=1000)"]
 
+    rows = torch.tensor([7, 2])
+    some = found.take(rows)
+    assert torch.equal(some.log_px, found.log_px[rows]) and len(some.parts) == 2
+    for mine, whole in zip(some.interval(), found.interval(), strict=True):
+        assert torch.equal(mine, whole[rows])
+
     lower, upper = found.interval()
     for part in found.parts:
         own = part.found.interval()
@@ -191,14 +197,19 @@ def test_parcels_grow_as_long_as_the_time_bears_them(ticks: list[float]) -> None
     clock = Clock(100.0)
     clock.pace = 0.01  # so that a datum of 10 evaluations is thought to take 0.2 s
     sizes = []
-    for rows in clock.parcels(torch.arange(1000), 10):
+    told: list[float] = []
+    for rows, now in clock.parcels(torch.arange(1000), 10, told.append):
+        assert now is not None
+        now(0.0), now(1.0)
         sizes.append(len(rows))
         ticks[0] += 0.3 * len(rows)
     assert sizes == [16, 64, 253] and clock.late  # 76 of 100 s were left for the last
     assert ticks[0] == pytest.approx(99.9)
 
+    assert told == sorted(told) and 0.3 < told[-1] < 0.4
+
     endless = Clock(None)
-    assert [len(rows) for rows in endless.parcels(torch.arange(1000), 10)] == [1000]
+    assert [len(rows) for rows, _ in endless.parcels(torch.arange(1000), 10)] == [1000]
     assert not list(endless.parcels(torch.arange(0), 10)) and endless.left() == math.inf
 
 

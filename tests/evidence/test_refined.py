@@ -87,13 +87,13 @@ def test_a_gaussian_within_another_is_the_one_that_both_make() -> None:
     torch.manual_seed(0)
     u, lower = torch.randn(7, 2, 3), torch.rand(2, 3, 3).tril() + torch.eye(3)
     outer = Gaussians(torch.randn(2, 3), torch.rand(2, 3) + 0.5)
+    full = Gaussians(outer.mean, lower)
     for inner in (
         Gaussians(torch.randn(2, 3), torch.rand(2, 3)),
         Gaussians(torch.randn(2, 3), lower),
     ):
-        torch.testing.assert_close(inner.within(outer).at(u), outer.at(inner.at(u)))
-    full = Gaussians(outer.mean, lower)
-    torch.testing.assert_close(inner.within(full).at(u), full.at(inner.at(u)))
+        for one in (outer, full):
+            torch.testing.assert_close(inner.within(one).at(u), one.at(inner.at(u)))
 
 
 @pytest.mark.parametrize("engine", ["pyro", "compiled"])
