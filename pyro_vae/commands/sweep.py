@@ -27,6 +27,7 @@ from pyro_vae.data import Dataset
 from pyro_vae.files.folders import making
 from pyro_vae.files.texts import printable, write_text
 from pyro_vae.inference.folder import is_trained
+from pyro_vae.processes import count
 from pyro_vae.report.tables import show
 from pyro_vae.results import counted, with_error
 from pyro_vae.runs.building import load_data
@@ -127,6 +128,11 @@ def sweep(
         >>> found.names, [row["state"] for row in found.rows]
         (('latent_dim',), ['done'])
     """
+    if count() > 1:
+        raise ValueError(
+            f"sweep: got {count()} processes of torchrun, expected one: cells are trained in"
+            " processes of its own, by --jobs or --slurm"
+        )
     if jobs is not None:
         check_integer("jobs", jobs, 1)
     check_kind("slurm", slurm, Slurm | None, "a Slurm, or None")  # type: ignore[arg-type]

@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from pyro_vae.graphs.capturing import CaptureError, Graph, reason
 from pyro_vae.graphs.memory import keep_freed_memory
@@ -36,6 +36,11 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
         return _COMPILED[key]
 
     keep_freed_memory()
+    varying = next(filter(_varies, graph.module.graph.nodes), None)
+    if varying is not None:  # what stands after it was captured for one size alone
+        raise CaptureError(
+            f"the shape of a result depends on the value of a tensor: {varying.target}"
+        )
     for node in graph.module.graph.nodes:
         node.meta.clear()  # notes of the capture, which the compiler would stumble on
     try:
@@ -55,6 +60,19 @@ def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Callable[..., Seque
         del _COMPILED[next(iter(_COMPILED))]
     _COMPILED[key] = compiled
     return compiled
+
+
+def _varies(node: fx.Node) -> bool:
+    """Whether a node's result has a shape that depends on values: nonzero, unique, a mask as an
+    index.
+    """
+    if torch.Tag.dynamic_output_shape not in getattr(node.target, "tags", ()):
+        return False
+    if node.target is not torch.ops.aten.index.Tensor:
+        return True
+    places = cast(Sequence[Any], node.args[1])
+    found = [one.meta.get("val", one.meta.get("tensor_meta")) for one in places if one is not None]
+    return any(one is None or one.dtype in (torch.bool, torch.uint8) for one in found)
 
 
 def _known_shapes() -> AbstractContextManager[Any]:

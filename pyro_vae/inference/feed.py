@@ -22,7 +22,7 @@ from pyro_vae.data import Split
 from pyro_vae.data.fingerprints import sum_of_rows
 from pyro_vae.data.items import Passes
 from pyro_vae.data.streams import Stream
-from pyro_vae.processes import own_share
+from pyro_vae.processes import Share, count, gathered, own_share, rank
 
 _AHEAD = 3  # readings that wait to be used
 _AT_ONCE = 2**21  # values of a reading
@@ -38,13 +38,14 @@ class Feed:
 
     def __init__(self, train: Split | Stream) -> None:
         self.train = train
-        self.sums: tuple[int, int | None] = 0, None
+        self.sums: tuple[int | None, int | None] = 0, None
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         """For each batch of `order`, places of rows (B,), what a step takes: `(places,)` of rows in
         memory, `(rows, numbers)` of a stream. Of several processes each has its own rows.
         """
-        train, mine = self.train, [own_share(len(index)).rows for index in order]
+        train, parts = self.train, [own_share(len(index)) for index in order]
+        mine = [part.rows for part in parts]
         if isinstance(train, Split):
             return ((index[own],) for index, own in zip(order, mine, strict=True))
         order = [index.cpu() for index in order]
@@ -57,17 +58,36 @@ class Feed:
             order = [index[own] for index, own in zip(order, mine, strict=True)]
             found = _by_processes(train, order) if train.workers else _by_thread(train, order)
         if train.reader.rows.fixed:
-            found = map(self._summed, found)
+            found = map(self._summed, found, parts)
         return (_moved(rows, train.device) for rows in found)
 
-    def _summed(self, rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def _summed(self, rows: tuple[Tensor, ...], part: Share) -> tuple[Tensor, ...]:
         so_far, whole = self.sums
-        self.sums = (so_far + sum_of_rows(*rows)) % 2**64, whole
+        if part.counts and so_far is not None:
+            self.sums = (so_far + sum_of_rows(*rows)) % 2**64, whole
         return rows
+
+    @property
+    def kept_sums(self) -> tuple[int | None, int | None]:
+        """For a checkpoint: of an epoch in its middle, of which each of several processes has seen
+        rows of its own, None, and that epoch is not compared.
+        """
+        so_far, whole = self.sums
+        return (None if so_far and count() > 1 else so_far), whole
+
+    def take_sums(self, sums: tuple[int | None, int | None]) -> None:
+        """Those of a checkpoint, by however many processes."""
+        self.sums = sums
+        self.sums = self.kept_sums
 
     def end_epoch(self) -> None:
         """A ValueError where the rows of a file were others than in the first epoch."""
-        found, whole = self.sums
+        so_far, whole = self.sums
+        every = gathered({rank(): so_far}, count())
+        found = None if None in every else sum(filter(None, every)) % 2**64
+        if found is None:
+            self.sums = 0, whole
+            return
         if whole is not None and found != whole:
             source = self.train.reader.source if isinstance(self.train, Stream) else ""
             raise ValueError(

@@ -191,7 +191,7 @@ def keep(job: Job, at: Position) -> None:
         "schedule": None if job.schedule is None else job.schedule.state_dict(),
         "losses": job.losses[: at.step],
         "feed": job.feed.state(),
-        "sums": job.feed.sums,
+        "sums": job.feed.kept_sums,
         "noise": job.noise.get_state(),
         "torch_noise": noise.state(job.noise.device),
         "same": _same(job),
@@ -248,7 +248,7 @@ def restore(job: Job, folder: Path) -> Position:
     try:
         job.losses[: len(state["losses"])] = state["losses"]
         job.feed.load(state.get("feed"))
-        job.feed.sums = state.get("sums", job.feed.sums)
+        job.feed.take_sums(state.get("sums", job.feed.sums))
         noise.put_back(job.noise, state)
         at = Position(**state["position"])
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:

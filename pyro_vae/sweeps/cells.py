@@ -120,11 +120,16 @@ def placed(
     """
     known = read_cells(folder)
     by_key = {key_of(cell.settings): cell for cell in known}
+    taken = {by_key[key].folder for key in keys if key in by_key}
     cells = []
     for number, (name, settings) in enumerate(zip(names_of(spec), spec.cells, strict=True)):
         old = by_key.pop(keys[number], None)
         if old is None:
-            cells.append(Cell(folder / name, number, settings, spec.names, spec.evidence))
+            place = folder / name
+            while place in taken:  # by a cell of other settings that was called so
+                place = place.with_name(f"{place.name}'")
+            taken.add(place)
+            cells.append(Cell(place, number, settings, spec.names, spec.evidence))
             continue
         done = old.state == "done" and old.evidence == spec.evidence
         state = old.state if done or old.state != "done" else "begun"

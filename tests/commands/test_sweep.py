@@ -16,6 +16,8 @@ import pyro_vae as pv
 from pyro_vae.commands import cell as cells
 from pyro_vae.files.texts import read_table
 from pyro_vae.runs.card import read_card
+from pyro_vae.sweeps.cells import placed
+from pyro_vae.sweeps.spec import read_spec
 from pyro_vae.sweeps.swept import read_sweep
 from tests.commands.calls import call, same_run
 
@@ -99,6 +101,24 @@ def test_settings_that_mean_the_same_are_the_same_cell(s: Path) -> None:
     same |= {"model.hidden": [4]}
     assert call(written({"train": same, "cells": [{}, {"seed": 1}], "evidence": EVIDENCE})) == 0
     assert stamps(s) == before
+
+
+def test_new_cells_take_no_folder_of_others(tmp_path: Path) -> None:
+    """Called as old ones were called, which have other settings."""
+
+    def key(settings: Any) -> str:
+        return json.dumps(settings, sort_keys=True)
+
+    base = {"data": "digits", "model.latent_dim": 2}
+    old = read_spec({"train": base, "grid": {"seed": [0, 1]}})
+    for cell in placed(old, tmp_path, [key(c) for c in old.cells], key)[0]:
+        cell.now("done")
+
+    wider = [{"model.latent_dim": 2, "seed": 0}, {"model.latent_dim": 2, "seed": 1}, {"seed": 0}]
+    new = read_spec({"train": {"data": "digits"}, "cells": wider})
+    found, _ = placed(new, tmp_path, [key(c) for c in new.cells], key)
+    assert [cell.state for cell in found] == ["done", "done", "to do"]
+    assert len({cell.folder for cell in found}) == 3
 
 
 def test_a_cell_with_other_settings_is_refused(s: Path, capsys: pytest.CaptureFixture[str]) -> None:

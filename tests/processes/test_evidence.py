@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor
 
 import pyro_vae as pv
+from pyro_vae.evidence.gaussians import Gaussians
+from pyro_vae.evidence.refined import Refined, weighed
 from pyro_vae.processes import dealt, rank
+from pyro_vae.programs.pair import opened
 from tests.faults.scale import times
 from tests.processes.forked import together
 from tests.scenarios import Distorted, linear_gaussian
@@ -50,6 +55,28 @@ def test_per_datum_figures_are_the_same_to_the_bit(name: str, both: Any) -> None
         for field, value in one[name].items():
             theirs = other[name][field]
             assert torch.equal(theirs, value) if isinstance(value, Tensor) else theirs == value
+
+
+def squared(x: Tensor, index: Tensor | None = None) -> None:
+    """Two modes in each posterior, mirror images."""
+    with pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        pyro.sample("obs", dist.Normal(z[..., :1] ** 2, 0.3).to_event(1), obs=x)
+
+
+def just_missed() -> Tensor:
+    """Of Gaussians that nearly reach the other mode, which of them do by noise."""
+    x = torch.full((40, 1), 1.5)
+    with opened(squared, None, x) as pair:
+        mean, scale = torch.tensor([1.2, 0.0, 0.0]), torch.tensor([0.73, 1.0, 1.0])
+        shape = Gaussians(mean.repeat(40, 1), scale.repeat(40, 1))
+        return weighed(Refined(400, num_scouts=1, engine="pyro"), pair, shape).blind
+
+
+def test_processes_agree_on_what_is_missed() -> None:
+    one, two = just_missed(), together(2, just_missed)
+    assert 0 < one.sum() < 40
+    assert all(torch.equal(found, one) for found in two)
 
 
 def hurried() -> tuple[int, Any, list[int]]:

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
@@ -59,6 +61,15 @@ def plain(**options: Any) -> Found:
 def compiled() -> Found:
     """Whose gradients go straight to the fused kernel of Adam, where one process trains."""
     return run(*vae(), pixels(), engine="compiled", epochs=2)
+
+
+def mapped() -> Found:
+    """Rows of a file, of which each process reads its own, held to those of the first epoch."""
+    with tempfile.TemporaryDirectory() as place:
+        np.save(f"{place}/rows.npy", pixels().numpy())
+        data = pv.load(f"{place}/rows.npy", memory_map=True, valid=3, binarise="dynamic")
+        model, guide = vae()
+        return run(model, guide, data, epochs=3, valid=None)
 
 
 def annealed_iwae() -> Found:
@@ -140,6 +151,7 @@ ALL: dict[str, Callable[[], Found]] = {
     "plain": plain,
     "compiled": partial(plain, engine="compiled"),
     "by the kernel": compiled,
+    "mapped": mapped,
     "iwae": annealed_iwae,
     "dropout": with_dropout,
     "free bits": free_bits,
