@@ -112,14 +112,16 @@ def annealed(
 
     looks = start != "prior" and exact is None
     annealing, scouting = shares(progress, 9, 1 if looks else 0)
-    for block in blocks(options, pair, exact=exact, shape=shape, progress=annealing):
+    late = time.monotonic() - started  # by which the budget is shorter
+    on = pair if shape is None else pair.under(None)  # a guide may answer only for all data
+    for block in blocks(options, on, exact=exact, shape=shape, progress=annealing, late=late):
         total = torch.zeros(())
         for stage in block.stages:
             total = total + stage.chance
         found = stage.log_w, total / block.plan.num_temperatures
         own[block.number] = block.plan, *(part[:, : block.size].double().cpu() for part in found)
 
-    plans, *parts = zip(*gathered(own, num_blocks(options, pair)), strict=True)
+    plans, *parts = zip(*gathered(own, num_blocks(options, on)), strict=True)
     log_w, chance = (torch.cat(part, 1) for part in parts)
     log_px = log_mean_exp(log_w) if exact is None else -log_mean_exp(log_w)
     error = torch.maximum(log_mean_exp_error(log_w), normal_error(log_w))
@@ -165,12 +167,13 @@ def blocks(
     shape: Gaussians | None = None,
     progress: Progress | None = None,
     spacing: Spacing = LOGISTIC,
+    late: float = 0.0,
 ) -> Iterator[Block]:
     """Blocks of data one after another, each with a pilot run before it; of several processes each
     has some of them, and takes as many temperatures as the first one. Arguments as in `annealed`,
     and how the temperatures are spread.
     """
-    started, plan, budget = time.monotonic(), options.plan, options.budget
+    started, plan, budget = time.monotonic() - late, options.plan, options.budget
     cuts = _cut(pair, plan.num_chains)
     mine = dealt(len(cuts))
     guard = _guard(options, len(cuts), len(cuts[0][0]) * plan.num_chains)

@@ -101,14 +101,16 @@ class Path:
     def at(self, z: Tensor) -> Point:
         """Densities and gradients at latents `(K, B, P)`, all at once where memory holds them."""
         rows = z.shape[0] * z.shape[1]
-        return Point(z, *self._fitting(partial(self._in_chunks, z), rows))
+        return Point(z, *self._fitting(partial(self._in_chunks, self._run, z), rows))
 
-    def _in_chunks(self, z: Tensor, rows: int) -> Sequence[Tensor]:
-        """The same in chunks of at most so many rows."""
+    def _in_chunks(
+        self, run: Callable[..., Sequence[Tensor]], z: Tensor, rows: int
+    ) -> Sequence[Tensor]:
+        """What is evaluated at latents, in chunks of at most so many rows."""
         x, index = self.pair.x, self.pair.index
         held = self._held()
         if rows >= z.shape[0] * len(x):
-            return self._run(z, x, index, *held)
+            return run(z, x, index, *held)
 
         # a guide that answers for all data, and for no part of them
         least = len(x) if self.pair.is_whole else 1
@@ -118,13 +120,14 @@ class Path:
             pieces = []
             for d in places(len(x), data):
                 part = (one[d] for one in held)
-                pieces.append(tuple(self._run(z[k, d], x[d], index[d], *part)))
+                pieces.append(tuple(run(z[k, d], x[d], index[d], *part)))
             parts.append(pieces)
         return joined(parts)
 
     def densities(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """log start(z) and log p(x, z), `(K, B)` each, at latents `(K, B, P)`."""
-        start, joint = self._score(z, self.pair.x, self.pair.index, *self._held())
+        rows = z.shape[0] * z.shape[1]
+        start, joint = self._fitting(partial(self._in_chunks, self._score, z), rows)
         return start, joint
 
     def _held(self) -> Sequence[Tensor]:

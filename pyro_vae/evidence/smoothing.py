@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 _PRIOR_WEIGHT, _PRIOR_SHAPE = 10, 0.5  # of k, in weights of the tail
+_VALUES = 2**24  # of the grid of a fit, for all tails that are fitted at once, and more than it has
 _EPS = torch.finfo(torch.double).eps
 _TINY = math.log(torch.finfo(torch.double).tiny)
 
@@ -36,9 +37,14 @@ class Smoothed(NamedTuple):
 
 
 def smoothed(log_w: Tensor) -> Smoothed:
-    """All columns of log-weights `(S, B)`, float64, at once."""
+    """All columns of log-weights `(S, B)`, float64, as many at once as memory bears."""
+    size = math.ceil(min(len(log_w) / 5, 3 * math.sqrt(len(log_w))))
+    parts = [_smoothed(part, size) for part in log_w.split(max(1, _VALUES // size**2), 1)]
+    return Smoothed(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _smoothed(log_w: Tensor, size: int) -> Smoothed:
     num_particles = len(log_w)
-    size = math.ceil(min(num_particles / 5, 3 * math.sqrt(num_particles)))
     top = log_w.max(0).values
     x = log_w - top
 
