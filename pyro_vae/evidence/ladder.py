@@ -31,7 +31,7 @@ from pyro_vae.evidence.importance_estimate import ImportanceEstimate
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.refined import Refined, weighed
 from pyro_vae.evidence.refining import fitted, starts
-from pyro_vae.evidence.scouts import Climbs, climbed, missed
+from pyro_vae.evidence.scouts import Climbs, climbed, floor_by_prior, missed
 from pyro_vae.evidence.standing import Part, Standing, told
 from pyro_vae.evidence.tails import FEWEST
 from pyro_vae.graphs import Engine
@@ -41,7 +41,7 @@ from pyro_vae.progress import Progress, shares, tell
 
 _SHORT = 20  # times fewer temperatures of the short annealing
 _LOOK = 10  # times fewer particles at first
-_LIGHT = 0.7  # k-hat of these
+_LIGHT = 0.6  # k-hat of these, which is known to 0.1 or so
 _LEAST = 10  # temperatures
 _CHAINS = 32  # of the short annealing
 _MORE = 4  # times as many particles of a Gaussian that nearly serves
@@ -125,6 +125,9 @@ class Ladder:
         if number >= 2 * FEWEST and pair.has_latents() and not pair.has_discrete():
             if self._climbs is None:
                 self._climbs = climbed(pair, seed=self.seed)
+                if self._climbs is not None:
+                    floor = floor_by_prior(pair, self.seed)
+                    self._climbs = self._climbs._replace(floor=floor)
             climbs = None if self._climbs is None else self._climbs.take(rows.to(pair.x.device))
             log_px, error = found.log_px, found.log_px_error
             blind = missed(self._under(rows), log_px, error, seed=self.seed, climbs=climbs)

@@ -58,15 +58,19 @@ class Climbs(NamedTuple):
         ends: `(K, N, P)`.
         high: whether that is high enough to matter, `(K, N)`.
         beyond: whether one of them is a mode that the guide misses, `(N,)`.
+        floor: what the prior's own draws say that log p(x) is at least `(N,)`, where they have been
+            weighed.
     """
 
     ends: Tensor
     high: Tensor
     beyond: Tensor
+    floor: Tensor | None = None
 
     def take(self, rows: Tensor) -> Climbs:
         """Those of the data at these places."""
-        return Climbs(self.ends[:, rows], self.high[:, rows], self.beyond[rows])
+        floor = None if self.floor is None else self.floor[rows.cpu()]
+        return Climbs(self.ends[:, rows], self.high[:, rows], self.beyond[rows], floor)
 
 
 def missed(
@@ -93,7 +97,9 @@ def missed(
     if not num_scouts or not pair.has_latents():
         return torch.zeros(len(pair), dtype=torch.bool)
     climbs = climbed(pair, num_scouts, seed) if climbs is None else climbs
-    beyond = outweighed(pair, log_px, error, seed)
+    least = None if climbs is None else climbs.floor
+    least = floor_by_prior(pair, seed) if least is None else least
+    beyond = least > log_px + _SURE * error.nan_to_num(nan=math.inf) + _MATTERS
     if climbs is None:
         return beyond
 
@@ -137,16 +143,16 @@ def climbed(pair: Pair, num_scouts: int = NUM_SCOUTS, seed: int = 0) -> Climbs |
     for number in dealt(len(places)):
         seed_noise(seed, number, 1)
         looked = _look(path.take(places[number]), pair.guide, num_scouts)
-        found[number] = tuple(part.cpu() for part in looked)
+        found[number] = looked.ends.cpu(), looked.high.cpu(), looked.beyond.cpu()
     ends, high, beyond = zip(*gathered(found, len(places)), strict=True)
     whole = torch.cat(ends, 1), torch.cat(high, 1), torch.cat(beyond)
     return Climbs(*(part.to(pair.x.device) for part in whole))
 
 
 @torch.no_grad()
-def outweighed(pair: Pair, log_px: Tensor, error: Tensor, seed: int = 0) -> Tensor:
-    """Whether draws of the prior say that log p(x) `(N,)`, told with this error, is too low for
-    each datum.
+def floor_by_prior(pair: Pair, seed: int = 0) -> Tensor:
+    """What draws of the prior say that log p(x) of each datum is at least, `(N,)`: their mean
+    weight, less what of it may be noise.
     """
     size, found = _VALUES // (pair.x[0].numel() * pair.states * _PRIOR_DRAWS), {}
     prior, rows = pair.under(None), torch.arange(len(pair), device=pair.x.device)
@@ -157,10 +163,8 @@ def outweighed(pair: Pair, log_px: Tensor, error: Tensor, seed: int = 0) -> Tens
         found[number] = part.score(part.sample(_PRIOR_DRAWS)[0])[1].double().cpu()
     log_w = torch.cat(gathered(found, len(places)), 1)
 
-    # of the mean that may be noise
     share = (_SURE * log_mean_exp_error(log_w)).nan_to_num(nan=1.0).clamp(max=1)
-    least = log_mean_exp(log_w) + torch.log1p(-share)
-    return least > log_px + _SURE * error.nan_to_num(nan=math.inf) + _MATTERS
+    return log_mean_exp(log_w) + torch.log1p(-share)
 
 
 def _look(path: Path, guide: Program, num_scouts: int) -> Climbs:
