@@ -99,7 +99,9 @@ def flat(options: argparse.Namespace) -> list[dict[str, Any]]:
     methods: dict[str, pv.Method[pv.Estimate]] = {
         "importance": pv.Importance(),
         "refined": pv.Refined(),
-        "annealed from refined Gaussians": pv.Annealed(options.num_temperatures // 20, "refined"),
+        "annealed from refined Gaussians": pv.Annealed(
+            max(2, options.num_temperatures // 20), "refined"
+        ),
     }
 
     rows = []
