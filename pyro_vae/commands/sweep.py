@@ -152,22 +152,13 @@ def sweep(
         write_text(where / SPEC, _text(spec))
         known = [cell.now("done" if cell.state == "done" else "to do") for cell in planned]
         todo = [cell for cell in known if cell.state != "done"]
-        ended = _worked_on(bring, todo, where, jobs, slurm)
+        if slurm is not None:
+            ended = on_slurm(bring, todo, slurm, where / "slurm", jobs)
+        else:
+            work = Work(bring, _began, _lost)
+            ended = on_this_machine(work, todo, jobs or 1, _threads(jobs or 1))
         _follow(ended, where, len(known) - len(todo), len(known), _quiet if quiet else _say)
     return read_sweep(where)
-
-
-def _worked_on(
-    bring: Callable[[Cell], Cell],
-    todo: list[Cell],
-    where: Path,
-    jobs: int | None,
-    slurm: Slurm | None,
-) -> Generator[Cell, None, None]:
-    """The cells as they end, here or on a cluster."""
-    if slurm is not None:
-        return on_slurm(bring, todo, slurm, where / "slurm", jobs)
-    return on_this_machine(Work(bring, _began, _lost), todo, jobs or 1, _threads(jobs or 1))
 
 
 def _follow(

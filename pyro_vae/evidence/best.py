@@ -6,8 +6,9 @@ datum, a short annealing from there, and a long one, each step only for the data
 does not vouch for.
 
 What chose is not what is reported: of a set of particles one half judges and the other half is
-reported, and chains that were judged are run again. So every value is a lower bound of log p(x) in
-expectation, however it was chosen. (The larger of two noisy lower bounds is no bound.)
+reported, and short chains that were judged are run again. (The larger of two noisy lower bounds is
+no bound.) Two things are told as they were found: that the reported half is not too noisy, which
+errs low (`standing.py`), and the long chains, after which there is no other step.
 """
 
 from __future__ import annotations
@@ -166,8 +167,8 @@ class Best(Method[BestEstimate]):
             found = Quadrature()(pair)
             if found.reliable.all():
                 worst = found.log_px_error.max().item()
-                told = f"log p(x) by quadrature over {size} latents, with an error of about"
-                parts, said = [Part.whole(found)], f"{told} {worst:.1g} nats"
+                how = f"log p(x) by quadrature over {size} latents, with an error of about"
+                parts, said = [Part.whole(found)], f"{how} {worst:.1g} nats"
                 return _made(parts, [], said, clock, self.seed)
 
             standing.unsettled = ~found.reliable
@@ -212,7 +213,8 @@ def _said(ladder: Ladder, parts: Sequence[Part]) -> str:
     standing = ladder.standing
     reliable = joined(parts, [part.found.reliable for part in parts])
     vouched = reliable.double().mean().item()
-    if len(standing.steps) == 1 and vouched == 1:
+    last = standing.steps[-1].method
+    if vouched == 1 and last.startswith("importance("):
         return "importance sampling can be believed: the weights vouch for all of the data"
 
     said = f"the error is vouched for on {share(vouched)} of the data"

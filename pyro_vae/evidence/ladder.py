@@ -6,8 +6,8 @@
     annealed      T / 20 temperatures from that Gaussian
     annealed      T temperatures from there; from the prior where a scout has found what it misses
 
-A step costs three to twenty times what the one before it does, and fewer data ask for it. Chains
-that are judged good enough are run again, and these are told. A datum for which nothing vouches
+A step costs a datum more than the one before it, and fewer data ask for it. Short chains that are
+judged good enough are run again, and these are told. A datum for which nothing vouches
 keeps the last estimate, unless the guide's weights lie above it by more than their noise, on
 average over such data, or agree with it and have less noise: then fresh weights are told.
 
@@ -204,8 +204,8 @@ class Ladder:
             ("prior", rows[misses]),
             ("refined", rows[~misses] if longer else rows[:0]),
         ]
-        told = shares(progress, *[len(places) for _, places in ways])
-        for (start, places), one in zip(ways, told, strict=True):
+        parts = shares(progress, *[len(places) for _, places in ways])
+        for (start, places), one in zip(ways, parts, strict=True):
             method = Annealed(number, start, engine=self.engine)
             cost = _GRADIENT * method.plan.evaluations
             for count, (some, now) in enumerate(self.clock.parcels(places, cost, one)):

@@ -120,12 +120,6 @@ def _missed_by(shape: Gaussians, climbs: Climbs, seed: int) -> Tensor:
     return torch.cat(gathered(found, len(places)))
 
 
-def unreached(pair: Pair, num_scouts: int = NUM_SCOUTS, seed: int = 0) -> Tensor:
-    """Whether a scout has found a mode of each datum's posterior that the guide misses, `(N,)`."""
-    climbs = climbed(pair, num_scouts, seed)
-    return torch.zeros(len(pair), dtype=torch.bool) if climbs is None else climbs.beyond.cpu()
-
-
 @torch.no_grad()
 def climbed(pair: Pair, num_scouts: int = NUM_SCOUTS, seed: int = 0) -> Climbs | None:
     """Where scouts end; None where the latents are not all continuous, and nothing can climb."""

@@ -156,11 +156,8 @@ def prepare(
             " register nets by pyro.module"
         )
 
-    dealing = None
-    if count() > 1:
-        few, subsamples = data.train.sample, scaled.plate_size is not None
-        draws = check_sum(recipe.loss, *programs, params.values(), few, subsamples)
-        dealing = Dealing(draws, subsamples)
+    subsamples = scaled.plate_size is not None
+    dealing = _dealing(recipe, programs, params, data.train.sample, subsamples)
     optim = JointOptim(recipe.optimizer, params.values(), recipe.clip_norm)
     schedule = make_schedule(recipe.schedule, optim.optimizer)
     elbo = type(recipe.loss) in ELBOS and not scaled.other
@@ -187,6 +184,20 @@ def prepare(
         probe=probe,
         to_compile=sizes_to_compile(len(data.train), recipe),
     )
+
+
+def _dealing(
+    recipe: ResolvedRecipe,
+    programs: tuple[Program, Program],
+    params: dict[str, Tensor],
+    few: Split,
+    subsamples: bool,
+) -> Dealing | None:
+    """How several processes share a minibatch; None of one alone."""
+    if count() == 1:
+        return None
+    draws = check_sum(recipe.loss, *programs, params.values(), few, subsamples)
+    return Dealing(draws, subsamples)
 
 
 def _introduce(model: Program, guide: Program, data: Dataset) -> None:

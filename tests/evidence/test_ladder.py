@@ -109,6 +109,13 @@ def test_the_half_that_judges_is_not_the_half_that_is_told() -> None:
     assert (whole.judge_error - whole.half_error).abs().max() > 1e-4
 
 
+def test_a_good_guide_is_believed_at_its_second_look() -> None:
+    model, x = linear_gaussian(5, 3)
+    found = pv.log_evidence(Hidden(model), Distorted(model, 1.5), x, pv.Best(num_particles=2000))
+    assert [step.method for step in found.steps] == ["importance(S=200)", "importance(S=2000)"]
+    assert found.verdict.startswith("importance sampling can be believed")
+
+
 def test_few_particles_say_whether_more_would_help() -> None:
     model, x = linear_gaussian(20, 3)
     found = pv.log_evidence(Hidden(model), Half(model), x, pv.Best(num_particles=2000))

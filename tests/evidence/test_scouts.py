@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae.evidence import Annealed, Best, Importance, log_evidence
-from pyro_vae.evidence.scouts import unreached
+from pyro_vae.evidence.scouts import climbed
 from pyro_vae.programs.pair import opened
 from pyro_vae.programs.traces import prior
 from tests.evidence.answers import answer, flat
@@ -93,7 +93,8 @@ def test_scouts_look_only_where_they_can_and_are_seeded() -> None:
             )
 
     with opened(spread, answer(scale=dist.LogNormal(0.0, 1.0)), x) as pair:
-        assert not unreached(pair).any()
+        climbs = climbed(pair)
+        assert climbs is not None and not climbs.beyond.any()
     state = torch.get_rng_state()
     first, again = (
         log_evidence(folded, one_mode, x, Importance(num_particles=200)).blind for _ in range(2)
