@@ -1,11 +1,15 @@
 """Matrix products of a captured graph by oneDNN instead of MKL, where that is the faster of torch's
 two libraries.
 
-Torch multiplies float32 matrices by MKL, which leaves a tenth or more of an AMD processor's speed
-unused; oneDNN, which torch has for convolutions, does not. Both multiply and add in float32, so no
-further rounding comes in. Products with a short side, and small ones, stay with MKL, whose calls
-cost less, and so do those whose first matrix is a transposed one, as in the gradient of a weight:
-MKL reads it as it lies, oneDNN would want a copy, and is no faster with it.
+Torch multiplies float32 matrices by MKL, which does not use all that an AMD processor has; oneDNN,
+which torch has for convolutions, does. Both multiply and add in float32, so no further rounding
+comes in. Small products, and those with a short side, stay with MKL, whose calls cost less.
+
+* Zen 4 and earlier: MKL is at 90% of the processor's speed. A product whose first matrix is a
+  transposed one, as in the gradient of a weight, stays with it too: MKL reads it as it lies, oneDNN
+  would want a copy, and is no faster with it.
+* Zen 5, whose vectors are 512 bits wide: MKL is at half of it, and oneDNN twice as fast, the copy
+  included.
 
 The rule depends on processor and shapes, not on a timing of the two: a seeded run must repeat bit
 for bit.
@@ -13,14 +17,31 @@ for bit.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
 
 _aten = torch.ops.aten
-_LEAST = 8_000_000  # multiplications of a product from which on oneDNN is the faster
-_SHORTEST = 100  # side of a matrix
+_BY_ROWS = {"memory_format": torch.contiguous_format}
+
+
+class Limits(NamedTuple):
+    """Which products oneDNN takes.
+
+    Attributes:
+        least: multiplications.
+        shortest: side of a matrix.
+        transposed: whether also those of a transposed first matrix.
+    """
+
+    least: int
+    shortest: int
+    transposed: bool
+
+
+ZEN_4 = Limits(least=8_000_000, shortest=100, transposed=False)
+ZEN_5 = Limits(least=4_000_000, shortest=48, transposed=True)
 
 # an op of our own, which Inductor calls as it is
 _library = torch.library.Library("pyro_vae", "FRAGMENT")
@@ -40,27 +61,31 @@ _library.impl("linear", _linear, "CPU")
 _library.impl("linear", _linear_meta, "Meta")
 
 
-def onednn_is_faster() -> bool:
-    """Whether this is a processor on which oneDNN was measured to be the faster."""
+def limits() -> Limits | None:
+    """Of the products for which oneDNN was measured to be the faster on such a processor; None: of
+    none.
+    """
     # an older torch does not tell: MKL then
     facts: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    vendor = str(facts.get("cpu_name", ""))
     both = torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
-    return vendor.startswith("AMD") and both
+    if not both or not str(facts.get("cpu_name", "")).startswith("AMD"):
+        return None
+    return ZEN_5 if facts.get("avx512_f") and facts.get("avx_vnni") else ZEN_4
 
 
 def products(graph: fx.Graph) -> None:
-    """Rewrite every large `a @ b` and `bias + a @ b` of float32 matrices on the CPU in place, a by
-    rows.
-    """
-    if not onednn_is_faster():
+    """Rewrite every large `a @ b` and `bias + a @ b` of float32 matrices on the CPU in place."""
+    least = limits()
+    if least is None:
         return
     for node in list(graph.nodes):
         bias, a, b = _operands(node)
-        if a is None or not _is_large(a.meta["val"], b.meta["val"]):
+        if a is None or not _is_large(a.meta["val"], b.meta["val"], least):
             continue
 
         with graph.inserting_before(node):
+            if not a.meta["val"].is_contiguous():
+                a = graph.call_function(_aten.clone.default, (a,), _BY_ROWS)
             weight = graph.call_function(_aten.t.default, (b,))
             result = graph.call_function(torch.ops.pyro_vae.linear.default, (a, weight, bias))
 
@@ -79,12 +104,12 @@ def _operands(node: Any) -> tuple[Any, Any, Any]:
     return bias, a, b
 
 
-def _is_large(a: Tensor, b: Tensor) -> bool:
+def _is_large(a: Tensor, b: Tensor, limits: Limits) -> bool:
     sides = (*a.shape, b.shape[1])
     plain = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in (a, b))
     return (
         plain
-        and a.is_contiguous()
-        and min(sides) >= _SHORTEST
-        and sides[0] * sides[1] * sides[2] >= _LEAST
+        and (a.is_contiguous() or limits.transposed)
+        and min(sides) >= limits.shortest
+        and sides[0] * sides[1] * sides[2] >= limits.least
     )

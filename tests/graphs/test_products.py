@@ -24,20 +24,25 @@ def arguments(rows: int, n_in: int, n_out: int, dtype: torch.dtype = torch.float
 
 
 @pytest.fixture(autouse=True)
-def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def zen_4(monkeypatch: pytest.MonkeyPatch) -> None:
     if not torch.backends.mkldnn.is_available():
         pytest.skip("this torch has no oneDNN")
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(products, "limits", lambda: products.ZEN_4)
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["op by op", "compiled"])
-def test_are_as_exact_as_before(compiled: bool) -> None:
+@pytest.mark.parametrize(
+    "taken", [(products.ZEN_4, 3), (products.ZEN_5, 4)], ids=["Zen 4", "Zen 5"]
+)
+def test_are_as_exact_as_before(
+    taken: tuple[products.Limits, int], compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits, number = taken  # the gradient of a weight among them or not
+    monkeypatch.setattr(products, "limits", lambda: limits)
     inputs = arguments(128, 784, 200)
     graph = capture(layer, inputs)
     rewrite(graph.module)
-    assert (
-        len(graph.module.graph.find_nodes(op="call_function", target=LINEAR)) == 3
-    )  # not of the transposed gradient
+    assert len(graph.module.graph.find_nodes(op="call_function", target=LINEAR)) == number
     with torch.no_grad():
         got = (compile_graph(graph, inputs) if compiled else graph.module)(*inputs)
     for mine, exact in zip(got, layer(*(t.double() for t in inputs)), strict=True):
@@ -90,8 +95,27 @@ def test_other_sums_are_left_alone(function: object) -> None:
 
 
 def test_nothing_is_done_on_another_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: False)
+    monkeypatch.setattr(products, "limits", lambda: None)
     inputs = arguments(128, 784, 200)
     graph = capture(layer, inputs)
     rewrite(graph.module)
     assert not graph.module.graph.find_nodes(op="call_function", target=LINEAR)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"cpu_name": "AMD EPYC", "avx512_f": True, "avx_vnni": True}, "ZEN_5"),
+        ({"cpu_name": "AMD EPYC", "avx512_f": True, "avx_vnni": False}, "ZEN_4"),
+        ({"cpu_name": "AMD EPYC"}, "ZEN_4"),
+        ({"cpu_name": "Intel(R) Xeon(R)", "avx512_f": True, "avx_vnni": True}, None),
+        ({}, None),
+    ],
+    ids=["Zen 5", "Zen 4", "Zen 3", "Intel", "not told"],
+)
+def test_the_processor_is_known_by_what_it_can(
+    facts: dict[str, object], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: facts)
+    assert products.limits() == (None if expected is None else getattr(products, expected))
