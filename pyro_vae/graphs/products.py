@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, fx
 
 _aten = torch.ops.aten
-_BY_ROWS = {"memory_format": torch.contiguous_format}
+_BY_ROWS: dict[str, Any] = {"memory_format": torch.contiguous_format}
 
 
 class Limits(NamedTuple):
