@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from importlib.util import find_spec
 
 import pyro
@@ -114,12 +115,10 @@ def floor(work: Work) -> Side:
     layers = [(layer, "") for layer in TWO_LAYERS.decoder]
     total = max(1, len(work.x) // 5) * work.num_particles
 
-    def some(size: int) -> None:
-        repeat(products(layers, size, work.device), 65_536 // size)
-
-    rows = best((256, 512, 1024, 4096, 16384), total, some)
-    calls = math.ceil(total / rows)
-    call = products(layers, rows, work.device)
+    made = cache(lambda size: products(layers, size, work.device))
+    sizes = (256, 512, 1024, 4096, 16384)
+    rows = best(sizes, total, lambda size: repeat(made(size), 65_536 // size))
+    calls, call = math.ceil(total / rows), made(rows)
     scale = len(work.x) * work.num_particles / (calls * rows)
     return Side(lambda: repeat(call, calls), scale, warm=call, note=work.note(calls * rows))
 

@@ -7,8 +7,8 @@ does not vouch for.
 
 What chose is not what is reported: of a set of particles one half judges and the other half is
 reported, and short chains that were judged are run again. (The larger of two noisy lower bounds is
-no bound.) Two things are told as they were found: that the reported half is not too noisy, which
-errs low (`standing.py`), and the long chains, after which there is no other step.
+no bound.) Two things are told as they were found: that the reported half, or the second run, is not
+too noisy, which errs low (`standing.py`), and the long chains, after which there is no other step.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ class Ladder:
             good = self.standing.take(some, found, self.clock.spent() - begun)
             if len(good):
                 fresh = replace(method, seed=self._seed(5, number))
-                self.standing.put(good, self._chains(fresh, good, telling))
+                self.standing.again(good, self._chains(fresh, good, telling))
 
     def _anneal_long(self, progress: Progress | None) -> None:
         """The last step: chains from the Gaussian, from the prior where that misses something."""

@@ -3,8 +3,9 @@ data.
 
 An estimate that vouches for a datum takes the place of one that does not, and of one that did so at
 a larger error; where none does, the last one stands. What is told is not what chose: of particles,
-the half that has not judged. (Where that half is too noisy, its datum goes on all the same. To keep
-the others favours halves without large weights, and so errs low, as a bound may.)
+the half that has not judged; of chains, a second run. (Where these are too noisy, their datum goes
+on all the same. To keep the others favours halves without large weights, and so errs low, as a
+bound may.)
 """
 
 from __future__ import annotations
@@ -134,11 +135,24 @@ class Standing:
         self._note(Step(found.method, len(rows), int(enough.sum()), found.evaluations, seconds))
         return rows[enough]
 
-    def put(self, rows: Tensor, found: Estimate) -> None:
-        """An estimate that stands for data whatever it says: of them it has been chosen already."""
+    def again(self, rows: Tensor, found: Estimate) -> None:
+        """The last step's estimate made anew for data for which it was good enough: it stands for
+        them, and where it is not any more its datum goes on.
+        """
+        found = self.put(rows, found)
+        enough = found.reliable & (found.log_px_error <= self.target_error)
+        self._enough[rows] = enough
+        last = self.steps.pop()
+        self.steps.append(replace(last, num_vouched=last.num_vouched - int((~enough).sum())))
+
+    def put(self, rows: Tensor, found: Estimate) -> Estimate:
+        """An estimate that stands for data whatever it says: of them it has been chosen already.
+        Returns it, with nothing vouched for where nothing may be.
+        """
         if isinstance(found, ImportanceEstimate | AnnealedEstimate):
             found = replace(found, blind=found.blind | self.unsettled[rows])
         self._stand(rows, Part(rows, found))
+        return found
 
     def parts(self) -> list[Part]:
         """The estimates that stand, of all data together."""

@@ -128,6 +128,18 @@ def test_few_particles_say_whether_more_would_help() -> None:
     assert hopeful < 10 and tried[1:-1] == [("importance(S=2000)", hopeful)] * bool(hopeful)
 
 
+def test_what_is_not_good_enough_the_second_time_goes_on() -> None:
+    standing = Standing(4, 0.1)
+    good = standing.take(torch.arange(4), made(0.3, 0.01, 0.02, 0.03), 1.0)
+    standing.again(good, made(0.2, 0.02, 0.04))
+    assert standing.left().tolist() == [0, 1]
+    assert standing.steps[0].num_vouched == 2
+    # what is told is the second run, and what comes after it takes its place
+    assert [part.rows.tolist() for part in standing.parts()] == [[0], [1, 2, 3]]
+    standing.take(standing.left(), made(0.05, 0.09), 1.0)
+    assert [part.rows.tolist() for part in standing.parts()] == [[2, 3], [0, 1]]
+
+
 def test_chains_are_judged_and_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where weights never serve: chains by one seed choose, and others are told."""
     seeds: list[tuple[str, int, int]] = []
