@@ -4,7 +4,8 @@ On a GPU a compiled step is recorded as one CUDA graph (`cuda.py`). Compiling co
 for each size of a minibatch: the last, partial one of an epoch has a graph of its own. "auto"
 compiles a size that will be used often enough, by a count that follows from the recipe and not from
 a clock, so that a run can be repeated bit for bit; the steps of another are stock Pyro's. Under
-"compiled" they are those of a graph that runs one operation at a time, unless all sizes are rare.
+"compiled" they are those of a graph that runs one operation at a time; where all sizes are rare,
+the commonest is compiled.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def make_step(
     fallback = recipe.engine != "compiled"
     compiled = CompiledSVI(model, guide, optim, recipe.loss, prepare=prepare, fallback=fallback)
     sizes = sizes_to_compile(len(train), recipe)
-    compiled.rows_to_compile = _often(len(train), recipe) or None
+    compiled.rows_to_compile = _often(len(train), recipe)
 
     def granted() -> Any:
         return optim.recordable() if compiled.recordable() else None
@@ -134,9 +135,10 @@ def sizes_to_compile(num_data: int, recipe: ResolvedRecipe) -> set[int]:
 
 
 def _often(num_data: int, recipe: ResolvedRecipe) -> set[int]:
-    """The sizes of minibatches for which compiling would pay."""
+    """The sizes of minibatches for which compiling would pay; else the commonest."""
     uses = _uses(num_data, recipe)
-    return {size for size, count in uses.items() if is_worth_it("auto", count, size)}
+    often = {size for size, count in uses.items() if is_worth_it("auto", count, size)}
+    return often or {max(uses, key=lambda size: uses[size])}
 
 
 def _uses(num_data: int, recipe: ResolvedRecipe) -> dict[int, int]:

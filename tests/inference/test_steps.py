@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +28,7 @@ from pyro_vae import (
     fit,
     fit_local,
 )
-from pyro_vae.graphs import engine
+from pyro_vae.graphs import Graph, engine
 from pyro_vae.inference.compiled_svi import CompiledSVI
 from pyro_vae.inference.failure import check_losses
 from pyro_vae.inference.steps import sizes_to_compile
@@ -121,6 +122,20 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 )
 def test_auto_compiles_what_is_used_often(name: Any, epochs: int, sizes: set[int]) -> None:
     assert sizes_to_compile(70, Recipe(epochs=epochs, batch_size=32, engine=name)) == sizes
+
+
+def test_where_all_sizes_are_rare_the_commonest_is_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = []
+
+    def compile_graph(graph: Graph, inputs: Sequence[Tensor]) -> Any:
+        sizes.append(len(inputs[0]))
+        return graph.module
+
+    monkeypatch.setattr("pyro_vae.graphs.compiled.compile_graph", compile_graph)
+    trained("compiled")  # minibatches of 32, and one of 6
+    assert sizes == [32]
 
 
 class Branch(nn.Module):
