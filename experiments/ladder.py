@@ -234,7 +234,7 @@ def main(arguments: list[str] | None = None) -> None:
     asked.add_argument("--epochs", type=int, default=20)
     asked.add_argument("--num-flat", type=int, default=200)
     asked.add_argument("--num-data", type=int, default=1000)
-    asked.add_argument("--num-annealed", type=int, default=32)
+    asked.add_argument("--num-annealed", type=int, default=128)
     asked.add_argument("--num-temperatures", type=int, default=1000)
     asked.add_argument("--budgets", type=float, nargs="+", default=list(BUDGETS))
     options = asked.parse_args(arguments)

@@ -4,7 +4,8 @@
     refined       S particles of a Gaussian fitted to the datum's own posterior (`refined.py`)
     refined       4 S particles of it
     annealed      T / 20 temperatures from that Gaussian
-    annealed      T temperatures from there; from the prior where a scout has found what it misses
+    annealed      T temperatures from there, or as many of them as the short chains say are needed;
+                  from the prior where a scout has found what it misses
 
 A step costs a datum more than the one before it, and fewer data ask for it. Short chains that are
 judged good enough are run again, and these are told. A datum for which nothing vouches
@@ -17,17 +18,19 @@ data in parcels, as long as the pace of the last one leaves time for another.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from pyro_vae.evidence.annealed import Annealed, Start, annealed
+from pyro_vae.evidence.annealed import Annealed, annealed
 from pyro_vae.evidence.clock import SCOUTING, Clock
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.gaussians import Collected
 from pyro_vae.evidence.importance import Importance
 from pyro_vae.evidence.importance_estimate import ImportanceEstimate
+from pyro_vae.evidence.lengths import borne, long, needed, short
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.refined import Refined, weighed
 from pyro_vae.evidence.refining import fitted, starts
@@ -35,15 +38,11 @@ from pyro_vae.evidence.scouts import Climbs, climbed, floor_by_prior, missed
 from pyro_vae.evidence.standing import Part, Standing, told
 from pyro_vae.evidence.tails import FEWEST
 from pyro_vae.graphs import Engine
-from pyro_vae.processes import agreed
 from pyro_vae.programs.pair import Pair
 from pyro_vae.progress import Progress, shares, tell
 
-_SHORT = 20  # times fewer temperatures of the short annealing
 _LOOK = 10  # times fewer particles at first
 _LIGHT = 0.6  # k-hat of these, which is known to 0.1 or so
-_LEAST = 10  # temperatures
-_CHAINS = 32  # of the short annealing
 _MORE = 4  # times as many particles of a Gaussian that nearly serves
 _GRADIENT = 3  # evaluations that one with its gradient costs, about
 _LONG = 120.0  # seconds of a budget from which on it bears a compiler
@@ -81,6 +80,7 @@ class Ladder:
         self._number = self.num_particles
         self._climbs: Climbs | None = None
         self._shapes = Collected(len(self.pair))
+        self._noise = torch.full((len(self.pair),), math.inf, dtype=torch.double)
 
     def climb(self, progress: Progress | None = None) -> None:
         """Take every datum up, as far as it must go."""
@@ -181,7 +181,7 @@ class Ladder:
 
     def _anneal_short(self, progress: Progress | None) -> None:
         """The fourth step: chains from the Gaussian, and again where they are good enough."""
-        method = Annealed(self._fewest, "refined", _CHAINS, engine=self.engine)
+        method = replace(short(self.num_temperatures), engine=self.engine)
         rows = self._seen()
 
         cost = 2 * _GRADIENT * method.plan.evaluations
@@ -189,6 +189,7 @@ class Ladder:
             begun, judging, telling = self.clock.spent(), *shares(now, 1, 1)
             chains = replace(method, seed=self._seed(4, number))
             found = self._chains(chains, some, judging)
+            self._noise[some] = found.log_px_error.where(found.reliable, math.inf)
             good = self.standing.take(some, found, self.clock.spent() - begun)
             if len(good):
                 fresh = replace(method, seed=self._seed(5, number))
@@ -196,36 +197,28 @@ class Ladder:
 
     def _anneal_long(self, progress: Progress | None) -> None:
         """The last step: chains from the Gaussian, from the prior where that misses something."""
-        rows = self._refined()
-        number = self._temperatures(len(rows))
-        misses = self.standing.missed[rows]
-        longer = number > self._fewest
-        ways: list[tuple[Start, Tensor]] = [
-            ("prior", rows[misses]),
-            ("refined", rows[~misses] if longer else rows[:0]),
-        ]
-        parts = shares(progress, *[len(places) for _, places in ways])
-        for (start, places), one in zip(ways, parts, strict=True):
-            method = Annealed(number, start, engine=self.engine)
-            cost = _GRADIENT * method.plan.evaluations
-            for count, (some, now) in enumerate(self.clock.parcels(places, cost, one)):
-                begun, chains = self.clock.spent(), replace(method, seed=self._seed(6, count))
-                found = self._chains(chains, some, now)
-                self.standing.take(some, found, self.clock.spent() - begun)
+        rows, most = self._refined(), self.num_temperatures
+        misses = rows[self.standing.missed[rows]]
+        number = borne(self.clock, len(rows), most)
+        prior, one, two, three = shares(progress, 1, 1, 2, 4)
+        self._anneal(Annealed(number, "prior"), misses, 6, prior)
 
-    @property
-    def _fewest(self) -> int:
-        """Temperatures of the short annealing."""
-        return min(self.num_temperatures, max(_LEAST, self.num_temperatures // _SHORT))
+        needs = needed(self._noise, self.standing.target_error, most)
+        needs = needs.clamp(max=number) if number == most else torch.full_like(needs, number)
+        lengths = needs.unique().tolist()
+        for step, length, now in zip((7, 8, 9), lengths, (one, two, three), strict=False):
+            todo = self._refined()
+            todo = todo[(needs[todo] <= length) & ~torch.isin(todo, misses)]
+            if length > short(most).num_temperatures:
+                self._anneal(long(length, len(todo)), todo, step, now)
 
-    def _temperatures(self, num_data: int) -> int:
-        """Those of the long annealing, as many as the time bears."""
-        if self.clock.budget is None or not num_data:
-            return self.num_temperatures
-        plan = Annealed(self.num_temperatures).plan
-        gradients = self.clock.bears(num_data) / _GRADIENT
-        most = int(gradients / (plan.num_chains * plan.num_leapfrog)) - plan.pilot_moves
-        return agreed(min(self.num_temperatures, max(_LEAST, most)))
+    def _anneal(self, method: Annealed, rows: Tensor, step: int, progress: Progress | None) -> None:
+        cost = _GRADIENT * method.plan.evaluations
+        for count, (some, now) in enumerate(self.clock.parcels(rows, cost, progress)):
+            begun, seed = self.clock.spent(), self._seed(step, count)
+            chains = replace(method, seed=seed, engine=self.engine)
+            found = self._chains(chains, some, now)
+            self.standing.take(some, found, self.clock.spent() - begun)
 
     def _chains(self, method: Annealed, rows: Tensor, progress: Progress | None) -> Estimate:
         pair = self._under(rows)
@@ -252,7 +245,7 @@ class Ladder:
         if not (gain < -max(_MATTERS, _SURE * noise) or (gain <= most and own > other)):
             return
 
-        method = Importance(self._number, num_scouts=0, seed=self._seed(7, 0), engine=self.engine)
+        method = Importance(self._number, num_scouts=0, seed=self._seed(0, 1), engine=self.engine)
         found = self._drawn(method, rows)
         self.standing.put(rows, replace(found, blind=torch.ones_like(found.blind)))
         if gain < -max(_MATTERS, _SURE * noise):
