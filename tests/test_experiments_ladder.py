@@ -36,8 +36,10 @@ def test_it_holds_the_ladder_to_closed_forms_and_to_quadrature(tmp_path: Path) -
 
 def test_a_kept_run_is_measured_both_ways_and_drawn(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    script("ladder").main([*TINY, f"--json={out}", "--parts", "mnist_gated"])
-    row = json.loads(out.read_text())["mnist_gated"]
+    script("ladder").main([*TINY, f"--json={out}", "--parts", "mnist_gated", "mnist_gated_longer"])
+    found = json.loads(out.read_text())
+    assert found["mnist_gated_longer"]["num_temperatures"] == 80
+    row = found["mnist_gated"]
     each = [
         row[name]["seconds"] / row[n]
         for name, n in (("ladder", "num_data"), ("annealed", "num_annealed"))
