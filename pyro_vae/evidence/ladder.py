@@ -5,7 +5,8 @@
     refined       4 S particles of it
     annealed      T / 20 temperatures from that Gaussian
     annealed      T temperatures from there, or as many of them as the short chains say are needed;
-                  from the prior where a scout has found what it misses
+                  from the prior where a scout has found what it misses; few data, for which a
+                  short annealing takes as long, begin here
 
 A step costs a datum more than the one before it, and fewer data ask for it. Short chains that are
 judged good enough are run again, and these are told. A datum for which nothing vouches
@@ -30,7 +31,7 @@ from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.gaussians import Collected
 from pyro_vae.evidence.importance import Importance
 from pyro_vae.evidence.importance_estimate import ImportanceEstimate
-from pyro_vae.evidence.lengths import borne, long, needed, short
+from pyro_vae.evidence.lengths import are_few, borne, long, needed, short
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.refined import Refined, weighed
 from pyro_vae.evidence.refining import fitted, starts
@@ -180,9 +181,13 @@ class Ladder:
             self.standing.take(some, found, self.clock.spent() - begun)
 
     def _anneal_short(self, progress: Progress | None) -> None:
-        """The fourth step: chains from the Gaussian, and again where they are good enough."""
+        """The fourth step: chains from the Gaussian, and again where they are good enough. Few data
+        take as long as with the next step.
+        """
         method = replace(short(self.num_temperatures), engine=self.engine)
         rows = self._seen()
+        if self.clock.budget is None and are_few(len(rows), self.num_temperatures):
+            return
 
         cost = 2 * _GRADIENT * method.plan.evaluations
         for number, (some, now) in enumerate(self.clock.parcels(rows, cost, progress)):
@@ -204,7 +209,7 @@ class Ladder:
         self._anneal(Annealed(number, "prior"), misses, 6, prior)
 
         needs = needed(self._noise, self.standing.target_error, most)
-        needs = needs.clamp(max=number) if number == most else torch.full_like(needs, number)
+        needs = needs if number == most else torch.full_like(needs, number)
         lengths = needs.unique().tolist()
         for step, length, now in zip((7, 8, 9), lengths, (one, two, three), strict=False):
             todo = self._refined()

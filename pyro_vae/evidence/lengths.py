@@ -44,12 +44,17 @@ def needed(error: Tensor, target: float, most: int) -> Tensor:
     return steps[torch.searchsorted(steps, asked.clamp(max=most).double())].long()
 
 
-def long(number: int, num_data: int) -> Annealed:
-    """An annealing of so many temperatures; of few data a quarter of them with four times the
-    chains, which is the same work in fewer steps.
+def are_few(num_data: int, number: int) -> bool:
+    """Whether so many data take a quarter of the temperatures with four times the chains, the same
+    work in fewer steps.
     """
+    return num_data <= _FEW and number >= 4 * _ENOUGH
+
+
+def long(number: int, num_data: int) -> Annealed:
+    """An annealing of so many temperatures, or of its work."""
     method = Annealed(number, "refined")
-    if num_data > _FEW or number < 4 * _ENOUGH:
+    if not are_few(num_data, number):
         return method
     return Annealed(number // 4, "refined", 4 * method.num_chains)
 

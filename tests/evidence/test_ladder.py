@@ -165,6 +165,14 @@ def test_chains_are_judged_and_run_again(monkeypatch: pytest.MonkeyPatch) -> Non
         Hidden(model), Distorted(model, 1.2), x, pv.Best(200, 100, target_error=1e-6)
     )
     assert [number for _, number, _ in seeds] == [10, 100]
+
+    # of so few data, as soon as that pays, the long one at once, in fewer steps of more chains
+    seeds.clear()
+    once = pv.log_evidence(
+        Hidden(model), Distorted(model, 1.2), x, pv.Best(200, 400, target_error=1e-6)
+    )
+    assert [number for _, number, _ in seeds] == [100]
+    assert once.method == "AIS(T=100, K=64, L=5) from refined Gaussians"
     assert strict.method == "AIS(T=100, K=16, L=5) from refined Gaussians"
 
 
