@@ -35,6 +35,7 @@ from torch import Tensor, nn
 import coverage
 import pyro_vae as pv
 import study
+from pyro_vae.evidence.lengths import short_chains
 from pyro_vae.report.plots.marks import MAIN, REST, SECOND
 from pyro_vae.report.plots.view import blank
 
@@ -221,7 +222,7 @@ def chart(results: dict[str, Any], path: Path) -> None:
     kinds = {  # by how their names begin
         "importance": (REST, "particles of the guide"),
         "refined": (MAIN, "particles of a refined Gaussian"),
-        f"AIS(T={most // 20},": ("tab:cyan", "a short annealing"),
+        f"AIS(T={short_chains(most).num_temperatures},": ("tab:cyan", "a short annealing"),
         "AIS": ("tab:purple", "a long one"),
     }
 

@@ -7,8 +7,9 @@ does not vouch for.
 
 What chose is not what is reported: of a set of particles one half judges and the other half is
 reported, and short chains that were judged are run again. (The larger of two noisy lower bounds is
-no bound.) Two things are told as they were found: that the reported half, or the second run, is not
-too noisy, which errs low (`standing.py`), and the long chains, after which there is no other step.
+no bound.) Two things are told as they were found: that the reported half, the second run, or chains
+of a quarter or half of T are not too noisy, which errs low (`standing.py`), and the longest chains,
+after which there is no other step.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ class Best(Method[BestEstimate]):
 
     Attributes:
         num_particles: of importance sampling, from the guide and from refined Gaussians.
-        num_temperatures: T of the long annealing; the short one has a twentieth.
+        num_temperatures: T of the long annealing, at most; the short one has a twentieth.
         target_error: nats; data whose standard error is larger go on to the next step.
         budget: seconds, about, in which that is to end: fewer particles, fewer data on the later
             steps, fewer temperatures on the last.

@@ -5,8 +5,8 @@
     refined       4 S particles of it
     annealed      T / 20 temperatures from that Gaussian
     annealed      T temperatures from there, or as many of them as the short chains say are needed;
-                  from the prior where a scout has found what it misses; few data, for which a
-                  short annealing takes as long, begin here
+                  from the prior where a scout has found what it misses; without a budget few
+                  data begin here
 
 A step costs a datum more than the one before it, and fewer data ask for it. Short chains that are
 judged good enough are run again, and these are told. A datum for which nothing vouches
@@ -25,13 +25,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from pyro_vae.evidence import lengths
 from pyro_vae.evidence.annealed import Annealed, annealed
 from pyro_vae.evidence.clock import SCOUTING, Clock
 from pyro_vae.evidence.estimate import Estimate
 from pyro_vae.evidence.gaussians import Collected
 from pyro_vae.evidence.importance import Importance
 from pyro_vae.evidence.importance_estimate import ImportanceEstimate
-from pyro_vae.evidence.lengths import are_few, borne, long, needed, short
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.refined import Refined, weighed
 from pyro_vae.evidence.refining import fitted, starts
@@ -45,7 +45,6 @@ from pyro_vae.progress import Progress, shares, tell
 _LOOK = 10  # times fewer particles at first
 _LIGHT = 0.6  # k-hat of these, which is known to 0.1 or so
 _MORE = 4  # times as many particles of a Gaussian that nearly serves
-_GRADIENT = 3  # evaluations that one with its gradient costs, about
 _LONG = 120.0  # seconds of a budget from which on it bears a compiler
 _SURE = 2.0  # standard errors
 _MATTERS = 0.05  # nats
@@ -152,7 +151,7 @@ class Ladder:
     def _refine(self, progress: Progress | None) -> None:
         """The second step: particles of a Gaussian of each datum's own."""
         method = Refined(self.num_particles, engine=self.engine)
-        spent = _GRADIENT * method.num_steps * method.num_draws
+        spent = lengths.GRADIENT * method.num_steps * method.num_draws
         whole = starts(self.pair, self.seed) if self.pair.is_whole else None
 
         cost = spent + self.num_particles + SCOUTING
@@ -182,19 +181,20 @@ class Ladder:
 
     def _anneal_short(self, progress: Progress | None) -> None:
         """The fourth step: chains from the Gaussian, and again where they are good enough. Few data
-        take as long as with the next step.
+        skip it: a chain's steps are so small then that the next ones take hardly longer.
         """
-        method = replace(short(self.num_temperatures), engine=self.engine)
+        method = replace(lengths.short_chains(self.num_temperatures), engine=self.engine)
         rows = self._seen()
-        if self.clock.budget is None and are_few(len(rows), self.num_temperatures):
+        if self.clock.budget is None and lengths.are_few(len(rows), self.num_temperatures):
             return
 
-        cost = 2 * _GRADIENT * method.plan.evaluations
+        cost = 2 * lengths.GRADIENT * method.plan.evaluations
         for number, (some, now) in enumerate(self.clock.parcels(rows, cost, progress)):
             begun, judging, telling = self.clock.spent(), *shares(now, 1, 1)
             chains = replace(method, seed=self._seed(4, number))
             found = self._chains(chains, some, judging)
-            self._noise[some] = found.log_px_error.where(found.reliable, math.inf)
+            settled = found.reliable & ~self.standing.unsettled[some]
+            self._noise[some] = found.log_px_error.where(settled, math.inf)
             good = self.standing.take(some, found, self.clock.spent() - begun)
             if len(good):
                 fresh = replace(method, seed=self._seed(5, number))
@@ -204,21 +204,21 @@ class Ladder:
         """The last step: chains from the Gaussian, from the prior where that misses something."""
         rows, most = self._refined(), self.num_temperatures
         misses = rows[self.standing.missed[rows]]
-        number = borne(self.clock, len(rows), most)
-        prior, one, two, three = shares(progress, 1, 1, 2, 4)
-        self._anneal(Annealed(number, "prior"), misses, 6, prior)
+        number = lengths.borne(self.clock, len(rows), most)
+        needs = lengths.needed(self._noise, self.standing.target_error, most).clamp(max=number)
+        plan = lengths.planned(most, number)
 
-        needs = needed(self._noise, self.standing.target_error, most)
-        needs = needs if number == most else torch.full_like(needs, number)
-        lengths = needs.unique().tolist()
-        for step, length, now in zip((7, 8, 9), lengths, (one, two, three), strict=False):
+        weights = [length * int((needs[rows] <= length).sum()) for length in plan]
+        prior, *parts = shares(progress, 1 + number * len(misses), *weights)
+        self._anneal(Annealed(number, "prior"), misses, 6, prior)
+        for step, (length, part) in enumerate(zip(plan, parts, strict=True), 7):
             todo = self._refined()
             todo = todo[(needs[todo] <= length) & ~torch.isin(todo, misses)]
-            if length > short(most).num_temperatures:
-                self._anneal(long(length, len(todo)), todo, step, now)
+            method = lengths.long_chains(length, len(todo), self.clock.budget)
+            self._anneal(method, todo, step, part)
 
     def _anneal(self, method: Annealed, rows: Tensor, step: int, progress: Progress | None) -> None:
-        cost = _GRADIENT * method.plan.evaluations
+        cost = lengths.GRADIENT * method.plan.evaluations
         for count, (some, now) in enumerate(self.clock.parcels(rows, cost, progress)):
             begun, seed = self.clock.spent(), self._seed(step, count)
             chains = replace(method, seed=seed, engine=self.engine)

@@ -3,9 +3,10 @@ data.
 
 An estimate that vouches for a datum takes the place of one that does not, and of one that did so at
 a larger error; where none does, the last one stands. What is told is not what chose: of particles,
-the half that has not judged; of chains, a second run. (Where these are too noisy, their datum goes
-on all the same. To keep the others favours halves without large weights, and so errs low, as a
-bound may.)
+the half that has not judged; of short chains, a second run. (Where these are too noisy, their datum
+goes on all the same, and so it does from longer chains than the short and shorter than the last. To
+keep the others favours sets without large weights, and so errs low, as a bound may: by 0.004 nats
+at an error of 0.05, where half of them are kept.)
 """
 
 from __future__ import annotations
@@ -139,9 +140,11 @@ class Standing:
         """The last step's estimate made anew for data for which it was good enough: it stands for
         them, and where it is not any more its datum goes on.
         """
+        if isinstance(found, ImportanceEstimate | AnnealedEstimate):
+            self.missed[rows] = found.blind
         found = self.put(rows, found)
         enough = found.reliable & (found.log_px_error <= self.target_error)
-        self._enough[rows] = enough
+        self._vouched[rows], self._enough[rows] = found.reliable, enough
         last = self.steps.pop()
         self.steps.append(replace(last, num_vouched=last.num_vouched - int((~enough).sum())))
 

@@ -62,9 +62,7 @@ _library.impl("linear", _linear_meta, "Meta")
 
 
 def limits() -> Limits | None:
-    """Of the products for which oneDNN was measured to be the faster on such a processor; None: of
-    none.
-    """
+    """Which products oneDNN takes, by what was measured on such a processor; None: none."""
     # an older torch does not tell: MKL then
     facts: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     both = torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
@@ -75,12 +73,12 @@ def limits() -> Limits | None:
 
 def products(graph: fx.Graph) -> None:
     """Rewrite every large `a @ b` and `bias + a @ b` of float32 matrices on the CPU in place."""
-    least = limits()
-    if least is None:
+    taken = limits()
+    if taken is None:
         return
     for node in list(graph.nodes):
         bias, a, b = _operands(node)
-        if a is None or not _is_large(a.meta["val"], b.meta["val"], least):
+        if a is None or not _is_large(a.meta["val"], b.meta["val"], taken):
             continue
 
         with graph.inserting_before(node):
@@ -104,12 +102,12 @@ def _operands(node: Any) -> tuple[Any, Any, Any]:
     return bias, a, b
 
 
-def _is_large(a: Tensor, b: Tensor, limits: Limits) -> bool:
+def _is_large(a: Tensor, b: Tensor, taken: Limits) -> bool:
     sides = (*a.shape, b.shape[1])
     plain = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in (a, b))
     return (
         plain
-        and (a.is_contiguous() or limits.transposed)
-        and min(sides) >= limits.shortest
-        and sides[0] * sides[1] * sides[2] >= limits.least
+        and (a.is_contiguous() or taken.transposed)
+        and min(sides) >= taken.shortest
+        and sides[0] * sides[1] * sides[2] >= taken.least
     )

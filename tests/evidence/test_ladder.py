@@ -140,6 +140,33 @@ def test_what_is_not_good_enough_the_second_time_goes_on() -> None:
     assert [part.rows.tolist() for part in standing.parts()] == [[2, 3], [0, 1]]
 
 
+def test_a_second_run_that_vouches_for_nothing_may_be_replaced() -> None:
+    standing = Standing(1, 0.1)
+    standing.again(standing.take(torch.arange(1), made(0.05), 1.0), made(2.0))
+    standing.take(standing.left(), made(1.5), 1.0)
+    assert standing.parts()[0].found.log_px_error.tolist() == [1.5]
+
+
+def test_chains_take_a_quarter_half_or_all_of_the_temperatures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the short ones say; where that was too few, all of them."""
+    tried: list[tuple[int, int, int]] = []
+    run = ladder.annealed
+
+    def noted(method: pv.Annealed, pair: Any, **options: Any) -> Any:
+        tried.append((method.num_temperatures, len(pair), method.seed))
+        return run(method, pair, **options)
+
+    monkeypatch.setattr(ladder, "annealed", noted)
+    monkeypatch.setattr(pv.ImportanceEstimate, "reliable", property(lambda e: e.blind & ~e.blind))
+    monkeypatch.setattr(ladder.lengths, "needed", lambda *given: torch.tensor([20, 20, 40]))
+    model, x = linear_gaussian(3, 3)
+    pv.log_evidence(Hidden(model), Distorted(model, 1.2), x, pv.Best(200, 80, target_error=1e-6))
+    assert [(number, count) for number, count, _ in tried] == [(10, 3), (20, 2), (40, 3), (80, 3)]
+    assert len({seed for *_, seed in tried}) == 4
+
+
 def test_chains_are_judged_and_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where weights never serve: chains by one seed choose, and others are told."""
     seeds: list[tuple[str, int, int]] = []

@@ -8,27 +8,40 @@ import pytest
 import torch
 
 import pyro_vae as pv
-from pyro_vae.evidence.lengths import long, needed, short
+from pyro_vae.evidence.lengths import long_chains, needed, planned
 from tests.scenarios import Distorted
 
 
 def test_what_is_needed_follows_from_the_error_of_the_short_chains() -> None:
     # T' K' / K = 100 at T = 1,000: the error at T is the short one's, times sqrt(100 / T)
     errors = torch.tensor([0.01, 0.05, 0.07, 0.1, 0.2, math.inf, 0.002])
-    assert needed(errors, 0.05, 1000).tolist() == [250, 250, 250, 500, 1000, 1000, 250]
-    assert needed(errors, 0.1, 1000).tolist() == [250, 250, 250, 250, 500, 1000, 250]
+    assert needed(errors, 0.05, 1000).tolist() == [250, 250, 500, 1000, 1000, 1000, 250]
+    assert needed(errors, 0.1, 1000).tolist() == [250, 250, 250, 250, 1000, 1000, 250]
+    assert needed(torch.tensor([math.nan, 0.08]), 0.05, 1000).tolist() == [1000, 500]
 
 
-@pytest.mark.parametrize("most", [2, 10, 100, 1000])
-def test_short_chains_are_no_longer_than_the_long_ones(most: int) -> None:
-    assert 2 <= short(most).num_temperatures <= most
+@pytest.mark.parametrize(
+    ("most", "number", "lengths"),
+    [
+        (1000, 1000, [250, 500, 1000]),
+        (1000, 300, [250, 300]),
+        (1000, 90, [90]),
+        (30, 30, [15, 30]),
+        (10, 10, []),
+    ],
+)
+def test_the_last_length_is_all_that_there_is_time_for(
+    most: int, number: int, lengths: list[int]
+) -> None:
+    assert planned(most, number) == lengths
 
 
 def test_few_data_have_the_same_work_in_fewer_steps() -> None:
-    many, few = long(1000, 100), long(1000, 10)
+    many, few = long_chains(1000, 100), long_chains(1000, 10)
     assert few.num_chains == 4 * many.num_chains
     assert few.plan.num_chains * few.num_temperatures == many.plan.num_chains * 1000
-    assert long(200, 10) == long(200, 100)  # too few temperatures to give some up
+    assert long_chains(200, 10).num_temperatures == 200  # too few to give some up
+    assert long_chains(1000, 10, budget=60.0) == many  # by which evaluations are counted
 
 
 def test_the_foretold_error_is_that_of_longer_chains() -> None:

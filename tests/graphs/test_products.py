@@ -118,4 +118,5 @@ def test_the_processor_is_known_by_what_it_can(
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: facts)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
     assert products.limits() == (None if expected is None else getattr(products, expected))
