@@ -127,7 +127,15 @@ def annealed(
     error = torch.maximum(log_mean_exp_error(log_w), normal_error(log_w))
     blind = torch.zeros(len(log_px), dtype=torch.bool)
     if looks:
-        blind = missed(pair, log_px, error, seed=options.seed, shape=shape, climbs=climbs)
+        blind = missed(
+            pair,
+            log_px,
+            error,
+            seed=options.seed,
+            shape=shape,
+            climbs=climbs,
+            engine=options.engine,
+        )
     tell(scouting, 1.0)
     return AnnealedEstimate(
         log_px=log_px,

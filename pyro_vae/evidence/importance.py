@@ -141,7 +141,7 @@ def _once(options: Importance, pair: Pair, progress: Progress | None = None) -> 
     blind = torch.full((len(pair),), pair.has_discrete())
     if num_particles >= 2 * FEWEST and not blind.any():
         log_px, error = found["log_px"], found["log_px_error"]
-        blind = missed(pair, log_px, error, options.num_scouts, options.seed)
+        blind = missed(pair, log_px, error, options.num_scouts, options.seed, engine=options.engine)
     tell(scouting, 1.0)
     return ImportanceEstimate(
         **found,  # type: ignore[arg-type]

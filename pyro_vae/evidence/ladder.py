@@ -124,9 +124,9 @@ class Ladder:
 
         if number >= 2 * FEWEST and pair.has_latents() and not pair.has_discrete():
             if self._climbs is None:
-                self._climbs = climbed(pair, seed=self.seed)
+                self._climbs = climbed(pair, seed=self.seed, engine=self.engine)
                 if self._climbs is not None:
-                    floor = floor_by_prior(pair, self.seed)
+                    floor = floor_by_prior(pair, self.seed, self.engine)
                     self._climbs = self._climbs._replace(floor=floor)
             climbs = None if self._climbs is None else self._climbs.take(rows.to(pair.x.device))
             log_px, error = found.log_px, found.log_px_error
@@ -285,7 +285,7 @@ class Ladder:
         """Of these data, who have climbed with all others or climb now."""
         if self._climbs is not None:
             return self._climbs.take(rows.to(self.pair.x.device))
-        return climbed(self._under(rows), seed=self.seed)
+        return climbed(self._under(rows), seed=self.seed, engine=self.engine)
 
     def _refined(self) -> Tensor:
         """The data that are left and have a Gaussian of their own."""

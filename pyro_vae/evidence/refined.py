@@ -109,7 +109,9 @@ def weighed(
     if number >= 2 * FEWEST:
         log_px, error = found["log_px"], found["log_px_error"]
         scouts = options.num_scouts, options.seed
-        blind = missed(pair, log_px, error, *scouts, shape=shape, climbs=climbs)
+        blind = missed(
+            pair, log_px, error, *scouts, shape=shape, climbs=climbs, engine=options.engine
+        )
     tell(scouting, 1.0)
     return ImportanceEstimate(
         **found,  # type: ignore[arg-type]

@@ -29,11 +29,13 @@ from torch import Tensor
 from pyro_vae.evidence.gaussians import Gaussians
 from pyro_vae.evidence.path import Path
 from pyro_vae.evidence.weights import log_mean_exp, log_mean_exp_error
+from pyro_vae.graphs import Engine, Guard
 from pyro_vae.processes import dealt, gathered
 from pyro_vae.programs.adam import Moments, adam
 from pyro_vae.programs.calls import Program
 from pyro_vae.programs.evaluation import seed_noise
 from pyro_vae.programs.pair import Pair
+from pyro_vae.programs.parts import even_blocks
 from pyro_vae.programs.traces import sample_guide
 
 NUM_SCOUTS = 8
@@ -48,6 +50,7 @@ _PRIOR_DRAWS = 500  # that are weighed
 _SURE = 3.0  # standard errors of either
 _MATTERS = 0.01  # nats
 _MOST = 1024  # data
+_LIGHT = 100  # values of a datum with which an evaluation costs no more than its call
 _VALUES = 2**21  # of the data of all climbers that move at once
 
 
@@ -82,6 +85,7 @@ def missed(
     *,
     shape: Gaussians | None = None,
     climbs: Climbs | None = None,
+    engine: Engine = "auto",
 ) -> Tensor:
     """Whether scouts, or the prior's own draws, have found what the guide misses of each datum's
     posterior, `(N,)`, on the CPU.
@@ -93,12 +97,13 @@ def missed(
         seed: of their noise.
         shape: Gaussians that are asked in place of the guide.
         climbs: of scouts that have set out already; they need not again.
+        engine: as in `climbed`.
     """
     if not num_scouts or not pair.has_latents():
         return torch.zeros(len(pair), dtype=torch.bool)
-    climbs = climbed(pair, num_scouts, seed) if climbs is None else climbs
+    climbs = climbed(pair, num_scouts, seed, engine) if climbs is None else climbs
     least = None if climbs is None else climbs.floor
-    least = floor_by_prior(pair, seed) if least is None else least
+    least = floor_by_prior(pair, seed, engine) if least is None else least
     beyond = least > log_px + _SURE * error.nan_to_num(nan=math.inf) + _MATTERS
     if climbs is None:
         return beyond
@@ -121,44 +126,75 @@ def _missed_by(shape: Gaussians, climbs: Climbs, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def climbed(pair: Pair, num_scouts: int = NUM_SCOUTS, seed: int = 0) -> Climbs | None:
-    """Where scouts end; None where the latents are not all continuous, and nothing can climb."""
+def climbed(
+    pair: Pair, num_scouts: int = NUM_SCOUTS, seed: int = 0, engine: Engine = "auto"
+) -> Climbs | None:
+    """Where scouts end; None where the latents are not all continuous, and nothing can climb. By a
+    graph where many climb, but by "pyro".
+    """
+    values, climbers = pair.x[0].numel() * pair.states, num_scouts + _FROM_GUIDE
+    most = len(pair) if pair.is_whole else min(max(1, _VALUES // (values * climbers)), _MOST)
+    cuts, found = even_blocks(len(pair), most, pair.x.device), {}
+    guard = _guard(engine, _STEPS * len(cuts), _STEPS * climbers * len(pair), values)
     try:
-        path = Path(pair.under(None))
-        one = path.take(torch.zeros(1, dtype=torch.long, device=pair.x.device))
+        one = Path(pair.under(None).few(1))
         one.at(one.draw(1))
     except Exception:
         # latents that are discrete, or whatever a program without a gradient raises
         return None
 
-    values = pair.x[0].numel() * pair.states
-    size, found = _VALUES // (values * (num_scouts + _FROM_GUIDE)), {}
-    places = pair.blocks(min(max(1, size), _MOST))
-    for number in dealt(len(places)):
+    path = Path(pair.under(None), guard)
+    for number in dealt(len(cuts)):
+        places, count = cuts[number]
         seed_noise(seed, number, 1)
-        looked = _look(path.take(places[number]), pair.guide, num_scouts)
-        found[number] = looked.ends.cpu(), looked.high.cpu(), looked.beyond.cpu()
-    ends, high, beyond = zip(*gathered(found, len(places)), strict=True)
+        looked = _look(path.take(places), pair.guide, num_scouts)
+        found[number] = (
+            looked.ends[:, :count].cpu(),
+            looked.high[:, :count].cpu(),
+            looked.beyond[:count].cpu(),
+        )
+    ends, high, beyond = zip(*gathered(found, len(cuts)), strict=True)
     whole = torch.cat(ends, 1), torch.cat(high, 1), torch.cat(beyond)
     return Climbs(*(part.to(pair.x.device) for part in whole))
 
 
 @torch.no_grad()
-def floor_by_prior(pair: Pair, seed: int = 0) -> Tensor:
+def floor_by_prior(pair: Pair, seed: int = 0, engine: Engine = "auto") -> Tensor:
     """What draws of the prior say that log p(x) of each datum is at least, `(N,)`: their mean
-    weight, less what of it may be noise.
+    weight, less what of it may be noise. By a graph as `climbed`.
     """
-    size, found = _VALUES // (pair.x[0].numel() * pair.states * _PRIOR_DRAWS), {}
-    prior, rows = pair.under(None), torch.arange(len(pair), device=pair.x.device)
-    places = rows.split(min(max(1, size), _MOST))
-    for number in dealt(len(places)):
+    values, found = pair.x[0].numel() * pair.states, {}
+    cuts = even_blocks(len(pair), min(max(1, _VALUES // (values * _PRIOR_DRAWS)), _MOST))
+    prior, guard = pair.under(None), _guard(engine, len(cuts), 2 * _PRIOR_DRAWS * len(pair), values)
+    try:
+        path = Path(prior, guard)
+    except ValueError:  # latents that are no numbers
+        path = None
+
+    for number in dealt(len(cuts)):
+        places, count = cuts[number]
+        places = places.to(pair.x.device)
         seed_noise(seed, number, 2)
-        part = prior.take(places[number])
-        found[number] = part.score(part.sample(_PRIOR_DRAWS)[0])[1].double().cpu()
-    log_w = torch.cat(gathered(found, len(places)), 1)
+        if path is None:
+            part = prior.take(places)
+            log_w = part.score(part.sample(_PRIOR_DRAWS)[0])[1]
+        else:
+            on = path.take(places)
+            start, joint = on.densities(on.draw(_PRIOR_DRAWS))
+            log_w = joint - start
+        found[number] = log_w[:, :count].double().cpu()
+    log_w = torch.cat(gathered(found, len(cuts)), 1)
 
     share = (_SURE * log_mean_exp_error(log_w)).nan_to_num(nan=1.0).clamp(max=1)
     return log_mean_exp(log_w) + torch.log1p(-share)
+
+
+def _guard(engine: Engine, calls: int, rows: int, values: int) -> Guard:
+    """Whether to compile for so many calls, and so many rows in all: one of many values counts for
+    more.
+    """
+    each = rows / calls * max(1.0, values / _LIGHT)
+    return Guard("pyro" if engine == "pyro" else "auto", calls, each)
 
 
 def _look(path: Path, guide: Program, num_scouts: int) -> Climbs:
@@ -202,7 +238,7 @@ def climb(path: Path, z: Tensor, scale: Tensor) -> Tensor:
 
 def heights(path: Path, ends: Tensor) -> tuple[Tensor, Tensor]:
     """log p(x, z) where climbs end, `(K, B)`, and whether that is high enough to matter."""
-    found = path.densities(ends)[1]
+    found = path.at(ends).log_joint
     found = torch.where(found.isnan(), -math.inf, found)
     return found, found > found.max(0).values - _BELOW
 
