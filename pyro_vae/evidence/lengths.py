@@ -24,7 +24,7 @@ _CHAINS = 32  # of the short annealing
 _LEAST = 10  # temperatures
 _SHARES = (4, 2, 1)  # of the long annealing: a quarter, half, all of its temperatures
 _MARGIN = 1.25  # of a foretold error
-_FEW = 32  # data that leave room for more chains,
+_FEW = 8  # data that leave room for more chains,
 _ENOUGH = 100  # which these temperatures at least serve
 GRADIENT = 3  # evaluations that one with its gradient costs, about
 

@@ -37,11 +37,11 @@ def test_the_last_length_is_all_that_there_is_time_for(
 
 
 def test_few_data_have_the_same_work_in_fewer_steps() -> None:
-    many, few = long_chains(1000, 100), long_chains(1000, 10)
+    many, few = long_chains(1000, 100), long_chains(1000, 5)
     assert few.num_chains == 4 * many.num_chains
     assert few.plan.num_chains * few.num_temperatures == many.plan.num_chains * 1000
-    assert long_chains(200, 10).num_temperatures == 200  # too few to give some up
-    assert long_chains(1000, 10, budget=60.0) == many  # by which evaluations are counted
+    assert long_chains(200, 5).num_temperatures == 200  # too few to give some up
+    assert long_chains(1000, 5, budget=60.0) == many  # by which evaluations are counted
 
 
 def test_the_foretold_error_is_that_of_longer_chains() -> None:
