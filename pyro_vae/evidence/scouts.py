@@ -191,8 +191,8 @@ def floor_by_prior(pair: Pair, seed: int = 0, engine: Engine = "auto") -> Tensor
 
 
 def _guard(engine: Engine, calls: int, rows: int, values: int) -> Guard:
-    """Whether to compile for so many calls, and so many rows in all, each of so many values: a graph
-    saves some 5 microseconds of one of 784.
+    """Whether to compile for so many calls, and so many rows in all, each of so many values: of one
+    of 784 a graph saves some 5 microseconds.
     """
     each = rows / calls * max(1.0, values / _LIGHT)
     return Guard("pyro" if engine == "pyro" else "auto", calls, each)
