@@ -5,7 +5,7 @@ An estimate that vouches for a datum takes the place of one that does not, and o
 a larger error; where none does, the last one stands. What is told is not what chose: of particles,
 the half that has not judged; of short chains, a second run. (Where these are too noisy, their datum
 goes on all the same, and so it does from longer chains than the short and shorter than the last. To
-keep the others favours sets without large weights, and so errs low, as a bound may: by 0.004 nats
+keep the others favours sets without large weights, and so errs low, as a bound may: by 0.003 nats
 at an error of 0.05, where half of them are kept.)
 """
 
