@@ -72,7 +72,8 @@ def pareto_smoothed(log_w: Tensor) -> tuple[Tensor, Tensor]:
     are NaN or infinite, and with fewer than 25 particles, where there is nothing to fit. It is
     infinite, as in ArviZ 0.23, where ties, or one weight that dwarfs the rest, leave fewer than
     five in the tail. The tail has ceil(min(S / 5, 3 sqrt S)) weights; ArviZ 1.x takes the floor of
-    that, and its k-hat differs by about 0.001. Where nothing is fitted nothing is smoothed.
+    that, and its k-hat differs by that weight, 0.01 or so. Where nothing is fitted nothing is
+    smoothed.
 
     References:
         Vehtari, Simpson, Gelman, Yao, Gabry (2024). Pareto smoothed importance sampling.

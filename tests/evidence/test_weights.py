@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -17,11 +16,7 @@ from pyro_vae.evidence.weights import (
     resampled,
 )
 
-ARVIZ = version("arviz").split(".")[0]
-REFERENCE = {
-    "0": [0.670657768, 0.290753024, -0.819211249],
-    "1": [0.669900412, 0.290492428, -0.817816334],
-}
+REFERENCE = [0.670657768, 0.290753024, -0.819211249]
 
 
 def pareto_log_weights(shape: float, num: int, seed: int = 0) -> torch.Tensor:
@@ -68,12 +63,13 @@ def test_pareto_k_finds_the_shape_of_a_pareto_tail(shape: float) -> None:
 
 
 def test_reference_values() -> None:
-    # k-hat of ArviZ 0.23.4 and 1.3.0 on quantiles of Pareto, log-normal and uniform weights.
+    # k-hat of ArviZ 0.23.4 (1.3.0 has a weight less in the tail) on quantiles of Pareto, log-normal
+    # and uniform weights
     u = (torch.arange(1000, dtype=torch.double) + 0.5) / 1000
     normal = torch.distributions.Normal(torch.tensor(0.0).double(), 1.0).icdf(u)
     log_w = torch.stack([-0.7 * (1 - u).log(), normal, u.log()], 1)
     torch.testing.assert_close(
-        pareto_k(log_w), torch.tensor(REFERENCE[ARVIZ], dtype=torch.double), atol=1e-6, rtol=0
+        pareto_k(log_w), torch.tensor(REFERENCE, dtype=torch.double), atol=1e-6, rtol=0
     )
 
 
