@@ -43,7 +43,7 @@ KEPT = ("mnist_gated", "mnist_flow", "mnist_iwae")
 GUIDES = ("0.7 as wide", "1.25 as wide", "shifted by 0.5", "mean-field, r = 0.9")
 ERROR = 0.05  # nats
 BUDGETS = (20.0, 60.0, 180.0)  # seconds
-_LONGER = 4  # times as many temperatures
+LONGER = 4  # times as many temperatures
 
 T = TypeVar("T")
 
@@ -102,9 +102,7 @@ def flat(options: argparse.Namespace) -> list[dict[str, Any]]:
     methods: dict[str, pv.Method[pv.Estimate]] = {
         "importance": pv.Importance(),
         "refined": pv.Refined(),
-        "annealed from refined Gaussians": pv.Annealed(
-            max(2, options.num_temperatures // 20), "refined"
-        ),
+        "annealed from refined Gaussians": short_chains(options.num_temperatures),
     }
 
     rows = []
@@ -172,7 +170,7 @@ def longer(options: argparse.Namespace, name: str) -> dict[str, Any]:
     """Annealing alone, with more temperatures: how long, and what it vouches for."""
     parts = pv.open_run(study.HERE / name)
     few = parts.data.test.take(options.num_annealed)
-    method = pv.Annealed(_LONGER * options.num_temperatures)
+    method = pv.Annealed(LONGER * options.num_temperatures)
     model = parts.model.requires_grad_(False)
     chains, spent = timed(
         lambda: pv.log_evidence(model, parts.guide, few.x, method, index=few.numbers())
@@ -239,7 +237,7 @@ def chart(results: dict[str, Any], path: Path) -> None:
         sides += [("annealing alone", row["annealed"], *counts)]
         if more := results.get(f"{name}_longer"):
             counts = more["num_annealed"], more["annealed_vouched"]
-            sides += [(f"with {_LONGER} times the temperatures", more["annealed"], *counts)]
+            sides += [(f"with {LONGER} times the temperatures", more["annealed"], *counts)]
         for number, (label, spent, count, share) in enumerate(sides):
             each, at = spent["processor_seconds"] / count, place + 0.27 * (1 - number)
             right.barh(at, each, 0.25, color=(MAIN, REST, SECOND)[number], label=label)

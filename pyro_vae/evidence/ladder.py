@@ -181,7 +181,7 @@ class Ladder:
 
     def _anneal_short(self, progress: Progress | None) -> None:
         """The fourth step: chains from the Gaussian, and again where they are good enough. Few data
-        skip it: a chain's steps are so small then that the next ones take hardly longer.
+        skip it: what a step of chains takes is then mostly its call.
         """
         method = replace(lengths.short_chains(self.num_temperatures), engine=self.engine)
         rows = self._seen()

@@ -5,7 +5,8 @@ them has the error
 
     e(T, K)  =  e(T', K') sqrt(T' K' / (T K))
 
-On the kept MNIST runs that holds within a quarter from T' = 50 to T = 1,000 for four data in five.
+From T' = 50 on, 64 images of a kept MNIST run (`mnist_flow`) had 0.98, 0.91 and 1.07 times that
+error at T = 250, 500 and 1,000 in the median, 0.66 to 1.5 times for four in five.
 """
 
 from __future__ import annotations
