@@ -127,22 +127,31 @@ def flat(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def alone(
+    options: argparse.Namespace, name: str, temperatures: int
+) -> tuple[pv.Estimate, dict[str, float]]:
+    """Annealing alone of a kept run's first test images, and its seconds."""
+    parts = pv.open_run(study.HERE / name)
+    model, few = parts.model.requires_grad_(False), parts.data.test.take(options.num_annealed)
+    method = pv.Annealed(temperatures)
+    return timed(lambda: pv.log_evidence(model, parts.guide, few.x, method, index=few.numbers()))
+
+
 def run(options: argparse.Namespace, name: str) -> dict[str, Any]:
     """The ladder and annealing alone on a kept run."""
     parts = pv.open_run(study.HERE / name)
     model, guide = parts.model.requires_grad_(False), parts.guide
     test = parts.data.test
-    few, many = test.take(options.num_annealed), test.take(options.num_data)
-    temperatures = options.num_temperatures
-
-    best, alone = pv.Best(num_temperatures=temperatures), pv.Annealed(temperatures)
+    many, temperatures = test.take(options.num_data), options.num_temperatures
+    best = pv.Best(num_temperatures=temperatures)
     ladder, taken = timed(lambda: pv.log_evidence(model, guide, many.x, best, index=many.numbers()))
-    chains, spent = timed(lambda: pv.log_evidence(model, guide, few.x, alone, index=few.numbers()))
+    chains, spent = alone(options, name, temperatures)
+    number = len(chains.log_px)
 
-    log_px, error = (values[: len(few.x)] for values in (ladder.log_px, ladder.log_px_error))
+    log_px, error = (values[:number] for values in (ladder.log_px, ladder.log_px_error))
     difference = log_px - chains.log_px
     noise = torch.hypot(error, chains.log_px_error)
-    ratio = {unit: (taken[unit] / len(many.x)) / (spent[unit] / len(few.x)) for unit in taken}
+    ratio = {unit: (taken[unit] / len(many.x)) / (spent[unit] / number) for unit in taken}
     row = {
         "num_data": len(many.x),
         "log_px": ladder.mean,
@@ -152,7 +161,7 @@ def run(options: argparse.Namespace, name: str) -> dict[str, Any]:
         "reliable": ladder.reliable.double().mean().item(),
         "largest_error": ladder.log_px_error.max().item(),
         "ladder": taken,
-        "num_annealed": len(few.x),
+        "num_annealed": number,
         "annealed": spent,
         "annealed_vouched": vouched(chains).double().mean().item(),
         "ratio": ratio,
@@ -168,16 +177,11 @@ def run(options: argparse.Namespace, name: str) -> dict[str, Any]:
 
 def longer(options: argparse.Namespace, name: str) -> dict[str, Any]:
     """Annealing alone, with more temperatures: how long, and what it vouches for."""
-    parts = pv.open_run(study.HERE / name)
-    few = parts.data.test.take(options.num_annealed)
-    method = pv.Annealed(LONGER * options.num_temperatures)
-    model = parts.model.requires_grad_(False)
-    chains, spent = timed(
-        lambda: pv.log_evidence(model, parts.guide, few.x, method, index=few.numbers())
-    )
+    temperatures = LONGER * options.num_temperatures
+    chains, spent = alone(options, name, temperatures)
     row = {
-        "num_temperatures": method.num_temperatures,
-        "num_annealed": len(few.x),
+        "num_temperatures": temperatures,
+        "num_annealed": len(chains.log_px),
         "annealed": spent,
         "annealed_vouched": vouched(chains).double().mean().item(),
         "log_px": chains.mean,
